@@ -1,0 +1,269 @@
+"""The configuration: uvicorn's own `Config`, with duallisten's options and the private listener's twins beside it.
+
+A `Config` is what was asked for, checked, with what the platform adds; it opens nothing. From it come the `Request`
+that a plan is made from, and one `uvicorn.Config` for each listener (`listener_config`), so that trust, TLS, limits,
+keep-alive and headers are each listener's own at no cost to a request.
+
+Nothing of uvicorn's `Config.load` is copied: a listener's configuration is loaded by uvicorn itself, with the endpoint
+set of its side as the application.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from functools import cache
+from typing import Any
+
+import uvicorn
+from uvicorn.importer import ImportFromStringError
+from uvicorn.middleware.message_logger import MessageLoggerMiddleware
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+from duallisten.accesslog import mark_private_lines
+from duallisten.admission import Side
+from duallisten.application import import_application
+from duallisten.endpoints import endpoint_set
+from duallisten.errors import DuallistenError, LaunchError, UsageError
+from duallisten.forwarded import Trust, believe, read_trust
+from duallisten.options import Options
+from duallisten.plan import Request
+from duallisten.platforms import Place, locate
+from duallisten.sources import nearest
+from duallisten.uvicorn_options import is_inherited, is_per_listener
+
+PROCESS_WIDE = frozenset(
+    {
+        "app",
+        "host",
+        "port",
+        "uds",
+        "fd",
+        "loop",
+        "lifespan",
+        "env_file",
+        "log_config",
+        "log_level",
+        "use_colors",
+        "interface",
+        "reload",
+        "reload_dirs",
+        "reload_delay",
+        "reload_includes",
+        "reload_excludes",
+        "workers",
+        "factory",
+    }
+)
+"""The parameters of `uvicorn.Config` that are the process's, not a listener's."""
+
+
+@cache
+def uvicorn_defaults() -> Mapping[str, Any]:
+    """The parameters of the installed `uvicorn.Config` with their defaults."""
+    parameters = inspect.signature(uvicorn.Config.__init__).parameters
+    return {name: parameter.default for name, parameter in parameters.items() if name not in ("self", "app")}
+
+
+class Config(uvicorn.Config):
+    """What to serve, where, and to whom.
+
+    app: the application, or `"module:attribute"`
+    origins: where each option came from, by its name, for messages and for `--check`
+    options: uvicorn's options; duallisten's (`duallisten.options.Options`); and `private_<x>`, the private listener's
+        own value of a uvicorn option `<x>`
+
+    Raises UsageError for a value that cannot be read, TypeError for an option that does not exist. From code,
+    neither the configuration file nor `DUALLISTEN_*` and `UVICORN_*` are read; `$PORT` and the platform's variables
+    are, and so are uvicorn's own `WEB_CONCURRENCY` and `FORWARDED_ALLOW_IPS`.
+    """
+
+    def __init__(self, app: Any, *, origins: Mapping[str, str] | None = None, **options: Any) -> None:
+        own, self.private, given = _sort(options)
+        self.origins = dict(origins or {})
+        if given.get("env_file"):
+            from dotenv import load_dotenv
+
+            load_dotenv(given["env_file"])  # before anything is read from the environment; uvicorn does it late
+        asked = _read_own(own)
+        self.place = locate(asked.platform, os.environ)
+        self.options = _with_platform(asked, self.place)
+        self._forwarded_asked = given.get("forwarded_allow_ips") is not None
+        if not self._forwarded_asked and "FORWARDED_ALLOW_IPS" in os.environ:
+            self._forwarded_asked = True
+        self.port_asked = any(given.get(name) is not None for name in ("port", "uds", "fd"))
+        self._take_port(given)
+        _check_workers(given)
+        super().__init__(app, **given)
+
+    def _take_port(self, given: dict[str, Any]) -> None:
+        """Take the public address from `$PORT` as far as it was not asked for."""
+        if self.place.port is None:
+            return
+        for name, value in (("host", "0.0.0.0"), ("port", self.place.port)):  # noqa: S104
+            if given.get(name) is None:
+                given[name] = value
+                self.origins.setdefault(name, "$PORT")
+
+    @property
+    def request(self) -> Request:
+        """What a plan is made from."""
+        return Request(
+            options=self.options,
+            place=self.place,
+            host=self.host,
+            port=self.port,
+            port_asked=self.port_asked,
+            uds=self.uds,
+            fd=self.fd,
+        )
+
+    def configure_logging(self) -> None:
+        """Configure logging as uvicorn does, keeping the access log if either side wants it."""
+        public = self.access_log
+        self.access_log = public or bool(self.value("access_log", "private"))
+        try:
+            super().configure_logging()
+        finally:
+            self.access_log = public
+        mark_private_lines()
+
+    def load_app(self) -> Any:
+        """Import the application; raises LaunchError, in one line, where that fails."""
+        return import_application(self.app, factory=self.factory, verbose=self.is_verbose)
+
+    @property
+    def is_verbose(self) -> bool:
+        """Whether a developer is watching: a failed import then shows its traceback, too."""
+        return self.should_reload or self.log_level in ("debug", "trace", 10, 5)
+
+    def load(self) -> None:
+        """Load the application, once, and the protocols; raises LaunchError where uvicorn would exit."""
+        self._check_tls("public")
+        self._check_tls("private")
+        try:
+            super().load()
+        except DuallistenError:
+            raise
+        except SystemExit:
+            raise LaunchError("uvicorn could not load what was asked for: its reason stands above") from None
+        except ImportFromStringError as error:
+            raise LaunchError(f"--http, --ws or --loop names what cannot be imported: {error}") from None
+        except OSError as error:
+            raise LaunchError(f"TLS of the public listener: {error}; look at {self._tls_files('public')}") from None
+        except (ValueError, RuntimeError) as error:
+            raise LaunchError(str(error)) from None
+
+    def _check_tls(self, side: Side) -> None:
+        if self.value("ssl_keyfile", side) and not self.value("ssl_certfile", side):
+            raise LaunchError(f"TLS of the {side} listener: {self._tls_files(side)} needs its certificate file, too")
+
+    def value(self, name: str, side: Side) -> Any:
+        """Give a uvicorn option's value for one side: the twin if there is one, else by the rule of its kind."""
+        if side == "private":
+            own = self.private.get(name)
+            if own is not None:
+                return own
+            if not is_inherited(name):
+                return False if name == "proxy_headers" else uvicorn_defaults()[name]
+        return getattr(self, name)
+
+    def trust(self, side: Side) -> Trust:
+        """Tell whose forwarded headers `side` believes."""
+        if not self.value("proxy_headers", side):
+            return Trust()
+        if side == "public" and self.place.platform.believes_routers and not self._forwarded_asked:
+            return Trust(routers=self.place.platform.routers)
+        return read_trust(self.value("forwarded_allow_ips", side))
+
+    def listener_config(self, side: Side, *, side_door: bool = False) -> uvicorn.Config:
+        """Make the `uvicorn.Config` that connections of `side` are served by; this one must be loaded.
+
+        side_door: for connections that came to the public listener on a private address: believes no header
+        """
+        assert self.loaded  # noqa: S101
+        values = {
+            name: self.value(name, side) if is_per_listener(name) else getattr(self, name)
+            for name in uvicorn_defaults().keys() - PROCESS_WIDE
+            if is_per_listener(name) or hasattr(self, name)
+        }
+        if side_door:
+            values["proxy_headers"] = False
+        access_log = values.pop("access_log")
+        app = endpoint_set(_bare(self.loaded_app), side)
+        config = uvicorn.Config(app, log_config=None, interface="asgi3", workers=1, **values)
+        try:
+            config.load()
+        except (OSError, RuntimeError, TypeError) as error:
+            raise LaunchError(f"TLS of the {side} listener: {error}; look at {self._tls_files(side)}") from None
+        if isinstance(config.loaded_app, ProxyHeadersMiddleware):
+            believe(config.loaded_app, self.trust(side))
+        config.interface = self.interface
+        config.access_log = access_log
+        if self.ws_protocol_class is None:
+            config.ws_protocol_class = None
+        return config
+
+    def _tls_files(self, side: Side) -> str:
+        prefix = "--private-ssl" if side == "private" else "--ssl"
+        names = ("keyfile", "certfile", "ca_certs")
+        given = ((name, self.value(f"ssl_{name}", side)) for name in names)
+        return ", ".join(f"{prefix}-{name.replace('_', '-')} {value}" for name, value in given if value)
+
+
+def _bare(app: Any) -> Any:
+    """Give the application without the middleware that uvicorn wraps each listener's own around."""
+    while isinstance(app, ProxyHeadersMiddleware | MessageLoggerMiddleware):
+        app = app.app
+    return app
+
+
+def _sort(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Sort keyword arguments into duallisten's own, the private twins (under uvicorn's names), and uvicorn's."""
+    known = {item.name for item in fields(Options)}
+    own: dict[str, Any] = {}
+    private: dict[str, Any] = {}
+    given: dict[str, Any] = {}
+    for name, value in options.items():
+        twin = name.removeprefix("private_")
+        if name in known:
+            own[name] = value
+        elif name in uvicorn_defaults():
+            given[name] = value
+        elif twin != name and twin in uvicorn_defaults() and is_per_listener(twin):
+            private[twin] = value
+        else:
+            hint = nearest(name, [key.replace("_", "-") for key in (*known, *uvicorn_defaults())])
+            raise TypeError(f"unknown option {name!r}{hint.replace('-', '_')}")
+    return own, private, given
+
+
+def _read_own(own: dict[str, Any]) -> Options:
+    values = {}
+    for item in fields(Options):
+        if item.name in own:
+            try:
+                values[item.name] = item.metadata["read"](own[item.name])
+            except ValueError as error:
+                raise UsageError(f"{item.name}={own[item.name]!r}: {error}") from None
+    return Options(**values)
+
+
+def _with_platform(options: Options, place: Place) -> Options:
+    """Fill in what the platform decides where nothing was asked."""
+    if options.private_missing == "auto":
+        must = place.platform.private_required or place.port is not None
+        options = replace(options, private_missing="fail" if must else "loopback")
+    if options.private_wait is None:
+        options = replace(options, private_wait=place.platform.private_wait)
+    return options
+
+
+def _check_workers(given: dict[str, Any]) -> None:
+    text = os.environ.get("WEB_CONCURRENCY")
+    if given.get("workers") is not None or text is None:
+        return
+    if not (text.isascii() and text.isdigit()):
+        raise UsageError(f"$WEB_CONCURRENCY is {text!r}: it must be a number of workers")

@@ -1,0 +1,27 @@
+"""What can go wrong before a listener is open, as a tree of three.
+
+The library raises these and never prints or exits; the command line prints the message in one line and exits
+with `exit_code`. A message says what was wrong, where it came from (option, variable, file) and what to do.
+"""
+
+from __future__ import annotations
+
+
+class DuallistenError(Exception):
+    """Anything duallisten refuses, with a message fit for one line of standard error."""
+
+    exit_code = 3
+
+
+class UsageError(DuallistenError, ValueError):
+    """What was said cannot be read: an unknown option or key, a value of the wrong form."""
+
+    exit_code = 2
+
+
+class LaunchError(DuallistenError):
+    """What was said was understood and cannot be carried out here; uvicorn's exit code for it is 3."""
+
+
+class PrivateAddressMissing(LaunchError):  # noqa: N818
+    """The host has no address (yet) where the private listener should be."""

@@ -1,0 +1,97 @@
+"""The launch: from a configuration to a running server, in this process or under a supervisor.
+
+`run` is what `uvicorn.run` is. It raises where uvicorn exits; only the command line turns an error into a line and
+an exit code.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from duallisten import sockets as sock
+from duallisten.config import Config
+from duallisten.errors import LaunchError
+from duallisten.network import read_host
+from duallisten.plan import Plan, await_plan
+from duallisten.server import Server
+
+
+def run(app: Any, *, app_dir: str | None = None, **options: Any) -> None:
+    """Serve `app` until told to stop; a drop-in for `uvicorn.run`.
+
+    app: the application, or `"module:attribute"`
+    app_dir: a folder to import the application from
+    options: uvicorn's options, duallisten's, and `private_<x>`; see `duallisten.Config`
+
+    Raises UsageError for an option that cannot be read, LaunchError for what stops the launch, TypeError for an option
+    that does not exist.
+    """
+    if app_dir is not None:
+        sys.path.insert(0, app_dir)
+    launch(Config(app, **options))
+
+
+def launch(config: Config) -> None:
+    """Serve what `config` asks for, with a reloader, with workers, or in this process."""
+    if config.use_subprocess and not isinstance(config.app, str):
+        raise LaunchError(
+            "workers and reload need the application as an import string ('module:attribute'), for each process "
+            "imports it anew; $WEB_CONCURRENCY asks for workers too: give workers=1 to do without"
+        )
+    try:
+        if config.should_reload or config.workers > 1:
+            _launch_processes(config)
+        else:
+            server = Server(config)
+            server.run()
+    except KeyboardInterrupt:
+        pass
+
+
+def _launch_processes(config: Config) -> None:
+    plan = await_plan(config.request, read_host)
+    bound = sock.bind(plan)
+    try:
+        if config.should_reload:
+            _reload(config, plan, bound)
+        else:
+            from duallisten.supervisor import Supervisor
+
+            Supervisor(config, plan, bound).run()
+    finally:
+        sock.close(bound)
+        sock.remove_path(plan)
+
+
+def _reload(config: Config, plan: Plan, bound: list[sock.BoundSocket]) -> None:
+    """Run uvicorn's own reloader, with a process that serves the whole plan."""
+    from uvicorn.supervisors import ChangeReload
+
+    from duallisten.serving import log_listeners
+    from duallisten.worker import ReloadedProcess
+
+    log_listeners(config, plan, bound, "reloading process")
+    target = ReloadedProcess(config, plan, tuple(one.side for one in bound))
+    ChangeReload(config, target=target, sockets=[one.socket for one in bound]).run()
+
+
+def check(config: Config, *, as_json: bool) -> None:
+    """Print what a launch of `config` would do, having tried all of it that leaves no trace; raises as a launch would.
+
+    The addresses are bound and let go, the application is imported and not started.
+    """
+    from duallisten.report import as_json as to_json
+    from duallisten.report import make_report, print_table
+
+    plan = await_plan(config.request, read_host)
+    sock.close(sock.bind(plan))
+    sock.remove_path(plan)
+    config.load()
+    for listener in plan.listeners:
+        config.listener_config(listener.side)
+    report = make_report(config, plan)
+    if as_json:
+        sys.stdout.write(to_json(report) + "\n")
+    else:
+        print_table(report)

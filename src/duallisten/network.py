@@ -1,0 +1,127 @@
+"""Addresses and networks: reading them, comparing them, and finding those of this host.
+
+A private address is found by the network it lies in, never by the name of an interface: platforms promise the
+block, and nothing about names. An IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2), which is how a dual-stack socket
+shows an IPv4 peer, is read as its IPv4 address in every decision; `canonical` is the one place that does it.
+
+Apart from `read_host` nothing here looks at the machine.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+IPAddress = IPv4Address | IPv6Address
+IPNetwork = IPv4Network | IPv6Network
+
+LOOPBACK: tuple[IPNetwork, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """A network interface of this host: its name and the addresses that it owns."""
+
+    name: str
+    addresses: tuple[IPAddress, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What a plan needs to know of the machine.
+
+    interfaces: every interface with its addresses, in the system's order
+    resolve: the addresses that a host name stands for; empty where it stands for none
+    """
+
+    interfaces: tuple[Interface, ...]
+    resolve: Callable[[str], tuple[IPAddress, ...]]
+
+    @property
+    def addresses(self) -> tuple[IPAddress, ...]:
+        """Every address of every interface."""
+        return tuple(address for interface in self.interfaces for address in interface.addresses)
+
+    def owns(self, address: IPAddress) -> bool:
+        """Tell whether `address` belongs to an interface of this host; all of 127.0.0.0/8 does (RFC 1122)."""
+        address = canonical(address)
+        return address in map(canonical, self.addresses) or (address.version == 4 and address.is_loopback)
+
+    def describe(self) -> str:
+        """Every address with its interface, for a message: `lo 127.0.0.1, eth0 172.17.0.2`."""
+        found = (f"{interface.name} {address}" for interface in self.interfaces for address in interface.addresses)
+        return ", ".join(found) or "none"
+
+
+def read_host() -> Host:
+    """Read the interfaces of this host now."""
+    import psutil  # takes 10 ms to import, and a launch of the public side alone never needs it
+
+    interfaces = []
+    for name, entries in psutil.net_if_addrs().items():
+        texts = (entry.address for entry in entries if entry.family in (socket.AF_INET, socket.AF_INET6))
+        interfaces.append(Interface(name, tuple(ip_address(text) for text in texts)))
+    return Host(tuple(interfaces), resolve_name)
+
+
+def resolve_name(name: str) -> tuple[IPAddress, ...]:
+    """Ask the system's resolver for the addresses of `name`, in its order, each once."""
+    try:
+        answers = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return ()
+    return tuple(dict.fromkeys(ip_address(answer[4][0]) for answer in answers))
+
+
+def canonical(address: IPAddress) -> IPAddress:
+    """Give the IPv4 address inside an IPv4-mapped IPv6 one; any other address unchanged, without its zone."""
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped is not None:
+            return address.ipv4_mapped
+        if address.scope_id is not None:
+            return IPv6Address(int(address))
+    return address
+
+
+@lru_cache(maxsize=4096)
+def read_address(text: str) -> IPAddress | None:
+    """Read the host part of a socket's name as a canonical address; None where it is no IP address."""
+    try:
+        return canonical(ip_address(text))
+    except ValueError:
+        return None
+
+
+def covers(networks: Iterable[IPNetwork], address: IPAddress) -> bool:
+    """Tell whether `address` lies in one of `networks`."""
+    address = canonical(address)
+    return any(address in network for network in networks)
+
+
+def parse_network(value: object) -> IPNetwork:
+    """Read a network in CIDR form, or a single address as the network of itself.
+
+    Raises ValueError with the reason, and with the network that was probably meant where bits of the host are set.
+    """
+    if isinstance(value, IPv4Network | IPv6Network):
+        return value
+    text = str(value).strip()
+    try:
+        return ip_network(text)
+    except ValueError:
+        try:
+            meant = ip_network(text, strict=False)
+        except ValueError:
+            raise ValueError("is not a network: write it as 10.240.0.0/22 or fd00::/8") from None
+        raise ValueError(f"has bits of a host set: did you mean {meant}?") from None
+
+
+def join(networks: Iterable[IPNetwork]) -> str:
+    """List networks in a message; one that is a single address without its prefix length."""
+    return ", ".join(
+        str(network.network_address) if network.prefixlen == network.max_prefixlen else str(network)
+        for network in networks
+    )

@@ -1,0 +1,270 @@
+"""The plan: what will be bound and who may come in, resolved before any socket is open.
+
+`make_plan` turns what was asked for into a `Plan` for one host. It is pure: the host's interfaces, its resolver and the
+environment are arguments, and it opens nothing. A plan that cannot be carried out whole is a `LaunchError` that says
+what was found and what to do, never half a plan.
+
+What it must never do: bind a private listener to a wildcard address, or to an address that this host does not own;
+give both listeners one specific address; let a loopback address share the public port, for a proxy on this host
+would then be a neighbour.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from ipaddress import ip_address
+from typing import Literal
+
+from duallisten.addresses import Address, InheritedSocket, TCPAddress, UnixAddress
+from duallisten.admission import Admission, Side
+from duallisten.errors import LaunchError, PrivateAddressMissing
+from duallisten.network import (
+    LOOPBACK,
+    Host,
+    IPAddress,
+    IPNetwork,
+    canonical,
+    covers,
+    join,
+    read_address,
+)
+from duallisten.options import Options
+from duallisten.platforms import Place
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """One side's addresses; several where a host name of the public side stands for several."""
+
+    side: Side
+    addresses: tuple[Address, ...]
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self.addresses))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a launch will do.
+
+    public, private: the listeners, None for one that is not opened
+    admission: who may come in, and on which side
+    shared: both listeners have one port, so the public listener's wildcard socket serves both
+    notes: what a user should know of how the plan came about, a line each
+    """
+
+    public: Listener | None
+    private: Listener | None
+    admission: Admission
+    shared: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def listeners(self) -> tuple[Listener, ...]:
+        """The listeners in the order in which they are opened: the private one first."""
+        return tuple(listener for listener in (self.private, self.public) if listener is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What was asked for, as far as a plan depends on it: our options, uvicorn's addresses, and the place."""
+
+    options: Options
+    place: Place
+    host: str
+    port: int
+    port_asked: bool = True
+    uds: str | None = None
+    fd: int | None = None
+
+
+def make_plan(request: Request, host: Host) -> Plan:
+    """Resolve what was asked for on this host; raises LaunchError where it cannot be carried out whole."""
+    sides = _sides(request)
+    options = request.options
+    public = _public(request, host) if sides != "private" else None
+    private, notes = (None, ()) if sides == "public" else _private(request, host)
+    admission = partial(Admission, options.private_network, side_door=options.side_door)
+    if private is None:
+        return Plan(public, None, admission())
+    address = canonical(_address(private))
+    allowed = options.private_allow or _neighbours(options, address)
+    return Plan(
+        public,
+        Listener("private", (private,)),
+        admission(private_address=address, allowed=allowed),
+        shared=_share(public, private),
+        notes=notes,
+    )
+
+
+POLL_INTERVAL = 0.1
+"""Seconds between two looks for a private address that has not appeared yet."""
+
+
+def await_plan(
+    request: Request,
+    read_host: Callable[[], Host],
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Plan:
+    """Make the plan, waiting up to `--private-wait` seconds for the private address to appear.
+
+    Blocks while it waits; raises what `make_plan` raises, with what was found at the end.
+    """
+    strict = replace(request, options=replace(request.options, private_missing="fail"))
+    deadline = clock() + (request.options.private_wait or 0.0)
+    while True:
+        host = read_host()
+        try:
+            return make_plan(strict, host)
+        except PrivateAddressMissing:
+            if clock() >= deadline:
+                return make_plan(request, host)
+        sleep(POLL_INTERVAL)
+
+
+def _sides(request: Request) -> Literal["both", "public", "private"]:
+    """Decide which listeners to open, by the option or by the platform's process types."""
+    place, asked = request.place, request.options.listeners
+    platform, process_type = place.platform, place.process_type
+    if process_type in platform.barred_process_types:
+        raise LaunchError(
+            f"a {process_type} process on {platform.name} runs before a deployment and must end: start the server in "
+            f"a process type of its own, such as {platform.public_process_types[0]}"
+        )
+    is_public_type = process_type in platform.public_process_types
+    if is_public_type and place.port is None and not request.port_asked and asked != "private":
+        raise LaunchError(
+            f"this is a {process_type} process on {platform.name} and PORT is not set: the platform sets it for "
+            f"{' and '.join(platform.public_process_types)}; give --port, or --listeners private"
+        )
+    if asked != "auto":
+        return asked
+    if not platform.public_process_types:
+        return "both"
+    if process_type is None:
+        return "both" if place.port is not None else "private"
+    return "both" if is_public_type else "private"
+
+
+def _public(request: Request, host: Host) -> Listener:
+    if request.fd is not None:
+        return Listener("public", (InheritedSocket(request.fd),))
+    if request.uds is not None:
+        return Listener("public", (UnixAddress(request.uds),))
+    if not 0 <= request.port <= 65535:
+        raise LaunchError(f"--port {request.port}: must be a port, a number from 0 to 65535")
+    name = request.host or "0.0.0.0"  # noqa: S104  # uvicorn's --host "" means every address
+    if read_address(name) is not None:
+        return Listener("public", (TCPAddress(name, request.port),))
+    addresses = host.resolve(name)
+    if not addresses:
+        raise LaunchError(f"--host {name}: no address found for it; give an IP address of this host")
+    return Listener("public", tuple(TCPAddress(str(address), request.port) for address in addresses))
+
+
+def _private(request: Request, host: Host) -> tuple[TCPAddress, tuple[str, ...]]:
+    """Find the private listener's address, and what to say of how it was found."""
+    options = request.options
+    if options.private_host != "auto":
+        return TCPAddress(str(_named(options, host)), options.private_port), ()
+    found = [address for address in host.addresses if covers(options.private_network, address)]
+    if len(found) > 1 and request.place.private_hostname:
+        own = set(host.resolve(request.place.private_hostname))
+        found = [address for address in found if address in own] or found
+    if len(found) > 1:
+        raise LaunchError(
+            f"several addresses of this host lie in {join(options.private_network)}: {', '.join(map(str, found))}; "
+            "say which with --private-host"
+        )
+    if found:
+        return TCPAddress(str(found[0]), options.private_port), ()
+    return _missing(request, host)
+
+
+def _missing(request: Request, host: Host) -> tuple[TCPAddress, tuple[str, ...]]:
+    options, place = request.options, request.place
+    networks = join(options.private_network)
+    if options.private_missing == "fail":
+        if place.in_private_network is False:
+            hint = f"this application is in no private network (${place.platform.network_variable} is not set): "
+            hint += "add it to one, or open the public side alone with --listeners public"
+        else:
+            hint = "name the address with --private-host, its network with --private-network, or open the public side "
+            hint += "alone with --listeners public"
+        raise PrivateAddressMissing(f"no address in {networks}; found {host.describe()}; {hint}")
+    address = TCPAddress("127.0.0.1", options.private_port)
+    return address, (f"No address in {networks} here: the private side is on {address}, for this host alone",)
+
+
+def _named(options: Options, host: Host) -> IPAddress:
+    """Find the address that `--private-host` names, and make sure that a private listener may have it."""
+    name, networks = options.private_host, options.private_network
+    candidates = _candidates(name, host)
+    if any(address.is_unspecified for address in candidates):
+        raise LaunchError(
+            f"--private-host {name} would listen on every interface, the public one too: name one address, or auto"
+        )
+    own = [address for address in candidates if host.owns(address)]
+    if not own:
+        told = f" stands for {', '.join(map(str, candidates))}, which" if str(candidates[0]) != name else ""
+        raise PrivateAddressMissing(
+            f"--private-host {name}{told} is not an address of this host; found {host.describe()}"
+        )
+    address = next((address for address in own if covers(networks, address)), own[0])
+    if not covers((*networks, *LOOPBACK), address) and options.private_allow is None:
+        raise LaunchError(
+            f"--private-host {name}: {address} lies in no private network ({join(networks)}), so no neighbour could be "
+            "told from a stranger; give its network with --private-network, or the peers with --private-allow"
+        )
+    return address
+
+
+def _candidates(name: str, host: Host) -> tuple[IPAddress, ...]:
+    for interface in host.interfaces:
+        if interface.name == name:
+            if not interface.addresses:
+                raise PrivateAddressMissing(
+                    f"--private-host {name}: that interface has no IP address; found {host.describe()}"
+                )
+            return interface.addresses
+    try:
+        return (ip_address(name),)
+    except ValueError:
+        pass
+    candidates = host.resolve(name)
+    if not candidates:
+        raise PrivateAddressMissing(
+            f"--private-host {name} is no IP address, no interface and no name that resolves; found {host.describe()}"
+        )
+    return candidates
+
+
+def _neighbours(options: Options, address: IPAddress) -> tuple[IPNetwork, ...]:
+    """The peers admitted by default: the private networks that the bound address lies in, and this host."""
+    return (*(network for network in options.private_network if address in network), *LOOPBACK)
+
+
+def _share(public: Listener | None, private: TCPAddress) -> bool:
+    """Tell whether the public listener's socket would take the private one's connections too."""
+    if public is None:
+        return False
+    for address in public.addresses:
+        if isinstance(address, TCPAddress) and address.covers(private):
+            if not address.is_wildcard or canonical(_address(private)).is_loopback:
+                raise LaunchError(
+                    f"both listeners would have one address: public {address}, private {private}; "
+                    "change --port or --private-port"
+                )
+            return True
+    return False
+
+
+def _address(address: TCPAddress) -> IPAddress:
+    read = read_address(address.host)
+    assert read is not None  # noqa: S101  # a private address is made from an IP address
+    return read

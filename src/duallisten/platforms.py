@@ -1,0 +1,114 @@
+"""The places duallisten runs in, as data: how each is recognised and what it promises.
+
+A new platform is one more `Platform` in `PLATFORMS`; nothing else in the code names one. The facts about Scalingo are
+from its documentation (environment, networking, process types, routing): `$PORT` is set for the process types
+`web` and `tcp` only; `$CONTAINER` is `<process type>-<index>`; a container has an interface in 172.17.0.0/16, where
+the routers come in, and, in a private network, one in 10.240.0.0/22, which always is that block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+
+from duallisten.errors import UsageError
+from duallisten.network import LOOPBACK, IPNetwork
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Platform:
+    """What one platform promises.
+
+    name: the value of `--platform`
+    markers: sets of variables; the platform is recognised where all of one set are present
+    container_variable: holds `<process type>-<index>`
+    public_process_types: the process types that get traffic from the world, and `$PORT`
+    barred_process_types: the process types in which a server makes no sense
+    hostname_variable: holds this container's name on the private network
+    network_variable: present only in a container that is in a private network
+    private_wait: seconds that the private address may take to appear
+    private_required: a missing private address stops the launch
+    believes_routers: whoever comes in on an address outside the private network is a router of the platform
+    routers: networks of proxies, skipped from the right in X-Forwarded-For
+    """
+
+    name: str
+    markers: tuple[tuple[str, ...], ...] = ()
+    container_variable: str = ""
+    public_process_types: tuple[str, ...] = ()
+    barred_process_types: tuple[str, ...] = ()
+    hostname_variable: str = ""
+    network_variable: str = ""
+    private_wait: float = 0.0
+    private_required: bool = False
+    believes_routers: bool = False
+    routers: tuple[IPNetwork, ...] = ()
+
+
+NONE = Platform(name="none")
+
+SCALINGO = Platform(
+    name="scalingo",
+    markers=(("SCALINGO_APPLICATION_ID",), ("APP", "CONTAINER", "CONTAINER_VERSION", "CONTAINER_MEMORY")),
+    container_variable="CONTAINER",
+    public_process_types=("web", "tcp"),
+    barred_process_types=("postdeploy",),
+    hostname_variable="SCALINGO_PRIVATE_HOSTNAME",
+    network_variable="SCALINGO_PRIVATE_NETWORK_ID",
+    private_wait=10.0,
+    private_required=True,
+    believes_routers=True,
+    routers=(IPv4Network("172.17.0.0/16"), *LOOPBACK),
+)
+
+PLATFORMS: tuple[Platform, ...] = (SCALINGO, NONE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where this process runs: the platform, and what its variables say of this container.
+
+    port: the value of `$PORT`, None where it is not set
+    process_type: the type in the Procfile, None where the platform has none or does not say
+    private_hostname: this container's name on the private network
+    in_private_network: whether the platform says that there is one; None where it does not say
+    """
+
+    platform: Platform = NONE
+    port: int | None = None
+    process_type: str | None = None
+    private_hostname: str | None = None
+    in_private_network: bool | None = None
+
+
+def locate(choice: str, environ: Mapping[str, str]) -> Place:
+    """Tell from the environment where this process runs.
+
+    choice: `auto`, or the name of a platform, which is then taken at its word
+    Raises UsageError where `$PORT` is no port.
+    """
+    platform = next((known for known in PLATFORMS if known.name == choice), None) or _recognise(environ)
+    container = environ.get(platform.container_variable, "") if platform.container_variable else ""
+    return Place(
+        platform=platform,
+        port=_port(environ.get("PORT", "")),
+        process_type=container.rpartition("-")[0] or container or None,
+        private_hostname=environ.get(platform.hostname_variable, "").rstrip(".") or None,
+        in_private_network=(platform.network_variable in environ) if platform.network_variable else None,
+    )
+
+
+def _recognise(environ: Mapping[str, str]) -> Platform:
+    for platform in PLATFORMS:
+        if any(all(name in environ for name in names) for names in platform.markers):
+            return platform
+    return NONE
+
+
+def _port(text: str) -> int | None:
+    if not text:
+        return None
+    if not text.isascii() or not text.isdigit() or int(text) > 65535:
+        raise UsageError(f"$PORT is {text!r}: it must be a port, a number from 0 to 65535")
+    return int(text)

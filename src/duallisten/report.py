@@ -1,0 +1,135 @@
+"""The plan as a person reads it (a table) and as a machine does (JSON): the answer of `--check`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import PurePath
+from typing import Any
+
+from duallisten.admission import Side
+from duallisten.config import Config
+from duallisten.network import join
+from duallisten.plan import Listener, Plan
+from duallisten.serving import scheme
+
+SECRET = "password"  # noqa: S105  # an option with this in its name is not shown
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerReport:
+    """One listener as `--check` shows it; every value is text."""
+
+    side: Side
+    address: str
+    peers_admitted: str
+    proxies_trusted: str
+    tls: str
+    endpoint_set: str
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class ValueReport:
+    """An option that is not at its default, and where its value came from."""
+
+    option: str
+    value: Any
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a launch would do."""
+
+    application: str
+    platform: str
+    process_type: str | None
+    workers: int
+    listeners: tuple[ListenerReport, ...]
+    values: tuple[ValueReport, ...]
+    notes: tuple[str, ...]
+
+
+def make_report(config: Config, plan: Plan) -> Report:
+    """Describe `plan` and the values that it was made from."""
+    return Report(
+        application=config.app if isinstance(config.app, str) else type(config.app).__name__,
+        platform=config.place.platform.name,
+        process_type=config.place.process_type,
+        workers=config.workers,
+        listeners=tuple(_listener(config, plan, listener) for listener in plan.listeners),
+        values=tuple(
+            ValueReport(name, _value(config, name), origin) for name, origin in sorted(config.origins.items())
+        ),
+        notes=plan.notes,
+    )
+
+
+def _listener(config: Config, plan: Plan, listener: Listener) -> ListenerReport:
+    side = listener.side
+    if side == "private":
+        peers, names = (
+            join(plan.admission.allowed),
+            ("private_host", "private_port", "private_network", "platform"),
+        )
+    else:
+        peers = "all"
+        if plan.admission.side_door == "refuse":
+            peers += f", except on an address in {join(plan.admission.private_networks)}"
+        names = ("host", "port", "uds", "fd")
+    origins = [f"{name.replace('_', '-')}: {config.origins.get(name, 'default')}" for name in names]
+    return ListenerReport(
+        side=side,
+        address=str(listener),
+        peers_admitted=peers,
+        proxies_trusted=str(config.trust(side)),
+        tls="yes" if scheme(config, side) == "https" else "no",
+        endpoint_set="all",
+        origin=", ".join(origin for origin in origins if not origin.endswith(": default")) or "default",
+    )
+
+
+def _value(config: Config, name: str) -> Any:
+    if SECRET in name:
+        return "(not shown)"
+    if hasattr(config.options, name):
+        value = getattr(config.options, name)
+    elif name.startswith("private_"):
+        value = config.private.get(name.removeprefix("private_"))
+    else:
+        value = getattr(config, name, None)
+    if isinstance(value, tuple | list):
+        return [str(item) if not isinstance(item, tuple) else ":".join(item) for item in value]
+    return value if isinstance(value, str | int | float | bool | None) else str(PurePath(str(value)))
+
+
+def as_json(report: Report) -> str:
+    """Give the report as JSON, its keys those of the dataclasses."""
+    return json.dumps(asdict(report), indent=2)
+
+
+def print_table(report: Report) -> None:
+    """Print the report as tables on standard output."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console(soft_wrap=False)
+    kind = f", process type {report.process_type}" if report.process_type else ""
+    console.print(
+        f"{escape(report.application)} with {report.workers} worker(s); platform: {report.platform}{kind}",
+        highlight=False,
+    )
+    listeners = Table("", *(listener.side for listener in report.listeners), show_lines=False)
+    for row in ("address", "peers_admitted", "proxies_trusted", "tls", "endpoint_set", "origin"):
+        cells = (escape(str(getattr(listener, row))) for listener in report.listeners)
+        listeners.add_row(row.replace("_", " "), *cells)
+    console.print(listeners)
+    if report.values:
+        values = Table("option", "value", "from")
+        for value in report.values:
+            values.add_row(value.option.replace("_", "-"), escape(str(value.value)), escape(value.origin))
+        console.print(values)
+    for note in report.notes:
+        console.print(escape(note), highlight=False)

@@ -1,0 +1,198 @@
+"""Sockets: bound all or none, tried before the application starts, and listened on last.
+
+The facts it rests on (Linux, socket(7) and tcp(7)):
+
+- With SO_REUSEADDR, which a restart needs, two sockets may be bound to one address while neither listens; the clash
+  then shows in `listen()`. So each address is tried with a throw-away socket that binds *and* listens, before the
+  application starts. The real sockets stay bound, not listening, from then on: a connection is refused until the
+  application can answer, and a platform that takes the first accepted connection for readiness is told the truth.
+- The throw-away socket drops every segment that reaches it (SO_ATTACH_FILTER, a filter that keeps nothing), so that
+  no connection is accepted in the instant it listens; a client's SYN is sent again a second later.
+- `::` is bound for both families (IPV6_V6ONLY off), with one worker and with several.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from duallisten.addresses import Address, InheritedSocket, TCPAddress, UnixAddress
+from duallisten.admission import Side
+from duallisten.errors import LaunchError
+from duallisten.plan import Listener, Plan
+
+SO_ATTACH_FILTER = 26  # asm-generic/socket.h
+
+
+@dataclass(frozen=True, slots=True)
+class BoundSocket:
+    """A bound socket and the side whose listener it belongs to."""
+
+    side: Side
+    socket: socket.socket
+
+    @property
+    def name(self) -> tuple[str, int]:
+        """What it is bound to: (address, port in host order), or (path, 0) for a UNIX domain socket."""
+        name = self.socket.getsockname()
+        return (str(name), 0) if isinstance(name, str) else (str(name[0]), int(name[1]))
+
+
+def bind(plan: Plan, public: list[socket.socket] | None = None) -> list[BoundSocket]:
+    """Bind every address of the plan, the private ones first, and try that each can be listened on.
+
+    public: sockets that take the place of the public listener's, bound by someone else
+
+    Returns the sockets, none of them listening unless it was inherited so. Raises LaunchError, with everything
+    closed again, where one cannot be bound.
+    """
+    bound: list[BoundSocket] = []
+    try:
+        for listener in plan.listeners:
+            if plan.shared and listener.side == "private":
+                continue  # the public listener's wildcard socket serves it
+            if listener.side == "public" and public is not None:
+                bound += [BoundSocket("public", sock) for sock in public]
+            else:
+                bound += _bind_listener(listener)
+    except BaseException:
+        close(bound)
+        raise
+    return bound
+
+
+def close(bound: list[BoundSocket]) -> None:
+    """Close the sockets."""
+    for one in bound:
+        one.socket.close()
+
+
+def remove_path(plan: Plan) -> None:
+    """Remove the path of a UNIX domain socket that the plan had bound; nothing where there is none."""
+    for listener in plan.listeners:
+        for address in listener.addresses:
+            if isinstance(address, UnixAddress):
+                Path(address.path).unlink(missing_ok=True)
+
+
+def _bind_listener(listener: Listener) -> list[BoundSocket]:
+    bound: list[BoundSocket] = []
+    port = None
+    try:
+        for address in listener.addresses:
+            if isinstance(address, TCPAddress) and address.port == 0 and port:
+                address = TCPAddress(address.host, port)  # noqa: PLW2901  # one port for all addresses of a name
+            sock = _bind_address(listener.side, address)
+            bound.append(BoundSocket(listener.side, sock))
+            port = bound[-1].name[1]
+    except OSError as error:
+        close(bound)
+        raise LaunchError(_clash(listener.side, address, error)) from None
+    return bound
+
+
+def _bind_address(side: Side, address: Address) -> socket.socket:
+    if isinstance(address, InheritedSocket):
+        return socket.socket(fileno=os.dup(address.descriptor))
+    if isinstance(address, UnixAddress):
+        return _bind_path(address.path)
+    family, name = _socket_name(address)
+    sock = _tcp_socket(family, name)
+    try:
+        # Bound to what the kernel chose where the port is 0, so that the attempt is at the same port.
+        _try(family, (*name[:1], sock.getsockname()[1], *name[2:]))
+        sock.set_inheritable(True)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _socket_name(address: TCPAddress) -> tuple[socket.AddressFamily, tuple[str | int, ...]]:
+    """Turn an address into what `bind()` takes: the resolver knows how to write an IPv6 zone."""
+    flags = socket.AI_NUMERICHOST | socket.AI_PASSIVE
+    answer = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=flags)[0]
+    return answer[0], tuple(answer[4])  # type: ignore[arg-type]  # (int, bytes) is for systems without IPv6
+
+
+def _tcp_socket(family: socket.AddressFamily, name: tuple[str | int, ...]) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if name[0] == "::" else 1)
+        sock.bind(name)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _try(family: socket.AddressFamily, name: tuple[str | int, ...]) -> None:
+    """Bind and listen on a throw-away socket, without ever accepting."""
+    with _tcp_socket(family, name) as sock:
+        _drop_everything(sock)
+        sock.listen(1)
+
+
+def _drop_everything(sock: socket.socket) -> None:
+    """Attach a filter that keeps no byte of any segment; where that cannot be done, do without."""
+    if sys.platform != "linux":
+        return
+    import ctypes
+    import struct
+
+    keep_nothing = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # BPF_RET | BPF_K, 0
+    program = struct.pack("HP", 1, ctypes.addressof(keep_nothing))
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+
+
+def _bind_path(path: str) -> socket.socket:
+    """Bind a UNIX domain socket as uvicorn does: open to all, or with the permissions of what it replaces."""
+    permissions = 0o666
+    place = Path(path)
+    if place.exists():
+        status = place.stat()
+        if not stat.S_ISSOCK(status.st_mode):
+            raise OSError(errno.EEXIST, "there is a file that is no socket")
+        if _answers(path):
+            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+        permissions = stat.S_IMODE(status.st_mode)
+        place.unlink()
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.bind(path)
+        place.chmod(permissions)
+        sock.set_inheritable(True)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _answers(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        return probe.connect_ex(path) == 0
+
+
+def _clash(side: Side, address: Address, error: OSError) -> str:
+    reason = error.strerror or str(error)
+    hints = {
+        errno.EADDRINUSE: "is another process there? choose another with ",
+        errno.EADDRNOTAVAIL: "it is not an address of this host; change ",
+        errno.EACCES: "ports below 1024 need a privilege; choose another with ",
+    }
+    option = "--private-port" if side == "private" else "--uds" if isinstance(address, UnixAddress) else "--port"
+    if error.errno == errno.EADDRNOTAVAIL:
+        option = "--private-host" if side == "private" else "--host"
+    if isinstance(address, InheritedSocket):
+        option = "--fd"
+    hint = hints.get(error.errno or 0, "look at ")
+    return f"the {side} listener cannot have {address}: {reason}; {hint}{option}"
