@@ -5,15 +5,19 @@ peer's socket address the `Admission` says what becomes of it; the acceptor buil
 side's own `uvicorn.Config` and `ServerState`, and hands the transport over (`set_protocol`). It works for whatever
 protocol class uvicorn has or gets, and costs nothing per request.
 
-TLS starts only after that decision, so that a peer that is not admitted does not get as far as a handshake:
-the listening socket is a plain one, and the transport is upgraded (`loop.start_tls`). uvicorn's protocol must hear of
-the connection before its data, and `start_tls` may deliver data first: `_Handshake` keeps it in between.
+TLS starts only after that decision, so that a peer that is not admitted does not get as far as a handshake. The
+listening socket is a plain one; the accepted socket is duplicated before anything is read from it and given to
+`loop.connect_accepted_socket`, which completes the handshake before uvicorn's protocol hears of the connection.
+`loop.start_tls` would be the nearer way, but a uvloop transport starts to read behind the back of a protocol that
+pauses it in `connection_made`, and the client's first bytes are lost.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -113,8 +117,9 @@ class Acceptor(asyncio.Protocol):
             transport.abort()
             reception.note_refusal(local, peer)
         elif service.config.ssl is not None:
-            transport.pause_reading()
-            task = reception.loop.create_task(self._secure(transport, service))
+            accepted = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
+            transport.abort()  # closes its own descriptor; nothing has been read or sent
+            task = reception.loop.create_task(_secure(accepted, service, reception))
             reception.handshakes.add(task)
             task.add_done_callback(reception.handshakes.discard)
         else:
@@ -122,46 +127,17 @@ class Acceptor(asyncio.Protocol):
             transport.set_protocol(protocol)
             protocol.connection_made(transport)
 
-    async def _secure(self, plain: asyncio.Transport, service: Service) -> None:
-        """Complete the TLS handshake, then hand over."""
-        reception, waiting = self.reception, _Handshake()
-        try:
-            assert service.config.ssl is not None  # noqa: S101
-            secured = await reception.loop.start_tls(plain, waiting, service.config.ssl, server_side=True)
-        except (OSError, asyncio.CancelledError):  # ssl.SSLError and time-outs are OSErrors
-            plain.abort()
-            return
-        if secured is None or waiting.lost:
-            plain.abort()
-            return
-        protocol = service.protocol(reception.app_state, reception.loop)
-        secured.set_protocol(protocol)
-        protocol.connection_made(secured)
-        waiting.replay(protocol)
 
+async def _secure(accepted: socket.socket, service: Service, reception: Reception) -> None:
+    """Complete the TLS handshake and serve; a peer that fails it has gone its own way."""
 
-class _Handshake(asyncio.Protocol):
-    """Keeps what arrives between the end of a TLS handshake and the hand-over."""
+    def protocol() -> Any:
+        return service.protocol(reception.app_state, reception.loop)
 
-    def __init__(self) -> None:
-        self.data: list[bytes] = []
-        self.ended = False
-        self.lost = False
-
-    def data_received(self, data: bytes) -> None:
-        self.data.append(data)
-
-    def eof_received(self) -> None:
-        self.ended = True
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.lost = True
-
-    def replay(self, protocol: asyncio.Protocol) -> None:
-        for data in self.data:
-            protocol.data_received(data)
-        if self.ended:
-            protocol.eof_received()
+    try:
+        await reception.loop.connect_accepted_socket(protocol, accepted, ssl=service.config.ssl)
+    except OSError as error:  # ssl.SSLError and time-outs are OSErrors
+        logger.debug("TLS handshake on the %s listener failed: %s", service.side, error)
 
 
 def _host(transport: asyncio.Transport, name: str) -> str | None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 WILDCARDS = ("0.0.0.0", "::")  # noqa: S104
 
 
-@dataclass(frozen=True, slots=True)
-class TCPAddress:
+class TCPAddress(NamedTuple):
     """An IP address (with its zone, if it has one) and a port in host order; 0 lets the kernel choose."""
 
     host: str
@@ -29,8 +28,7 @@ class TCPAddress:
         return self.host in (other.host, "::") or (self.host == "0.0.0.0" and ":" not in other.host)  # noqa: S104
 
 
-@dataclass(frozen=True, slots=True)
-class UnixAddress:
+class UnixAddress(NamedTuple):
     """The path of a UNIX domain socket."""
 
     path: str
@@ -39,8 +37,7 @@ class UnixAddress:
         return f"unix:{self.path}"
 
 
-@dataclass(frozen=True, slots=True)
-class InheritedSocket:
+class InheritedSocket(NamedTuple):
     """A socket that the process was started with, by its file descriptor."""
 
     descriptor: int

@@ -15,9 +15,8 @@ Unknown means public: a connection is private only if this says so. Nothing here
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from duallisten.network import LOOPBACK, IPAddress, IPNetwork, covers, read_address
 
@@ -33,8 +32,7 @@ class Verdict(Enum):
     REFUSED = "refused"
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
+class Admission(NamedTuple):
     """The rules that both listeners admit by.
 
     private_networks: what counts as a private address, for the side door

@@ -14,9 +14,8 @@ import inspect
 import os
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NamedTuple, NoReturn
 
 import typer
 import typer.core
@@ -31,6 +30,7 @@ OWN_PANEL = "duallisten"
 TWINS_PANEL = "duallisten: what the private listener has of its own"
 UVICORN_PANEL = "uvicorn"
 HELP_PANEL = "Help"
+COMPLETION_VARIABLE = "_DUALLISTEN_COMPLETE"
 
 ACTIONS = {
     "check": "Print what a launch would do, and why, and exit: 0, or as the launch would.",
@@ -38,8 +38,7 @@ ACTIONS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Invocation:
+class Invocation(NamedTuple):
     """What the command line said: options by name, and what to do."""
 
     given: dict[str, Any]
@@ -129,9 +128,10 @@ def collect(options: Iterable[Option], given: dict[str, Any], directory: Path) -
 
 
 def _parse(options: tuple[Option, ...], arguments: list[str]) -> Invocation:
-    command = command_line(options)
     try:
-        parsed = command.main(arguments, prog_name="duallisten", standalone_mode=False)
+        parsed = command_line(_mentioned(options, arguments)).main(
+            arguments, prog_name="duallisten", standalone_mode=False
+        )
     except Exception as error:
         tell = getattr(error, "format_message", None)
         if tell is None:
@@ -140,6 +140,18 @@ def _parse(options: tuple[Option, ...], arguments: list[str]) -> Invocation:
     if not isinstance(parsed, Invocation):  # --help and the completion have been served
         sys.exit(parsed if isinstance(parsed, int) else 0)
     return parsed
+
+
+def _mentioned(options: tuple[Option, ...], arguments: list[str]) -> tuple[Option, ...]:
+    """Leave out the options that `arguments` do not name: building them all takes typer 10 ms.
+
+    Help, completion and a mistake, which is to be told with what was probably meant, need all of them.
+    """
+    named = {argument.partition("=")[0] for argument in arguments if argument.startswith("-")}
+    flags = {flag for option in options for flag in (option.flag, option.off_flag) if flag}
+    if COMPLETION_VARIABLE in os.environ or not named <= flags | {f"--{name}" for name in ACTIONS}:
+        return options
+    return tuple(option for option in options if option.name == "app" or named & {option.flag, option.off_flag})
 
 
 def command_line(options: tuple[Option, ...]) -> typer.core.TyperCommand:
@@ -162,9 +174,9 @@ def command_line(options: tuple[Option, ...]) -> typer.core.TyperCommand:
     own = {option.name for option in own_options()}
     parameters = [inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)]
     parameters += [_parameter(option, _panel(option, own)) for option in options]
-    parameters[len(own) + 1 : len(own) + 1] = [
-        _parameter(_action(name, help_text), OWN_PANEL) for name, help_text in ACTIONS.items()
-    ]
+    actions = [_parameter(_action(name, help_text), OWN_PANEL) for name, help_text in ACTIONS.items()]
+    position = 1 + sum(option.name in own for option in options)
+    parameters[position:position] = actions
     serve.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     serve.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     app = typer.Typer(rich_markup_mode="rich")

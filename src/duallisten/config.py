@@ -10,10 +10,10 @@ set of its side as the application.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import os
-from collections.abc import Mapping
-from dataclasses import fields, replace
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
@@ -28,7 +28,7 @@ from duallisten.application import import_application
 from duallisten.endpoints import endpoint_set
 from duallisten.errors import DuallistenError, LaunchError, UsageError
 from duallisten.forwarded import Trust, believe, read_trust
-from duallisten.options import Options
+from duallisten.options import Options, own_options
 from duallisten.plan import Request
 from duallisten.platforms import Place, locate
 from duallisten.sources import nearest
@@ -156,6 +156,13 @@ class Config(uvicorn.Config):
         except (ValueError, RuntimeError) as error:
             raise LaunchError(str(error)) from None
 
+    def get_loop_factory(self) -> Callable[[], asyncio.AbstractEventLoop] | None:
+        """Give uvicorn's factory of the event loop; raises LaunchError where uvicorn would exit."""
+        try:
+            return super().get_loop_factory()
+        except (SystemExit, ImportError) as error:
+            raise LaunchError(f"--loop {self.loop} cannot be used: uvicorn cannot import it ({error})") from None
+
     def _check_tls(self, side: Side) -> None:
         if self.value("ssl_keyfile", side) and not self.value("ssl_certfile", side):
             raise LaunchError(f"TLS of the {side} listener: {self._tls_files(side)} needs its certificate file, too")
@@ -222,7 +229,7 @@ def _bare(app: Any) -> Any:
 
 def _sort(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """Sort keyword arguments into duallisten's own, the private twins (under uvicorn's names), and uvicorn's."""
-    known = {item.name for item in fields(Options)}
+    known = set(Options._fields)
     own: dict[str, Any] = {}
     private: dict[str, Any] = {}
     given: dict[str, Any] = {}
@@ -242,12 +249,12 @@ def _sort(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict
 
 def _read_own(own: dict[str, Any]) -> Options:
     values = {}
-    for item in fields(Options):
-        if item.name in own:
+    for option in own_options():
+        if option.name in own:
             try:
-                values[item.name] = item.metadata["read"](own[item.name])
+                values[option.name] = option.read(own[option.name])
             except ValueError as error:
-                raise UsageError(f"{item.name}={own[item.name]!r}: {error}") from None
+                raise UsageError(f"{option.name}={own[option.name]!r}: {error}") from None
     return Options(**values)
 
 
@@ -255,9 +262,9 @@ def _with_platform(options: Options, place: Place) -> Options:
     """Fill in what the platform decides where nothing was asked."""
     if options.private_missing == "auto":
         must = place.platform.private_required or place.port is not None
-        options = replace(options, private_missing="fail" if must else "loopback")
+        options = options._replace(private_missing="fail" if must else "loopback")
     if options.private_wait is None:
-        options = replace(options, private_wait=place.platform.private_wait)
+        options = options._replace(private_wait=place.platform.private_wait)
     return options
 
 

@@ -26,6 +26,10 @@ LINGER = 0.25
 POLL_INTERVAL = 0.02
 """Seconds between two looks at what is still open; uvicorn's own is 0.1."""
 
+GOODBYE = 1.0
+"""Seconds that a peer without a request in hand has to answer the end of its TLS connection, for which asyncio would
+wait 30; an idle client of a connection pool never answers."""
+
 CLOSE_HEADER = (b"connection", b"close")
 
 
@@ -64,9 +68,10 @@ async def _end_connections(states: list[ServerState], forced: Callable[[], bool]
         if loop.time() >= deadline or all(connection in told for connection in connections):
             break
         await asyncio.sleep(POLL_INTERVAL)
-    for connection in _all(states, "connections"):
-        if connection not in told:
-            connection.shutdown()
+    for connection in _all(states, "connections") - told:
+        connection.shutdown()
+        if (transport := getattr(connection, "transport", None)) is not None:
+            loop.call_later(GOODBYE, transport.abort)
     await asyncio.sleep(0)  # a closed transport reports its end in the next turn
 
 

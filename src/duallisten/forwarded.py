@@ -12,8 +12,7 @@ The left-most entry is taken only where uvicorn takes it: when the user trusts `
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
@@ -30,8 +29,7 @@ class TrustedHosts(Protocol):
     def get_trusted_client_address(self, x_forwarded_for: str) -> tuple[str, int]: ...  # noqa: D102
 
 
-@dataclass(frozen=True, slots=True)
-class Trust:
+class Trust(NamedTuple):
     """Whose forwarded headers are believed.
 
     hosts: addresses, networks and literals in uvicorn's form

@@ -40,17 +40,16 @@ def launch(config: Config) -> None:
             "imports it anew; $WEB_CONCURRENCY asks for workers too: give workers=1 to do without"
         )
     try:
+        plan = await_plan(config.request, read_host)
         if config.should_reload or config.workers > 1:
-            _launch_processes(config)
+            _launch_processes(config, plan)
         else:
-            server = Server(config)
-            server.run()
+            Server(config, plan=plan).run()
     except KeyboardInterrupt:
         pass
 
 
-def _launch_processes(config: Config) -> None:
-    plan = await_plan(config.request, read_host)
+def _launch_processes(config: Config, plan: Plan) -> None:
     bound = sock.bind(plan)
     try:
         if config.should_reload:

@@ -1,18 +1,15 @@
 """The options that duallisten adds to uvicorn's: the only list of them.
 
-A field of `Options` is one option, with its type, default, help and the function that reads it. The command line,
-the environment, the configuration file, the keyword arguments of the API and the README's table are made from these
-fields; `Option` is what they all share. uvicorn's own options become `Option`s in `uvicorn_options`.
+A field of `Options` is one option, with its type, its default and its `Face`: help, and the function that reads it.
+The command line, the environment, the configuration file, the keyword arguments of the API and the README's table are
+made from these fields; `Option` is what they all share. uvicorn's own options become `Option`s in `uvicorn_options`.
 
 A default of None means: decided from the platform, in `Config`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, fields
 from ipaddress import IPv4Network
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from duallisten.network import IPNetwork, parse_network
 from duallisten.platforms import PLATFORMS
@@ -22,8 +19,7 @@ PrivateMissing = Literal["auto", "fail", "loopback"]
 SideDoor = Literal["serve", "refuse"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Option:
+class Option(NamedTuple):
     """One option with all its faces.
 
     name: the keyword of the API
@@ -57,9 +53,7 @@ class Option:
         return self.read(self.split(text) if self.kind == "list" else text)
 
 
-def _choice(allowed: Any) -> Callable[[Any], str]:
-    choices = get_args(allowed) or tuple(allowed)
-
+def _choice(choices: tuple[str, ...]) -> Callable[[Any], str]:
     def read(value: Any) -> str:
         if value not in choices:
             raise ValueError(f"must be one of {', '.join(choices)}")
@@ -124,85 +118,110 @@ def split_networks(text: str) -> list[str]:
     return text.replace(",", " ").split()
 
 
-def _option(default: Any, read: Callable[[Any], Any], help_text: str, **faces: Any) -> Any:
-    return field(default=default, metadata={"read": read, "help": help_text, **faces})
+class Face(NamedTuple):
+    """What stands beside an option's type and default: how it is read, and what it looks like."""
+
+    read: Callable[[Any], Any]
+    help: str
+    metavar: str | None = None
+    choices: tuple[str, ...] = ()
+    repeat: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+PLATFORM_CHOICES = ("auto", *(platform.name for platform in PLATFORMS))
+
+
+class Options(NamedTuple):
     """What a user can ask of duallisten beside uvicorn's own options. Each field is an option; see its help."""
 
-    listeners: Listeners = _option(
-        "auto",
-        _choice(Listeners),
-        "Which listeners to open. auto: both, except where the platform says otherwise.",
-        choices=get_args(Listeners),
-    )
-    private_host: str = _option(
-        "auto",
-        _text,
-        "Where the private listener binds: an IP address, the name of an interface, a host name of this host, or auto: "
-        "the host's address inside a private network.",
-        metavar="ADDRESS|INTERFACE|NAME|auto",
-    )
-    private_port: int = _option(9240, _port, "The fixed private port. 0 picks a free one and logs it.", metavar="PORT")
-    private_network: tuple[IPNetwork, ...] = _option(
-        (IPv4Network("10.240.0.0/22"),),
-        _private_networks,
-        "What counts as private, IPv4 or IPv6. May be repeated.",
-        metavar="CIDR",
-    )
-    private_allow: tuple[IPNetwork, ...] | None = _option(
-        None,
-        _networks_or_none,
-        "Which peers the private listener admits. May be repeated. [default: the private network of its address, and "
-        "loopback]",
-        metavar="CIDR",
-        repeat=True,
-    )
-    private_missing: PrivateMissing = _option(
-        "auto",
-        _choice(PrivateMissing),
-        "Without an address in a private network: fail, or bind to 127.0.0.1. auto: fail on a platform and where PORT "
-        "is set, else loopback.",
-        choices=get_args(PrivateMissing),
-    )
-    private_wait: float | None = _option(
-        None,
-        _seconds,
-        "How long to wait for the private address to appear. [default: 10 on a platform, else 0]",
-        metavar="SECONDS",
-    )
-    side_door: SideDoor = _option(
-        "serve",
-        _choice(SideDoor),
-        "What a peer gets that reaches the public listener on a private address: the public side, or a closed "
-        "connection. Its forwarded headers are never believed.",
-        choices=get_args(SideDoor),
-    )
-    platform: str = _option(
-        "auto",
-        _choice(("auto", *(platform.name for platform in PLATFORMS))),
-        "Whose conventions hold. auto: told by the platform's own variables.",
-        choices=("auto", *(platform.name for platform in PLATFORMS)),
-    )
+    listeners: Annotated[
+        Listeners,
+        Face(
+            _choice(get_args(Listeners)),
+            "Which listeners to open. auto: both, except where the platform says otherwise.",
+            choices=get_args(Listeners),
+        ),
+    ] = "auto"
+    private_host: Annotated[
+        str,
+        Face(
+            _text,
+            "Where the private listener binds: an IP address, the name of an interface, a host name of this host, or "
+            "auto: the host's address inside a private network.",
+            metavar="ADDRESS|INTERFACE|NAME|auto",
+        ),
+    ] = "auto"
+    private_port: Annotated[
+        int, Face(_port, "The fixed private port. 0 picks a free one and logs it.", metavar="PORT")
+    ] = 9240
+    private_network: Annotated[
+        tuple[IPNetwork, ...],
+        Face(_private_networks, "What counts as private, IPv4 or IPv6. May be repeated.", metavar="CIDR", repeat=True),
+    ] = (IPv4Network("10.240.0.0/22"),)
+    private_allow: Annotated[
+        tuple[IPNetwork, ...] | None,
+        Face(
+            _networks_or_none,
+            "Which peers the private listener admits. May be repeated. [default: the private network of its address, "
+            "and loopback]",
+            metavar="CIDR",
+            repeat=True,
+        ),
+    ] = None
+    private_missing: Annotated[
+        PrivateMissing,
+        Face(
+            _choice(get_args(PrivateMissing)),
+            "Without an address in a private network: fail, or bind to 127.0.0.1. auto: fail on a platform and where "
+            "PORT is set, else loopback.",
+            choices=get_args(PrivateMissing),
+        ),
+    ] = "auto"
+    private_wait: Annotated[
+        float | None,
+        Face(
+            _seconds,
+            "How long to wait for the private address to appear. [default: 10 on a platform, else 0]",
+            metavar="SECONDS",
+        ),
+    ] = None
+    side_door: Annotated[
+        SideDoor,
+        Face(
+            _choice(get_args(SideDoor)),
+            "What a peer gets that reaches the public listener on a private address: the public side, or a closed "
+            "connection. Its forwarded headers are never believed.",
+            choices=get_args(SideDoor),
+        ),
+    ] = "serve"
+    platform: Annotated[
+        str,
+        Face(
+            _choice(PLATFORM_CHOICES),
+            "Whose conventions hold. auto: told by the platform's own variables.",
+            choices=PLATFORM_CHOICES,
+        ),
+    ] = "auto"
 
 
 def own_options() -> tuple[Option, ...]:
     """Every field of `Options` as an `Option`."""
-    return tuple(_as_option(item.name, item.default, dict(item.metadata)) for item in fields(Options))
+    return tuple(
+        _as_option(name, get_args(annotation)[1], Options._field_defaults[name])
+        for name, annotation in Options.__annotations__.items()
+    )
 
 
-def _as_option(name: str, default: Any, faces: dict[str, Any]) -> Option:
-    repeated = faces.pop("repeat", isinstance(default, tuple))
+def _as_option(name: str, face: Face, default: Any) -> Option:
     return Option(
         name=name,
         flag="--" + name.replace("_", "-"),
-        kind="list" if repeated else "value",
+        kind="list" if face.repeat else "value",
+        read=face.read,
         variables=(f"DUALLISTEN_{name.upper()}",),
         default=default,
-        read=faces.pop("read"),
-        help=faces.pop("help"),
+        help=face.help,
+        metavar=face.metavar,
+        choices=face.choices,
         split=split_networks,
-        **faces,
     )

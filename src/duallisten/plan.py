@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from functools import partial
 from ipaddress import ip_address
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from duallisten.addresses import Address, InheritedSocket, TCPAddress, UnixAddress
 from duallisten.admission import Admission, Side
@@ -35,8 +34,7 @@ from duallisten.options import Options
 from duallisten.platforms import Place
 
 
-@dataclass(frozen=True, slots=True)
-class Listener:
+class Listener(NamedTuple):
     """One side's addresses; several where a host name of the public side stands for several."""
 
     side: Side
@@ -46,8 +44,7 @@ class Listener:
         return ", ".join(map(str, self.addresses))
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """What a launch will do.
 
     public, private: the listeners, None for one that is not opened
@@ -68,8 +65,7 @@ class Plan:
         return tuple(listener for listener in (self.private, self.public) if listener is not None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(NamedTuple):
     """What was asked for, as far as a plan depends on it: our options, uvicorn's addresses, and the place."""
 
     options: Options
@@ -115,7 +111,7 @@ def await_plan(
 
     Blocks while it waits; raises what `make_plan` raises, with what was found at the end.
     """
-    strict = replace(request, options=replace(request.options, private_missing="fail"))
+    strict = request._replace(options=request.options._replace(private_missing="fail"))
     deadline = clock() + (request.options.private_wait or 0.0)
     while True:
         host = read_host()

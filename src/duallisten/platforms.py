@@ -9,15 +9,14 @@ the routers come in, and, in a private network, one in 10.240.0.0/22, which alwa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from ipaddress import IPv4Network
+from typing import NamedTuple
 
 from duallisten.errors import UsageError
 from duallisten.network import LOOPBACK, IPNetwork
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Platform:
+class Platform(NamedTuple):
     """What one platform promises.
 
     name: the value of `--platform`
@@ -65,8 +64,7 @@ SCALINGO = Platform(
 PLATFORMS: tuple[Platform, ...] = (SCALINGO, NONE)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Place(NamedTuple):
     """Where this process runs: the platform, and what its variables say of this container.
 
     port: the value of `$PORT`, None where it is not set

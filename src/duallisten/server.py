@@ -19,7 +19,6 @@ import socket
 from collections.abc import Sequence
 from email.utils import formatdate
 
-import anyio.to_thread
 import uvicorn
 from uvicorn.server import ServerState
 
@@ -86,6 +85,8 @@ class Server(uvicorn.Server):
     async def prepare(self, sockets: list[socket.socket] | None = None) -> None:
         """Make the plan and bind its sockets, once; raises LaunchError."""
         if self.plan is None:
+            import anyio.to_thread  # its event loop back end takes 35 ms to import; a launch plans before its loop runs
+
             self.plan = await anyio.to_thread.run_sync(
                 await_plan, self.config.request, read_host, abandon_on_cancel=True
             )

@@ -18,9 +18,11 @@ import errno
 import os
 import socket
 import stat
+import struct
 import sys
-from dataclasses import dataclass
+from array import array
 from pathlib import Path
+from typing import NamedTuple
 
 from duallisten.addresses import Address, InheritedSocket, TCPAddress, UnixAddress
 from duallisten.admission import Side
@@ -30,8 +32,7 @@ from duallisten.plan import Listener, Plan
 SO_ATTACH_FILTER = 26  # asm-generic/socket.h
 
 
-@dataclass(frozen=True, slots=True)
-class BoundSocket:
+class BoundSocket(NamedTuple):
     """A bound socket and the side whose listener it belongs to."""
 
     side: Side
@@ -115,7 +116,10 @@ def _bind_address(side: Side, address: Address) -> socket.socket:
 
 
 def _socket_name(address: TCPAddress) -> tuple[socket.AddressFamily, tuple[str | int, ...]]:
-    """Turn an address into what `bind()` takes: the resolver knows how to write an IPv6 zone."""
+    """Turn an address into what `bind()` takes; of an IPv6 zone (fe80::1%eth0) the resolver knows the number."""
+    if "%" not in address.host:
+        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+        return family, (address.host, address.port)
     flags = socket.AI_NUMERICHOST | socket.AI_PASSIVE
     answer = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=flags)[0]
     return answer[0], tuple(answer[4])  # type: ignore[arg-type]  # (int, bytes) is for systems without IPv6
@@ -145,11 +149,8 @@ def _drop_everything(sock: socket.socket) -> None:
     """Attach a filter that keeps no byte of any segment; where that cannot be done, do without."""
     if sys.platform != "linux":
         return
-    import ctypes
-    import struct
-
-    keep_nothing = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # BPF_RET | BPF_K, 0
-    program = struct.pack("HP", 1, ctypes.addressof(keep_nothing))
+    keep_nothing = array("B", struct.pack("HBBI", 0x06, 0, 0, 0))  # one instruction: BPF_RET | BPF_K, 0 bytes
+    program = struct.pack("HP", 1, keep_nothing.buffer_info()[0])  # struct sock_fprog of linux/filter.h
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
 

@@ -9,7 +9,6 @@ A key that no option has is an error: a misspelt option that is silently ignored
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,6 +85,8 @@ def find_table(directory: Path) -> tuple[str, dict[str, Any]] | None:
 
 
 def _load(path: Path) -> dict[str, Any]:
+    import tomllib  # many launches have no file
+
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

@@ -12,7 +12,6 @@ own, and which options make sense for one listener rather than for the process.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -63,8 +62,7 @@ def private_twins(options: tuple[Option, ...]) -> Iterator[Option]:
     for option in options:
         if not is_per_listener(option.name):
             continue
-        private = replace(
-            option,
+        private = option._replace(
             name=f"private_{option.name}",
             flag=f"--private-{option.key}",
             variables=(f"DUALLISTEN_PRIVATE_{option.key.replace('-', '_').upper()}",),
@@ -73,7 +71,7 @@ def private_twins(options: tuple[Option, ...]) -> Iterator[Option]:
             + ("[default: the public value]" if is_inherited(option.name) else "[default: off]"),
         )
         if option.kind == "switch":
-            private = replace(private, off_flag=f"--no-private-{option.key}")
+            private = private._replace(off_flag=f"--no-private-{option.key}")
         yield private
 
 

@@ -1,0 +1,188 @@
+"""Real servers for tests: in a thread of this process, or as the command line in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from duallisten import Config, Server
+
+DEADLINE = 30.0
+"""Seconds after which something that should have happened has not."""
+
+
+class ObservedServer(Server):
+    """A server that tells another thread when it serves."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.ready = threading.Event()
+        self.error: BaseException | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready.set()
+
+    def run_and_tell(self) -> None:
+        try:
+            self.run()
+        except BaseException as error:
+            self.error = error
+        finally:
+            self.ready.set()
+
+    def url(self, side: str) -> str:
+        host, port = self.addresses[side]  # type: ignore[index]
+        scheme = "https" if self.config.value("ssl_certfile", side) else "http"  # type: ignore[arg-type]
+        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+@contextmanager
+def serving(app: Any, **options: Any) -> Iterator[ObservedServer]:
+    """Serve `app` on free loopback ports in a thread, and stop when the block ends."""
+    options = {"host": "127.0.0.1", "port": 0, "private_port": 0, "log_config": None} | options
+    server = ObservedServer(Config(app, **options))
+    thread = threading.Thread(target=server.run_and_tell)
+    thread.start()
+    try:
+        assert server.ready.wait(DEADLINE), "the server did not start"
+        if server.error is not None:
+            raise server.error
+        yield server
+    finally:
+        server.should_exit = True
+        thread.join(DEADLINE)
+        assert not thread.is_alive(), "the server did not stop"
+
+
+@dataclass
+class Launched:
+    """The command line in a process of its own.
+
+    lines: what it has written so far, standard output and standard error in one
+    """
+
+    process: subprocess.Popen[str]
+    lines: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._changed = threading.Condition()
+        self._ended = False
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        stream: IO[str] | None = self.process.stdout
+        assert stream is not None
+        for line in stream:
+            with self._changed:
+                self.lines.append(line.rstrip("\n"))
+                self._changed.notify_all()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def wait_for(self, pattern: str, *, count: int = 1, start: int = 0) -> re.Match[str]:
+        """Wait for the `count`th line that matches `pattern`, looking from line `start` on."""
+
+        def found() -> list[re.Match[str]]:
+            matches = (re.search(pattern, line) for line in self.lines[start:])
+            return [match for match in matches if match]
+
+        with self._changed:
+            self._changed.wait_for(lambda: len(found()) >= count or self._ended, DEADLINE)
+            matches = found()
+        assert len(matches) >= count, f"no line {count} with {pattern!r} in:\n{self.output}"
+        return matches[count - 1]
+
+    def url(self, side: str) -> str:
+        """Where the log says that a side is served."""
+        return self.wait_for(rf"Serving the {side} side on (https?://\S+)")[1]
+
+    @property
+    def output(self) -> str:
+        return "\n".join(self.lines)
+
+    def send(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """End it with a signal, and give its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        code = self.process.wait(DEADLINE)
+        self._reader.join(DEADLINE)
+        return code
+
+
+def free_environment(**variables: str) -> dict[str, str]:
+    """An environment that says nothing to duallisten but `variables`."""
+    kept = ("PATH", "HOME", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG", "VIRTUAL_ENV", "LANG")
+    inherited = {name: os.environ[name] for name in kept if name in os.environ}
+    return inherited | {"PYTHONUNBUFFERED": "1", "COLUMNS": "200"} | variables
+
+
+@contextmanager
+def launched(*arguments: str, cwd: Path | None = None, **variables: str) -> Iterator[Launched]:
+    """Run `duallisten` with `arguments` and an environment of `variables`, and end it when the block ends."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "duallisten", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=cwd,
+        env=free_environment(**variables),
+    )
+    running = Launched(process)
+    try:
+        yield running
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(DEADLINE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        running._reader.join(DEADLINE)
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+FREE = ("--port", "0", "--private-port", "0")
+"""Arguments for ports that the kernel chooses."""
+
+
+def run(*arguments: str, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run `duallisten` to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "duallisten", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=free_environment(**variables),
+        timeout=DEADLINE,
+        check=False,
+    )
+
+
+def ask(url: str, request: bytes | None = None) -> bytes:
+    """Send one raw request over a new connection, and give all that comes back until the server closes."""
+    host, port = url.removeprefix("http://").rsplit(":", 1)
+    request = request or b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    with socket.create_connection((host.strip("[]"), int(port)), timeout=DEADLINE) as connection:
+        connection.sendall(request)
+        answer = b""
+        while data := connection.recv(65536):
+            answer += data
+    return answer

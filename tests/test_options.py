@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+
+from duallisten.options import Options, own_options
+
+OPTIONS = {option.name: option for option in own_options()}
+
+
+def test_every_option_has_its_flag_variable_default_and_help() -> None:
+    for option in OPTIONS.values():
+        assert option.flag == "--" + option.name.replace("_", "-")
+        assert option.variables == (f"DUALLISTEN_{option.name.upper()}",)
+        assert option.help
+        assert option.default == getattr(Options(), option.name)
+        assert option.default is None or option.read(option.default) == option.default
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "read"),
+    [
+        ("private_port", "9300", 9300),
+        ("private_port", 0, 0),
+        ("private_wait", "2.5", 2.5),
+        ("private_network", ["10.0.0.0/8", "fd00::/8"], (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))),
+        ("private_network", "10.0.0.0/8, fd00::/8", (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))),
+        ("private_allow", ["10.1.2.3"], (ip_network("10.1.2.3/32"),)),
+        ("private_host", " eth1 ", "eth1"),
+        ("listeners", "both", "both"),
+    ],
+)
+def test_a_value_is_read(name: str, given: Any, read: Any) -> None:
+    assert OPTIONS[name].read(given) == read
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("private_port", "http"),
+        ("private_port", 65536),
+        ("private_port", -1),
+        ("private_port", True),
+        ("private_port", 9240.5),
+        ("private_port", None),
+        ("private_wait", "soon"),
+        ("private_wait", -1),
+        ("private_wait", "inf"),
+        ("private_wait", "nan"),
+        ("private_network", []),
+        ("private_network", 10),
+        ("private_network", ["10.0.0.1/8"]),
+        ("private_network", ["0.0.0.0/0"]),
+        ("private_network", ["::/0"]),
+        ("private_allow", ["ten"]),
+        ("private_host", ""),
+        ("private_host", 10),
+        ("listeners", "all"),
+        ("listeners", None),
+        ("side_door", "open"),
+        ("private_missing", "ignore"),
+        ("platform", "heroku"),
+    ],
+)
+def test_a_value_of_the_wrong_form_is_refused_with_a_reason(name: str, given: Any) -> None:
+    with pytest.raises(ValueError, match=r"must|is not|has bits|would make"):
+        OPTIONS[name].read(given)
