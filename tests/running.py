@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,8 +50,8 @@ class ObservedServer(Server):
 @contextmanager
 def serving(app: Any, **options: Any) -> Iterator[ObservedServer]:
     """Serve `app` on free loopback ports in a thread, and stop when the block ends."""
-    options = {"host": "127.0.0.1", "port": 0, "private_port": 0, "log_config": None} | options
-    server = ObservedServer(Config(app, **options))
+    given: dict[str, Any] = {"host": "127.0.0.1", "port": 0, "private_port": 0, "log_config": None} | options
+    server = ObservedServer(Config(app, **given))
     thread = threading.Thread(target=server.run_and_tell)
     thread.start()
     try:
@@ -125,23 +125,23 @@ class Launched:
         return code
 
 
-def free_environment(**variables: str) -> dict[str, str]:
-    """An environment that says nothing to duallisten but `variables`."""
+def free_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """An environment that says nothing to duallisten but `environ`."""
     kept = ("PATH", "HOME", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG", "VIRTUAL_ENV", "LANG")
     inherited = {name: os.environ[name] for name in kept if name in os.environ}
-    return inherited | {"PYTHONUNBUFFERED": "1", "COLUMNS": "200"} | variables
+    return inherited | {"PYTHONUNBUFFERED": "1", "COLUMNS": "200"} | dict(environ or {})
 
 
 @contextmanager
-def launched(*arguments: str, cwd: Path | None = None, **variables: str) -> Iterator[Launched]:
-    """Run `duallisten` with `arguments` and an environment of `variables`, and end it when the block ends."""
+def launched(*arguments: str, cwd: Path | None = None, environ: Mapping[str, str] | None = None) -> Iterator[Launched]:
+    """Run `duallisten` with `arguments` and no more environment than `environ`; end it when the block ends."""
     process = subprocess.Popen(
         [sys.executable, "-m", "duallisten", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         cwd=cwd,
-        env=free_environment(**variables),
+        env=free_environment(environ),
     )
     running = Launched(process)
     try:
@@ -163,14 +163,16 @@ FREE = ("--port", "0", "--private-port", "0")
 """Arguments for ports that the kernel chooses."""
 
 
-def run(*arguments: str, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
+def run(
+    *arguments: str, cwd: Path | None = None, environ: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run `duallisten` to its end."""
     return subprocess.run(
         [sys.executable, "-m", "duallisten", *arguments],
         capture_output=True,
         text=True,
         cwd=cwd,
-        env=free_environment(**variables),
+        env=free_environment(environ),
         timeout=DEADLINE,
         check=False,
     )

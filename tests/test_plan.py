@@ -26,7 +26,7 @@ def host(resolve: Callable[[str], tuple[IPAddress, ...]] = lambda name: (), **in
 
 def request(place: Place | None = None, **changes: Any) -> Request:
     own = {name: changes.pop(name) for name in list(changes) if name in Options._fields}
-    asked = {"host": "0.0.0.0", "port": 5000} | changes
+    asked: dict[str, Any] = {"host": "0.0.0.0", "port": 5000} | changes
     return Request(options=Options(**{"private_missing": "fail"} | own), place=place or Place(), **asked)
 
 
@@ -118,12 +118,12 @@ def test_a_missing_private_address_may_fall_back_to_loopback_and_says_so() -> No
 
 
 def test_two_private_addresses_need_a_word_from_the_user_or_the_platform() -> None:
-    two = {"eth1": "10.240.0.5 10.240.0.9"}
+    two = "10.240.0.5 10.240.0.9"
     with pytest.raises(LaunchError, match=r"10\.240\.0\.5, 10\.240\.0\.9; say which with --private-host"):
-        make_plan(request(), host(**two))
-    assert str(make_plan(request(private_host="10.240.0.9"), host(**two)).private) == "10.240.0.9:9240"
+        make_plan(request(), host(eth1=two))
+    assert str(make_plan(request(private_host="10.240.0.9"), host(eth1=two)).private) == "10.240.0.9:9240"
     place = scalingo("web", 5000)._replace(private_hostname="1.web.internal")
-    named = host(lambda name: (ip_address("10.240.0.9"),) if name == "1.web.internal" else (), **two)
+    named = host(lambda name: (ip_address("10.240.0.9"),) if name == "1.web.internal" else (), eth1=two)
     assert str(make_plan(request(place), named).private) == "10.240.0.9:9240"
 
 

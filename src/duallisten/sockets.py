@@ -33,16 +33,21 @@ SO_ATTACH_FILTER = 26  # asm-generic/socket.h
 
 
 class BoundSocket(NamedTuple):
-    """A bound socket and the side whose listener it belongs to."""
+    """A bound socket.
+
+    side: whose listener it belongs to
+    name: what it is bound to: (address, port in host order), or (path, 0) for a UNIX domain socket
+    """
 
     side: Side
     socket: socket.socket
+    name: tuple[str, int]
 
-    @property
-    def name(self) -> tuple[str, int]:
-        """What it is bound to: (address, port in host order), or (path, 0) for a UNIX domain socket."""
-        name = self.socket.getsockname()
-        return (str(name), 0) if isinstance(name, str) else (str(name[0]), int(name[1]))
+
+def bound_socket(side: Side, sock: socket.socket) -> BoundSocket:
+    """Take a socket as one of `side`'s, with the name that it has now and will be known by when it is closed."""
+    name = sock.getsockname()
+    return BoundSocket(side, sock, (str(name), 0) if isinstance(name, str) else (str(name[0]), int(name[1])))
 
 
 def bind(plan: Plan, public: list[socket.socket] | None = None) -> list[BoundSocket]:
@@ -59,7 +64,7 @@ def bind(plan: Plan, public: list[socket.socket] | None = None) -> list[BoundSoc
             if plan.shared and listener.side == "private":
                 continue  # the public listener's wildcard socket serves it
             if listener.side == "public" and public is not None:
-                bound += [BoundSocket("public", sock) for sock in public]
+                bound += [bound_socket("public", sock) for sock in public]
             else:
                 bound += _bind_listener(listener)
     except BaseException:
@@ -90,7 +95,7 @@ def _bind_listener(listener: Listener) -> list[BoundSocket]:
             if isinstance(address, TCPAddress) and address.port == 0 and port:
                 address = TCPAddress(address.host, port)  # noqa: PLW2901  # one port for all addresses of a name
             sock = _bind_address(listener.side, address)
-            bound.append(BoundSocket(listener.side, sock))
+            bound.append(bound_socket(listener.side, sock))
             port = bound[-1].name[1]
     except OSError as error:
         close(bound)

@@ -19,14 +19,13 @@ from multiprocessing.connection import Connection
 from typing import Literal
 
 from uvicorn._subprocess import get_subprocess
-from uvicorn.config import STARTUP_FAILURE
 
 from duallisten.admission import Side
 from duallisten.config import Config
 from duallisten.errors import DuallistenError
 from duallisten.plan import Plan
 from duallisten.server import Server
-from duallisten.sockets import BoundSocket
+from duallisten.sockets import BoundSocket, bound_socket
 
 Report = Literal["began", "serving", "failed", "alive"]
 """What a worker tells its supervisor, the first of a pair whose second says more."""
@@ -66,7 +65,7 @@ class WorkerProcess:
             server.run()
         except DuallistenError as error:
             self.pipe.send(("failed", str(error)))
-            sys.exit(STARTUP_FAILURE)
+            sys.exit(error.exit_code)
 
     def _answer(self) -> None:
         """Answer the supervisor's questions; when it is gone, end as if it had said so."""
@@ -96,7 +95,7 @@ class ReloadedProcess:
 
 
 def _bound(sides: tuple[Side, ...], sockets: list[socket.socket] | None) -> list[BoundSocket]:
-    return [BoundSocket(side, sock) for side, sock in zip(sides, sockets or (), strict=True)]
+    return [bound_socket(side, sock) for side, sock in zip(sides, sockets or (), strict=True)]
 
 
 @dataclass(eq=False)

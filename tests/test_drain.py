@@ -1,0 +1,169 @@
+"""How connections end: nothing that was accepted is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+from duallisten import Config
+from tests.applications import Observed
+from tests.running import DEADLINE, ObservedServer, serving
+
+HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+class Gated(Observed):
+    """Its `/slow` waits for a lock that the test's thread holds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside = threading.Event()
+        self.open = threading.Event()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and scope["path"] == "/slow":
+            self.inside.set()
+            await asyncio.to_thread(self.open.wait, DEADLINE)
+        await super().__call__({**scope, "path": "/"} if scope["type"] == "http" else scope, receive, send)
+
+
+@contextmanager
+def stopped(app: Any, **options: Any) -> Iterator[tuple[ObservedServer, threading.Thread]]:
+    """A server that the test stops itself."""
+    server = ObservedServer(Config(app, port=0, private_port=0, log_config=None, **options))
+    thread = threading.Thread(target=server.run_and_tell)
+    thread.start()
+    assert server.ready.wait(DEADLINE)
+    try:
+        yield server, thread
+    finally:
+        server.should_exit = server.force_exit = True
+        thread.join(DEADLINE)
+        assert not thread.is_alive()
+
+
+def refused(address: tuple[str, int]) -> bool:
+    try:
+        socket.create_connection(address, timeout=DEADLINE).close()
+    except OSError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("side", ["public", "private"])
+def test_a_request_in_hand_is_answered_before_the_application_ends(side: str, loop: str) -> None:
+    app = Gated()
+    with stopped(app, loop=loop) as (server, thread), httpx.Client(timeout=DEADLINE) as client:
+        answers: list[httpx.Response] = []
+        asking = threading.Thread(target=lambda: answers.append(client.get(server.url(side) + "/slow")))
+        asking.start()
+        assert app.inside.wait(DEADLINE)
+        server.should_exit = True
+        while not refused(server.addresses[side]):  # type: ignore[index]
+            pass
+        assert app.stopped == 0
+        app.open.set()
+        asking.join(DEADLINE)
+        thread.join(DEADLINE)
+        assert answers[0].text == side
+        assert app.stopped == 1
+
+
+@pytest.mark.parametrize("http", ["h11", "httptools"])
+def test_a_request_in_flight_on_an_accepted_connection_is_answered(http: str) -> None:
+    """Accepted, nothing read yet: uvicorn itself would close it."""
+    app = Observed()
+    with stopped(app, http=http) as (server, _):
+        connections = [socket.create_connection(server.addresses["public"], timeout=DEADLINE) for _ in range(10)]
+        server.should_exit = True
+        while not refused(server.addresses["public"]):
+            pass
+        for connection in connections:
+            connection.sendall(HEAD)
+        for connection in connections:
+            answer = b""
+            while data := connection.recv(1000):
+                answer += data
+            assert answer.startswith(b"HTTP/1.1 200 OK")
+            assert b"connection: close\r\n" in answer
+            connection.close()
+
+
+def test_an_idle_connection_does_not_hold_up_the_end() -> None:
+    with stopped(Observed()) as (server, thread), httpx.Client() as client:
+        assert client.get(server.url("public")).text == "public"
+        server.should_exit = True
+        thread.join(DEADLINE)
+        assert not thread.is_alive()
+
+
+def test_a_websocket_is_closed_for_a_restart() -> None:
+    with stopped(Observed()) as (server, _), connect(server.url("private").replace("http", "ws")) as websocket:
+        assert websocket.recv() == "private"
+        server.should_exit = True
+        with pytest.raises(ConnectionClosed) as caught:
+            websocket.recv(timeout=DEADLINE)
+        assert caught.value.rcvd is not None and caught.value.rcvd.code == 1012
+
+
+def test_what_takes_longer_than_its_time_is_cancelled(caplog: pytest.LogCaptureFixture) -> None:
+    class Endless(Observed):
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            if scope["type"] == "http":
+                inside.set()
+                await asyncio.Event().wait()
+            await super().__call__(scope, receive, send)
+
+    inside = threading.Event()
+    app = Endless()
+    with stopped(app, timeout_graceful_shutdown=0) as (server, thread):
+        connection = socket.create_connection(server.addresses["private"], timeout=DEADLINE)
+        connection.sendall(HEAD)
+        assert inside.wait(DEADLINE)
+        server.should_exit = True
+        thread.join(DEADLINE)
+        assert not thread.is_alive()
+        connection.close()
+    assert "Cancel 1 running task(s), timeout graceful shutdown exceeded" in caplog.text
+    assert app.stopped == 1
+
+
+def test_a_second_signal_ends_at_once() -> None:
+    app = Gated()
+    with stopped(app) as (server, thread):
+        connection = socket.create_connection(server.addresses["public"], timeout=DEADLINE)
+        connection.sendall(HEAD.replace(b"/ ", b"/slow "))
+        assert app.inside.wait(DEADLINE)
+        server.should_exit = True
+        server.force_exit = True
+        app.open.set()
+        thread.join(DEADLINE)
+        assert not thread.is_alive()
+        assert app.stopped == 0
+        connection.close()
+
+
+def test_a_server_leaves_no_descriptor_open() -> None:
+    import os
+
+    def descriptors() -> int:
+        return len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+
+    with serving(Observed()) as server:
+        httpx.get(server.url("public"))
+    before = descriptors()
+    for _ in range(3):
+        with serving(Observed()) as server:
+            httpx.get(server.url("public"))
+            httpx.get(server.url("private"))
+    assert descriptors() == before

@@ -1,0 +1,187 @@
+"""In place of uvicorn: the same names, and where duallisten leans on what uvicorn keeps to itself."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from uvicorn import _subprocess
+from uvicorn.lifespan.on import LifespanOn
+from uvicorn.middleware.message_logger import MessageLoggerMiddleware
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+import duallisten
+from duallisten import Config, UsageError
+from duallisten.config import uvicorn_defaults
+from duallisten.forwarded import TrustedPeers
+from tests.applications import Observed
+from tests.running import Launched, free_environment, serving
+
+
+def test_our_classes_are_uvicorn_s() -> None:
+    assert issubclass(duallisten.Config, uvicorn.Config)
+    assert issubclass(duallisten.Server, uvicorn.Server)
+
+
+def test_every_parameter_of_uvicorn_s_config_is_taken_and_means_the_same() -> None:
+    theirs = uvicorn.Config(Observed(), log_config=None)
+    ours = Config(Observed(), **{name: default for name, default in uvicorn_defaults().items() if name != "log_config"})
+    for name in uvicorn_defaults():
+        if hasattr(theirs, name) and name != "log_config":
+            assert getattr(ours, name) == getattr(theirs, name), name
+
+
+def test_uvicorn_s_run_takes_nothing_that_ours_does_not() -> None:
+    theirs = set(inspect.signature(uvicorn.run).parameters) - {"app", "app_dir"}
+    assert theirs <= uvicorn_defaults().keys()
+
+
+def test_a_misspelt_option_is_named_with_the_nearest_known_one() -> None:
+    with pytest.raises(TypeError, match=r"unknown option 'privat_port': did you mean 'private_"):
+        Config(Observed(), privat_port=1)
+    with pytest.raises(TypeError, match="unknown option 'private_workers_x'"):
+        Config(Observed(), private_workers_x=1)
+    with pytest.raises(TypeError, match="unknown option 'private_loop'"):
+        Config(Observed(), private_loop="uvloop")
+
+
+def test_a_bad_value_is_named() -> None:
+    with pytest.raises(UsageError, match=r"private_port='x': must be a port"):
+        Config(Observed(), private_port="x", log_config=None)
+
+
+def test_configurations_share_no_defaults() -> None:
+    one, two = Config(Observed(), log_config=None), Config(Observed(), log_config=None)
+    one.headers.append(("x", "y"))
+    one.private["backlog"] = 1
+    one.origins["port"] = "here"
+    assert (two.headers, two.private, two.origins) == ([], {}, {})
+
+
+def test_the_platform_s_port_is_taken_from_code_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", "5000")
+    assert (Config(Observed(), log_config=None).host, Config(Observed(), log_config=None).port) == ("0.0.0.0", 5000)
+    asked = Config(Observed(), host="127.0.0.1", port=1, log_config=None)
+    assert (asked.host, asked.port) == ("127.0.0.1", 1)
+
+
+def test_the_command_line_s_variables_are_not_read_from_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DUALLISTEN_PRIVATE_PORT", "1")
+    monkeypatch.setenv("UVICORN_PORT", "1")
+    made = Config(Observed(), log_config=None)
+    assert (made.options.private_port, made.port) == (9240, 8000)
+
+
+def test_uvicorn_s_own_variables_are_read_from_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEB_CONCURRENCY", "3")
+    assert Config("app:app", log_config=None).workers == 3
+    monkeypatch.setenv("WEB_CONCURRENCY", "three")
+    with pytest.raises(UsageError, match=r"\$WEB_CONCURRENCY is 'three'"):
+        Config("app:app", log_config=None)
+
+
+def test_an_environment_file_is_read_before_the_platform_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text("PORT=5001\n")
+    monkeypatch.setenv("PORT", "1")
+    monkeypatch.delenv("PORT")
+    assert Config(Observed(), env_file=tmp_path / ".env", log_config=None).port == 5001
+
+
+PROGRAM = """
+import duallisten
+from duallisten.demo import app
+if __name__ == "__main__":
+    duallisten.run(app, port=0, private_port=0, log_level="info")
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, -signal.SIGTERM)])
+def test_a_program_runs_it_as_it_would_run_uvicorn(number: int, code: int, tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(PROGRAM)
+    process = subprocess.Popen(
+        [sys.executable, str(tmp_path / "program.py")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=free_environment(),
+    )
+    program = Launched(process)
+    assert httpx.get(program.url("public")).json()["side"] == "public"
+    assert httpx.get(program.url("private")).json()["side"] == "private"
+    assert program.end(number) == code
+    assert "Application shutdown complete" in program.output
+
+
+def test_uvicorn_s_default_formats_can_be_changed_in_place(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from uvicorn.config import LOGGING_CONFIG
+
+    monkeypatch.setitem(LOGGING_CONFIG["formatters"]["access"], "fmt", "NEW %(request_line)s")
+    Config(Observed())
+    formatter = logging.getLogger("uvicorn.access").handlers[0].formatter
+    record = logging.makeLogRecord({"msg": "%s %s %s %s %d", "args": ("c", "GET", "/", "1.1", 200), "side": "private"})
+    assert formatter is not None and formatter.format(record) == "NEW GET / HTTP/1.1 (private)"
+
+
+# What duallisten leans on inside uvicorn, each listed in CONTRIBUTING.md; a new uvicorn that changes one fails here.
+
+
+@pytest.mark.parametrize("protocol", [H11Protocol, HttpToolsProtocol])
+def test_a_protocol_is_made_from_a_configuration_a_state_and_a_loop(protocol: Any) -> None:
+    parameters = list(inspect.signature(protocol.__init__).parameters)
+    assert parameters == ["self", "config", "server_state", "app_state", "_loop"]
+    source = inspect.getsource(protocol)
+    for attribute in ("self.access_logger = ", "self.access_log = ", "self.cycle", "self.ws_protocol_class("):
+        assert attribute in source
+    assert "response_complete" in source
+
+
+def test_a_state_has_connections_tasks_headers_and_a_count() -> None:
+    state = ServerState()
+    assert (state.connections, state.tasks, state.default_headers, state.total_requests) == (set(), set(), [], 0)
+
+
+def test_the_middleware_around_an_application_is_reached_through_its_app() -> None:
+    app: Any = Observed()
+    assert ProxyHeadersMiddleware(app).app is app
+    assert MessageLoggerMiddleware(app).app is app
+
+
+def test_the_proxy_middleware_asks_its_trusted_hosts() -> None:
+    middleware = ProxyHeadersMiddleware(len, trusted_hosts="*")  # type: ignore[arg-type]
+    assert middleware.trusted_hosts.always_trust is True
+    asked = set(dir(middleware.trusted_hosts)) & {"always_trust", "__contains__", "get_trusted_client_address"}
+    assert asked <= set(dir(TrustedPeers)) | {"always_trust"}
+    assert len(asked) == 3
+
+
+def test_a_lifespan_has_a_state_and_says_whether_to_exit() -> None:
+    assert {"startup", "shutdown"} <= set(dir(LifespanOn))
+    assert "self.state: dict[str, Any]" in inspect.getsource(LifespanOn)
+    assert "self.should_exit" in inspect.getsource(LifespanOn)
+
+
+def test_a_process_is_made_from_a_configuration_a_target_and_sockets() -> None:
+    assert list(inspect.signature(_subprocess.get_subprocess).parameters) == ["config", "target", "sockets"]
+
+
+def test_a_server_has_the_parts_that_ours_overrides() -> None:
+    with serving(Observed()) as server:
+        assert server.servers
+    for name in ("serve", "startup", "shutdown", "on_tick"):
+        ours = inspect.signature(getattr(duallisten.Server, name)).parameters
+        assert list(ours) == list(inspect.signature(getattr(uvicorn.Server, name)).parameters), name

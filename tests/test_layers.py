@@ -1,0 +1,78 @@
+"""The shape of the code: who may import whom, and how large things may grow."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import duallisten
+
+SOURCE = Path(duallisten.__file__).parent
+
+LAYERS = (
+    ("errors",),
+    ("network",),
+    ("platforms", "addresses", "admission"),
+    ("endpoints", "accesslog", "application", "forwarded"),
+    ("options",),
+    ("uvicorn_options", "sources", "plan"),
+    ("config",),
+    ("sockets",),
+    ("serving", "acceptor", "drain"),
+    ("server", "report"),
+    ("worker",),
+    ("supervisor",),
+    ("launch",),
+    ("__init__", "demo"),
+    ("cli",),
+    ("__main__",),
+)
+"""From the bottom up; a module imports only from layers below its own."""
+
+HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}
+MODULES = sorted(path for path in SOURCE.rglob("*.py"))
+
+
+def imported(tree: ast.Module) -> set[str]:
+    """The modules of ours that a module imports, anywhere in it."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("duallisten"):
+            module = node.module.removeprefix("duallisten").lstrip(".")
+            names = {alias.name for alias in node.names}
+            found |= {module} if module else {name if name in HEIGHT else "__init__" for name in names}
+        elif isinstance(node, ast.Import):
+            names = {alias.name for alias in node.names if alias.name.startswith("duallisten")}
+            found |= {name.removeprefix("duallisten").lstrip(".") or "__init__" for name in names}
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.stem))
+def test_imports_run_downward(path: Path) -> None:
+    assert path.stem in HEIGHT, "a new module has a place in LAYERS"
+    for name in imported(ast.parse(path.read_text())):
+        assert HEIGHT[name] < HEIGHT[path.stem], f"{path.stem} imports {name}, which is not below it"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.stem))
+def test_a_module_is_one_thing(path: Path) -> None:
+    text = path.read_text()
+    tree = ast.parse(text)
+    assert ast.get_docstring(tree), "a module opens with what it is for"
+    assert len(text.splitlines()) <= 300
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert (node.end_lineno or 0) - node.lineno < 40, f"{node.name} is too long"
+
+
+PURE = ("errors", "platforms", "addresses", "admission", "plan", "endpoints", "options")
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_what_decides_knows_no_socket_process_or_event_loop(name: str) -> None:
+    tree = ast.parse((SOURCE / f"{name}.py").read_text())
+    modules = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    modules |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert not modules & {"socket", "asyncio", "multiprocessing", "os", "subprocess", "psutil", "uvicorn"}

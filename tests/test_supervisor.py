@@ -1,0 +1,243 @@
+"""Several workers, as processes: started, replaced, counted and ended."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from tests.running import DEADLINE, FREE, Launched, ask, launched, run
+
+DEMO = "duallisten.demo:app"
+
+
+def workers(server: Launched) -> set[int]:
+    """The process ids of the workers that run now."""
+    found = set()
+    for child in psutil.Process(server.process.pid).children():
+        with contextlib.suppress(psutil.Error):  # it has ended in between
+            if "spawn_main" in " ".join(child.cmdline()):
+                found.add(child.pid)
+    return found
+
+
+def wait_for_workers(server: Launched, count: int) -> None:
+    server.wait_for("Application startup complete", count=count)
+
+
+def test_both_listeners_are_in_every_worker() -> None:
+    with launched(DEMO, "--workers", "2", *FREE) as server:
+        seen: dict[str, set[int]] = {"public": set(), "private": set()}
+        for side, pids in seen.items():
+            for _ in range(200):
+                answer = httpx.get(server.url(side)).json()
+                assert answer["side"] == side
+                pids.add(answer["process"])
+                if len(pids) == 2:
+                    break
+        assert seen["public"] == seen["private"] == workers(server)
+        assert server.output.count("Serving the public side") == 1
+        assert server.end() == 0
+        assert server.output.count("Finished server process") == 2
+
+
+def test_the_environment_asks_for_workers() -> None:
+    with launched(DEMO, *FREE, environ={"WEB_CONCURRENCY": "3"}) as server:
+        server.url("public")
+        assert len(workers(server)) == 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_every_worker(number: signal.Signals) -> None:
+    with launched(DEMO, "--workers", "2", *FREE) as server:
+        server.url("public")
+        pids = workers(server)
+        assert server.end(number) == 0
+        assert f"Received {number.name}, exiting." in server.output
+        assert not any(psutil.pid_exists(pid) for pid in pids)
+
+
+def test_a_crashed_worker_is_replaced() -> None:
+    with launched(DEMO, "--workers", "2", *FREE) as server:
+        server.url("public")
+        victim = sorted(workers(server))[0]
+        os.kill(victim, signal.SIGKILL)
+        server.wait_for(rf"Child process \[{victim}\] was killed by SIGKILL")
+        wait_for_workers(server, 3)
+        assert len(workers(server)) == 2
+        assert victim not in workers(server)
+        assert httpx.get(server.url("private")).json()["side"] == "private"
+
+
+def test_a_worker_that_dies_young_is_replaced_with_growing_delay() -> None:
+    with launched(DEMO, "--workers", "2", *FREE) as server:
+        server.url("public")
+        survivor = max(workers(server))
+        for death, delay in ((1, "0.5"), (2, "1")):
+            victim = (workers(server) - {survivor}).pop()
+            os.kill(victim, signal.SIGKILL)
+            server.wait_for(f"It died young; its successor starts in {delay} s")
+            wait_for_workers(server, 2 + death)
+
+
+def test_a_worker_at_its_limit_of_requests_is_replaced_at_once() -> None:
+    with launched(DEMO, "--workers", "2", "--limit-max-requests", "1", *FREE) as server:
+        url = server.url("public")
+        for _ in range(4):
+            assert httpx.get(url).status_code == 200
+        server.wait_for(r"Child process \[\d+\] exited with code 0")
+        wait_for_workers(server, 3)
+        assert "died young" not in server.output
+
+
+def test_a_worker_that_does_not_answer_is_killed_and_replaced() -> None:
+    with launched(DEMO, "--workers", "2", "--timeout-worker-healthcheck", "1", *FREE) as server:
+        server.url("public")
+        hung = sorted(workers(server))[0]
+        os.kill(hung, signal.SIGSTOP)
+        server.wait_for(rf"Child process \[{hung}\] does not answer, killing it")
+        wait_for_workers(server, 3)
+        assert len(workers(server)) == 2
+
+
+def test_hangup_replaces_the_workers_one_at_a_time_without_a_lost_request() -> None:
+    """One client with a connection per request, and one with a pool, on each side, all the while."""
+    with launched(DEMO, "--workers", "2", "--no-access-log", *FREE) as server:
+        urls = [server.url("public"), server.url("private")]
+        before = workers(server)
+        failures: list[str] = []
+        answers: list[int] = []
+        done = threading.Event()
+
+        def once(url: str) -> None:
+            while not done.is_set():
+                try:
+                    answers.append(ask(url).count(b"200 OK"))
+                except OSError as error:
+                    failures.append(repr(error))
+
+        def pooled(url: str) -> None:
+            with httpx.Client(transport=httpx.HTTPTransport(retries=0), timeout=DEADLINE) as client:
+                while not done.is_set():
+                    try:
+                        answers.append(client.get(url).status_code == 200)
+                    except httpx.HTTPError as error:
+                        failures.append(repr(error))
+
+        threads = [threading.Thread(target=work, args=(url,)) for work in (once, pooled) for url in urls]
+        for thread in threads:
+            thread.start()
+        for turn in (1, 2):
+            server.send(signal.SIGHUP)
+            wait_for_workers(server, 2 + 2 * turn)
+            server.wait_for("Finished server process", count=2 * turn)
+        done.set()
+        for thread in threads:
+            thread.join(DEADLINE)
+        assert failures == []
+        assert len(answers) > 100
+        assert all(answers)
+        assert len(workers(server)) == 2
+        assert not workers(server) & before
+
+
+def test_a_successor_that_fails_leaves_the_old_workers_in_place(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text("from duallisten.demo import app\n")
+    with launched("shop:app", "--workers", "2", *FREE, cwd=tmp_path) as server:
+        url, before = server.url("public"), workers(server)
+        (tmp_path / "shop.py").write_text("raise RuntimeError('not today')\n")
+        server.send(signal.SIGHUP)
+        server.wait_for(r"New child process \[\d+\] exited with code 3: .*not today.*the replacement is given up")
+        assert httpx.get(url).status_code == 200
+        assert workers(server) == before
+        (tmp_path / "shop.py").write_text("from duallisten.demo import app\n# mended\n")
+        server.send(signal.SIGHUP)
+        server.wait_for("Finished server process", count=2)
+        assert not workers(server) & before
+
+
+def test_workers_are_added_and_removed_by_signals() -> None:
+    with launched(DEMO, "--workers", "1", *FREE) as server:
+        server.url("public")
+        assert workers(server) == set()
+    with launched(DEMO, "--workers", "2", *FREE) as server:
+        server.url("public")
+        server.send(signal.SIGTTIN)
+        wait_for_workers(server, 3)
+        assert len(workers(server)) == 3
+        for count in (1, 2):
+            server.send(signal.SIGTTOU)
+            server.wait_for("Finished server process", count=count)
+        server.send(signal.SIGTTOU)
+        server.wait_for("Already reached one process")
+        assert httpx.get(server.url("private")).status_code == 200
+
+
+def test_no_worker_outlives_a_killed_supervisor() -> None:
+    with launched(DEMO, "--workers", "2", *FREE) as server:
+        server.url("public")
+        processes = [psutil.Process(pid) for pid in workers(server)]
+        server.send(signal.SIGKILL)
+        _, alive = psutil.wait_procs(processes, timeout=DEADLINE)
+        assert alive == []
+
+
+def test_a_worker_that_cannot_start_stops_the_launch_and_the_others(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(
+        "import os, pathlib\n"
+        "from duallisten.demo import app\n"
+        "try:\n    os.close(os.open('first', os.O_CREAT | os.O_EXCL))\n"
+        "except FileExistsError:\n    raise RuntimeError('there is one already')\n"
+    )
+    ended = run("shop:app", "--workers", "2", *FREE, cwd=tmp_path)
+    assert ended.returncode == 3
+    assert ended.stderr.count("there is one already") == 1
+    assert "Serving" not in ended.stderr
+
+
+def test_a_worker_that_vanishes_while_it_starts_stops_the_launch(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text("import os\nos._exit(7)\n")
+    ended = run("shop:app", "--workers", "2", *FREE, cwd=tmp_path)
+    assert ended.returncode == 3
+    assert "a worker failed to start: child process" in ended.stderr
+    assert "exited with code 7" in ended.stderr
+
+
+def test_what_waits_in_the_queue_survives_a_dead_worker(tmp_path: Path) -> None:
+    """The only workers are stopped; a connection made meanwhile is served by their successors."""
+    with launched(DEMO, "--workers", "2", *FREE) as server:
+        url = server.url("public")
+        victims = workers(server)
+        for pid in victims:
+            os.kill(pid, signal.SIGSTOP)
+        answers: list[bytes] = []
+        asking = threading.Thread(target=lambda: answers.append(ask(url)))
+        asking.start()
+        for pid in victims:
+            os.kill(pid, signal.SIGKILL)
+        asking.join(DEADLINE)
+        assert answers and b"200 OK" in answers[0]
+
+
+def test_an_application_object_cannot_be_given_to_workers() -> None:
+    import duallisten
+
+    with pytest.raises(duallisten.LaunchError, match="import string"):
+        duallisten.run(object(), workers=2, port=0, private_port=0, log_config=None)
+
+
+def test_a_unix_domain_socket_is_removed_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "app.sock"
+    arguments = (DEMO, "--workers", "2", "--uds", str(path), "--private-port", "0")
+    with launched(*arguments) as server:
+        server.wait_for("Serving the public side on unix socket")
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(path))) as client:
+            assert client.get("http://app/").json()["side"] == "public"
+        assert server.end() == 0
+    assert not path.exists()
