@@ -28,24 +28,38 @@ def test_a_stranger_is_not_admitted_to_the_private_side(peer: str | None) -> Non
 
 
 @pytest.mark.parametrize("local", ["172.17.0.2", "127.0.0.1", "::1", "::ffff:172.17.0.2", "/run/app.sock", None])
-def test_the_public_address_leads_to_the_public_side(local: str | None) -> None:
-    assert ADMISSION.public(local) is Verdict.PUBLIC
+@pytest.mark.parametrize("peer", ["172.17.0.1", "203.0.113.7", "127.0.0.1", "2001:db8::1", None])
+def test_the_public_address_leads_to_the_public_side(local: str | None, peer: str | None) -> None:
+    assert ADMISSION.public(local, peer) is Verdict.PUBLIC
 
 
-@pytest.mark.parametrize("local", ["10.240.0.5", "10.240.0.77", "::ffff:10.240.0.5", "fdaa::5"])
-def test_the_public_port_on_a_private_address_is_the_side_door(local: str) -> None:
-    assert ADMISSION.public(local) is Verdict.SIDE_DOOR
-    assert REFUSING.public(local) is Verdict.REFUSED
+SIDE_DOORS = [
+    ("10.240.0.5", "172.17.0.1"),
+    ("10.240.0.77", "10.240.0.6"),
+    ("::ffff:10.240.0.5", "::ffff:10.240.0.6"),
+    ("fdaa::5", "fdaa::6"),
+    ("172.17.0.2", "10.240.0.6"),  # routed in to the outer address, past the routers
+    ("fe80::5%eth1", "fe80::6%eth1"),  # over the link itself, which may be the private one
+    ("2001:db8::5", "fe80::6%eth1"),
+    ("169.254.0.5", "169.254.0.6"),
+]
+
+
+@pytest.mark.parametrize(("local", "peer"), SIDE_DOORS)
+def test_a_private_address_at_either_end_of_the_public_port_is_the_side_door(local: str, peer: str) -> None:
+    assert ADMISSION.public(local, peer) is Verdict.SIDE_DOOR
+    assert REFUSING.public(local, peer) is Verdict.REFUSED
 
 
 def test_the_private_address_is_a_side_door_also_outside_the_private_networks() -> None:
     admission = Admission(PRIVATE, ip_address("192.168.7.5"), (ip_network("192.168.7.0/24"),))
-    assert admission.public("192.168.7.5") is Verdict.SIDE_DOOR
-    assert admission.public("192.168.7.6") is Verdict.PUBLIC
+    assert admission.public("192.168.7.5", "192.168.7.9") is Verdict.SIDE_DOOR
+    assert admission.public("192.168.7.6", "192.168.7.9") is Verdict.PUBLIC
 
 
 def test_a_private_listener_on_loopback_makes_no_side_door_of_loopback() -> None:
-    assert Admission(PRIVATE, ip_address("127.0.0.1"), LOOPBACK).public("127.0.0.1") is Verdict.PUBLIC
+    admission = Admission(PRIVATE, ip_address("127.0.0.1"), LOOPBACK)
+    assert admission.public("127.0.0.1", "127.0.0.1") is Verdict.PUBLIC
 
 
 def test_one_socket_for_both_sides_tells_them_apart_by_address_and_peer() -> None:

@@ -216,6 +216,15 @@ def test_an_application_factory_that_raises_is_told_in_one_line(tmp_path: Path) 
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.parametrize("text", ["{", "{}", '{"version": 1, "handlers": {"x": {"class": "nowhere.Handler"}}}'])
+def test_a_logging_configuration_that_is_none_is_told_in_one_line(text: str, tmp_path: Path) -> None:
+    (tmp_path / "logging.json").write_text(text)
+    ended = run(DEMO, "--log-config", "logging.json", *FREE, cwd=tmp_path)
+    assert ended.returncode == 3
+    assert ended.stderr.startswith("duallisten: --log-config logging.json: ")
+    assert ended.stderr.count("\n") == 1
+
+
 def test_it_serves_what_the_file_names(tmp_path: Path) -> None:
     (tmp_path / "duallisten.toml").write_text('app = "duallisten.demo:app"\nport = 0\nprivate-port = 0\n')
     with launched(cwd=tmp_path) as server:

@@ -80,6 +80,10 @@ def test_scalingo_s_public_side_believes_its_routers_unless_told_otherwise(monke
     private = Config(Observed(), private_proxy_headers=True, **options).trust("private")
     assert private.hosts[0] == "127.0.0.1"
     assert private.routers == ()
+    for container, believed in (("web-1", True), ("tcp-1", False), ("api-1", False)):
+        monkeypatch.setenv("CONTAINER", container)
+        assert bool(Config(Observed(), **options).trust("public").routers) is believed
+    monkeypatch.delenv("CONTAINER")
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", "10.0.0.2")
     assert Config(Observed(), **options).trust("public").hosts == ("10.0.0.2",)
 

@@ -99,6 +99,11 @@ def test_without_a_private_listener_the_side_door_is_still_known() -> None:
     assert plan.admission.side_door == "refuse"
 
 
+def test_the_platform_s_own_block_stays_private_whatever_a_user_calls_so() -> None:
+    asked = request(scalingo("web", 5000), private_network=(ip_network("fdaa::/16"),))
+    assert BLOCK in make_plan(asked, host(eth1="10.240.0.5 fdaa::5")).admission.private_networks
+
+
 def test_a_missing_private_address_tells_what_was_found() -> None:
     with pytest.raises(PrivateAddressMissing, match=r"no address in 10\.240\.0\.0/22; found eth0 172\.17\.0\.2;"):
         make_plan(request(), host(eth0="172.17.0.2"))

@@ -15,6 +15,7 @@ import trustme
 from websockets.sync.client import connect
 
 from duallisten import Config, LaunchError, Server, side
+from duallisten.endpoints import Receive, Scope, Send
 from tests.applications import Observed, fails_to_start, wsgi_app
 from tests.running import DEADLINE, ObservedServer, ask, serving
 
@@ -122,7 +123,7 @@ def test_neither_listener_accepts_before_the_application_has_started(loop: str) 
     begin, may_start = threading.Event(), threading.Event()
 
     class Slow(Observed):
-        async def _live(self, scope, receive, send):  # type: ignore[no-untyped-def]
+        async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
             begin.set()
             await asyncio.to_thread(may_start.wait, DEADLINE)
             await super()._live(scope, receive, send)
@@ -170,6 +171,32 @@ def test_sockets_given_to_serve_are_the_public_listener_s() -> None:
     server.should_exit = True
     thread.join(DEADLINE)
     assert all(sock.fileno() == -1 for sock in given)
+
+
+def test_a_port_that_is_taken_while_the_application_starts_ends_it_in_good_order() -> None:
+    """The address was free when it was tried; with SO_REUSEADDR another may listen first."""
+    thieves: list[socket.socket] = []
+
+    class Robbed(Observed):
+        async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+            thief = socket.socket()
+            thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            thief.bind(server.addresses["private"])
+            thief.listen()
+            thieves.append(thief)
+            await super()._live(scope, receive, send)
+
+    app = Robbed()
+    server = ObservedServer(Config(app, port=0, private_port=0, log_config=None))
+    thread = threading.Thread(target=server.run_and_tell)
+    thread.start()
+    thread.join(DEADLINE)
+    assert isinstance(server.error, LaunchError)
+    assert "the private listener cannot listen" in str(server.error)
+    assert (app.started, app.stopped) == (1, 1)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(server.addresses["public"], timeout=DEADLINE)
+    thieves[0].close()
 
 
 async def test_it_runs_in_a_loop_that_is_there_already() -> None:

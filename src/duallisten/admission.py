@@ -7,6 +7,10 @@ The facts it rests on:
 - Binding to an address is no fence. Linux answers for any address of the host on any interface (the weak host model,
   RFC 1122, 3.3.4.2), so a host on the outer network that routes the private block through this container reaches
   a private listener. The peer's own address decides, before a byte is read.
+- The same holds the other way round: a neighbour that routes the outer address through this container reaches the
+  public listener at its outer address, past the routers. So a private address at either end makes it the side door.
+- Every IPv6 interface has a link-local address (RFC 4291, 2.8), at which a dual-stack listener is reached from the
+  same link, be it the private one; such an address at either end counts as a private one here.
 - When both sides have one port, one wildcard socket serves both, and the local address of the connection tells
   them apart. The local address is the kernel's, not the client's, word.
 
@@ -35,7 +39,7 @@ class Verdict(Enum):
 class Admission(NamedTuple):
     """The rules that both listeners admit by.
 
-    private_networks: what counts as a private address, for the side door
+    private_networks: what counts as a private address, for the side door, beside link-local ones
     private_address: where the private listener is bound, None without one
     allowed: the peers that the private listener admits
     side_door: `serve` gives a side-door peer the public side, `refuse` closes the connection
@@ -56,13 +60,13 @@ class Admission(NamedTuple):
             return Verdict.PRIVATE
         return Verdict.REFUSED
 
-    def public(self, local: str | None) -> Verdict:
+    def public(self, local: str | None, peer: str | None) -> Verdict:
         """Judge a connection that a socket of the public listener accepted.
 
-        local: the host part of this end's socket address; no IP address for a UNIX domain socket
+        local, peer: the host parts of both ends' socket addresses; no IP addresses for a UNIX domain socket
         """
-        address = read_address(local) if local else None
-        if address is None or not self._is_private(address):
+        ends = (read_address(end) for end in (local, peer) if end)
+        if not any(end is not None and self._is_private(end) for end in ends):
             return Verdict.PUBLIC
         return Verdict.REFUSED if self.side_door == "refuse" else Verdict.SIDE_DOOR
 
@@ -71,9 +75,9 @@ class Admission(NamedTuple):
         address = read_address(local) if local else None
         if address is not None and address == self.private_address and self.private(peer) is Verdict.PRIVATE:
             return Verdict.PRIVATE
-        return self.public(local)
+        return self.public(local, peer)
 
     def _is_private(self, address: IPAddress) -> bool:
-        if covers(self.private_networks, address):
+        if address.is_link_local or covers(self.private_networks, address):
             return True
         return address == self.private_address and not covers(LOOPBACK, address)

@@ -126,6 +126,8 @@ class Config(uvicorn.Config):
         self.access_log = public or bool(self.value("access_log", "private"))
         try:
             super().configure_logging()
+        except (OSError, ValueError, LookupError, TypeError, ImportError, RuntimeError) as error:
+            raise LaunchError(f"--log-config {self.log_config}: {' '.join(str(error).split())}") from None
         finally:
             self.access_log = public
         mark_private_lines()
@@ -181,7 +183,7 @@ class Config(uvicorn.Config):
         """Tell whose forwarded headers `side` believes."""
         if not self.value("proxy_headers", side):
             return Trust()
-        if side == "public" and self.place.platform.believes_routers and not self._forwarded_asked:
+        if side == "public" and self.place.is_routed and not self._forwarded_asked:
             return Trust(routers=self.place.platform.routers)
         return read_trust(self.value("forwarded_allow_ips", side))
 

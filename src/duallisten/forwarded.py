@@ -4,8 +4,9 @@ uvicorn's middleware reads the headers; this module only gives it another answer
 
 - An IPv4-mapped address is looked up as its IPv4 address.
 - On a platform whose routers come in on the outer interface from addresses that it does not promise, the connection's
-  own local address is the evidence: whoever comes in there is a router. Its X-Forwarded-For is still read from the
-  right, past the platform's own proxies, for all further to the left was written by the client.
+  own addresses are the evidence: whoever comes in there with no private address at either end (`admission` sees to
+  that) is a router. Its X-Forwarded-For is still read from the right, past the platform's own proxies, for all
+  further to the left was written by the client.
 
 The left-most entry is taken only where uvicorn takes it: when the user trusts `*`, or each listed proxy in turn.
 """
@@ -33,7 +34,8 @@ class Trust(NamedTuple):
     """Whose forwarded headers are believed.
 
     hosts: addresses, networks and literals in uvicorn's form
-    routers: where given, every peer is believed, and these are skipped from the right in X-Forwarded-For
+    routers: a platform's proxies; where given, every peer is believed, for only the platform's routers come in here,
+        and these are skipped from the right in X-Forwarded-For
     """
 
     hosts: tuple[str, ...] = ()

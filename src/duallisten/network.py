@@ -56,7 +56,7 @@ class Host(NamedTuple):
 
 def read_host() -> Host:
     """Read the interfaces of this host now."""
-    import psutil  # takes 10 ms to import, and a launch of the public side alone never needs it
+    import psutil  # takes 10 ms to import, which a process under a supervisor does without
 
     interfaces = []
     for name, entries in psutil.net_if_addrs().items():

@@ -83,7 +83,8 @@ def make_plan(request: Request, host: Host) -> Plan:
     options = request.options
     public = _public(request, host) if sides != "private" else None
     private, notes = (None, ()) if sides == "public" else _private(request, host)
-    admission = partial(Admission, options.private_network, side_door=options.side_door)
+    private_networks = (*options.private_network, *request.place.platform.private_networks)
+    admission = partial(Admission, tuple(dict.fromkeys(private_networks)), side_door=options.side_door)
     if private is None:
         return Plan(public, None, admission())
     address = canonical(_address(private))

@@ -28,7 +28,8 @@ class Platform(NamedTuple):
     network_variable: present only in a container that is in a private network
     private_wait: seconds that the private address may take to appear
     private_required: a missing private address stops the launch
-    believes_routers: whoever comes in on an address outside the private network is a router of the platform
+    private_networks: what is private here, whatever else the user calls so
+    routed_process_types: the process types whose public traffic all comes from the platform's routers
     routers: networks of proxies, skipped from the right in X-Forwarded-For
     """
 
@@ -41,7 +42,8 @@ class Platform(NamedTuple):
     network_variable: str = ""
     private_wait: float = 0.0
     private_required: bool = False
-    believes_routers: bool = False
+    private_networks: tuple[IPNetwork, ...] = ()
+    routed_process_types: tuple[str, ...] = ()
     routers: tuple[IPNetwork, ...] = ()
 
 
@@ -57,7 +59,8 @@ SCALINGO = Platform(
     network_variable="SCALINGO_PRIVATE_NETWORK_ID",
     private_wait=10.0,
     private_required=True,
-    believes_routers=True,
+    private_networks=(IPv4Network("10.240.0.0/22"),),
+    routed_process_types=("web",),  # the TCP gateway of `tcp` passes on what the client itself wrote
     routers=(IPv4Network("172.17.0.0/16"), *LOOPBACK),
 )
 
@@ -78,6 +81,12 @@ class Place(NamedTuple):
     process_type: str | None = None
     private_hostname: str | None = None
     in_private_network: bool | None = None
+
+    @property
+    def is_routed(self) -> bool:
+        """Whether what comes in from outside comes from the platform's routers, which write the forwarded headers."""
+        types = self.platform.routed_process_types
+        return self.process_type in types or (self.process_type is None and bool(types))
 
 
 def locate(choice: str, environ: Mapping[str, str]) -> Place:

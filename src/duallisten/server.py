@@ -87,9 +87,10 @@ class Server(uvicorn.Server):
         if self.plan is None:
             import anyio.to_thread  # its event loop back end takes 35 ms to import; a launch plans before its loop runs
 
-            self.plan = await anyio.to_thread.run_sync(
-                await_plan, self.config.request, read_host, abandon_on_cancel=True
-            )
+            request = self.config.request
+            if sockets:  # they are the public listener, whatever host and port say
+                request = request._replace(uds=None, fd=sockets[0].fileno())
+            self.plan = await anyio.to_thread.run_sync(await_plan, request, read_host, abandon_on_cancel=True)
         if self.bound is None:
             self.bound = sock.bind(self.plan, sockets)
 
@@ -182,4 +183,4 @@ def _judge(plan: Plan, side: Side) -> Judge:
         return admission.shared
     if side == "private":
         return lambda local, peer: admission.private(peer)
-    return lambda local, peer: admission.public(local)
+    return admission.public
