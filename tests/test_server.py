@@ -173,7 +173,7 @@ def test_sockets_given_to_serve_are_the_public_listener_s() -> None:
     assert all(sock.fileno() == -1 for sock in given)
 
 
-def test_a_port_that_is_taken_while_the_application_starts_ends_it_in_good_order() -> None:
+def test_a_port_that_is_taken_while_the_application_starts_ends_it_in_good_order(loop: str) -> None:
     """The address was free when it was tried; with SO_REUSEADDR another may listen first."""
     thieves: list[socket.socket] = []
 
@@ -187,7 +187,7 @@ def test_a_port_that_is_taken_while_the_application_starts_ends_it_in_good_order
             await super()._live(scope, receive, send)
 
     app = Robbed()
-    server = ObservedServer(Config(app, port=0, private_port=0, log_config=None))
+    server = ObservedServer(Config(app, port=0, private_port=0, log_config=None, loop=loop))
     thread = threading.Thread(target=server.run_and_tell)
     thread.start()
     thread.join(DEADLINE)

@@ -195,7 +195,8 @@ def _missing(request: Request, host: Host) -> tuple[TCPAddress, tuple[str, ...]]
             hint += "alone with --listeners public"
         raise PrivateAddressMissing(f"no address in {networks}; found {host.describe()}; {hint}")
     address = TCPAddress("127.0.0.1", options.private_port)
-    return address, (f"No address in {networks} here: the private side is on {address}, for this host alone",)
+    where = str(address) if address.port else f"a free port of {address.host}"
+    return address, (f"No address in {networks} here: the private side is on {where}, for this host alone",)
 
 
 def _named(options: Options, host: Host) -> IPAddress:

@@ -129,10 +129,12 @@ class Server(uvicorn.Server):
             self.services[Verdict.PRIVATE] = Service("private", config.listener_config("private"), state)
 
     async def _accept(self, bound: BoundSocket, reception: Reception) -> asyncio.base_events.Server:
-        """Listen on a bound socket."""
+        """Listen on a bound socket; raises OSError, which of uvloop's `create_server` would only be logged."""
         assert self.plan is not None  # noqa: S101
         judge = _judge(self.plan, bound.side)
         backlog = self.config.value("backlog", bound.side)
+
+        bound.socket.listen(backlog)
 
         def accept() -> Acceptor:
             return Acceptor(reception, judge)
