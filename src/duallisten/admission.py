@@ -10,7 +10,8 @@ The facts it rests on:
 - The same holds the other way round: a neighbour that routes the outer address through this container reaches the
   public listener at its outer address, past the routers. So a private address at either end makes it the side door.
 - Every IPv6 interface has a link-local address (RFC 4291, 2.8), at which a dual-stack listener is reached from the
-  same link, be it the private one; such an address at either end counts as a private one here.
+  same link, be it the private one; such an address at either end counts as a private one here. (An IPv4 link-local
+  one does not: some platforms' routers have it.)
 - When both sides have one port, one wildcard socket serves both, and the local address of the connection tells
   them apart. The local address is the kernel's, not the client's, word.
 
@@ -39,7 +40,7 @@ class Verdict(Enum):
 class Admission(NamedTuple):
     """The rules that both listeners admit by.
 
-    private_networks: what counts as a private address, for the side door, beside link-local ones
+    private_networks: what counts as a private address, for the side door, beside IPv6's link-local ones
     private_address: where the private listener is bound, None without one
     allowed: the peers that the private listener admits
     side_door: `serve` gives a side-door peer the public side, `refuse` closes the connection
@@ -78,6 +79,6 @@ class Admission(NamedTuple):
         return self.public(local, peer)
 
     def _is_private(self, address: IPAddress) -> bool:
-        if address.is_link_local or covers(self.private_networks, address):
+        if (address.version == 6 and address.is_link_local) or covers(self.private_networks, address):
             return True
         return address == self.private_address and not covers(LOOPBACK, address)

@@ -205,7 +205,7 @@ class Config(uvicorn.Config):
         config = uvicorn.Config(app, log_config=None, interface="asgi3", workers=1, **values)
         try:
             config.load()
-        except (OSError, RuntimeError, TypeError) as error:
+        except (OSError, RuntimeError, TypeError, ValueError) as error:
             raise LaunchError(f"TLS of the {side} listener: {error}; look at {self._tls_files(side)}") from None
         if isinstance(config.loaded_app, ProxyHeadersMiddleware):
             believe(config.loaded_app, self.trust(side))
