@@ -4,6 +4,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import pytest
 
+from duallisten import network
 from duallisten.network import Host, Interface, canonical, covers, join, parse_network, read_address, read_host
 
 MAPPED = IPv6Address("::ffff:10.240.0.6")
@@ -23,6 +24,12 @@ def test_a_zone_does_not_take_an_address_out_of_its_network() -> None:
 @pytest.mark.parametrize("text", ["", "localhost", "/run/app.sock", "10.240.0", "10.240.0.6:80"])
 def test_what_is_no_ip_address_is_none(text: str) -> None:
     assert read_address(text) is None
+
+
+def test_a_long_text_is_no_address_and_is_not_kept() -> None:
+    before = network._read_address.cache_info().currsize
+    assert read_address("1" * 70000) is None
+    assert network._read_address.cache_info().currsize == before
 
 
 def test_a_network_may_be_a_single_address() -> None:

@@ -13,6 +13,7 @@ The left-most entry is taken only where uvicorn takes it: when the user trusts `
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
@@ -60,8 +61,12 @@ class TrustedPeers:
         self.always_trust = listed.always_trust
         self._routers = trust.routers
         self._listed = listed
+        self._believes = lru_cache(maxsize=4096)(self._is_believed)
 
     def __contains__(self, host: str | None) -> bool:
+        return self._believes(host)  # asked once a request, of a socket's address
+
+    def _is_believed(self, host: str | None) -> bool:
         if not host:
             return False
         return bool(self._routers) or self._is_proxy(host)

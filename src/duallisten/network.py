@@ -84,9 +84,20 @@ def canonical(address: IPAddress) -> IPAddress:
     return address
 
 
-@lru_cache(maxsize=4096)
+LONGEST_ADDRESS = 80
+"""Characters; the longest text of an IPv6 address has 45, and a zone after it is the name of an interface."""
+
+
 def read_address(text: str) -> IPAddress | None:
-    """Read the host part of a socket's name as a canonical address; None where it is no IP address."""
+    """Read the host part of a socket's name, or what a header has in its place; None where it is no IP address.
+
+    Returns it in canonical form. What a header says may be of any length, and must not fill the cache.
+    """
+    return _read_address(text) if len(text) <= LONGEST_ADDRESS else None
+
+
+@lru_cache(maxsize=4096)
+def _read_address(text: str) -> IPAddress | None:
     try:
         return canonical(ip_address(text))
     except ValueError:
