@@ -151,7 +151,9 @@ def test_a_successor_that_fails_leaves_the_old_workers_in_place(tmp_path: Path) 
     (tmp_path / "shop.py").write_text("from duallisten.demo import app\n")
     with launched("shop:app", "--workers", "2", *FREE, cwd=tmp_path) as server:
         url, before = server.url("public"), workers(server)
-        (tmp_path / "shop.py").write_text("raise RuntimeError('not today')\n")
+        (tmp_path / "shop.py").write_text(
+            "raise RuntimeError('not today')  # of another size: a .pyc is told stale by that\n"
+        )
         server.send(signal.SIGHUP)
         server.wait_for(r"New child process \[\d+\] exited with code 3: .*not today.*the replacement is given up")
         assert httpx.get(url).status_code == 200
