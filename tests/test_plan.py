@@ -208,12 +208,16 @@ def test_a_public_name_is_bound_on_each_of_its_addresses() -> None:
         make_plan(request(host="nowhere"), host())
 
 
-def test_the_private_address_is_waited_for() -> None:
+def test_the_private_address_is_waited_for(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "uvicorn.error")
     looks = iter([host(eth0="172.17.0.2"), host(eth0="172.17.0.2"), host()])
     times: list[float] = []
     plan = await_plan(request(private_wait=10.0), lambda: next(looks), clock=lambda: 0.0, sleep=times.append)
     assert str(plan.private) == "10.240.0.5:9240"
     assert len(times) == 2
+    assert [record.getMessage() for record in caplog.records] == [
+        "Waiting up to 10 s for a private address in 10.240.0.0/22"
+    ]
 
 
 def test_the_wait_ends_and_what_was_found_by_then_is_told() -> None:

@@ -11,6 +11,7 @@ would then be a neighbour.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from functools import partial
@@ -98,6 +99,8 @@ def make_plan(request: Request, host: Host) -> Plan:
     )
 
 
+logger = logging.getLogger("uvicorn.error")
+
 POLL_INTERVAL = 0.1
 """Seconds between two looks for a private address that has not appeared yet."""
 
@@ -113,7 +116,9 @@ def await_plan(
     Blocks while it waits; raises what `make_plan` raises, with what was found at the end.
     """
     strict = request._replace(options=request.options._replace(private_missing="fail"))
-    deadline = clock() + (request.options.private_wait or 0.0)
+    patience = request.options.private_wait or 0.0
+    deadline = clock() + patience
+    told = False
     while True:
         host = read_host()
         try:
@@ -121,6 +126,10 @@ def await_plan(
         except PrivateAddressMissing:
             if clock() >= deadline:
                 return make_plan(request, host)
+            if not told:
+                networks = join(request.options.private_network)
+                logger.info("Waiting up to %g s for a private address in %s", patience, networks)
+                told = True
         sleep(POLL_INTERVAL)
 
 
