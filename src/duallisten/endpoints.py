@@ -19,8 +19,6 @@ Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-EXTENSION = "duallisten"
-
 
 class HasScope(Protocol):
     """A request or connection object of a framework: anything that carries its ASGI scope."""
@@ -33,9 +31,11 @@ def endpoint_set(app: Application, side: Side) -> Application:
     """Make the application that `side` reaches: `app`, told on which side it was asked."""
 
     def ask(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        extensions = scope.get("extensions")
-        stamp = {EXTENSION: {"side": side}}
-        scope["extensions"] = {**extensions, **stamp} if extensions else stamp
+        # New dicts for each request, which no application can change for the next; written out for speed.
+        if "extensions" in scope:
+            scope["extensions"] = {**scope["extensions"], "duallisten": {"side": side}}
+        else:
+            scope["extensions"] = {"duallisten": {"side": side}}
         return app(scope, receive, send)
 
     return ask
@@ -52,7 +52,7 @@ def side(scope_or_request: Scope | HasScope) -> Side:
     """
     scope: Any = getattr(scope_or_request, "scope", scope_or_request)
     try:
-        stamped = scope["extensions"][EXTENSION]["side"]
+        stamped = scope["extensions"]["duallisten"]["side"]
     except (KeyError, TypeError):
         return "public"
     return "private" if stamped == "private" else "public"
