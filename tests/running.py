@@ -92,15 +92,15 @@ class Launched:
             self._ended = True
             self._changed.notify_all()
 
-    def wait_for(self, pattern: str, *, count: int = 1, start: int = 0) -> re.Match[str]:
-        """Wait for the `count`th line that matches `pattern`, looking from line `start` on."""
+    def wait_for(self, pattern: str, *, count: int = 1, start: int = 0, within: float = DEADLINE) -> re.Match[str]:
+        """Wait `within` seconds for the `count`th line that matches `pattern`, looking from line `start` on."""
 
         def found() -> list[re.Match[str]]:
             matches = (re.search(pattern, line) for line in self.lines[start:])
             return [match for match in matches if match]
 
         with self._changed:
-            self._changed.wait_for(lambda: len(found()) >= count or self._ended, DEADLINE)
+            self._changed.wait_for(lambda: len(found()) >= count or self._ended, within)
             matches = found()
         assert len(matches) >= count, f"no line {count} with {pattern!r} in:\n{self.output}"
         return matches[count - 1]
