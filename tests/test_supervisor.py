@@ -97,7 +97,7 @@ def test_a_worker_at_its_limit_of_requests_is_replaced_at_once() -> None:
 
 
 def test_a_worker_that_does_not_answer_is_killed_and_replaced() -> None:
-    with launched(DEMO, "--workers", "2", "--timeout-worker-healthcheck", "1", *FREE) as server:
+    with launched(DEMO, "--workers", "2", "--timeout-worker-healthcheck", "3", *FREE) as server:
         server.url("public")
         hung = sorted(workers(server))[0]
         os.kill(hung, signal.SIGSTOP)
