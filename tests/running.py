@@ -9,7 +9,8 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,6 +124,16 @@ class Launched:
         code = self.process.wait(DEADLINE)
         self._reader.join(DEADLINE)
         return code
+
+
+def eventually(true: Callable[[], bool]) -> bool:
+    """Look until `true()` is, and give up at the deadline."""
+    deadline = time.monotonic() + DEADLINE
+    while not true():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 def free_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -12,7 +12,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.running import DEADLINE, FREE, Launched, ask, launched, run
+from tests.running import DEADLINE, FREE, Launched, ask, eventually, launched, run
 
 DEMO = "duallisten.demo:app"
 
@@ -50,7 +50,7 @@ def test_both_listeners_are_in_every_worker() -> None:
 def test_the_environment_asks_for_workers() -> None:
     with launched(DEMO, *FREE, environ={"WEB_CONCURRENCY": "3"}) as server:
         server.url("public")
-        assert len(workers(server)) == 3
+        assert eventually(lambda: len(workers(server)) == 3)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -70,7 +70,7 @@ def test_a_crashed_worker_is_replaced() -> None:
         os.kill(victim, signal.SIGKILL)
         server.wait_for(rf"Child process \[{victim}\] was killed by SIGKILL")
         wait_for_workers(server, 3)
-        assert len(workers(server)) == 2
+        assert eventually(lambda: len(workers(server)) == 2)
         assert victim not in workers(server)
         assert httpx.get(server.url("private")).json()["side"] == "private"
 
@@ -80,6 +80,7 @@ def test_a_worker_that_dies_young_is_replaced_with_growing_delay() -> None:
         server.url("public")
         survivor = max(workers(server))
         for death, delay in ((1, "0.5"), (2, "1")):
+            assert eventually(lambda: len(workers(server)) == 2)
             victim = (workers(server) - {survivor}).pop()
             os.kill(victim, signal.SIGKILL)
             server.wait_for(f"It died young; its successor starts in {delay} s")
@@ -103,7 +104,7 @@ def test_a_worker_that_does_not_answer_is_killed_and_replaced() -> None:
         os.kill(hung, signal.SIGSTOP)
         server.wait_for(rf"Child process \[{hung}\] does not answer, killing it")
         wait_for_workers(server, 3)
-        assert len(workers(server)) == 2
+        assert eventually(lambda: len(workers(server)) == 2)
 
 
 def test_hangup_replaces_the_workers_one_at_a_time_without_a_lost_request() -> None:
@@ -143,8 +144,7 @@ def test_hangup_replaces_the_workers_one_at_a_time_without_a_lost_request() -> N
         assert failures == []
         assert len(answers) > 100
         assert all(answers)
-        assert len(workers(server)) == 2
-        assert not workers(server) & before
+        assert eventually(lambda: len(workers(server)) == 2 and not workers(server) & before)
 
 
 def test_a_successor_that_fails_leaves_the_old_workers_in_place(tmp_path: Path) -> None:
@@ -157,11 +157,11 @@ def test_a_successor_that_fails_leaves_the_old_workers_in_place(tmp_path: Path) 
         server.send(signal.SIGHUP)
         server.wait_for(r"New child process \[\d+\] exited with code 3: .*not today.*the replacement is given up")
         assert httpx.get(url).status_code == 200
-        assert workers(server) == before
+        assert eventually(lambda: workers(server) == before)
         (tmp_path / "shop.py").write_text("from duallisten.demo import app\n# mended\n")
         server.send(signal.SIGHUP)
         server.wait_for("Finished server process", count=2)
-        assert not workers(server) & before
+        assert eventually(lambda: not workers(server) & before)
 
 
 def test_workers_are_added_and_removed_by_signals() -> None:
@@ -172,7 +172,7 @@ def test_workers_are_added_and_removed_by_signals() -> None:
         server.url("public")
         server.send(signal.SIGTTIN)
         wait_for_workers(server, 3)
-        assert len(workers(server)) == 3
+        assert eventually(lambda: len(workers(server)) == 3)
         for count in (1, 2):
             server.send(signal.SIGTTOU)
             server.wait_for("Finished server process", count=count)

@@ -5,8 +5,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.net.topology import PUBLIC, Topology, eventually, topology
+from tests.net.topology import PUBLIC, Topology, topology
 from tests.net.visits import visit
+from tests.running import eventually
 
 
 def test_a_network_goes_with_all_that_runs_in_it_whatever_happens(network: Topology, tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
-from tests.net.topology import PRIVATE, PUBLIC, Topology, eventually
+from tests.net.topology import PRIVATE, PUBLIC, Topology
 from tests.net.visits import visit, visits
+from tests.running import eventually
 
 TIMES = 8
 

@@ -15,8 +15,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -186,16 +185,6 @@ def listening(process: int) -> set[tuple[str, int]]:
                 host, _, port = local.partition(":")
                 found.add((_read_address(host), int(port, 16)))
     return found
-
-
-def eventually(true: Callable[[], bool]) -> bool:
-    """Look until `true()` is, and give up at the deadline."""
-    deadline = time.monotonic() + DEADLINE
-    while not true():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 @cache
