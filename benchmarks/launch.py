@@ -335,16 +335,16 @@ def describe(rows: list[Row], options: argparse.Namespace) -> str:
     return f"""\
 # duallisten beside uvicorn
 
-Written by `python benchmarks/launch.py --rounds {options.rounds} --seconds {options.seconds} --write`. What it measures
-and how to read it: [benchmarks/README.md](../README.md).
+Written by `python benchmarks/launch.py --rounds {options.rounds} --seconds {options.seconds} --write`.
+What it measures and how to read it: [benchmarks/README.md](../README.md).
 
 - date: {datetime.now(UTC):%Y-%m-%d}
 - processor: {processor()}, {len(os.sched_getaffinity(0))} cores
 - kernel: {platform.system()} {platform.release()}
 - versions: {platform.python_implementation()} {platform.python_version()}, {packages}, wrk {wrk}
-- CPU per request: {options.rounds} rounds, each a load of {options.seconds} s by {CONNECTIONS} keep-alive connections a
-  server, both servers on one core at the same time, after a load of {WARM_UP_SECONDS} s to warm up
-- start: {len(rows[-1].pairs)} rounds, after {WARM_UP_STARTS} to warm up
+- CPU per request, {options.rounds} times: {options.seconds} s of load on two servers at the same time, which share
+  one core, by {CONNECTIONS} keep-alive connections each, after {WARM_UP_SECONDS} s to warm up
+- start, {len(rows[-1].pairs)} times: after {WARM_UP_STARTS} to warm up
 
 A ratio is duallisten divided by uvicorn (in the control, uvicorn divided by uvicorn) in one round. The last two columns
 are medians, for orientation.
