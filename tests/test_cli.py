@@ -44,6 +44,11 @@ def test_the_version_names_both_programs() -> None:
     assert f"duallisten {__version__} on uvicorn " in shown.stdout
 
 
+def test_the_garbage_collector_runs_when_the_application_is_imported(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text("import gc\nassert gc.isenabled()\nfrom duallisten.demo import app\n")
+    assert run("shop:app", "--check", *FREE, cwd=tmp_path).returncode == 0
+
+
 def test_the_shell_completes_options_and_their_values() -> None:
     words = {"_DUALLISTEN_COMPLETE": "complete_bash", "COMP_CWORD": "2"}
     assert "--private-port" in run(environ=words | {"COMP_WORDS": "duallisten app --private-"}).stdout.split()

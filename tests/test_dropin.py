@@ -34,6 +34,18 @@ def test_our_classes_are_uvicorn_s() -> None:
     assert issubclass(duallisten.Server, uvicorn.Server)
 
 
+def test_the_names_are_there_and_the_server_is_loaded_only_when_it_is_used() -> None:
+    assert set(duallisten.__all__) <= set(dir(duallisten))
+    assert all(getattr(duallisten, name) for name in duallisten.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'serve'"):
+        _ = duallisten.serve  # type: ignore[attr-defined]
+    program = (
+        "import sys; from duallisten import side; print(sorted({'uvicorn', 'typer', 'psutil'} & set(sys.modules)))"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ended.stdout == "[]\n"
+
+
 def test_every_parameter_of_uvicorn_s_config_is_taken_and_means_the_same() -> None:
     theirs = uvicorn.Config(Observed(), log_config=None)
     ours = Config(Observed(), **{name: default for name, default in uvicorn_defaults().items() if name != "log_config"})

@@ -2,14 +2,41 @@
 
 One listener is for the world, one for the private network; the listener on which a connection came in decides which
 endpoints it reaches. In place of uvicorn: `duallisten.run`, `duallisten.Config`, `duallisten.Server`.
+
+The names are imported when they are first used: an application that asks for `side` loads no server.
 """
 
-from duallisten.config import Config
-from duallisten.endpoints import side
-from duallisten.errors import DuallistenError, LaunchError, UsageError
-from duallisten.launch import run
-from duallisten.server import Server
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from duallisten.config import Config
+    from duallisten.endpoints import side
+    from duallisten.errors import DuallistenError, LaunchError, UsageError
+    from duallisten.launch import run
+    from duallisten.server import Server
 
 __version__ = "0.1.0"
 
 __all__ = ["Config", "DuallistenError", "LaunchError", "Server", "UsageError", "run", "side"]
+
+if not TYPE_CHECKING:  # a type checker knows the names above, and no others
+    _MODULES = {
+        "Config": "config",
+        "DuallistenError": "errors",
+        "LaunchError": "errors",
+        "Server": "server",
+        "UsageError": "errors",
+        "run": "launch",
+        "side": "endpoints",
+    }
+
+    def __getattr__(name: str) -> Any:
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+        globals()[name] = value
+        return value
+
+    def __dir__() -> list[str]:
+        return [*globals(), *__all__]

@@ -10,6 +10,7 @@ readers of their own, so the parameters are told to pass values on as they are (
 
 from __future__ import annotations
 
+import gc
 import inspect
 import os
 import sys
@@ -66,7 +67,7 @@ class _Command(typer.core.TyperCommand):
 
 
 def main() -> None:
-    """Run the command line; the console script."""
+    """Run the command line."""
     try:
         _run(sys.argv[1:])
     except DuallistenError as error:
@@ -96,6 +97,7 @@ def _run(arguments: list[str]) -> None:
 
     given = {name: value for name, value in values.items() if value is not None}
     config = Config(app, origins=settings.origins, **given)
+    gc.enable()  # `__main__` has turned it off for the imports
     if invocation.check:
         check(config, as_json=invocation.as_json)
     else:

@@ -61,12 +61,8 @@ class TrustedPeers:
         self.always_trust = listed.always_trust
         self._routers = trust.routers
         self._listed = listed
-        self._believes = lru_cache(maxsize=4096)(self._is_believed)
 
     def __contains__(self, host: str | None) -> bool:
-        return self._believes(host)  # asked once a request, of a socket's address
-
-    def _is_believed(self, host: str | None) -> bool:
         if not host:
             return False
         return bool(self._routers) or self._is_proxy(host)
@@ -90,5 +86,12 @@ class TrustedPeers:
 
 
 def believe(middleware: ProxyHeadersMiddleware, trust: Trust) -> None:
-    """Make uvicorn's middleware believe exactly whom `trust` names."""
-    middleware.trusted_hosts = TrustedPeers(trust, middleware.trusted_hosts)  # type: ignore[assignment]
+    """Make uvicorn's middleware believe exactly whom `trust` names.
+
+    The middleware asks once a request, of a socket's address, with `in`, which Python looks up in the class: a class of
+    its own answers from the cache without a step of Python.
+    """
+    listed: TrustedHosts = middleware.trusted_hosts
+    cached = lru_cache(maxsize=4096)(TrustedPeers(trust, listed).__contains__)
+    answering = type("CachedTrustedPeers", (TrustedPeers,), {"__contains__": staticmethod(cached)})
+    middleware.trusted_hosts = answering(trust, listed)
