@@ -97,7 +97,8 @@ def _run(arguments: list[str]) -> None:
 
     given = {name: value for name, value in values.items() if value is not None}
     config = Config(app, origins=settings.origins, **given)
-    gc.enable()  # `__main__` has turned it off for the imports
+    gc.freeze()  # what the imports have made stays, and need not be looked through
+    gc.enable()  # `__main__` has turned it off for them
     if invocation.check:
         check(config, as_json=invocation.as_json)
     else:
