@@ -32,7 +32,7 @@ from duallisten.options import Options, own_options
 from duallisten.plan import Request
 from duallisten.platforms import Place, locate
 from duallisten.sources import nearest
-from duallisten.uvicorn_options import is_inherited, is_per_listener
+from duallisten.uvicorn_options import CONFIG_VARIABLES, PRIVATE_OFF, is_inherited, is_per_listener
 
 PROCESS_WIDE = frozenset(
     {
@@ -90,9 +90,8 @@ class Config(uvicorn.Config):
         asked = _read_own(own)
         self.place = locate(asked.platform, os.environ)
         self.options = _with_platform(asked, self.place)
-        self._forwarded_asked = given.get("forwarded_allow_ips") is not None
-        if not self._forwarded_asked and "FORWARDED_ALLOW_IPS" in os.environ:
-            self._forwarded_asked = True
+        given_trust = given.get("forwarded_allow_ips") is not None
+        self._forwarded_asked = given_trust or CONFIG_VARIABLES["forwarded_allow_ips"] in os.environ
         self.port_asked = any(given.get(name) is not None for name in ("port", "uds", "fd"))
         self._take_port(given)
         _check_workers(given)
@@ -176,7 +175,7 @@ class Config(uvicorn.Config):
             if own is not None:
                 return own
             if not is_inherited(name):
-                return False if name == "proxy_headers" else uvicorn_defaults()[name]
+                return False if name in PRIVATE_OFF else uvicorn_defaults()[name]
         return getattr(self, name)
 
     def trust(self, side: Side) -> Trust:
@@ -271,8 +270,9 @@ def _with_platform(options: Options, place: Place) -> Options:
 
 
 def _check_workers(given: dict[str, Any]) -> None:
-    text = os.environ.get("WEB_CONCURRENCY")
+    variable = CONFIG_VARIABLES["workers"]
+    text = os.environ.get(variable)
     if given.get("workers") is not None or text is None:
         return
     if not (text.isascii() and text.isdigit()):
-        raise UsageError(f"$WEB_CONCURRENCY is {text!r}: it must be a number of workers")
+        raise UsageError(f"${variable} is {text!r}: it must be a number of workers")

@@ -48,9 +48,14 @@ class Option(NamedTuple):
         """Its name in the configuration file."""
         return self.flag.lstrip("-")
 
-    def read_text(self, text: str) -> Any:
-        """Read the text of an environment variable."""
-        return self.read(self.split(text) if self.kind == "list" else text)
+
+NOT_SHOWN = "(not shown)"
+"""Stands for a secret in a message or a report."""
+
+
+def is_secret(name: str) -> bool:
+    """Tell whether the value of the option `name` must not be repeated anywhere."""
+    return "password" in name
 
 
 def _choice(choices: tuple[str, ...]) -> Callable[[Any], str]:

@@ -26,13 +26,17 @@ from duallisten.network import (
     Host,
     IPAddress,
     IPNetwork,
-    canonical,
     covers,
     join,
     read_address,
 )
 from duallisten.options import Options
 from duallisten.platforms import Place
+
+logger = logging.getLogger("uvicorn.error")
+
+POLL_INTERVAL = 0.1
+"""Seconds between two looks for a private address that has not appeared yet."""
 
 
 class Listener(NamedTuple):
@@ -88,7 +92,7 @@ def make_plan(request: Request, host: Host) -> Plan:
     admission = partial(Admission, tuple(dict.fromkeys(private_networks)), side_door=options.side_door)
     if private is None:
         return Plan(public, None, admission())
-    address = canonical(_address(private))
+    address = _address(private)
     allowed = options.private_allow or _neighbours(options, address)
     return Plan(
         public,
@@ -97,12 +101,6 @@ def make_plan(request: Request, host: Host) -> Plan:
         shared=_share(public, private),
         notes=notes,
     )
-
-
-logger = logging.getLogger("uvicorn.error")
-
-POLL_INTERVAL = 0.1
-"""Seconds between two looks for a private address that has not appeared yet."""
 
 
 def await_plan(
@@ -262,7 +260,7 @@ def _share(public: Listener | None, private: TCPAddress) -> bool:
         return False
     for address in public.addresses:
         if isinstance(address, TCPAddress) and address.covers(private):
-            if not address.is_wildcard or canonical(_address(private)).is_loopback:
+            if not address.is_wildcard or _address(private).is_loopback:
                 raise LaunchError(
                     f"both listeners would have one address: public {address}, private {private}; "
                     "change --port or --private-port"
@@ -272,6 +270,7 @@ def _share(public: Listener | None, private: TCPAddress) -> bool:
 
 
 def _address(address: TCPAddress) -> IPAddress:
+    """Give the IP address of a private listener, in canonical form."""
     read = read_address(address.host)
     assert read is not None  # noqa: S101  # a private address is made from an IP address
     return read

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from pathlib import PurePath
 from typing import Any
 
 from duallisten.admission import Side
 from duallisten.config import Config
 from duallisten.network import join
+from duallisten.options import NOT_SHOWN, is_secret
 from duallisten.plan import Listener, Plan
 from duallisten.serving import scheme
-
-SECRET = "password"  # noqa: S105  # an option with this in its name is not shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +76,7 @@ def _listener(config: Config, plan: Plan, listener: Listener) -> ListenerReport:
         if plan.admission.side_door == "refuse":
             peers += f", except on an address in {join(plan.admission.private_networks)}"
         names = ("host", "port", "uds", "fd")
-    origins = [f"{name.replace('_', '-')}: {config.origins.get(name, 'default')}" for name in names]
+    origins = [f"{name.replace('_', '-')}: {config.origins[name]}" for name in names if name in config.origins]
     return ListenerReport(
         side=side,
         address=str(listener),
@@ -86,13 +84,13 @@ def _listener(config: Config, plan: Plan, listener: Listener) -> ListenerReport:
         proxies_trusted=str(config.trust(side)),
         tls="yes" if scheme(config, side) == "https" else "no",
         endpoint_set="all",
-        origin=", ".join(origin for origin in origins if not origin.endswith(": default")) or "default",
+        origin=", ".join(origins) or "default",
     )
 
 
 def _value(config: Config, name: str) -> Any:
-    if SECRET in name:
-        return "(not shown)"
+    if is_secret(name):
+        return NOT_SHOWN
     if hasattr(config.options, name):
         value = getattr(config.options, name)
     elif name.startswith("private_"):
@@ -101,7 +99,7 @@ def _value(config: Config, name: str) -> Any:
         value = getattr(config, name, None)
     if isinstance(value, tuple | list):
         return [str(item) if not isinstance(item, tuple) else ":".join(item) for item in value]
-    return value if isinstance(value, str | int | float | bool | None) else str(PurePath(str(value)))
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
 def as_json(report: Report) -> str:

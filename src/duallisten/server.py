@@ -57,7 +57,7 @@ class Server(uvicorn.Server):
         self.bound = bound
         self.services: dict[Verdict, Service] = {}
         self._reception: Reception | None = None
-        self._announces = bound is None
+        self._owns_sockets = bound is None
 
     @property
     def addresses(self) -> dict[Side, tuple[str, int]]:
@@ -79,7 +79,7 @@ class Server(uvicorn.Server):
             await super().serve(sockets)
         finally:
             sock.close(self.bound or [])
-            if self._announces and self.plan is not None:
+            if self._owns_sockets and self.plan is not None:
                 sock.remove_path(self.plan)
 
     async def prepare(self, sockets: list[socket.socket] | None = None) -> None:
@@ -110,7 +110,7 @@ class Server(uvicorn.Server):
         except OSError as error:
             await self.shutdown()
             raise LaunchError(f"the {one.side} listener cannot listen on {one.name}: {error.strerror}") from None
-        if self._announces:
+        if self._owns_sockets:
             log_listeners(self.config, self.plan, self.bound, f"process {os.getpid()}")
         self.started = True
 
@@ -133,7 +133,6 @@ class Server(uvicorn.Server):
         assert self.plan is not None  # noqa: S101
         judge = _judge(self.plan, bound.side)
         backlog = self.config.value("backlog", bound.side)
-
         bound.socket.listen(backlog)
 
         def accept() -> Acceptor:

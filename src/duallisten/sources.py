@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from duallisten.errors import UsageError
-from duallisten.options import Option
+from duallisten.options import NOT_SHOWN, Option, is_secret
 
 NOT_IN_FILE = frozenset({"version"})
 
@@ -39,8 +39,8 @@ class Settings:
 
 
 def _shown(option: Option, raw: Any) -> str:
-    if "password" in option.name:
-        return "(not shown)"
+    if is_secret(option.name):
+        return NOT_SHOWN
     return " ".join(map(str, raw)) if isinstance(raw, list | tuple) else str(raw)
 
 
@@ -50,8 +50,7 @@ def add_environment(settings: Settings, options: Iterable[Option], environ: Mapp
         for variable in option.variables:
             text = environ.get(variable, "")
             if text:
-                raw = option.split(text) if option.kind == "list" else text
-                settings.add(option, raw, f"${variable}")
+                settings.add(option, option.split(text) if option.kind == "list" else text, f"${variable}")
 
 
 def add_file(settings: Settings, options: Iterable[Option], directory: Path) -> None:

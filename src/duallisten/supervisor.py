@@ -118,13 +118,11 @@ class Supervisor:
 
     def _wait(self, wakeup: socket.socket) -> None:
         """Wait for a signal, a word from a worker, the end of one, or the time of what is due next."""
-        things: list[Any] = [wakeup, *(worker.process.sentinel for worker in self.workers)]
+        things: list[Any] = [worker.process.sentinel for worker in self.workers]
         things += [worker.pipe for worker in self.workers if not worker.pipe.closed]
         now = time.monotonic()
         due = [slot.due for slot in self.slots if slot.worker is None]
-        wait(things, timeout=max(0.0, min([HEALTH_INTERVAL, *(when - now for when in due)])))
-        with contextlib.suppress(BlockingIOError):
-            wakeup.recv(4096)
+        _rest(wakeup, things, timeout=max(0.0, min([HEALTH_INTERVAL, *(when - now for when in due)])))
 
     def _hear_workers(self) -> None:
         now = time.monotonic()
@@ -248,9 +246,7 @@ class Supervisor:
             worker.terminate()
         pressed = self.interrupts
         while alive := [worker for worker in self.workers if worker.process.is_alive()]:
-            wait([wakeup, *(worker.process.sentinel for worker in alive)])
-            with contextlib.suppress(BlockingIOError):
-                wakeup.recv(4096)
+            _rest(wakeup, [worker.process.sentinel for worker in alive])
             self._take_signals()
             if self.interrupts > max(pressed, 1):
                 for worker in alive:
@@ -279,6 +275,13 @@ class Supervisor:
                 signal.signal(number, handler)
             reading.close()
             writing.close()
+
+
+def _rest(wakeup: socket.socket, things: list[Any], timeout: float | None = None) -> None:
+    """Wait for one of `things` or for a signal, and forget what the signals wrote into `wakeup`."""
+    wait([wakeup, *things], timeout=timeout)
+    with contextlib.suppress(BlockingIOError):
+        wakeup.recv(4096)
 
 
 def _story(worker: Worker) -> str:

@@ -28,7 +28,7 @@ from duallisten.server import Server
 from duallisten.sockets import BoundSocket, bound_socket
 
 Report = Literal["began", "serving", "failed", "alive"]
-"""What a worker tells its supervisor, the first of a pair whose second says more."""
+"""What a worker tells its supervisor: the first of a pair, whose second says more."""
 
 PING = b"ping"
 
@@ -139,7 +139,8 @@ class Worker:
         """Take in what it has told since the last time."""
         try:
             while not self.pipe.closed and self.pipe.poll():
-                report, text = self.pipe.recv()
+                told: tuple[Report, str] = self.pipe.recv()
+                report, text = told
                 self.asked_at = None
                 if report == "began":
                     self.began = True
