@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from duallisten.endpoints import Receive, Scope, Send, side
@@ -16,17 +15,12 @@ async def answer(send: Send, body: bytes, status: int = 200) -> None:
 
 
 class Observed:
-    """Answers with what it saw, and counts its lifespans.
-
-    `/slow` answers when `release` is set; a WebSocket is told its side, then echoed.
-    """
+    """Answers with its side, keeps what it saw, counts its lifespans; a WebSocket is told its side, then echoed."""
 
     def __init__(self) -> None:
         self.started = 0
         self.stopped = 0
         self.scopes: list[Scope] = []
-        self.entered = asyncio.Event()
-        self.release = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -36,9 +30,6 @@ class Observed:
         if scope["type"] == "websocket":
             await self._echo(scope, receive, send)
             return
-        if scope["path"].endswith("/slow"):
-            self.entered.set()
-            await self.release.wait()
         await answer(send, side(scope).encode())
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:

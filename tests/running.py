@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,9 @@ from duallisten import Config, Server
 DEADLINE = 30.0
 """Seconds after which something that should have happened has not."""
 
+DUALLISTEN = (sys.executable, "-m", "duallisten")
+"""The command line, in this environment."""
+
 
 class ObservedServer(Server):
     """A server that tells another thread when it serves."""
@@ -29,12 +32,19 @@ class ObservedServer(Server):
         super().__init__(config)
         self.ready = threading.Event()
         self.error: BaseException | None = None
+        self.thread = threading.Thread(target=self._run_and_tell)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.ready.set()
 
-    def run_and_tell(self) -> None:
+    def finish(self) -> None:
+        """Tell it to stop, and wait until it has."""
+        self.should_exit = True
+        self.thread.join(DEADLINE)
+        assert not self.thread.is_alive(), "the server did not stop"
+
+    def _run_and_tell(self) -> None:
         try:
             self.run()
         except BaseException as error:
@@ -53,17 +63,14 @@ def serving(app: Any, **options: Any) -> Iterator[ObservedServer]:
     """Serve `app` on free loopback ports in a thread, and stop when the block ends."""
     given: dict[str, Any] = {"host": "127.0.0.1", "port": 0, "private_port": 0, "log_config": None} | options
     server = ObservedServer(Config(app, **given))
-    thread = threading.Thread(target=server.run_and_tell)
-    thread.start()
+    server.thread.start()
     try:
         assert server.ready.wait(DEADLINE), "the server did not start"
         if server.error is not None:
             raise server.error
         yield server
     finally:
-        server.should_exit = True
-        thread.join(DEADLINE)
-        assert not thread.is_alive(), "the server did not stop"
+        server.finish()
 
 
 @dataclass
@@ -75,6 +82,22 @@ class Launched:
 
     process: subprocess.Popen[str]
     lines: list[str] = field(default_factory=list)
+
+    @classmethod
+    def start(
+        cls, command: Sequence[str], *, cwd: Path | None = None, environ: Mapping[str, str] | None = None
+    ) -> Launched:
+        """Start `command` with no more environment than `environ`."""
+        return cls(
+            subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                cwd=cwd,
+                env=free_environment(environ),
+            )
+        )
 
     def __post_init__(self) -> None:
         self._changed = threading.Condition()
@@ -125,6 +148,16 @@ class Launched:
         self._reader.join(DEADLINE)
         return code
 
+    def stop(self) -> None:
+        """End it for good, whatever state it is in; a test that fails leaves nothing behind."""
+        try:
+            self.end()
+        except subprocess.TimeoutExpired:
+            self.end(signal.SIGKILL)
+        finally:
+            assert self.process.stdout is not None
+            self.process.stdout.close()
+
 
 def eventually(true: Callable[[], bool]) -> bool:
     """Look until `true()` is, and give up at the deadline."""
@@ -144,30 +177,18 @@ def free_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]
 
 
 @contextmanager
-def launched(*arguments: str, cwd: Path | None = None, environ: Mapping[str, str] | None = None) -> Iterator[Launched]:
-    """Run `duallisten` with `arguments` and no more environment than `environ`; end it when the block ends."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "duallisten", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        cwd=cwd,
-        env=free_environment(environ),
-    )
-    running = Launched(process)
+def launched(
+    *arguments: str,
+    command: Sequence[str] = DUALLISTEN,
+    cwd: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Iterator[Launched]:
+    """Run `duallisten`, or what stands for it, and end it when the block ends."""
+    running = Launched.start([*command, *arguments], cwd=cwd, environ=environ)
     try:
         yield running
     finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(DEADLINE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        running._reader.join(DEADLINE)
-        assert process.stdout is not None
-        process.stdout.close()
+        running.stop()
 
 
 FREE = ("--port", "0", "--private-port", "0")
@@ -175,11 +196,14 @@ FREE = ("--port", "0", "--private-port", "0")
 
 
 def run(
-    *arguments: str, cwd: Path | None = None, environ: Mapping[str, str] | None = None
+    *arguments: str,
+    command: Sequence[str] = DUALLISTEN,
+    cwd: Path | None = None,
+    environ: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run `duallisten` to its end."""
+    """Run `duallisten`, or what stands for it, to its end."""
     return subprocess.run(
-        [sys.executable, "-m", "duallisten", *arguments],
+        [*command, *arguments],
         capture_output=True,
         text=True,
         cwd=cwd,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,33 +13,22 @@ import pytest
 from websockets.sync.client import connect
 
 from tests.applications import Observed
-from tests.running import FREE, free_environment, launched, serving
+from tests.running import FREE, launched, serving
 
 DEMO = "duallisten.demo:app"
 
 
-def uvicorn_line(path: str, tmp_path: Path) -> str:
+def uvicorn_line(path: str) -> str:
     """What uvicorn itself logs for a GET, with the client's port as N."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "uvicorn", DEMO, "--port", "0"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=free_environment(),
-    )
-    assert process.stderr is not None and process.stdout is not None
-    url = next(match[1] for line in process.stderr if (match := re.search(r"running on (\S+)", line)))
-    httpx.get(url + path)
-    line = process.stdout.readline()
-    process.terminate()
-    process.communicate()
-    return re.sub(r":\d+ -", ":N -", line.rstrip("\n"))
+    with launched(DEMO, "--port", "0", command=(sys.executable, "-m", "uvicorn")) as server:
+        httpx.get(server.wait_for(r"running on (\S+)")[1] + path)
+        return re.sub(r":\d+ -", ":N -", server.wait_for('"GET').string)
 
 
 @pytest.mark.parametrize("http", ["h11", "httptools"])
-def test_the_public_line_is_uvicorn_s_and_the_private_one_says_so_at_its_end(http: str, tmp_path: Path) -> None:
+def test_the_public_line_is_uvicorn_s_and_the_private_one_says_so_at_its_end(http: str) -> None:
     path = "/a%20b?c=d&e=%20"
-    theirs = uvicorn_line(path, tmp_path)
+    theirs = uvicorn_line(path)
     with launched(DEMO, "--http", http, *FREE) as server:
         httpx.get(server.url("public") + path)
         httpx.get(server.url("private") + path)

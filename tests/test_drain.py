@@ -14,7 +14,6 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from duallisten import Config
 from tests.applications import Observed
 from tests.running import DEADLINE, ObservedServer, serving
 
@@ -33,22 +32,17 @@ class Gated(Observed):
         if scope["type"] == "http" and scope["path"] == "/slow":
             self.inside.set()
             await asyncio.to_thread(self.open.wait, DEADLINE)
-        await super().__call__({**scope, "path": "/"} if scope["type"] == "http" else scope, receive, send)
+        await super().__call__(scope, receive, send)
 
 
 @contextmanager
 def stopped(app: Any, **options: Any) -> Iterator[tuple[ObservedServer, threading.Thread]]:
-    """A server that the test stops itself."""
-    server = ObservedServer(Config(app, port=0, private_port=0, log_config=None, **options))
-    thread = threading.Thread(target=server.run_and_tell)
-    thread.start()
-    assert server.ready.wait(DEADLINE)
-    try:
-        yield server, thread
-    finally:
-        server.should_exit = server.force_exit = True
-        thread.join(DEADLINE)
-        assert not thread.is_alive()
+    """A server that the test stops itself, and its thread."""
+    with serving(app, **options) as server:
+        try:
+            yield server, server.thread
+        finally:
+            server.force_exit = True
 
 
 def refused(address: tuple[str, int]) -> bool:

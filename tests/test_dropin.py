@@ -26,7 +26,7 @@ from duallisten import Config, UsageError
 from duallisten.config import uvicorn_defaults
 from duallisten.forwarded import TrustedPeers
 from tests.applications import Observed
-from tests.running import Launched, free_environment, serving
+from tests.running import launched, serving
 
 
 def test_our_classes_are_uvicorn_s() -> None:
@@ -123,18 +123,11 @@ if __name__ == "__main__":
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, -signal.SIGTERM)])
 def test_a_program_runs_it_as_it_would_run_uvicorn(number: int, code: int, tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(PROGRAM)
-    process = subprocess.Popen(
-        [sys.executable, str(tmp_path / "program.py")],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=free_environment(),
-    )
-    program = Launched(process)
-    assert httpx.get(program.url("public")).json()["side"] == "public"
-    assert httpx.get(program.url("private")).json()["side"] == "private"
-    assert program.end(number) == code
-    assert "Application shutdown complete" in program.output
+    with launched(command=(sys.executable, str(tmp_path / "program.py"))) as program:
+        assert httpx.get(program.url("public")).json()["side"] == "public"
+        assert httpx.get(program.url("private")).json()["side"] == "private"
+        assert program.end(number) == code
+        assert "Application shutdown complete" in program.output
 
 
 def test_uvicorn_s_default_formats_can_be_changed_in_place(

@@ -43,6 +43,11 @@ def certificate(authority: trustme.CA, tmp_path: Path) -> dict[str, str]:
     return {"keyfile": str(tmp_path / "key.pem"), "certfile": str(tmp_path / "cert.pem")}
 
 
+def tls(certificate: dict[str, str], *prefixes: str) -> dict[str, str]:
+    """The options that give a side its certificate: the public one at `ssl_`, the private one at `private_ssl_`."""
+    return {prefix + name: path for prefix in prefixes for name, path in certificate.items()}
+
+
 @pytest.fixture
 def client(authority: trustme.CA) -> Iterator[httpx.Client]:
     context = ssl.create_default_context()
@@ -129,8 +134,7 @@ def test_neither_listener_accepts_before_the_application_has_started(loop: str) 
             await super()._live(scope, receive, send)
 
     server = ObservedServer(Config(Slow(), port=0, private_port=0, log_config=None, loop=loop))
-    thread = threading.Thread(target=server.run_and_tell)
-    thread.start()
+    server.thread.start()
     try:
         assert begin.wait(DEADLINE)
         for name in ("public", "private"):
@@ -141,8 +145,7 @@ def test_neither_listener_accepts_before_the_application_has_started(loop: str) 
         assert httpx.get(server.url("private")).text == "private"
     finally:
         may_start.set()
-        server.should_exit = True
-        thread.join(DEADLINE)
+        server.finish()
 
 
 def test_a_port_in_use_is_found_before_the_application_is_loaded() -> None:
@@ -161,15 +164,14 @@ def test_sockets_given_to_serve_are_the_public_listener_s() -> None:
     given = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
     names = [sock.getsockname() for sock in given]
     server = ObservedServer(Config(app, port=1, private_port=0, log_config=None))
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=given)))
-    thread.start()
+    server.thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=given)))
+    server.thread.start()
     assert server.ready.wait(DEADLINE)
     for host, port in names:
         assert httpx.get(f"http://{host}:{port}").text == "public"
     assert httpx.get(server.url("private")).text == "private"
     assert server.addresses["public"] == names[0]
-    server.should_exit = True
-    thread.join(DEADLINE)
+    server.finish()
     assert all(sock.fileno() == -1 for sock in given)
 
 
@@ -188,9 +190,8 @@ def test_a_port_that_is_taken_while_the_application_starts_ends_it_in_good_order
 
     app = Robbed()
     server = ObservedServer(Config(app, port=0, private_port=0, log_config=None, loop=loop))
-    thread = threading.Thread(target=server.run_and_tell)
-    thread.start()
-    thread.join(DEADLINE)
+    server.thread.start()
+    server.thread.join(DEADLINE)
     assert isinstance(server.error, LaunchError)
     assert "the private listener cannot listen" in str(server.error)
     assert (app.started, app.stopped) == (1, 1)
@@ -258,14 +259,11 @@ def test_the_private_side_has_a_limit_of_its_own() -> None:
 
 def test_the_limit_of_requests_counts_both_sides() -> None:
     app = Observed()
-    server = ObservedServer(Config(app, port=0, private_port=0, limit_max_requests=2, log_config=None))
-    thread = threading.Thread(target=server.run_and_tell)
-    thread.start()
-    assert server.ready.wait(DEADLINE)
-    httpx.get(server.url("public"))
-    httpx.get(server.url("private"))
-    thread.join(DEADLINE)
-    assert not thread.is_alive()
+    with serving(app, limit_max_requests=2) as server:
+        httpx.get(server.url("public"))
+        httpx.get(server.url("private"))
+        server.thread.join(DEADLINE)
+        assert not server.thread.is_alive()
     assert app.stopped == 1
 
 
@@ -273,10 +271,8 @@ def test_the_limit_of_requests_counts_both_sides() -> None:
 def test_each_side_speaks_tls_if_it_was_asked_to(
     secure: str, loop: str, http: str, certificate: dict[str, str], client: httpx.Client
 ) -> None:
-    options: dict[str, str] = {}
-    for name, prefix in (("public", "ssl_"), ("private", "private_ssl_")):
-        if secure in (name, "both"):
-            options |= {prefix + key: value for key, value in certificate.items()}
+    prefixes = {"public": ["ssl_"], "private": ["private_ssl_"], "both": ["ssl_", "private_ssl_"]}
+    options = tls(certificate, *prefixes[secure])
     with serving(Observed(), loop=loop, http=http, **options) as server:
         for name in ("public", "private"):
             assert server.url(name).startswith("https" if secure in (name, "both") else "http:")
@@ -287,7 +283,7 @@ def test_each_side_speaks_tls_if_it_was_asked_to(
 def test_a_websocket_over_tls(loop: str, certificate: dict[str, str], authority: trustme.CA) -> None:
     context = ssl.create_default_context()
     authority.configure_trust(context)
-    options = {f"private_ssl_{key}": value for key, value in certificate.items()}
+    options = tls(certificate, "private_ssl_")
     with (
         serving(Observed(), loop=loop, **options) as server,
         connect(server.url("private").replace("http", "ws"), ssl=context) as websocket,
@@ -298,7 +294,7 @@ def test_a_websocket_over_tls(loop: str, certificate: dict[str, str], authority:
 def test_a_failed_tls_handshake_costs_nobody_else_anything(
     loop: str, certificate: dict[str, str], client: httpx.Client
 ) -> None:
-    options = {f"ssl_{key}": value for key, value in certificate.items()}
+    options = tls(certificate, "ssl_")
     with serving(Observed(), loop=loop, **options) as server:
         for _ in range(20):
             with socket.create_connection(server.addresses["public"], timeout=DEADLINE) as connection:
@@ -315,8 +311,8 @@ def test_a_peer_that_is_not_admitted_is_closed_before_a_byte_is_read(
     loop: str, certificate: dict[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
     app = Observed()
-    for tls in ({}, {f"private_ssl_{key}": value for key, value in certificate.items()}):
-        with serving(app, loop=loop, private_allow=["10.240.0.6"], **tls) as server:
+    for options in ({}, tls(certificate, "private_ssl_")):
+        with serving(app, loop=loop, private_allow=["10.240.0.6"], **options) as server:
             with socket.create_connection(server.addresses["private"], timeout=DEADLINE) as connection:
                 assert connection.recv(1) == b""
             assert httpx.get(server.url("public")).text == "public"

@@ -22,7 +22,7 @@ from functools import cache
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
-from tests.running import DEADLINE, Launched, free_environment
+from tests.running import DUALLISTEN, Launched, run
 
 ROUTER, PUBLIC = "172.17.0.1", "172.17.0.2"
 NEIGHBOUR, PRIVATE = "10.240.0.6", "10.240.0.5"
@@ -77,16 +77,8 @@ class Topology:
         environ: all of its environment that could mean something to it
         where: the namespace, the container's unless it is given
         """
-        process = subprocess.Popen(
-            _command(where or self.container, arguments),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            cwd=self.folder,
-            env=free_environment(environ),
-        )
-        launched = Launched(process)
-        self._started.callback(_stop, launched)
+        launched = Launched.start(_command(where or self.container, arguments), cwd=self.folder, environ=environ)
+        self._started.callback(launched.stop)
         return launched
 
     def serve(
@@ -109,15 +101,7 @@ class Topology:
 
     def run(self, *arguments: str, environ: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
         """Run `duallisten` in the container to its end."""
-        return subprocess.run(
-            _command(self.container, arguments),
-            capture_output=True,
-            text=True,
-            cwd=self.folder,
-            env=free_environment(environ),
-            timeout=DEADLINE,
-            check=False,
-        )
+        return run(command=_command(self.container, arguments), cwd=self.folder, environ=environ)
 
 
 def scalingo(container: str = "web-1") -> dict[str, str]:
@@ -211,19 +195,7 @@ def unfit(*, ipv6: bool = False) -> str | None:
 
 
 def _command(where: Namespace, arguments: tuple[str, ...]) -> list[str]:
-    return where.inside(sys.executable, "-m", "duallisten", *arguments)
-
-
-def _stop(launched: Launched) -> None:
-    process = launched.process
-    try:
-        if process.poll() is None:
-            process.terminate()
-            process.wait(DEADLINE)
-    finally:
-        launched.end(signal.SIGKILL)  # only one that did not end in time still gets it
-        if process.stdout is not None:
-            process.stdout.close()
+    return where.inside(*DUALLISTEN, *arguments)
 
 
 def _remove(namespace: Namespace) -> None:
