@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from duallisten import Config, Server
+from duallisten import Config
+from duallisten.testing import ThreadedServer
 
 DEADLINE = 30.0
 """Seconds after which something that should have happened has not."""
@@ -25,37 +26,11 @@ DUALLISTEN = (sys.executable, "-m", "duallisten")
 """The command line, in this environment."""
 
 
-class ObservedServer(Server):
-    """A server that tells another thread when it serves."""
+class ObservedServer(ThreadedServer):
+    """A server in a thread, which a test may stop by itself."""
 
-    def __init__(self, config: Config) -> None:
-        super().__init__(config)
-        self.ready = threading.Event()
-        self.error: BaseException | None = None
-        self.thread = threading.Thread(target=self._run_and_tell)
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.ready.set()
-
-    def finish(self) -> None:
-        """Tell it to stop, and wait until it has."""
-        self.should_exit = True
-        self.thread.join(DEADLINE)
-        assert not self.thread.is_alive(), "the server did not stop"
-
-    def _run_and_tell(self) -> None:
-        try:
-            self.run()
-        except BaseException as error:
-            self.error = error
-        finally:
-            self.ready.set()
-
-    def url(self, side: str) -> str:
-        host, port = self.addresses[side]  # type: ignore[index]
-        scheme = "https" if self.config.value("ssl_certfile", side) else "http"  # type: ignore[arg-type]
-        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+    def finish(self, timeout: float = DEADLINE) -> None:
+        super().finish(timeout)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from duallisten.admission import Side
 from tests.applications import Observed
 from tests.running import DEADLINE, ObservedServer, serving
 
@@ -55,7 +56,7 @@ def refused(address: tuple[str, int]) -> bool:
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 @pytest.mark.parametrize("side", ["public", "private"])
-def test_a_request_in_hand_is_answered_before_the_application_ends(side: str, loop: str) -> None:
+def test_a_request_in_hand_is_answered_before_the_application_ends(side: Side, loop: str) -> None:
     app = Gated()
     with stopped(app, loop=loop) as (server, thread), httpx.Client(timeout=DEADLINE) as client:
         answers: list[httpx.Response] = []
@@ -63,7 +64,7 @@ def test_a_request_in_hand_is_answered_before_the_application_ends(side: str, lo
         asking.start()
         assert app.inside.wait(DEADLINE)
         server.should_exit = True
-        while not refused(server.addresses[side]):  # type: ignore[index]
+        while not refused(server.addresses[side]):
             pass
         assert app.stopped == 0
         app.open.set()

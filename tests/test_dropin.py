@@ -23,8 +23,8 @@ from uvicorn.server import ServerState
 
 import duallisten
 from duallisten import Config, UsageError
-from duallisten.config import uvicorn_defaults
 from duallisten.forwarded import TrustedPeers
+from duallisten.keywords import uvicorn_defaults
 from tests.applications import Observed
 from tests.running import launched, serving
 

@@ -12,8 +12,10 @@ OPTIONS = {option.name: option for option in own_options()}
 
 def test_every_option_has_its_flag_variable_default_and_help() -> None:
     for option in OPTIONS.values():
-        assert option.flag == "--" + option.name.replace("_", "-")
-        assert option.variables == (f"DUALLISTEN_{option.name.upper()}",)
+        assert option.flag == "--" + {"private_paths": "private-path", "public_paths": "public-path"}.get(
+            option.name, option.name.replace("_", "-")
+        )
+        assert option.variables == (f"DUALLISTEN_{option.key.replace('-', '_').upper()}",)
         assert option.help
         assert option.default == getattr(Options(), option.name)
         assert option.default is None or option.read(option.default) == option.default

@@ -15,6 +15,7 @@ import trustme
 from websockets.sync.client import connect
 
 from duallisten import Config, LaunchError, Server, side
+from duallisten.admission import Side
 from duallisten.endpoints import Receive, Scope, Send
 from tests.applications import Observed, fails_to_start, wsgi_app
 from tests.running import DEADLINE, ObservedServer, ask, serving
@@ -103,7 +104,8 @@ def test_the_addresses_are_known_once_it_serves() -> None:
 
 
 def test_one_side_can_be_served_alone(loop: str) -> None:
-    for only, other in (("public", "private"), ("private", "public")):
+    pairs: tuple[tuple[Side, Side], ...] = (("public", "private"), ("private", "public"))
+    for only, other in pairs:
         app = Observed()
         with serving(app, listeners=only, loop=loop) as server:
             assert httpx.get(server.url(only)).text == only

@@ -10,7 +10,8 @@ import pytest
 import uvicorn
 
 from duallisten.cli import all_options, command_line
-from duallisten.config import PROCESS_WIDE, uvicorn_defaults
+from duallisten.config import PROCESS_WIDE
+from duallisten.keywords import uvicorn_defaults
 from duallisten.options import Options
 from duallisten.uvicorn_options import CONFIG_VARIABLES, PER_LISTENER, PRIVATE_OFF, private_twins, uvicorn_options
 

@@ -43,21 +43,23 @@ class Service:
 
     config: the side's own configuration, loaded
     state: the side's own connections, tasks and default headers
+    app_state: what the application's lifespan has given its requests
     """
 
     side: Side
     config: uvicorn.Config
     state: ServerState
+    app_state: dict[str, Any]
     access_logger: PrivateAccessLogger = field(default_factory=PrivateAccessLogger)
 
     def __post_init__(self) -> None:
         if self.side == "private" and self.config.ws_protocol_class is not None:
             self.config.ws_protocol_class = _marking(self.config.ws_protocol_class)  # type: ignore[assignment]
 
-    def protocol(self, app_state: dict[str, Any], loop: asyncio.AbstractEventLoop) -> Any:
+    def protocol(self, loop: asyncio.AbstractEventLoop) -> Any:
         """Make uvicorn's protocol for one connection."""
         make: Any = self.config.http_protocol_class
-        protocol = make(config=self.config, server_state=self.state, app_state=app_state, _loop=loop)
+        protocol = make(config=self.config, server_state=self.state, app_state=self.app_state, _loop=loop)
         if not self.config.access_log:
             protocol.access_log = False
         elif self.side == "private":
@@ -85,7 +87,6 @@ class Reception:
     """
 
     services: dict[Verdict, Service]
-    app_state: dict[str, Any]
     loop: asyncio.AbstractEventLoop
     handshakes: set[asyncio.Task[None]] = field(default_factory=set)
     refused: int = 0
@@ -123,7 +124,7 @@ class Acceptor(asyncio.Protocol):
             reception.handshakes.add(task)
             task.add_done_callback(reception.handshakes.discard)
         else:
-            protocol = service.protocol(reception.app_state, reception.loop)
+            protocol = service.protocol(reception.loop)
             transport.set_protocol(protocol)
             protocol.connection_made(transport)
 
@@ -132,7 +133,7 @@ async def _secure(accepted: socket.socket, service: Service, reception: Receptio
     """Complete the TLS handshake and serve; a peer that fails it has gone its own way."""
 
     def protocol() -> Any:
-        return service.protocol(reception.app_state, reception.loop)
+        return service.protocol(reception.loop)
 
     try:
         await reception.loop.connect_accepted_socket(protocol, accepted, ssl=service.config.ssl)

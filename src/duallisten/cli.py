@@ -35,7 +35,9 @@ COMPLETION_VARIABLE = "_DUALLISTEN_COMPLETE"
 
 ACTIONS = {
     "check": "Print what a launch would do, and why, and exit: 0, or as the launch would.",
-    "json": "With --check: print it as JSON.",
+    "routes": "Print every route of the application, with what each side gets of it, and exit. With --strict-routes "
+    "the exit code is 1 if nobody said of some route for which side it is.",
+    "json": "With --check or --routes: print it as JSON.",
 }
 
 
@@ -44,6 +46,7 @@ class Invocation(NamedTuple):
 
     given: dict[str, Any]
     check: bool = False
+    routes: bool = False
     as_json: bool = False
 
 
@@ -85,15 +88,17 @@ def _run(arguments: list[str]) -> None:
     if values.pop("version", False):
         _print_version()
         return
-    if invocation.as_json and not invocation.check:
-        raise UsageError("--json goes with --check")
+    if invocation.as_json and not (invocation.check or invocation.routes):
+        raise UsageError("--json goes with --check or --routes")
+    if invocation.check and invocation.routes:
+        raise UsageError("--check and --routes are two questions: ask one of them")
     app = values.pop("app", None)
     if not app:
         raise UsageError("no application given: duallisten MODULE:APP, or app = in the file, or UVICORN_APP")
     if folder := values.pop("app_dir", None):
         sys.path.insert(0, folder)
     from duallisten.config import Config
-    from duallisten.launch import check, launch
+    from duallisten.launch import check, launch, show_routes
 
     given = {name: value for name, value in values.items() if value is not None}
     config = Config(app, origins=settings.origins, **given)
@@ -101,6 +106,9 @@ def _run(arguments: list[str]) -> None:
     gc.enable()  # `__main__` has turned it off for them
     if invocation.check:
         check(config, as_json=invocation.as_json)
+    elif invocation.routes:
+        if text := show_routes(config, as_json=invocation.as_json):
+            _fail(text, 1)
     else:
         launch(config)
 
@@ -172,7 +180,7 @@ def command_line(options: tuple[Option, ...]) -> typer.core.TyperCommand:
             if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
         }
         actions = {name: bool(given.pop(name, False)) for name in ACTIONS}
-        return Invocation(given, check=actions["check"], as_json=actions["json"])
+        return Invocation(given, check=actions["check"], routes=actions["routes"], as_json=actions["json"])
 
     own = {option.name for option in own_options()}
     parameters = [inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)]

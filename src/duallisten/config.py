@@ -11,27 +11,30 @@ set of its side as the application.
 from __future__ import annotations
 
 import asyncio
-import inspect
+import copy
 import os
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cached_property
 from typing import Any
 
 import uvicorn
 from uvicorn.importer import ImportFromStringError
+from uvicorn.middleware.asgi2 import ASGI2Middleware
 from uvicorn.middleware.message_logger import MessageLoggerMiddleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+from uvicorn.middleware.wsgi import WSGIMiddleware  # type: ignore[attr-defined]
 
 from duallisten.accesslog import mark_private_lines
 from duallisten.admission import Side
 from duallisten.application import import_application
-from duallisten.endpoints import endpoint_set
-from duallisten.errors import DuallistenError, LaunchError, UsageError
+from duallisten.endpoints import Application, endpoint_set
+from duallisten.errors import DuallistenError, LaunchError
 from duallisten.forwarded import Trust, believe, read_trust
-from duallisten.options import Options, own_options
+from duallisten.frameworks import document_sides, root_paths
+from duallisten.keywords import check_workers, read_own, read_rules, sort, uvicorn_defaults, with_platform
 from duallisten.plan import Request
-from duallisten.platforms import Place, locate
-from duallisten.sources import nearest
+from duallisten.platforms import locate
+from duallisten.route_report import Section, complaint, read_section
 from duallisten.uvicorn_options import CONFIG_VARIABLES, PRIVATE_OFF, is_inherited, is_per_listener
 
 PROCESS_WIDE = frozenset(
@@ -60,13 +63,6 @@ PROCESS_WIDE = frozenset(
 """The parameters of `uvicorn.Config` that are the process's, not a listener's."""
 
 
-@cache
-def uvicorn_defaults() -> Mapping[str, Any]:
-    """The parameters of the installed `uvicorn.Config` with their defaults."""
-    parameters = inspect.signature(uvicorn.Config.__init__).parameters
-    return {name: parameter.default for name, parameter in parameters.items() if name not in ("self", "app")}
-
-
 class Config(uvicorn.Config):
     """What to serve, where, and to whom.
 
@@ -81,20 +77,22 @@ class Config(uvicorn.Config):
     """
 
     def __init__(self, app: Any, *, origins: Mapping[str, str] | None = None, **options: Any) -> None:
-        own, self.private, given = _sort(options)
+        own, self.private, given = sort(options)
         self.origins = dict(origins or {})
         if given.get("env_file"):
             from dotenv import load_dotenv
 
             load_dotenv(given["env_file"])  # before anything is read from the environment; uvicorn does it late
-        asked = _read_own(own)
+        asked = read_own(own)
         self.place = locate(asked.platform, os.environ)
-        self.options = _with_platform(asked, self.place)
+        self.options = with_platform(asked, self.place)
         given_trust = given.get("forwarded_allow_ips") is not None
         self._forwarded_asked = given_trust or CONFIG_VARIABLES["forwarded_allow_ips"] in os.environ
         self.port_asked = any(given.get(name) is not None for name in ("port", "uds", "fd"))
         self._take_port(given)
-        _check_workers(given)
+        check_workers(given)
+        self.rules = read_rules(self.options)
+        self._interface = given.get("interface", "auto")  # `load` replaces it by what it finds
         super().__init__(app, **given)
 
     def _take_port(self, given: dict[str, Any]) -> None:
@@ -135,6 +133,36 @@ class Config(uvicorn.Config):
         """Import the application; raises LaunchError, in one line, where that fails."""
         return import_application(self.app, factory=self.factory, verbose=self.is_verbose)
 
+    @cached_property
+    def private_source(self) -> Config:
+        """The configuration of the private side's application: this one, or with `--private-app` a copy."""
+        own = self.options.private_app
+        if own is None or own is self.app or (isinstance(own, str) and own == self.app):
+            return self
+        source = copy.copy(self)
+        source.options = self.options._replace(private_app=None, strict_routes=False)
+        source.app, source.interface, source.loaded = own, self._interface, False
+        source.load()
+        return source if _innermost(source.loaded_app) is not _innermost(self.loaded_app) else self
+
+    def source(self, side: Side) -> Config:
+        """Give the configuration of the application that `side` reaches; this one must be loaded."""
+        return self.private_source if side == "private" else self
+
+    def sections(self) -> list[Section]:
+        """Read the routes of what is served, an application after the other; this one must be loaded."""
+        if self.source("private") is self:
+            return [self._section("public", "private")]
+        return [self._section("public"), self.source("private")._section("private")]
+
+    def _section(self, *sides: Side) -> Section:
+        return read_section(self.app_name, bare(self.loaded_app), self.rules, sides)
+
+    @property
+    def app_name(self) -> str:
+        """What the application is called in messages: its import string, or its class."""
+        return self.app if isinstance(self.app, str) else type(self.app).__name__
+
     @property
     def is_verbose(self) -> bool:
         """Whether a developer is watching: a failed import then shows its traceback, too."""
@@ -156,6 +184,10 @@ class Config(uvicorn.Config):
             raise LaunchError(f"TLS of the public listener: {error}; look at {self._tls_files('public')}") from None
         except (ValueError, RuntimeError) as error:
             raise LaunchError(str(error)) from None
+        document_sides(bare(self.loaded_app))
+        self.source("private")  # loaded with this one, so that neither is found broken later
+        if self.options.strict_routes and (text := complaint(self.sections())):
+            raise LaunchError(text)
 
     def get_loop_factory(self) -> Callable[[], asyncio.AbstractEventLoop] | None:
         """Give uvicorn's factory of the event loop; raises LaunchError where uvicorn would exit."""
@@ -186,6 +218,11 @@ class Config(uvicorn.Config):
             return Trust(routers=self.place.platform.routers)
         return read_trust(self.value("forwarded_allow_ips", side))
 
+    def endpoint_set(self, side: Side) -> Application:
+        """Make the application that connections of `side` reach; this one must be loaded."""
+        app = bare(self.source(side).loaded_app)
+        return endpoint_set(app, side, self.rules, root_paths(app))
+
     def listener_config(self, side: Side, *, side_door: bool = False) -> uvicorn.Config:
         """Make the `uvicorn.Config` that connections of `side` are served by; this one must be loaded.
 
@@ -200,17 +237,17 @@ class Config(uvicorn.Config):
         if side_door:
             values["proxy_headers"] = False
         access_log = values.pop("access_log")
-        app = endpoint_set(_bare(self.loaded_app), side)
-        config = uvicorn.Config(app, log_config=None, interface="asgi3", workers=1, **values)
+        source = self.source(side)
+        config = uvicorn.Config(self.endpoint_set(side), log_config=None, interface="asgi3", workers=1, **values)
         try:
             config.load()
         except (OSError, RuntimeError, TypeError, ValueError) as error:
             raise LaunchError(f"TLS of the {side} listener: {error}; look at {self._tls_files(side)}") from None
         if isinstance(config.loaded_app, ProxyHeadersMiddleware):
             believe(config.loaded_app, self.trust(side))
-        config.interface = self.interface
+        config.interface = source.interface
         config.access_log = access_log
-        if self.ws_protocol_class is None:
+        if source.ws_protocol_class is None:
             config.ws_protocol_class = None
         return config
 
@@ -221,58 +258,14 @@ class Config(uvicorn.Config):
         return ", ".join(f"{prefix}-{name.replace('_', '-')} {value}" for name, value in given if value)
 
 
-def _bare(app: Any) -> Any:
+def bare(app: Any) -> Any:
     """Give the application without the middleware that uvicorn wraps each listener's own around."""
     while isinstance(app, ProxyHeadersMiddleware | MessageLoggerMiddleware):
         app = app.app
     return app
 
 
-def _sort(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """Sort keyword arguments into duallisten's own, the private twins (under uvicorn's names), and uvicorn's."""
-    known = set(Options._fields)
-    own: dict[str, Any] = {}
-    private: dict[str, Any] = {}
-    given: dict[str, Any] = {}
-    for name, value in options.items():
-        twin = name.removeprefix("private_")
-        if name in known:
-            own[name] = value
-        elif name in uvicorn_defaults():
-            given[name] = value
-        elif twin != name and twin in uvicorn_defaults() and is_per_listener(twin):
-            private[twin] = value
-        else:
-            hint = nearest(name, [key.replace("_", "-") for key in (*known, *uvicorn_defaults())])
-            raise TypeError(f"unknown option {name!r}{hint.replace('-', '_')}")
-    return own, private, given
-
-
-def _read_own(own: dict[str, Any]) -> Options:
-    values = {}
-    for option in own_options():
-        if option.name in own:
-            try:
-                values[option.name] = option.read(own[option.name])
-            except ValueError as error:
-                raise UsageError(f"{option.name}={own[option.name]!r}: {error}") from None
-    return Options(**values)
-
-
-def _with_platform(options: Options, place: Place) -> Options:
-    """Fill in what the platform decides where nothing was asked."""
-    if options.private_missing == "auto":
-        must = place.platform.private_required or place.port is not None
-        options = options._replace(private_missing="fail" if must else "loopback")
-    if options.private_wait is None:
-        options = options._replace(private_wait=place.platform.private_wait)
-    return options
-
-
-def _check_workers(given: dict[str, Any]) -> None:
-    variable = CONFIG_VARIABLES["workers"]
-    text = os.environ.get(variable)
-    if given.get("workers") is not None or text is None:
-        return
-    if not (text.isascii() and text.isdigit()):
-        raise UsageError(f"${variable} is {text!r}: it must be a number of workers")
+def _innermost(app: Any) -> Any:
+    """Give the application as it was imported, without what uvicorn makes it an ASGI 3 one with."""
+    app = bare(app)
+    return app.app if isinstance(app, ASGI2Middleware | WSGIMiddleware) else app

@@ -34,7 +34,8 @@ def run(app: Any, *, app_dir: str | None = None, **options: Any) -> None:
 
 def launch(config: Config) -> None:
     """Serve what `config` asks for, with a reloader, with workers, or in this process."""
-    if config.use_subprocess and not isinstance(config.app, str):
+    own = config.options.private_app
+    if config.use_subprocess and not (isinstance(config.app, str) and isinstance(own, str | None)):
         raise LaunchError(
             "workers and reload need the application as an import string ('module:attribute'), for each process "
             "imports it anew; $WEB_CONCURRENCY asks for workers too: give workers=1 to do without"
@@ -94,3 +95,23 @@ def check(config: Config, *, as_json: bool) -> None:
         sys.stdout.write(to_json(report) + "\n")
     else:
         print_table(report)
+
+
+def show_routes(config: Config, *, as_json: bool) -> str:
+    """Print every route of what `config` serves, with what each side gets of it; raises as a launch would.
+
+    The application is imported and not started, and nothing is bound. Returns what `--strict-routes`, if it was asked
+    for, has to complain of.
+    """
+    from duallisten.route_report import as_json as to_json
+    from duallisten.route_report import complaint, print_table
+
+    strict = config.options.strict_routes
+    config.options = config.options._replace(strict_routes=False)  # what it refuses is to be shown here
+    config.load()
+    sections = config.sections()
+    if as_json:
+        sys.stdout.write(to_json(sections) + "\n")
+    else:
+        print_table(sections)
+    return complaint(sections) if strict else ""

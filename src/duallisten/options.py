@@ -7,11 +7,12 @@ made from these fields; `Option` is what they all share. uvicorn's own options b
 A default of None means: decided from the platform, in `Config`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from ipaddress import IPv4Network
 from typing import Annotated, Any, Literal, NamedTuple, get_args
 
-from duallisten.network import IPNetwork, parse_network
+from duallisten import values
+from duallisten.network import IPNetwork
 from duallisten.platforms import PLATFORMS
 
 Listeners = Literal["auto", "both", "public", "private"]
@@ -58,79 +59,18 @@ def is_secret(name: str) -> bool:
     return "password" in name
 
 
-def _choice(choices: tuple[str, ...]) -> Callable[[Any], str]:
-    def read(value: Any) -> str:
-        if value not in choices:
-            raise ValueError(f"must be one of {', '.join(choices)}")
-        return str(value)
-
-    return read
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError("must be a text that is not empty")
-    return value.strip()
-
-
-def _port(value: Any) -> int:
-    try:
-        port = int(value) if not isinstance(value, bool | float) else -1
-    except (TypeError, ValueError):
-        port = -1
-    if not 0 <= port <= 65535:
-        raise ValueError("must be a port, a number from 0 to 65535")
-    return port
-
-
-def _seconds(value: Any) -> float | None:
-    if value is None:
-        return None
-    try:
-        seconds = float(value) if not isinstance(value, bool) else -1.0
-    except (TypeError, ValueError):
-        seconds = -1.0
-    if not 0 <= seconds < float("inf"):
-        raise ValueError("must be a number of seconds, 0 or more")
-    return seconds
-
-
-def _networks(value: Any) -> tuple[IPNetwork, ...]:
-    values: Iterable[Any] = split_networks(value) if isinstance(value, str) else value
-    try:
-        networks = tuple(parse_network(item) for item in values)
-    except TypeError:
-        raise ValueError("must be a list of networks") from None
-    if not networks:
-        raise ValueError("must name at least one network")
-    return networks
-
-
-def _private_networks(value: Any) -> tuple[IPNetwork, ...]:
-    networks = _networks(value)
-    for network in networks:
-        if network.prefixlen == 0:
-            raise ValueError(f"{network} would make every address a private one")
-    return networks
-
-
-def _networks_or_none(value: Any) -> tuple[IPNetwork, ...] | None:
-    return None if value is None else _networks(value)
-
-
-def split_networks(text: str) -> list[str]:
-    """Split a list of networks in an environment variable: by commas, white space or both."""
-    return text.replace(",", " ").split()
-
-
 class Face(NamedTuple):
-    """What stands beside an option's type and default: how it is read, and what it looks like."""
+    """What stands beside an option's type and default: how it is read, and what it looks like.
+
+    flag: its name on the command line, where that is not the field's: a list that is given one at a time
+    """
 
     read: Callable[[Any], Any]
     help: str
     metavar: str | None = None
     choices: tuple[str, ...] = ()
-    repeat: bool = False
+    kind: Literal["switch", "value", "list"] = "value"
+    flag: str | None = None
 
 
 PLATFORM_CHOICES = ("auto", *(platform.name for platform in PLATFORMS))
@@ -142,7 +82,7 @@ class Options(NamedTuple):
     listeners: Annotated[
         Listeners,
         Face(
-            _choice(get_args(Listeners)),
+            values.one_of(get_args(Listeners)),
             "Which listeners to open. auto: both, except where the platform says otherwise.",
             choices=get_args(Listeners),
         ),
@@ -150,33 +90,38 @@ class Options(NamedTuple):
     private_host: Annotated[
         str,
         Face(
-            _text,
+            values.text,
             "Where the private listener binds: an IP address, the name of an interface, a host name of this host, or "
             "auto: the host's address inside a private network.",
             metavar="ADDRESS|INTERFACE|NAME|auto",
         ),
     ] = "auto"
     private_port: Annotated[
-        int, Face(_port, "The fixed private port. 0 picks a free one and logs it.", metavar="PORT")
+        int, Face(values.port, "The fixed private port. 0 picks a free one and logs it.", metavar="PORT")
     ] = 9240
     private_network: Annotated[
         tuple[IPNetwork, ...],
-        Face(_private_networks, "What counts as private, IPv4 or IPv6. May be repeated.", metavar="CIDR", repeat=True),
+        Face(
+            values.private_networks,
+            "What counts as private, IPv4 or IPv6. May be repeated.",
+            metavar="CIDR",
+            kind="list",
+        ),
     ] = (IPv4Network("10.240.0.0/22"),)
     private_allow: Annotated[
         tuple[IPNetwork, ...] | None,
         Face(
-            _networks_or_none,
+            values.networks_or_none,
             "Which peers the private listener admits. May be repeated. [default: the private network of its address, "
             "and loopback]",
             metavar="CIDR",
-            repeat=True,
+            kind="list",
         ),
     ] = None
     private_missing: Annotated[
         PrivateMissing,
         Face(
-            _choice(get_args(PrivateMissing)),
+            values.one_of(get_args(PrivateMissing)),
             "Without an address in a private network: fail, or bind to 127.0.0.1. auto: fail on a platform and where "
             "PORT is set, else loopback.",
             choices=get_args(PrivateMissing),
@@ -185,7 +130,7 @@ class Options(NamedTuple):
     private_wait: Annotated[
         float | None,
         Face(
-            _seconds,
+            values.seconds,
             "How long to wait for the private address to appear. [default: 10 on a platform, else 0]",
             metavar="SECONDS",
         ),
@@ -193,7 +138,7 @@ class Options(NamedTuple):
     side_door: Annotated[
         SideDoor,
         Face(
-            _choice(get_args(SideDoor)),
+            values.one_of(get_args(SideDoor)),
             "What a peer gets that reaches the public listener on a private address: the public side, or a closed "
             "connection. Its forwarded headers are never believed.",
             choices=get_args(SideDoor),
@@ -202,11 +147,52 @@ class Options(NamedTuple):
     platform: Annotated[
         str,
         Face(
-            _choice(PLATFORM_CHOICES),
+            values.one_of(PLATFORM_CHOICES),
             "Whose conventions hold. auto: told by the platform's own variables.",
             choices=PLATFORM_CHOICES,
         ),
     ] = "auto"
+    private_paths: Annotated[
+        tuple[str, ...],
+        Face(
+            values.prefixes,
+            "Hide what lies under this path on the public side: /internal hides /internal and /internal/x, not "
+            "/internals. May be repeated.",
+            metavar="PREFIX",
+            kind="list",
+            flag="--private-path",
+        ),
+    ] = ()
+    public_paths: Annotated[
+        tuple[str, ...],
+        Face(
+            values.prefixes,
+            "Serve nothing on the public side but what lies under this path. May be repeated; --private-path beats it.",
+            metavar="PREFIX",
+            kind="list",
+            flag="--public-path",
+        ),
+    ] = ()
+    hidden_status: Annotated[
+        int,
+        Face(
+            values.hidden_status,
+            "How requests are answered that these rules hide.",
+            choices=("404", "403"),
+        ),
+    ] = 404
+    private_app: Annotated[
+        Any,
+        Face(
+            values.application,
+            "An application of its own for the private side. Both are started and stopped, each once.",
+            metavar="MODULE:ATTRIBUTE",
+        ),
+    ] = None
+    strict_routes: Annotated[
+        bool,
+        Face(values.switch, "Refuse to start while a route is on a side that no rule and no mark says.", kind="switch"),
+    ] = False
 
 
 def own_options() -> tuple[Option, ...]:
@@ -218,15 +204,17 @@ def own_options() -> tuple[Option, ...]:
 
 
 def _as_option(name: str, face: Face, default: Any) -> Option:
+    key = face.flag.lstrip("-") if face.flag else name.replace("_", "-")
     return Option(
         name=name,
-        flag="--" + name.replace("_", "-"),
-        kind="list" if face.repeat else "value",
+        flag=f"--{key}",
+        off_flag=f"--no-{key}" if face.kind == "switch" else None,
+        kind=face.kind,
         read=face.read,
-        variables=(f"DUALLISTEN_{name.upper()}",),
+        variables=(f"DUALLISTEN_{key.replace('-', '_').upper()}",),
         default=default,
         help=face.help,
         metavar=face.metavar,
         choices=face.choices,
-        split=split_networks,
+        split=values.split_list,
     )

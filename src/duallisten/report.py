@@ -52,7 +52,7 @@ class Report:
 def make_report(config: Config, plan: Plan) -> Report:
     """Describe `plan` and the values that it was made from."""
     return Report(
-        application=config.app if isinstance(config.app, str) else type(config.app).__name__,
+        application=config.app_name,
         platform=config.place.platform.name,
         process_type=config.place.process_type,
         workers=config.workers,
@@ -83,9 +83,16 @@ def _listener(config: Config, plan: Plan, listener: Listener) -> ListenerReport:
         peers_admitted=peers,
         proxies_trusted=str(config.trust(side)),
         tls="yes" if scheme(config, side) == "https" else "no",
-        endpoint_set="all",
+        endpoint_set=_endpoint_set(config, side),
         origin=", ".join(origins) or "default",
     )
+
+
+def _endpoint_set(config: Config, side: Side) -> str:
+    own = config.source("private")
+    if side == "public":
+        return str(config.rules)
+    return "all" if own is config else f"all of {own.app_name}"
 
 
 def _value(config: Config, name: str) -> Any:

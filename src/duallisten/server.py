@@ -24,13 +24,15 @@ from uvicorn.server import ServerState
 
 from duallisten import sockets as sock
 from duallisten.acceptor import Acceptor, Judge, Reception, Service
+from duallisten.addresses import TCPAddress
 from duallisten.admission import Side, Verdict
 from duallisten.config import Config
 from duallisten.drain import drain
 from duallisten.errors import LaunchError
+from duallisten.lifespans import Lifespans
 from duallisten.network import read_host
 from duallisten.plan import Plan, await_plan
-from duallisten.serving import log_listeners
+from duallisten.serving import log_listeners, scheme
 from duallisten.sockets import BoundSocket
 
 logger = logging.getLogger("uvicorn.error")
@@ -69,6 +71,12 @@ class Server(uvicorn.Server):
             found["private"] = (str(self.plan.admission.private_address), found["public"][1])
         return found
 
+    def url(self, side: Side) -> str:
+        """Give the base URL of a side, without a slash at its end; empty for a side that is not bound."""
+        if side not in self.addresses:
+            return ""
+        return f"{scheme(self.config, side)}://{TCPAddress(*self.addresses[side])}"
+
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until told to stop.
 
@@ -98,11 +106,10 @@ class Server(uvicorn.Server):
         """Start the application, then accept: on the private side first, on the public side last."""
         await self.prepare(sockets)
         assert self.plan is not None and self.bound is not None  # noqa: S101
+        self.lifespans = Lifespans(self.lifespan, self.config)
         self._make_services(self.plan)
-        await self.lifespan.startup()
-        if self.lifespan.should_exit:
-            raise LaunchError("the application failed to start: its reason stands above; no listener was opened")
-        self._reception = Reception(self.services, self.lifespan.state, asyncio.get_running_loop())
+        await self.lifespans.startup()
+        self._reception = Reception(self.services, asyncio.get_running_loop())
         self.servers: list[asyncio.base_events.Server] = []
         try:
             for one in sorted(self.bound, key=lambda bound: bound.side):  # "private" comes before "public"
@@ -120,13 +127,16 @@ class Server(uvicorn.Server):
         if not config.loaded:
             config.load()
         if plan.public is not None:
-            self.services[Verdict.PUBLIC] = Service("public", config.listener_config("public"), self.server_state)
+            self._add_service(Verdict.PUBLIC, "public", config.listener_config("public"), self.server_state)
             if plan.admission.side_door == "serve":
                 side_door = config.listener_config("public", side_door=True)
-                self.services[Verdict.SIDE_DOOR] = Service("public", side_door, self.server_state)
+                self._add_service(Verdict.SIDE_DOOR, "public", side_door, self.server_state)
         if plan.private is not None:
             state = self.server_state if plan.public is None else ServerState()
-            self.services[Verdict.PRIVATE] = Service("private", config.listener_config("private"), state)
+            self._add_service(Verdict.PRIVATE, "private", config.listener_config("private"), state)
+
+    def _add_service(self, verdict: Verdict, side: Side, config: uvicorn.Config, state: ServerState) -> None:
+        self.services[verdict] = Service(side, config, state, self.lifespans.state(side))
 
     async def _accept(self, bound: BoundSocket, reception: Reception) -> asyncio.base_events.Server:
         """Listen on a bound socket; raises OSError, which of uvloop's `create_server` would only be logged."""
@@ -174,7 +184,7 @@ class Server(uvicorn.Server):
         timeout = self.config.timeout_graceful_shutdown
         await drain(self.states, timeout=timeout, forced=lambda: self.force_exit)
         if not self.force_exit:
-            await self.lifespan.shutdown()
+            await self.lifespans.shutdown()
 
 
 def _judge(plan: Plan, side: Side) -> Judge:

@@ -59,11 +59,16 @@ def add_file(settings: Settings, options: Iterable[Option], directory: Path) -> 
     if found is None:
         return
     place, table = found
-    by_key = {option.key: option for option in options if option.name not in NOT_IN_FILE}
+    named = [option for option in options if option.name not in NOT_IN_FILE]
+    by_key = {option.name.replace("_", "-"): option for option in named} | {option.key: option for option in named}
+    taken: dict[str, str] = {}
     for key, value in table.items():
         option = by_key.get(key.replace("_", "-"))
         if option is None:
             raise UsageError(f"{place} has the unknown key {key!r}{nearest(key, by_key)}")
+        if other := taken.get(option.name):
+            raise UsageError(f"{place} has {other!r} and {key!r}, which are one option: keep one of them")
+        taken[option.name] = key
         settings.add(option, value, f"{place}, {key}")
 
 

@@ -1,0 +1,89 @@
+"""The frameworks that duallisten can read, and which of them an application is of.
+
+No framework is imported here: one whose module is not loaded has made no application. An application is found through
+the middleware around it, which by convention keeps it as `app`. What is of none of these frameworks is served all the
+same; it has no routes to show.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from typing import Any, NamedTuple
+
+from duallisten.routes import Route
+
+
+class Framework(NamedTuple):
+    """Where the applications of a framework are made, and our module that reads them."""
+
+    module: str
+    names: tuple[str, ...]
+    reader: str
+
+
+FRAMEWORKS = (
+    Framework("fastapi.applications", ("FastAPI",), "duallisten.fastapi"),
+    Framework("fastapi.routing", ("APIRouter",), "duallisten.fastapi"),
+    Framework("starlette.applications", ("Starlette",), "duallisten.starlette"),
+    Framework("starlette.routing", ("Router",), "duallisten.starlette"),
+    Framework("django.core.handlers.asgi", ("ASGIHandler",), "duallisten.django"),
+)
+"""The first that fits is taken: a FastAPI application is one of Starlette's, too."""
+
+MOST_LAYERS = 32
+"""Middleware around an application that is looked through."""
+
+
+def read_routes(app: Any) -> list[Route] | None:
+    """Read the routes of an application; None where it is of no framework that can be read."""
+    found = _find(app)
+    if found is None:
+        return None
+    inner, reader = found
+    return list(reader.read_routes(inner))
+
+
+def root_paths(app: Any) -> tuple[str, ...]:
+    """Give the prefixes that an application, or one mounted in it, takes off paths beside the server's root path."""
+    return tuple(root for inner, reader in _all(app) for root in reader.root_paths(inner))
+
+
+def document_sides(app: Any) -> None:
+    """Give each side its own documentation, where the framework of an application, or of one mounted in it, has any."""
+    for inner, reader in _all(app):
+        if hasattr(reader, "document_sides"):
+            reader.document_sides(inner)
+
+
+def _all(app: Any) -> Iterator[tuple[Any, Any]]:
+    """Find the applications of known frameworks in an application, each once, and our modules that read them."""
+    seen: list[Any] = []
+    unread = [app]
+    while unread:
+        found = _find(unread.pop())
+        if found is not None and not any(found[0] is one for one in seen):
+            seen.append(found[0])
+            unread += getattr(found[1], "mounted_apps", lambda inner: ())(found[0])
+            yield found
+
+
+def _find(app: Any) -> tuple[Any, Any] | None:
+    """Find the framework's own object in an application, and our module that reads it."""
+    for layer in _layers(app):
+        for framework in FRAMEWORKS:
+            module = sys.modules.get(framework.module)
+            kinds = tuple(getattr(module, name) for name in framework.names if hasattr(module, name))
+            if isinstance(layer, kinds):
+                return layer, import_module(framework.reader)
+    return None
+
+
+def _layers(app: Any) -> Iterator[Any]:
+    """Give an application and what its layers of middleware are around."""
+    for _ in range(MOST_LAYERS):
+        if app is None:
+            return
+        yield app
+        app = getattr(app, "app", None)

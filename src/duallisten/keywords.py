@@ -1,0 +1,89 @@
+"""The keyword arguments of the API: whose they are, what they say, and what the platform adds.
+
+A `Config` is called with uvicorn's options, duallisten's own and the private twins in one; this sorts and reads them.
+No option is listed here: uvicorn's are those of the installed `uvicorn.Config`, ours the fields of `Options`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import uvicorn
+
+from duallisten.errors import UsageError
+from duallisten.options import Options, own_options
+from duallisten.platforms import Place
+from duallisten.rules import Rules, contradiction
+from duallisten.sources import nearest
+from duallisten.uvicorn_options import CONFIG_VARIABLES, is_per_listener
+
+
+@cache
+def uvicorn_defaults() -> Mapping[str, Any]:
+    """The parameters of the installed `uvicorn.Config` with their defaults."""
+    parameters = inspect.signature(uvicorn.Config.__init__).parameters
+    return {name: parameter.default for name, parameter in parameters.items() if name not in ("self", "app")}
+
+
+def read_rules(options: Options) -> Rules:
+    """Give the path rules; raises UsageError where one of them could never match."""
+    rules = Rules(options.private_paths, options.public_paths, options.hidden_status)
+    if found := contradiction(rules):
+        raise UsageError(f"--public-path {found[0]} lies inside --private-path {found[1]}, so it could never be served")
+    return rules
+
+
+def sort(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Sort keyword arguments into duallisten's own, the private twins (under uvicorn's names), and uvicorn's."""
+    known = set(Options._fields)
+    own: dict[str, Any] = {}
+    private: dict[str, Any] = {}
+    given: dict[str, Any] = {}
+    for name, value in options.items():
+        twin = name.removeprefix("private_")
+        if name in known:
+            own[name] = value
+        elif name in uvicorn_defaults():
+            given[name] = value
+        elif twin != name and twin in uvicorn_defaults() and is_per_listener(twin):
+            private[twin] = value
+        else:
+            hint = nearest(name, [key.replace("_", "-") for key in (*known, *uvicorn_defaults())])
+            raise TypeError(f"unknown option {name!r}{hint.replace('-', '_')}")
+    return own, private, given
+
+
+def read_own(own: Mapping[str, Any]) -> Options:
+    """Read duallisten's own options; raises UsageError where one cannot be read."""
+    values = {}
+    for option in own_options():
+        if option.name in own:
+            try:
+                values[option.name] = option.read(own[option.name])
+            except ValueError as error:
+                raise UsageError(f"{option.name}={own[option.name]!r}: {error}") from None
+    return Options(**values)
+
+
+def with_platform(options: Options, place: Place) -> Options:
+    """Fill in what the platform decides where nothing was asked."""
+    if options.private_missing == "auto":
+        must = place.platform.private_required or place.port is not None
+        options = options._replace(private_missing="fail" if must else "loopback")
+    if options.private_wait is None:
+        options = options._replace(private_wait=place.platform.private_wait)
+    return options
+
+
+def check_workers(given: Mapping[str, Any]) -> None:
+    """See that uvicorn will be able to read the number of workers; raises UsageError."""
+    variable = CONFIG_VARIABLES["workers"]
+    text = os.environ.get(variable)
+    if given.get("workers") is not None or text is None:
+        return
+    if not (text.isascii() and text.isdigit()):
+        raise UsageError(f"${variable} is {text!r}: it must be a number of workers")

@@ -1,0 +1,137 @@
+"""For the tests of those who use duallisten: a client for a side, and the real thing on loopback.
+
+`as_side` makes any ASGI test client speak for a side; nothing is opened:
+
+    TestClient(as_side(app, "private"))                          # Starlette, FastAPI
+    httpx.AsyncClient(transport=ASGITransport(as_side(app, "public", private_paths=["/internal"])))
+    ApplicationCommunicator(as_side(app, "private"), scope)      # asgiref
+
+`serve` starts both listeners on free loopback ports, in a thread:
+
+    with serve(app, private_paths=["/internal"]) as served:
+        assert httpx.get(f"{served.public}/internal").status_code == 404
+
+Both apply the rules of a launch, so that what passes here is what is served. Neither takes an address from the
+environment, for a test must not depend on where it runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from typing import Any, NamedTuple
+
+from duallisten.admission import Side
+from duallisten.config import Config
+from duallisten.endpoints import Application, Receive, Scope, Send
+from duallisten.errors import LaunchError
+from duallisten.server import Server
+
+LOOPBACK = "127.0.0.1"
+
+
+class AsSide:
+    """An application as one side reaches it, made by `as_side`: an object, for test clients ask for one."""
+
+    def __init__(self, config: Config, name: Side) -> None:
+        self._app = config.endpoint_set(name)
+        self._lifespan: Application = config.source(name).loaded_app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request as one of this side; a lifespan is the application's own."""
+        await (self._lifespan if scope["type"] == "lifespan" else self._app)(scope, receive, send)
+
+
+def as_side(app: Any, name: Side, **options: Any) -> AsSide:
+    """Make an ASGI application that answers as `app` does on a side.
+
+    app: the application, or `"module:attribute"`
+    name: `"public"` or `"private"`
+    options: as of `duallisten.Config`; those that make endpoint sets count: `private_paths`, `public_paths`,
+        `hidden_status`, `private_app`, `strict_routes`, `factory`, `interface`
+
+    Raises what a launch would: LaunchError, UsageError, TypeError.
+    """
+    config = Config(app, platform="none", proxy_headers=False, log_config=None, **options)
+    config.load()
+    return AsSide(config, name)
+
+
+class Served(NamedTuple):
+    """What is served: the base URL of each side, without a slash at its end; empty for a side that is not open."""
+
+    public: str
+    private: str
+    server: Server
+
+
+class ThreadedServer(Server):
+    """A server in a thread, which tells another when it serves.
+
+    ready: set when it serves, and when it has ended
+    error: what it has ended with
+    """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.ready = threading.Event()
+        self.error: BaseException | None = None
+        self.thread = threading.Thread(target=self._run_and_tell, name="duallisten-testing", daemon=True)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start as a server does, and tell."""
+        await super().startup(sockets)
+        self.ready.set()
+
+    def finish(self, timeout: float) -> None:
+        """Tell it to stop, and wait until it has; raises LaunchError where that takes longer than `timeout` seconds."""
+        self.should_exit = True
+        self.thread.join(timeout)
+        if self.thread.is_alive():
+            self.force_exit = True
+            raise LaunchError(f"the application did not stop within {timeout:g} s")
+
+    def _run_and_tell(self) -> None:
+        try:
+            self.run()
+        except BaseException as error:
+            self.error = error
+        finally:
+            self.ready.set()
+
+
+class serve:  # noqa: N801  # read as a verb: with serve(app) as served
+    """Serve an application on free loopback ports, as `with` or `async with`, and stop when the block ends.
+
+    app: the application, or `"module:attribute"`
+    timeout: seconds that it may take to start, and to stop
+    options: as of `duallisten.Config`
+
+    Entering gives a `Served`; it raises LaunchError as a launch would.
+    """
+
+    def __init__(self, app: Any, *, timeout: float = 30.0, **options: Any) -> None:
+        given = {"host": LOOPBACK, "port": 0, "private_host": LOOPBACK, "private_port": 0, "platform": "none"}
+        self._server = ThreadedServer(Config(app, **{"log_config": None, **given, **options}))
+        self._timeout = timeout
+
+    def __enter__(self) -> Served:
+        server = self._server
+        server.thread.start()
+        is_ready = server.ready.wait(self._timeout)
+        if server.error is not None:
+            raise server.error
+        if not is_ready:
+            server.should_exit = True
+            raise LaunchError(f"the application did not start within {self._timeout:g} s")
+        return Served(server.url("public"), server.url("private"), server)
+
+    def __exit__(self, *raised: object) -> None:
+        self._server.finish(self._timeout)
+
+    async def __aenter__(self) -> Served:
+        return await asyncio.to_thread(self.__enter__)
+
+    async def __aexit__(self, *raised: object) -> None:
+        await asyncio.to_thread(self.__exit__)
