@@ -19,7 +19,10 @@ from uvicorn.middleware.message_logger import MessageLoggerMiddleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 import duallisten
 from duallisten import Config, UsageError
@@ -178,6 +181,22 @@ def test_a_lifespan_has_a_state_and_says_whether_to_exit() -> None:
     assert {"startup", "shutdown"} <= set(dir(LifespanOn))
     assert "self.state: dict[str, Any]" in inspect.getsource(LifespanOn)
     assert "self.should_exit" in inspect.getsource(LifespanOn)
+
+
+def test_a_websocket_protocol_tells_how_its_handshake_was_answered(caplog: pytest.LogCaptureFixture) -> None:
+    """websockets-sansio forgets that an HTTP response completes a handshake (Kludex/uvicorn#3138)."""
+    for attribute in ("self.handshake_complete", "self.close_sent", "self.initial_response"):
+        assert attribute in inspect.getsource(WebSocketsSansIOProtocol.__init__)
+    with serving(Observed(), ws="websockets-sansio", private_paths=["/internal"]) as server:
+        for side, path, refused in (("public", "/internal", True), ("public", "/", False), ("private", "/", False)):
+            url = server.url(side).replace("http", "ws") + path  # type: ignore[arg-type]
+            if refused:
+                with pytest.raises(InvalidStatus, match="404"):
+                    connect(url)
+            else:
+                with connect(url) as websocket:
+                    assert websocket.recv() == side
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 def test_a_process_is_made_from_a_configuration_a_target_and_sockets() -> None:

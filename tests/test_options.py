@@ -32,6 +32,14 @@ def test_every_option_has_its_flag_variable_default_and_help() -> None:
         ("private_allow", ["10.1.2.3"], (ip_network("10.1.2.3/32"),)),
         ("private_host", " eth1 ", "eth1"),
         ("listeners", "both", "both"),
+        ("private_paths", ["/internal/", "/-/", "/internal"], ("/internal", "/-")),
+        ("private_paths", "/internal", ("/internal",)),
+        ("public_paths", ["/"], ("/",)),
+        ("hidden_status", "403", 403),
+        ("private_app", " shop:app ", "shop:app"),
+        ("private_app", print, print),
+        ("strict_routes", True, True),
+        ("strict_routes", "off", False),
     ],
 )
 def test_a_value_is_read(name: str, given: Any, read: Any) -> None:
@@ -64,6 +72,16 @@ def test_a_value_is_read(name: str, given: Any, read: Any) -> None:
         ("side_door", "open"),
         ("private_missing", "ignore"),
         ("platform", "heroku"),
+        ("private_paths", 5),
+        ("private_paths", [5]),
+        ("private_paths", [""]),
+        ("public_paths", ["open"]),
+        ("hidden_status", 500),
+        ("hidden_status", 404.0),
+        ("private_app", ""),
+        ("private_app", 5),
+        ("strict_routes", "perhaps"),
+        ("strict_routes", None),
     ],
 )
 def test_a_value_of_the_wrong_form_is_refused_with_a_reason(name: str, given: Any) -> None:

@@ -113,6 +113,9 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(tmp_path: Path) -> N
         ("reload-dir = 5", "must be an iterable"),
         ("port = []", "has the wrong type"),
         ("version = true", "unknown key"),
+        ("private-path = 'internal'", r"duallisten\.toml, private-path internal: must begin with a slash"),
+        ("strict-routes = 'perhaps'", "must be true or false"),
+        ("private-path = '/a'\nprivate_paths = ['/b']", "has 'private-path' and 'private_paths', which are one option"),
         ("port = ", "cannot be read"),
     ],
 )
@@ -120,6 +123,13 @@ def test_a_bad_value_in_the_file_is_named_with_its_place(text: str, reason: str,
     (tmp_path / "duallisten.toml").write_text(text)
     with pytest.raises(UsageError, match=reason):
         collect(OPTIONS, {}, tmp_path)
+
+
+@pytest.mark.parametrize("key", ["private-path", "private_path", "private-paths", "private_paths"])
+def test_a_list_goes_by_the_flag_s_name_and_by_the_keyword_s(key: str, tmp_path: Path) -> None:
+    (tmp_path / "duallisten.toml").write_text(f"{key} = ['/internal', '/-/']\nstrict-routes = true\n")
+    values = collect(OPTIONS, {}, tmp_path).values
+    assert (values["private_paths"], values["strict_routes"]) == (("/internal", "/-"), True)
 
 
 def test_a_bad_variable_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

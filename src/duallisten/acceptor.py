@@ -53,8 +53,9 @@ class Service:
     access_logger: PrivateAccessLogger = field(default_factory=PrivateAccessLogger)
 
     def __post_init__(self) -> None:
-        if self.side == "private" and self.config.ws_protocol_class is not None:
-            self.config.ws_protocol_class = _marking(self.config.ws_protocol_class)  # type: ignore[assignment]
+        if self.config.ws_protocol_class is not None:
+            make: Any = _completing(self.config.ws_protocol_class)
+            self.config.ws_protocol_class = _marking(make) if self.side == "private" else make  # type: ignore[assignment]
 
     def protocol(self, loop: asyncio.AbstractEventLoop) -> Any:
         """Make uvicorn's protocol for one connection."""
@@ -65,6 +66,28 @@ class Service:
         elif self.side == "private":
             protocol.access_logger = self.access_logger
         return protocol
+
+
+def _completing(make: Any) -> Any:
+    """Let a WebSocket protocol know that a handshake which is answered with an HTTP response is complete.
+
+    uvicorn's websockets-sansio does not, and logs an error for each such answer (Kludex/uvicorn#3138).
+    """
+    if not isinstance(make, type) or make.__name__ != "WebSocketsSansIOProtocol":
+        return make
+
+    class Completing(make):  # type: ignore[misc]
+        _accepted = False
+
+        @property
+        def handshake_complete(self) -> bool:
+            return self._accepted or (self.close_sent and self.initial_response is not None)
+
+        @handshake_complete.setter
+        def handshake_complete(self, accepted: bool) -> None:
+            self._accepted = accepted
+
+    return Completing
 
 
 def _marking(make: Any) -> Callable[..., Any]:

@@ -15,7 +15,7 @@ import copy
 import os
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from uvicorn.importer import ImportFromStringError
@@ -30,12 +30,14 @@ from duallisten.application import import_application
 from duallisten.endpoints import Application, endpoint_set
 from duallisten.errors import DuallistenError, LaunchError
 from duallisten.forwarded import Trust, believe, read_trust
-from duallisten.frameworks import document_sides, root_paths
+from duallisten.frameworks import prepare, root_paths
 from duallisten.keywords import check_workers, read_own, read_rules, sort, uvicorn_defaults, with_platform
 from duallisten.plan import Request
 from duallisten.platforms import locate
-from duallisten.route_report import Section, complaint, read_section
 from duallisten.uvicorn_options import CONFIG_VARIABLES, PRIVATE_OFF, is_inherited, is_per_listener
+
+if TYPE_CHECKING:
+    from duallisten.route_report import Section
 
 PROCESS_WIDE = frozenset(
     {
@@ -155,7 +157,15 @@ class Config(uvicorn.Config):
             return [self._section("public", "private")]
         return [self._section("public"), self.source("private")._section("private")]
 
+    def _require_decided(self) -> None:
+        from duallisten.route_report import complaint
+
+        if text := complaint(self.sections()):
+            raise LaunchError(text)
+
     def _section(self, *sides: Side) -> Section:
+        from duallisten.route_report import read_section
+
         return read_section(self.app_name, bare(self.loaded_app), self.rules, sides)
 
     @property
@@ -184,10 +194,10 @@ class Config(uvicorn.Config):
             raise LaunchError(f"TLS of the public listener: {error}; look at {self._tls_files('public')}") from None
         except (ValueError, RuntimeError) as error:
             raise LaunchError(str(error)) from None
-        document_sides(bare(self.loaded_app))
+        prepare(bare(self.loaded_app))
         self.source("private")  # loaded with this one, so that neither is found broken later
-        if self.options.strict_routes and (text := complaint(self.sections())):
-            raise LaunchError(text)
+        if self.options.strict_routes:
+            self._require_decided()
 
     def get_loop_factory(self) -> Callable[[], asyncio.AbstractEventLoop] | None:
         """Give uvicorn's factory of the event loop; raises LaunchError where uvicorn would exit."""
@@ -218,10 +228,13 @@ class Config(uvicorn.Config):
             return Trust(routers=self.place.platform.routers)
         return read_trust(self.value("forwarded_allow_ips", side))
 
-    def endpoint_set(self, side: Side) -> Application:
-        """Make the application that connections of `side` reach; this one must be loaded."""
+    def endpoint_set(self, side: Side, *, remember: bool = True) -> Application:
+        """Make the application that connections of `side` reach; this one must be loaded.
+
+        remember: whether they all have the root path of the listener
+        """
         app = bare(self.source(side).loaded_app)
-        return endpoint_set(app, side, self.rules, root_paths(app))
+        return endpoint_set(app, side, self.rules, root_paths(app), remember=remember)
 
     def listener_config(self, side: Side, *, side_door: bool = False) -> uvicorn.Config:
         """Make the `uvicorn.Config` that connections of `side` are served by; this one must be loaded.

@@ -8,19 +8,20 @@ application, and every hidden path and method is answered alike.
 It never makes a request private: the side is fixed when the function is made, one function a listener. It never
 looks at anything of a request but its path.
 
-A hidden request's body is left to the server, which reads on and throws it away, so that the connection stays usable
-(RFC 9110, 9.3.1: an answer may come before the body has). A WebSocket handshake is answered with an HTTP response
-(ASGI's extension `websocket.http.response`), for closing it would be a 403 and say that something is there.
+A hidden request's body is left to the server, which reads on and throws it away, so that the connection stays usable.
+Where the connection ends with the answer it is read here first: closed with bytes unread, a connection is reset, and
+the client may never see the answer (RFC 9112, 9.6). A WebSocket handshake is answered with an HTTP response (ASGI's
+extension `websocket.http.response`), for closing it would be a 403 and say that something is there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from http import HTTPStatus
 from typing import Any, Protocol
 
 from duallisten.admission import Side
-from duallisten.rules import LONGEST_REMEMBERED, NO_RULES, Judge, Rules
+from duallisten.rules import NO_RULES, Judge, Rules
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
@@ -35,11 +36,14 @@ class HasScope(Protocol):
     def scope(self) -> Any: ...  # noqa: D102
 
 
-def endpoint_set(app: Application, side: Side, rules: Rules = NO_RULES, roots: Iterable[str] = ()) -> Application:
+def endpoint_set(
+    app: Application, side: Side, rules: Rules = NO_RULES, roots: Iterable[str] = (), *, remember: bool = False
+) -> Application:
     """Make the application that `side` reaches: `app`, told on which side it was asked, without what is hidden.
 
     rules: what is hidden from the public side; the private side reaches everything
     roots: path prefixes that `app` takes off by itself (`duallisten.rules.Judge`)
+    remember: whether all requests that it will get have one root path, so that a verdict holds for a raw path
     """
 
     def ask(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
@@ -52,17 +56,24 @@ def endpoint_set(app: Application, side: Side, rules: Rules = NO_RULES, roots: I
 
     if side == "private" or not rules.hide_something:
         return ask
-    return _hiding(app, rules, Judge(rules, roots))
+    judge = Judge(rules, roots)
+    return _hiding(app, rules, judge.decide if remember else judge.hides, judge.verdicts)
 
 
-def _hiding(app: Application, rules: Rules, judge: Judge) -> Application:
-    """Make the public side's application: `app` without what `rules` hide."""
-    hides, remembered = judge.hides, judge.remembered
+def _hiding(
+    app: Application, rules: Rules, decide: Callable[..., bool], verdicts: Mapping[bytes | None, bool]
+) -> Application:
+    """Make the public side's application: `app` without what `rules` hide.
+
+    decide: decides about a request that is not in `verdicts`
+    """
+    known = verdicts.get
     refuse = refusal(rules.hidden_status)
 
     def ask(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        path, raw, root = scope["path"], scope.get("raw_path"), scope.get("root_path")
-        if (remembered if len(path) <= LONGEST_REMEMBERED else hides)(path, raw, root):
+        raw = scope.get("raw_path")
+        hidden = known(raw)
+        if hidden or (hidden is None and decide(scope["path"], raw, scope.get("root_path"))):
             return refuse(scope, receive, send)
         if "extensions" in scope:
             scope["extensions"] = {**scope["extensions"], "duallisten": {"side": "public", "rules": rules}}
@@ -79,17 +90,32 @@ def refusal(status: int) -> Application:
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(body))]
 
     async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
-        kind = "http.response"
         if scope["type"] == "websocket":
-            await receive()
-            if "websocket.http.response" not in scope.get("extensions", {}):
-                await send({"type": "websocket.close"})
-                return
-            kind = "websocket.http.response"
-        await send({"type": f"{kind}.start", "status": status, "headers": headers})
-        await send({"type": f"{kind}.body", "body": body})
+            await refuse_handshake(scope, receive, send)
+            return
+        if _will_close(scope):
+            while (await receive()).get("more_body", False):
+                pass
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def refuse_handshake(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        if "websocket.http.response" not in scope.get("extensions", {}):
+            await send({"type": "websocket.close"})
+            return
+        # Without headers: uvicorn before 0.53 adds its own to them, and has each twice.
+        await send({"type": "websocket.http.response.start", "status": status, "headers": []})
+        await send({"type": "websocket.http.response.body", "body": body})
 
     return refuse
+
+
+def _will_close(scope: Scope) -> bool:
+    """Tell whether a request's connection ends with its answer (RFC 9112, 9.3)."""
+    if scope.get("http_version") == "1.0":
+        return True
+    return any(name == b"connection" and b"close" in value.lower() for name, value in scope.get("headers", ()))
 
 
 def side(scope_or_request: Scope | HasScope) -> Side:

@@ -27,6 +27,7 @@ MOST_CHARACTERS = 16 * 1024
 
 Step = Callable[[str], str]
 
+_OUTSIDE_ASCII = re.compile("(?:%[89A-Fa-f][0-9A-Fa-f])+")
 _UNICODE_ESCAPE = re.compile("%[uU]([0-9a-fA-F]{4})")
 _SEPARATORS = str.maketrans(dict.fromkeys("\\\u2044\u2215\u29f8\ufffd", "/"))
 _PARAMETERS = re.compile(";[^/]*")
@@ -65,6 +66,11 @@ def readings(paths: Iterable[str], roots: Iterable[str] = ()) -> frozenset[str] 
     return frozenset(found)
 
 
+def as_characters(path: str) -> str:
+    """Give the percent-encodings outside ASCII as the characters that they are, and can only be (RFC 3987, 3.2)."""
+    return _OUTSIDE_ASCII.sub(lambda found: unquote(found[0]), path)
+
+
 def decoded(path: str) -> str:
     """Decode percent-encodings once, IIS's `%u0069` too."""
     if "%" not in path:
@@ -74,17 +80,18 @@ def decoded(path: str) -> str:
 
 def separated(path: str) -> str:
     """Take for a slash what is one to somebody: a backslash, its look-alikes, and what could not be decoded."""
-    return path.translate(_SEPARATORS)
+    return path.translate(_SEPARATORS) if "\\" in path or not path.isascii() else path
 
 
 def without_parameters(path: str) -> str:
     """Drop the parameters of each segment, from its `;` on."""
-    return _PARAMETERS.sub("", path)
+    return _PARAMETERS.sub("", path) if ";" in path else path
 
 
 def ended(path: str) -> str:
     """End the path where a query, a fragment or, in C, a string would."""
-    return _END.split(path, maxsplit=1)[0]
+    found = _END.search(path)
+    return path[: found.start()] if found else path
 
 
 def cleaned(path: str) -> str:
@@ -94,7 +101,7 @@ def cleaned(path: str) -> str:
 
 def trimmed(path: str) -> str:
     """Drop the dots at the end of segments, as Windows does."""
-    return _TRAILING_DOTS.sub("", path)
+    return _TRAILING_DOTS.sub("", path) if "." in path else path
 
 
 def compatible(path: str) -> str:
@@ -123,17 +130,17 @@ def resolved(path: str) -> str:
 
 def collapsed(path: str) -> str:
     """Make one slash of several."""
-    return _SLASHES.sub("/", path)
+    return _SLASHES.sub("/", path) if "//" in path else path
 
 
 def without_authority(path: str) -> str:
     """Drop the scheme and host of a target in absolute form, or the host after two slashes."""
-    return _AUTHORITY.sub("", path)
+    return _AUTHORITY.sub("", path) if "//" in path else path
 
 
 def without_scheme(path: str) -> str:
     """Drop a scheme that no host follows."""
-    return _SCHEME.sub("", path)
+    return _SCHEME.sub("", path) if ":" in path else path
 
 
 def rooted(path: str) -> str:

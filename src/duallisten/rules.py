@@ -20,16 +20,13 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import NamedTuple
-
-from duallisten.readings import readings, unaccented
 
 REMEMBERED = 4096
 """Paths whose verdict is kept, in each process."""
 
 LONGEST_REMEMBERED = 256
-"""Characters of the longest path whose verdict is kept: a client cannot fill the memory, 4 KiB each at most."""
+"""Bytes of the longest raw path whose verdict is kept: no client can fill the memory with more than 1.5 MiB."""
 
 _PLAIN = string.ascii_letters + string.digits + "_~@:,=!$&()*'-./"
 _PLAIN_AS_LETTERS = bytes(ord("a" if chr(code) in _PLAIN else "!") for code in range(256))
@@ -111,11 +108,21 @@ class Judge:
     def __init__(self, rules: Rules, roots: Iterable[str] = ()) -> None:
         self._private = Prefixes(prefix.casefold() for prefix in rules.private)
         self._public = Prefixes(rules.public)
-        self._public_readings = Prefixes(alike for prefix in rules.public for alike in readings([prefix]) or ())
+        self._public_readings = Prefixes(_readings_of(rules.public))
         self._has_allow_list = bool(rules.public)
         self._roots = tuple(root.rstrip("/") for root in roots if root.strip("/"))
-        self.remembered = lru_cache(REMEMBERED)(self.hides)
-        """`hides`, remembering its last verdicts; for paths of at most `LONGEST_REMEMBERED` characters."""
+        self.verdicts: dict[bytes | None, bool] = {}
+        """What has been decided, by raw path; for a server in which that alone makes the path, as under uvicorn, where
+        the root path is a listener's own. A dict and no `lru_cache`: asking it takes 50 ns instead of 130."""
+
+    def decide(self, path: str, raw: bytes | None, root: str | None) -> bool:
+        """Tell whether a request is hidden, as `hides` does, and remember it in `verdicts`."""
+        hidden = self.hides(path, raw, root)
+        if raw is not None and len(raw) <= LONGEST_REMEMBERED:
+            if len(self.verdicts) >= REMEMBERED:
+                self.verdicts.clear()
+            self.verdicts[raw] = hidden
+        return hidden
 
     def hides(self, path: str, raw: bytes | None, root: str | None) -> bool:
         """Tell whether a request is hidden, from its ASGI scope.
@@ -130,7 +137,9 @@ class Judge:
         received = own if raw is None else _without_root(raw.partition(b"?")[0].decode("latin-1"), roots)
         if _is_plain(own, received.encode("utf-8", "replace")) and not _begins_with_one(own, roots):
             return self._hides_plain(own)
-        alike = readings((own, received), roots)
+        from duallisten.readings import as_characters, readings  # most launches have no rules, most paths one reading
+
+        alike = readings((own, as_characters(received)), roots)
         if alike is None or any(self._private.cover(reading.casefold()) for reading in alike):
             return True
         if not self._has_allow_list:
@@ -141,9 +150,17 @@ class Judge:
         return self._private.cover(path.lower()) or (self._has_allow_list and not self._public.cover(path))
 
 
+def _readings_of(prefixes: Iterable[str]) -> Iterable[str]:
+    from duallisten.readings import readings
+
+    return {alike for prefix in prefixes for alike in readings([prefix]) or ()}
+
+
 def _is_plain(path: str, raw: bytes | None) -> bool:
     """Tell whether a path has but one reading: what was received is what is seen, however it is read."""
-    if raw is None or not raw.translate(_PLAIN_AS_LETTERS).isalpha() or "//" in path or raw != path.encode():
+    if raw is None or raw[:1] != b"/" or not raw.translate(_PLAIN_AS_LETTERS).isalpha():
+        return False
+    if "//" in path or raw != path.encode():
         return False
     return "." not in path or not _DOTS_AT_AN_END.search(path)
 
@@ -172,8 +189,10 @@ def read_prefix(text: object) -> str:
     for character, reason in NOT_IN_A_PREFIX.items():
         if character in text:
             raise ValueError(f"must be without {character!r}: {reason}")
-    prefix = text.removesuffix("/") or "/"
-    if set(readings([prefix]) or ()) - {unaccented(prefix)} != {prefix} - {unaccented(prefix)}:
+    from duallisten.readings import readings, unaccented
+
+    prefix = text.rstrip("/") or "/"
+    if text.endswith("//") or set(readings([prefix]) or ()) - {unaccented(prefix)} != {prefix} - {unaccented(prefix)}:
         raise ValueError("must be in normal form: no //, no . or .., no spaces, no look-alikes of other characters")
     return prefix
 

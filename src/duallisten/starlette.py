@@ -22,26 +22,21 @@ It must never let a router see a route that it hides, and never depend on the la
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import version
 from typing import Any, TypeVar, get_args
 
 from starlette.datastructures import URLPath
 from starlette.exceptions import HTTPException
-from starlette.routing import BaseRoute, Host, Match, Mount, Route, Router, WebSocketRoute
+from starlette.routing import BaseRoute, Match, Mount, Route, Router, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
 from duallisten.admission import Side
 from duallisten.endpoints import side
 from duallisten.errors import LaunchError
-from duallisten.routes import Route as ReadRoute
 
 MARK = "duallisten_side"
 """The attribute in which a marked object says its side."""
-
-OURS = "duallisten_own"
-"""The attribute of routes that duallisten has added to an application, which are none of its own."""
 
 T = TypeVar("T")
 
@@ -70,6 +65,8 @@ class PrivateRoute(BaseRoute):
         return self.route.url_path_for(name, **path_params)
 
     def __getattr__(self, name: str) -> Any:
+        if name == "route" or name.startswith("__"):  # while it is being copied
+            raise AttributeError(name)
         return getattr(self.route, name)
 
     def __eq__(self, other: object) -> bool:
@@ -116,6 +113,14 @@ def public(thing: T) -> T:
     return thing
 
 
+def incompatible(framework: str) -> LaunchError:
+    """Make the error for an installed framework in which routes cannot be kept private."""
+    return LaunchError(
+        f"{framework} {version(framework)} does not keep private routes from the public side: use a newer one, or hide "
+        "paths with --private-path, which depends on no framework"
+    )
+
+
 @cache
 def check_starlette() -> None:
     """See that this Starlette's router asks a route before it serves it; raises LaunchError where it does not."""
@@ -139,10 +144,7 @@ class Probe:
         for name in get_args(Side):
             found = [self._is_found(router, kind, name) for kind in ("http", "websocket")]
             if any(found) != (name == "private"):
-                raise LaunchError(
-                    f"{framework} {version(framework)} does not keep private routes from the public side: use another "
-                    "version of it, or hide paths with --private-path, which depends on no framework"
-                )
+                raise incompatible(framework)
 
     def _is_found(self, router: Router, kind: str, name: Side) -> bool:
         """Tell whether a route matches /probe/x, or the router in its own way comes to this endpoint."""
@@ -173,82 +175,13 @@ async def _ignore(message: Any) -> None:
     pass
 
 
-def mark_of(*things: Any) -> Side | None:
-    """Give the side that the first of `things` with a mark says."""
-    return next((mark for thing in things if (mark := getattr(thing, MARK, None)) is not None), None)
-
-
-# --- Reading an application. FastAPI's own objects are known by their attributes, so that nothing has to import it. ---
-
-
-def read_routes(app: Any) -> Iterator[ReadRoute]:
-    """Read every route of an application or router, with the prefix, mark and host of what it stands in."""
-    return _read_router(app, ReadRoute("", mark=mark_of(app)))
-
-
-def mounted_apps(app: Any) -> Iterator[Any]:
-    """Give the applications that are mounted in an application or router."""
-    for route in app.routes:
-        inner = _unmarked(route)
-        if (router := getattr(inner, "original_router", None)) is not None:
-            yield from mounted_apps(router)
-        elif isinstance(inner, Mount | Host):
-            yield inner.app
-
-
-def root_paths(app: Any) -> tuple[str, ...]:
-    """Give what the application takes off paths by itself: FastAPI's `root_path`."""
-    root_path = getattr(app, "root_path", "")
-    return (root_path,) if root_path else ()
-
-
-def _read_router(app: Any, around: ReadRoute) -> Iterator[ReadRoute]:
-    """Read what an application or router declares; `around` has the prefix, mark and host of what it stands in."""
-    own_paths = {getattr(app, name, None) for name in _PATHS_OF_FASTAPI}
-    for route in app.routes:
-        if getattr(route, OURS, False):
-            continue
-        for read in _read_route(route, around):
-            yield read._replace(per_side=True) if read.path.removeprefix(around.path) in own_paths else read
-    for group in getattr(getattr(app, "router", app), "_low_priority_routes", ()):  # FastAPI's frontends
-        for route in getattr(group, "routes", ()):
-            yield around._replace(path=around.path + route.path, kind="mount")
-
-
-_PATHS_OF_FASTAPI = ("openapi_url", "docs_url", "redoc_url", "swagger_ui_oauth2_redirect_url")
-
-
-def _read_route(route: BaseRoute, around: ReadRoute) -> Iterator[ReadRoute]:
-    """Read a route, or what a route leads to."""
-    inner = _unmarked(route)
-    app, router = getattr(inner, "app", None), getattr(inner, "original_router", None)
-    own = mark_of(route, inner, getattr(inner, "endpoint", None), app, router)
-    around = around._replace(mark=around.mark if around.mark == "private" or own is None else own)
-    here = around._replace(path=around.path + getattr(inner, "path", ""))
-    if router is not None:
-        prefix: str = getattr(inner, "include_context").prefix  # noqa: B009
-        yield from _read_router(router, around._replace(path=around.path + prefix))
-    elif isinstance(inner, Host):
-        yield from _read_router(inner, around._replace(host=inner.host))
-    elif isinstance(inner, Mount) and inner.routes:
-        yield from _read_router(_declared_in(inner), here)
-    elif isinstance(inner, Mount):
-        yield here._replace(path=here.path or "/", kind="mount")
-    elif isinstance(inner, WebSocketRoute):
-        yield here._replace(kind="websocket")
-    else:
-        yield here._replace(methods=tuple(sorted(getattr(inner, "methods", None) or ())))
-
-
-def _declared_in(mount: Mount) -> Any:
-    """Give the application that a mount leads to, without the middleware around it."""
-    app: Any = mount.app
-    while not hasattr(app, "routes") and hasattr(app, "app"):
-        app = app.app
-    return app if hasattr(app, "routes") else mount
-
-
-def _unmarked(route: BaseRoute) -> BaseRoute:
+def unmarked(route: BaseRoute) -> BaseRoute:
+    """Give a route without its mark."""
     while isinstance(route, PrivateRoute):
         route = route.route
     return route
+
+
+def mark_of(*things: Any) -> Side | None:
+    """Give the side that the first of `things` with a mark says."""
+    return next((mark for thing in things if (mark := getattr(thing, MARK, None)) is not None), None)

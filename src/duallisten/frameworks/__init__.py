@@ -1,7 +1,7 @@
 """The frameworks that duallisten can read, and which of them an application is of.
 
 No framework is imported here: one whose module is not loaded has made no application. An application is found through
-the middleware around it, which by convention keeps it as `app`. What is of none of these frameworks is served all the
+the middleware around it, which keeps it under one of a few names. What is of none of these frameworks is served all the
 same; it has no routes to show.
 """
 
@@ -10,9 +10,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from duallisten.routes import Route
+if TYPE_CHECKING:
+    from duallisten.routes import Route
 
 
 class Framework(NamedTuple):
@@ -24,13 +25,16 @@ class Framework(NamedTuple):
 
 
 FRAMEWORKS = (
-    Framework("fastapi.applications", ("FastAPI",), "duallisten.fastapi"),
-    Framework("fastapi.routing", ("APIRouter",), "duallisten.fastapi"),
-    Framework("starlette.applications", ("Starlette",), "duallisten.starlette"),
-    Framework("starlette.routing", ("Router",), "duallisten.starlette"),
-    Framework("django.core.handlers.asgi", ("ASGIHandler",), "duallisten.django"),
+    Framework("fastapi.applications", ("FastAPI",), "duallisten.frameworks.fastapi"),
+    Framework("fastapi.routing", ("APIRouter",), "duallisten.frameworks.fastapi"),
+    Framework("starlette.applications", ("Starlette",), "duallisten.frameworks.starlette"),
+    Framework("starlette.routing", ("Router",), "duallisten.frameworks.starlette"),
+    Framework("django.core.handlers.asgi", ("ASGIHandler",), "duallisten.frameworks.django"),
 )
 """The first that fits is taken: a FastAPI application is one of Starlette's, too."""
+
+INNER = ("app", "application", "inner", "__wrapped__")
+"""The attributes in which middleware keeps what it is around."""
 
 MOST_LAYERS = 32
 """Middleware around an application that is looked through."""
@@ -47,14 +51,16 @@ def read_routes(app: Any) -> list[Route] | None:
 
 def root_paths(app: Any) -> tuple[str, ...]:
     """Give the prefixes that an application, or one mounted in it, takes off paths beside the server's root path."""
-    return tuple(root for inner, reader in _all(app) for root in reader.root_paths(inner))
+    roots = [root for inner, reader in _all(app) for root in reader.root_paths(inner)]
+    if "django.conf" in sys.modules:  # its settings are the process's, and hold behind whatever wraps the application
+        roots += import_module("duallisten.frameworks.django").root_paths()
+    return tuple(dict.fromkeys(roots))
 
 
-def document_sides(app: Any) -> None:
-    """Give each side its own documentation, where the framework of an application, or of one mounted in it, has any."""
+def prepare(app: Any) -> None:
+    """Make an application ready to be served on two sides, in what its framework has for that: see each module."""
     for inner, reader in _all(app):
-        if hasattr(reader, "document_sides"):
-            reader.document_sides(inner)
+        reader.prepare(inner)
 
 
 def _all(app: Any) -> Iterator[tuple[Any, Any]]:
@@ -82,8 +88,10 @@ def _find(app: Any) -> tuple[Any, Any] | None:
 
 def _layers(app: Any) -> Iterator[Any]:
     """Give an application and what its layers of middleware are around."""
+    unread = [app]
     for _ in range(MOST_LAYERS):
-        if app is None:
+        if not unread:
             return
-        yield app
-        app = getattr(app, "app", None)
+        layer = unread.pop()
+        yield layer
+        unread += [inner for name in INNER if (inner := getattr(layer, name, None)) is not None]
