@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import httpx
 import pytest
@@ -29,7 +30,7 @@ from duallisten import Config, UsageError
 from duallisten.forwarded import TrustedPeers
 from duallisten.keywords import uvicorn_defaults
 from tests.applications import Observed
-from tests.running import launched, serving
+from tests.running import ask, launched, serving
 
 
 def test_our_classes_are_uvicorn_s() -> None:
@@ -181,6 +182,24 @@ def test_a_lifespan_has_a_state_and_says_whether_to_exit() -> None:
     assert {"startup", "shutdown"} <= set(dir(LifespanOn))
     assert "self.state: dict[str, Any]" in inspect.getsource(LifespanOn)
     assert "self.should_exit" in inspect.getsource(LifespanOn)
+
+
+@pytest.mark.parametrize("ws", ["websockets", "websockets-sansio", "wsproto"])
+@pytest.mark.parametrize("http", ["h11", "httptools"])
+def test_a_raw_path_makes_the_path_together_with_the_root_path(http: Any, ws: Any) -> None:
+    """Verdicts of path rules are remembered by the raw path alone."""
+    app = Observed()
+    targets = ["/", "/a", "/a%20b?c=%20", "/%61//b/../c;d", "/caf%C3%A9", "/%252f", "/a%ff"]
+    with serving(app, http=http, ws=ws, root_path="/api") as server:
+        for target in targets:
+            ask(server.url("public"), f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+            with connect(server.url("public").replace("http", "ws") + target):
+                pass
+    assert len(app.scopes) == 2 * len(targets)
+    for scope, target in zip(app.scopes, [target for target in targets for _ in range(2)], strict=True):
+        assert scope["raw_path"] == b"/api" + target.partition("?")[0].encode()
+        assert scope["path"] == unquote(scope["raw_path"].decode())
+        assert scope["root_path"] == "/api"
 
 
 def test_a_websocket_protocol_tells_how_its_handshake_was_answered(caplog: pytest.LogCaptureFixture) -> None:

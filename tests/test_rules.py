@@ -731,3 +731,46 @@ def test_starlette_s_router_does_reach_that_handler() -> None:
         assert asyncio.run(is_reached(path, ""))
         assert asyncio.run(is_reached(f"/api{path}", "/api"))
     assert not asyncio.run(is_reached("/x", ""))
+
+
+# --- What a root path must not do ---
+
+
+@pytest.mark.parametrize(
+    ("public", "root", "path"),
+    [
+        ("/public", "/p", "/p/public"),
+        ("/public", "/p", "/p/public/x"),
+        ("/api", "/api", "/api/api/x"),
+        ("/public", "/api/", "/api//public"),
+        ("/public", "/", "//public"),
+    ],
+)
+def test_a_root_path_hides_nothing_of_an_allow_list(public: str, root: str, path: str) -> None:
+    assert not Judge(Rules(public=(public,))).hides(path, path.encode(), root)
+    assert Judge(Rules(public=(public,))).hides(path + "s", (path + "s").encode(), root) == (not path.endswith("/x"))
+    assert Judge(Rules(private=(public,))).hides(path, path.encode(), root)
+
+
+def test_an_application_s_root_path_may_begin_like_a_public_path() -> None:
+    assert not Judge(Rules(public=("/apis",)), ["/api"]).hides("/apis/x", b"/apis/x", "")
+    assert not Judge(Rules(public=("/apis",)), ["/api"]).hides("/api/apis/x", b"/api/apis/x", "")
+    assert Judge(Rules(public=("/apis",)), ["/api"]).hides("/api/x", b"/api/x", "")
+
+
+@pytest.mark.parametrize(
+    "text", ["/ﬁ", "/ⓐ", "/a\N{FULLWIDTH SOLIDUS}b", "/caf\udce9", "/a\x7f", "/a\N{ZERO WIDTH SPACE}"]
+)
+def test_a_rule_of_look_alikes_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="must be in normal form"):
+        read_prefix(text)
+
+
+def test_a_rule_that_no_path_could_match_is_refused() -> None:
+    with pytest.raises(ValueError, match="is too long"):
+        read_prefix("/" + "a" * 20_000)
+
+
+def test_a_public_path_that_a_private_one_hides_in_another_reading_is_a_contradiction() -> None:
+    assert contradiction(Rules(private=("/cafe",), public=("/café",))) == ("/café", "/cafe")
+    assert contradiction(Rules(private=("/café",), public=("/cafe",))) is None

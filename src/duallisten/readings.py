@@ -21,9 +21,12 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from urllib.parse import unquote
 
+MOST_READINGS = 100
+"""How many readings a path may have; of those that were used against such rules in the wild none has over 20."""
+
 MOST_CHARACTERS = 16 * 1024
-"""How much text all readings of a path may have together: about a millisecond's work. A plain path is not read at all
-(`duallisten.rules`), so this bounds only odd ones: 16 readings of 1 KiB."""
+"""How much text all of them may have together. Both bounds keep the work of one path to a few milliseconds. A plain
+path is not read at all (`duallisten.rules`), so they bound only odd ones: 16 readings of 1 KiB."""
 
 Step = Callable[[str], str]
 
@@ -51,17 +54,17 @@ def readings(paths: Iterable[str], roots: Iterable[str] = ()) -> frozenset[str] 
     paths: a path as it was received, and as the application will see it
     roots: path prefixes that the application takes off by itself, such as FastAPI's `root_path`
     """
-    steps = (*STEPS, *map(_without, roots))
+    steps = (*STEPS, *(_without(root.rstrip("/")) for root in roots if root.rstrip("/")))
     found = set(paths)
     characters = sum(map(len, found))
     unread = list(found)
-    while unread and characters <= MOST_CHARACTERS:
+    while unread and characters <= MOST_CHARACTERS and len(found) <= MOST_READINGS:
         path = unread.pop()
         for read in {step(path) for step in steps} - found:
             found.add(read)
             unread.append(read)
             characters += len(read) + 1
-    if characters > MOST_CHARACTERS:
+    if characters > MOST_CHARACTERS or len(found) > MOST_READINGS:
         return None
     return frozenset(found)
 

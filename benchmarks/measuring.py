@@ -1,0 +1,194 @@
+"""What the benchmarks measure with: servers, each on its core, load on them, and the CPU time that they use up.
+
+CPU of a request: the CPU time of a server over a load, from /proc/<pid>/stat (utime + stime of the process and its
+children, proc(5)), divided by the requests that `wrk` completed: a cost, not a throughput. Servers that are to be
+compared share one core, and a `wrk` for each shares another, at the same time: the kernel gives the core to one and
+the other in turns of milliseconds, so whatever disturbs the machine disturbs both. Time in which a server waits for
+the core is not counted.
+
+Each server is a new process with a clean environment, so that no variable of the shell changes what is measured, and
+an answer that is none spoils the measurement: it is not counted, the benchmark stops.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+HERE = Path(__file__).parent
+SCRIPTS = Path(sys.executable).parent
+
+CONNECTIONS = 32
+WARM_UP_SECONDS = 1
+POLL_INTERVAL = 0.001
+CONNECT_TIMEOUT = 0.01
+"""Seconds that a probe waits for its connection. On loopback one is made or refused at once, save in the instant in
+which duallisten tries its addresses (`duallisten.sockets`): there a SYN is dropped, which TCP sends again only a second
+later. The probe does not wait for that second, it asks anew."""
+PATIENCE = 20.0
+"""Seconds after which a server that has not answered, or has not ended, is given up."""
+
+REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+
+
+class Cores(NamedTuple):
+    """The core that the servers have, and the one that asks them."""
+
+    servers: int
+    clients: int
+
+
+class Command(NamedTuple):
+    """A server to run: its command line, the ports of its listeners on 127.0.0.1, and what to load.
+
+    loaded: the port of the listener that is loaded
+    path: what is asked of it
+    """
+
+    arguments: tuple[str, ...]
+    ports: tuple[int, ...]
+    loaded: int
+    path: str = "/"
+
+
+def check_machine() -> Cores:
+    """See that all is there that the measurement needs, and choose the cores."""
+    if sys.platform != "linux":
+        stop("it reads /proc and keeps processes on one core each: it needs Linux")
+    if shutil.which("wrk") is None:
+        stop("wrk is not installed; it makes the load (Debian: apt install wrk; source: https://github.com/wg/wrk)")
+    for name in ("uvicorn", "duallisten"):
+        if not (SCRIPTS / name).is_file():
+            stop(
+                f"there is no command {name} beside this Python: pip install 'uvicorn[standard]' and duallisten for it"
+            )
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        stop("it needs two cores: one for the servers, one for the load")
+    return Cores(servers=cores[0], clients=cores[1])
+
+
+def stop(message: str) -> NoReturn:
+    sys.exit(f"{Path(sys.argv[0]).name}: {message}")
+
+
+@contextmanager
+def pinned(core: int) -> Iterator[None]:
+    """Keep this process, and those that it makes meanwhile, on one core."""
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+# --- CPU of a request ---
+
+
+def measure_cpu(commands: Sequence[Command], cores: Cores, seconds: int) -> tuple[float, ...]:
+    """Run and load servers at the same time; microseconds of CPU per request of each."""
+    with ExitStack() as stack:
+        processes = [stack.enter_context(running(command, cores)) for command in commands]
+        load(commands, cores, WARM_UP_SECONDS)
+        before = [cpu_seconds(process.pid) for process in processes]
+        requests = load(commands, cores, seconds)
+        after = [cpu_seconds(process.pid) for process in processes]
+    return tuple((end - begin) / done * 1e6 for begin, end, done in zip(before, after, requests, strict=True))
+
+
+def load(commands: Sequence[Command], cores: Cores, seconds: int) -> list[int]:
+    """Load listeners over keep-alive connections, all at the same time; the requests that each answered."""
+    arguments = ("wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s")
+    urls = [f"http://127.0.0.1:{command.loaded}{command.path}" for command in commands]
+    with pinned(cores.clients):
+        loads = [subprocess.Popen((*arguments, url), stdout=subprocess.PIPE, text=True) for url in urls]
+    return [requests_in(told) for told in [one.communicate()[0] for one in loads]]
+
+
+def requests_in(told: str) -> int:
+    """Read in wrk's report how many requests it completed; one that failed spoils the measurement."""
+    completed = re.search(r"(\d+) requests in", told)
+    if completed is None or completed[1] == "0" or re.search("Socket errors|Non-2xx", told):
+        stop(f"wrk got something else than answers:\n{told}")
+    return int(completed[1])
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process and all its children so far, in seconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    ticks = int(fields[11]) + int(fields[12])  # utime and stime, fields 14 and 15 of proc(5)
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    children = [int(child) for thread in threads for child in (thread / "children").read_text().split()]
+    return ticks / os.sysconf("SC_CLK_TCK") + sum(map(cpu_seconds, children))
+
+
+# --- Servers ---
+
+
+def free_ports(count: int) -> list[int]:
+    """Let the kernel choose ports that differ."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [one.getsockname()[1] for one in sockets]
+
+
+@contextmanager
+def running(command: Command, cores: Cores) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a server on its core, its access log going nowhere, from when all its listeners answer."""
+    environment = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    arguments = [str(SCRIPTS / command.arguments[0]), *command.arguments[1:]]
+    with tempfile.TemporaryFile() as errors:
+        with pinned(cores.servers):
+            process = subprocess.Popen(
+                arguments, cwd=HERE, env=environment, stdout=subprocess.DEVNULL, stderr=errors.fileno()
+            )
+        try:
+            with pinned(cores.clients):
+                if not all_answer(process, command.ports):
+                    errors.seek(0)
+                    stop(f"{' '.join(command.arguments)} does not answer; it said:\n{errors.read().decode()}")
+            yield process
+        finally:
+            end(process)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def all_answer(process: subprocess.Popen[bytes], ports: tuple[int, ...]) -> bool:
+    """Ask every port each millisecond until all have answered; False where that does not come to pass."""
+    deadline = time.monotonic() + PATIENCE
+    silent = ports
+    while silent := tuple(port for port in silent if not answers(port)):
+        if process.poll() is not None or time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_INTERVAL)
+    return True
+
+
+def answers(port: int) -> bool:
+    """Send one GET; whether it is answered with 200."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=CONNECT_TIMEOUT) as client:
+            client.settimeout(PATIENCE)
+            client.sendall(REQUEST)
+            return client.recv(4096).startswith(b"HTTP/1.1 200 ")
+    except OSError:
+        return False
