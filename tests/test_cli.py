@@ -72,6 +72,14 @@ def test_the_plan_is_shown_and_nothing_is_started(tmp_path: Path) -> None:
         assert text in shown.stdout
 
 
+def test_the_plan_shows_the_endpoint_set_of_each_side() -> None:
+    rules = ("--private-path", "/internal", "--public-path", "/shop", "--public-path", "/docs")
+    report = json.loads(run(DEMO, "--check", "--json", *FREE, *rules).stdout)
+    assert [listener["endpoint_set"] for listener in report["listeners"]] == ["all", "only /shop, /docs, not /internal"]
+    values = {value["option"]: (value["value"], value["origin"]) for value in report["values"]}
+    assert values["private_paths"] == (["/internal"], "--private-path")
+
+
 def test_the_plan_is_shown_for_machines() -> None:
     shown = run(DEMO, "--check", "--json", "--private-port", "0", "--port", "0", "--ssl-keyfile-password", "s3cret")
     report = json.loads(shown.stdout)

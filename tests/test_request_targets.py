@@ -25,6 +25,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from duallisten.endpoints import Receive, Scope, Send
+from duallisten.fastapi import PrivateRouter, private
 from duallisten.testing import serve
 from tests.applications import answer
 from tests.running import DEADLINE, FREE, launched
@@ -109,6 +110,11 @@ class PrivateHandler:
         self.times += 1
         return f"{REACHED} {self.times}"
 
+    async def feed(self, websocket: WebSocket) -> None:
+        await websocket.accept()
+        await websocket.send_text(self.text())
+        await websocket.close()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             await answer(send, self.text().encode())
@@ -146,14 +152,27 @@ def fastapi_app(root_path: str = "") -> FastAPI:
     app = FastAPI(root_path=root_path)
     for path in ("/internal", "/internal/", "/internal/secret"):
         app.add_api_route(path, handler.text, response_class=PlainTextResponse)
-
-    @app.websocket("/internal/ws")
-    async def feed(websocket: WebSocket) -> None:
-        await websocket.accept()
-        await websocket.send_text(handler.text())
-        await websocket.close()
-
+    app.add_api_websocket_route("/internal/ws", handler.feed)
     app.mount("/internal", handler)
+    app.mount("/", public_handler)
+    return app
+
+
+def marked_starlette_app() -> Starlette:
+    app = starlette_app()
+    app.router.routes[:-1] = [private(route) for route in app.routes[:-1]]
+    return app
+
+
+def marked_fastapi_app() -> FastAPI:
+    handler = PrivateHandler()
+    internal = PrivateRouter(prefix="/internal")
+    for path in ("", "/", "/secret"):
+        internal.add_api_route(path, handler.text, response_class=PlainTextResponse)
+    internal.add_api_websocket_route("/ws", handler.feed)
+    app = FastAPI()
+    app.include_router(internal)
+    app.router.routes.append(private(Mount("/internal", handler)))
     app.mount("/", public_handler)
     return app
 
@@ -236,11 +255,14 @@ APPLICATIONS: dict[str, Callable[[], Any]] = {
     "fastapi with a root path": lambda: fastapi_app("/api"),
     "bare": bare_app,
 }
-ROOTLESS_RULES: dict[str, dict[str, str]] = {
+MARKED: dict[str, Callable[[], Any]] = {"starlette": marked_starlette_app, "fastapi": marked_fastapi_app}
+"""Applications whose handlers are private by their marks, and which no rule has to hide."""
+RULES: dict[str, dict[str, str]] = {
     "a private path": {"private_paths": "/internal"},
     "an allow-list": {"public_paths": "/public"},
+    "a root path": {"private_paths": "/internal", "root_path": "/api"},
+    "marks": {},
 }
-RULES = {**ROOTLESS_RULES, "a root path": {"private_paths": "/internal", "root_path": "/api"}}
 FLAGS = {"private_paths": "--private-path", "public_paths": "--public-path", "root_path": "--root-path"}
 
 
@@ -271,10 +293,14 @@ class Served(NamedTuple):
 
 def all_deployments() -> Iterator[Deployment]:
     """Give every application with every parser and rules; a root path is the server's or the application's."""
-    for application in (*APPLICATIONS, "django"):
-        for rules in ROOTLESS_RULES if application == "fastapi with a root path" else RULES:
-            for http in ("h11", "httptools"):
-                yield Deployment(application, http, rules)
+    for http in ("h11", "httptools"):
+        for application in (*APPLICATIONS, "django"):
+            yield Deployment(application, http, "a private path")
+            yield Deployment(application, http, "an allow-list")
+            if application != "fastapi with a root path":
+                yield Deployment(application, http, "a root path")
+        for application in MARKED:
+            yield Deployment(application, http, "marks")
 
 
 DEPLOYMENTS = list(all_deployments())
@@ -292,7 +318,7 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 @contextmanager
 def served_here(deployment: Deployment, directory: Path) -> Iterator[tuple[str, str]]:
     """Serve a deployment in this process; connections are closed after an answer, so that each has an end."""
-    app = APPLICATIONS[deployment.application]()
+    app = (MARKED if deployment.rules == "marks" else APPLICATIONS)[deployment.application]()
     options: dict[str, Any] = {"http": deployment.http, "lifespan": "off", "timeout_keep_alive": 0}
     with serve(app, **options, **RULES[deployment.rules], timeout=DEADLINE) as urls:
         yield urls.public, urls.private
@@ -333,12 +359,16 @@ def test_a_neighbour_reaches_what_is_hidden_from_the_public(served: Served) -> N
     for path in ("/internal", "/internal/", "/internal/secret"):
         target = Target("", path)
         assert REACHED.encode() in answer_to(served.private, target)
-        assert answer_to(served.public, target).startswith(b"HTTP/1.1 404 ")
+        hidden = answer_to(served.public, target)
+        if served.deployment.rules == "marks":  # the public handler takes all that was not declared
+            assert hidden.startswith(b"HTTP/1.1 200 ") and SERVED.encode() in hidden
+        else:
+            assert hidden.startswith(b"HTTP/1.1 404 ")
 
 
 @pytest.mark.parametrize("served", WITH_WEBSOCKETS, indirect=True, ids=str, scope="module")
 def test_a_neighbour_alone_reaches_a_websocket(served: Served) -> None:
     with connect(f"{served.private.replace('http', 'ws')}/internal/ws", open_timeout=DEADLINE) as websocket:
         assert str(websocket.recv(DEADLINE)).startswith(REACHED)
-    with pytest.raises(InvalidStatus, match="404"):
+    with pytest.raises(InvalidStatus, match="403" if served.deployment.rules == "marks" else "404"):
         connect(f"{served.public.replace('http', 'ws')}/internal/ws", open_timeout=DEADLINE)

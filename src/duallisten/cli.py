@@ -36,7 +36,7 @@ COMPLETION_VARIABLE = "_DUALLISTEN_COMPLETE"
 ACTIONS = {
     "check": "Print what a launch would do, and why, and exit: 0, or as the launch would.",
     "routes": "Print every route of the application, with what each side gets of it, and exit. With --strict-routes "
-    "the exit code is 1 if nobody said of some route for which side it is.",
+    "the exit code is 1 if no rule and no mark puts one on a side.",
     "json": "With --check or --routes: print it as JSON.",
 }
 

@@ -59,11 +59,19 @@ def _private_schema(include_in_schema: bool) -> bool:
     return IN_PRIVATE_SCHEMA if include_in_schema else include_in_schema
 
 
-class PrivateRoute(APIRoute):
+class _HiddenRoute(APIRoute):
+    """A path operation that the public side does not have."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Match what the operation matches, for the private side."""
+        return super().matches(scope) if side(scope) == "private" else (Match.NONE, {})
+
+
+class PrivateRoute(_HiddenRoute):
     """A path operation that exists for the private side alone: `APIRouter(route_class=PrivateRoute)`.
 
     A `route_class` is for path operations; a router's WebSocket routes and mounts are not made with it. Where it has
-    any, use a `PrivateRouter`.
+    any, use a `PrivateRouter`. Raises LaunchError with a FastAPI in which that cannot be had.
     """
 
     duallisten_side: Side = "private"
@@ -71,11 +79,8 @@ class PrivateRoute(APIRoute):
     if not TYPE_CHECKING:  # a type checker sees the arguments of APIRoute
 
         def __init__(self, *args: Any, include_in_schema: bool = True, **options: Any) -> None:
+            check_route_class()
             super().__init__(*args, include_in_schema=_private_schema(include_in_schema), **options)
-
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Match what the operation matches, for the private side."""
-        return super().matches(scope) if side(scope) == "private" else (Match.NONE, {})
 
 
 class _HiddenRouter(APIRouter):
@@ -124,6 +129,18 @@ class PrivateRouter(_HiddenRouter):
 async def _neighbours_only(connection: HTTPConnection) -> None:
     if side(connection) != "private":
         raise HTTPException(404) if connection.scope["type"] == "http" else WebSocketException(1000)
+
+
+@cache
+def check_route_class() -> None:
+    """See that this FastAPI asks a route of a class of its own; raises LaunchError where it does not."""
+
+    async def operation() -> None: ...
+
+    inner, router = APIRouter(route_class=_HiddenRoute), APIRouter(route_class=_HiddenRoute)
+    inner.add_api_route("/x", operation)
+    router.include_router(inner, prefix="/probe")
+    Probe().check(router, "fastapi")
 
 
 @cache

@@ -191,7 +191,11 @@ class Options(NamedTuple):
     ] = None
     strict_routes: Annotated[
         bool,
-        Face(values.switch, "Refuse to start while a route is on a side that no rule and no mark says.", kind="switch"),
+        Face(
+            values.switch,
+            "Refuse to start while there is a route that no rule and no mark puts on a side.",
+            kind="switch",
+        ),
     ] = False
 
 

@@ -22,6 +22,7 @@ It must never let a router see a route that it hides, and never depend on the la
 from __future__ import annotations
 
 import contextlib
+import sys
 from functools import cache
 from importlib.metadata import version
 from typing import Any, TypeVar, get_args
@@ -93,7 +94,9 @@ def private(route: BaseRoute) -> PrivateRoute:
             f"private() takes a route, not {route!r}: mark the Route, WebSocketRoute or Mount that leads to it; "
             "in FastAPI declare it on a duallisten.fastapi.PrivateRouter"
         )
-    check_starlette()
+    check_router(Router)
+    if (fastapi := sys.modules.get("fastapi.routing")) is not None:
+        check_router(fastapi.APIRouter)
     return PrivateRoute(route)
 
 
@@ -122,11 +125,11 @@ def incompatible(framework: str) -> LaunchError:
 
 
 @cache
-def check_starlette() -> None:
-    """See that this Starlette's router asks a route before it serves it; raises LaunchError where it does not."""
+def check_router(make: type[Router]) -> None:
+    """See that a framework's router asks a route before it serves it; raises LaunchError where it does not."""
     endpoint = Probe()
     for route in (Route("/probe/x", endpoint), WebSocketRoute("/probe/x", endpoint), Mount("/probe", app=endpoint)):
-        endpoint.check(Router(routes=[PrivateRoute(route)]), "starlette")
+        endpoint.check(make(routes=[PrivateRoute(route)]), make.__module__.partition(".")[0])
 
 
 class Probe:

@@ -16,12 +16,12 @@ from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.responses import PlainTextResponse
-from starlette.routing import Mount, Route
+from starlette.routing import Match, Mount, Route
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 from websockets.sync.client import connect
 
-from duallisten import LaunchError, fastapi
+from duallisten import LaunchError, fastapi, starlette
 from duallisten.admission import Side
 from duallisten.fastapi import PrivateRoute, PrivateRouter, private, public
 from duallisten.frameworks import read_routes
@@ -411,9 +411,12 @@ def test_our_own_routes_are_not_shown_and_added_once() -> None:
 
 @pytest.fixture
 def unchecked() -> Iterator[None]:
-    fastapi.check_fastapi.cache_clear()
+    checks = (fastapi.check_fastapi, fastapi.check_route_class, starlette.check_router)
+    for check in checks:
+        check.cache_clear()
     yield
-    fastapi.check_fastapi.cache_clear()
+    for check in checks:
+        check.cache_clear()
 
 
 def test_a_fastapi_that_copies_included_routes_is_refused(monkeypatch: pytest.MonkeyPatch, unchecked: None) -> None:
@@ -433,6 +436,30 @@ def test_a_fastapi_that_asks_no_router_is_refused(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(_IncludedRouter, "matches", lambda self, scope: self._match(scope)[:2])
     with pytest.raises(LaunchError, match="does not keep private routes"):
         PrivateRouter()
+
+
+def test_a_fastapi_that_asks_no_route_is_refused(monkeypatch: pytest.MonkeyPatch, unchecked: None) -> None:
+    from fastapi.routing import _EffectiveRouteContext, _IncludedRouter
+
+    def unasked(self: Any, scope: Any) -> Any:
+        for context in self.effective_candidates():
+            if isinstance(context, _EffectiveRouteContext):
+                return (*context.matches(scope), None, None)
+        return Match.NONE, {}, None, None
+
+    monkeypatch.setattr(_IncludedRouter, "_match", unasked)
+    with pytest.raises(LaunchError, match="does not keep private routes"):
+        PrivateRoute("/stock", lambda: None)
+
+
+def test_a_fastapi_whose_router_forgets_to_ask_is_refused(monkeypatch: pytest.MonkeyPatch, unchecked: None) -> None:
+    async def forgets_to_ask(self: APIRouter, scope: Any, receive: Any, send: Any) -> None:
+        for route in self.routes:
+            await vars(route)["route"].app(scope, receive, send)
+
+    monkeypatch.setattr(APIRouter, "app", forgets_to_ask)
+    with pytest.raises(LaunchError, match=r"fastapi \S+ does not keep private routes"):
+        private(Route("/stock", lambda request: PlainTextResponse("stock")))
 
 
 def test_a_fastapi_whose_frontends_take_no_dependencies_is_refused(

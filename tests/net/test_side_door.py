@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.net.topology import NEIGHBOUR, PRIVATE, PUBLIC, Topology
-from tests.net.visits import visit
+from tests.net.visits import say, visit
 
 FORGED = {"X-Forwarded-For": "1.2.3.4", "X-Forwarded-Proto": "https"}
 
@@ -21,6 +21,15 @@ def test_a_neighbour_cannot_forge_its_address_through_the_side_door(network: Top
     network.serve()
     neighbour = visit(network.neighbour, PRIVATE, 5000, FORGED)
     assert (neighbour.side, neighbour.you) == ("public", neighbour.me)
+
+
+def test_the_side_door_leads_to_no_hidden_path(network: Topology) -> None:
+    network.serve("--private-path", "/internal")
+    request = b"GET /internal HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n"
+    ours, the_application_s = b"content-type: text/plain", b"content-type: application/json"
+    assert ours in say(network.neighbour, PRIVATE, 5000, request).received
+    assert ours in say(network.router, PUBLIC, 5000, request).received
+    assert the_application_s in say(network.neighbour, PRIVATE, 9240, request).received
 
 
 def test_a_neighbour_cannot_forge_https_but_the_router_can_say_so(network: Topology) -> None:
