@@ -82,10 +82,10 @@ def test_a_user_s_own_logging_gets_the_side_of_a_private_line(tmp_path: Path) ->
         server.wait_for(r'^MINE 127\.0\.0\.1:\d+ - "GET / HTTP/1\.1" 200$')
 
 
-def test_the_record_of_a_private_line_has_its_side(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_record_of_a_line_has_its_side(caplog: pytest.LogCaptureFixture) -> None:
     logging.getLogger("uvicorn.access").setLevel(logging.INFO)
     with caplog.at_level(logging.INFO, "uvicorn.access"), serving(Observed()) as server:
         httpx.get(server.url("public"))
         httpx.get(server.url("private"))
     records = [record for record in caplog.records if record.name == "uvicorn.access"]
-    assert [getattr(record, "side", None) for record in records] == [None, "private"]
+    assert [getattr(record, "side", None) for record in records] == ["public", "private"]

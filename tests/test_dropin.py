@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import re
 import signal
 import subprocess
 import sys
@@ -157,6 +158,15 @@ def test_a_protocol_is_made_from_a_configuration_a_state_and_a_loop(protocol: An
     for attribute in ("self.access_logger = ", "self.access_log = ", "self.cycle", "self.ws_protocol_class("):
         assert attribute in source
     assert "response_complete" in source
+
+
+@pytest.mark.parametrize("protocol", [H11Protocol, HttpToolsProtocol])
+def test_a_protocol_tells_its_access_logger_five_things(protocol: Any) -> None:
+    source = re.sub(r"\s+", " ", inspect.getsource(sys.modules[protocol.__module__]))
+    assert (
+        """self.access_logger.info( '%s - "%s %s HTTP/%s" %d', get_client_addr(self.scope), self.scope["method"], """
+        """get_path_with_query_string(self.scope), self.scope["http_version"], status"""
+    ) in source
 
 
 def test_a_state_has_connections_tasks_headers_and_a_count() -> None:

@@ -18,7 +18,7 @@ from duallisten import Config, LaunchError, Server, side
 from duallisten.admission import Side
 from duallisten.endpoints import Receive, Scope, Send
 from tests.applications import Observed, fails_to_start, wsgi_app
-from tests.running import DEADLINE, ObservedServer, ask, serving
+from tests.running import DEADLINE, ObservedServer, ask, eventually, serving
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])
@@ -200,6 +200,35 @@ def test_a_port_that_is_taken_while_the_application_starts_ends_it_in_good_order
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(server.addresses["public"], timeout=DEADLINE)
     thieves[0].close()
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_an_answer_in_two_parts_does_not_wait_for_an_acknowledgement(loop: str, given: bool) -> None:
+    """asyncio leaves TCP_NODELAY off where a listening socket was made without its protocol's number."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        server = ObservedServer(Config(Observed(), port=0, private_port=0, log_config=None, loop=loop))
+        factory, sockets = server.config.get_loop_factory(), [sock] if given else None
+        server.thread = threading.Thread(target=lambda: asyncio.Runner(loop_factory=factory).run(server.serve(sockets)))
+        server.thread.start()
+        try:
+            assert server.ready.wait(DEADLINE)
+            delays = [answers_without_delay(server, address) for address in server.addresses.values()]
+        finally:
+            server.finish()
+    assert delays == [True, True]
+
+
+def answers_without_delay(server: ObservedServer, address: tuple[str, int]) -> bool:
+    """Ask once, and tell whether the socket that answered sends at once what it is given."""
+    with socket.create_connection(address, timeout=DEADLINE) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert client.recv(1)
+        (connection,) = [each for state in server.states for each in state.connections]
+        accepted = connection.transport.get_extra_info("socket")
+        without_delay = bool(accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+    assert eventually(lambda: not any(state.connections for state in server.states))
+    return without_delay
 
 
 async def test_it_runs_in_a_loop_that_is_there_already() -> None:

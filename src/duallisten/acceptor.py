@@ -25,7 +25,7 @@ from typing import Any
 import uvicorn
 from uvicorn.server import ServerState
 
-from duallisten.accesslog import PrivateAccessLogger, PrivateWebSocketLogger
+from duallisten.accesslog import AccessLog, PrivateWebSocketLogger
 from duallisten.admission import Side, Verdict
 
 logger = logging.getLogger("uvicorn.error")
@@ -44,13 +44,14 @@ class Service:
     config: the side's own configuration, loaded
     state: the side's own connections, tasks and default headers
     app_state: what the application's lifespan has given its requests
+    access_log: the access log of the process
     """
 
     side: Side
     config: uvicorn.Config
     state: ServerState
     app_state: dict[str, Any]
-    access_logger: PrivateAccessLogger = field(default_factory=PrivateAccessLogger)
+    access_log: AccessLog
 
     def __post_init__(self) -> None:
         if self.config.ws_protocol_class is not None:
@@ -63,8 +64,8 @@ class Service:
         protocol = make(config=self.config, server_state=self.state, app_state=self.app_state, _loop=loop)
         if not self.config.access_log:
             protocol.access_log = False
-        elif self.side == "private":
-            protocol.access_logger = self.access_logger
+        elif getattr(protocol, "access_log", False):
+            protocol.access_logger = self.access_log.logger(self.side)
         return protocol
 
 

@@ -2,7 +2,8 @@
 
 uvicorn writes a line per request through the logger `uvicorn.access`, and a line per WebSocket handshake through
 `uvicorn.error`. On the public side both stay as they are, byte for byte. On the private side the same line ends in
-` (private)`, and its log record has `side = "private"`.
+` (private)`. Where `logging` writes it, its record has the side in `side`; where nobody would see a difference, the
+lines are written without it (`duallisten.accesslines`).
 
 uvicorn's `AccessFormatter` builds its line from the record's arguments and not from its message, so the suffix has to
 be added behind it: `mark_private_lines` wraps such formatters where logging has just been configured. Any other
@@ -17,27 +18,49 @@ from typing import Any
 
 from uvicorn.logging import AccessFormatter
 
-SUFFIX = " (private)"
-ACCESS_LOGGER = "uvicorn.access"
-_RECORD = {"side": "private"}
+from duallisten.accesslines import ACCESS_LOGGER, SUFFIXES, AccessLines, is_as_uvicorn_has_it
+from duallisten.admission import Side
+
+PRIVATE = SUFFIXES["private"]
 
 
-class PrivateAccessLogger:
-    """Stands in a private connection's protocol where uvicorn's access logger would."""
+class AccessLog:
+    """The access log of a process, as its protocols write it."""
 
     def __init__(self) -> None:
         self._logger = logging.getLogger(ACCESS_LOGGER)
+        self._lines = AccessLines(self._logger)
+        sides: tuple[Side, ...] = ("public", "private")
+        self._writers = {side: self._lines.writer(side) for side in sides}
+        self._loggers = {side: SideAccessLogger(self._logger, side) for side in sides}
+
+    def logger(self, side: Side) -> Any:
+        """Give what stands in a new connection's protocol where uvicorn's access logger would."""
+        return (self._writers if is_as_uvicorn_has_it(self._logger, _formatter_of) else self._loggers)[side]
+
+    def write(self) -> None:
+        """Write what is left, before the process ends."""
+        self._lines.write()
+
+
+class SideAccessLogger:
+    """Logs access lines through `logging`, with their side."""
+
+    def __init__(self, logger: logging.Logger, side: Side) -> None:
+        self._logger = logger
+        self._suffix = SUFFIXES[side]
+        self._record = {"side": side}
 
     def info(self, message: str, *arguments: object) -> None:
-        """Log an access line of the private side."""
-        self._logger.info(message + SUFFIX, *arguments, extra=_RECORD)
+        """Log an access line."""
+        self._logger.info(message + self._suffix, *arguments, extra=self._record)
 
 
 class PrivateWebSocketLogger(logging.LoggerAdapter[logging.Logger]):
     """Stands in a private WebSocket's protocol where uvicorn's error logger would, and marks its handshake lines."""
 
     def __init__(self) -> None:
-        super().__init__(logging.getLogger("uvicorn.error"), _RECORD)
+        super().__init__(logging.getLogger("uvicorn.error"), {"side": "private"})
 
     @property
     def level(self) -> int:
@@ -47,7 +70,7 @@ class PrivateWebSocketLogger(logging.LoggerAdapter[logging.Logger]):
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
         """Mark the line if it is one of uvicorn's handshake lines."""
         is_handshake = isinstance(msg, str) and msg.startswith('%s - "WebSocket ')
-        return super().process(msg + SUFFIX if is_handshake else msg, kwargs)
+        return super().process(msg + PRIVATE if is_handshake else msg, kwargs)
 
 
 class _SideFormatter(logging.Formatter):
@@ -59,7 +82,7 @@ class _SideFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         line = self.formatter.format(record)
-        return line + SUFFIX if getattr(record, "side", None) == "private" else line
+        return line + PRIVATE if getattr(record, "side", None) == "private" else line
 
 
 def mark_private_lines() -> None:
@@ -67,3 +90,9 @@ def mark_private_lines() -> None:
     for handler in logging.getLogger(ACCESS_LOGGER).handlers:
         if isinstance(handler.formatter, AccessFormatter):
             handler.setFormatter(_SideFormatter(handler.formatter))
+
+
+def _formatter_of(handler: logging.Handler) -> Any:
+    """Give a handler's formatter, without what `mark_private_lines` has put around it."""
+    formatter = handler.formatter
+    return formatter.formatter if type(formatter) is _SideFormatter else formatter

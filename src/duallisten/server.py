@@ -24,6 +24,7 @@ from uvicorn.server import ServerState
 
 from duallisten import sockets as sock
 from duallisten.acceptor import Acceptor, Judge, Reception, Service
+from duallisten.accesslog import AccessLog
 from duallisten.addresses import TCPAddress
 from duallisten.admission import Side, Verdict
 from duallisten.config import Config
@@ -59,6 +60,7 @@ class Server(uvicorn.Server):
         self.bound = bound
         self.services: dict[Verdict, Service] = {}
         self._reception: Reception | None = None
+        self.access_log = AccessLog()
         self._owns_sockets = bound is None
 
     @property
@@ -86,6 +88,7 @@ class Server(uvicorn.Server):
         try:
             await super().serve(sockets)
         finally:
+            self.access_log.write()
             sock.close(self.bound or [])
             if self._owns_sockets and self.plan is not None:
                 sock.remove_path(self.plan)
@@ -136,13 +139,17 @@ class Server(uvicorn.Server):
             self._add_service(Verdict.PRIVATE, "private", config.listener_config("private"), state)
 
     def _add_service(self, verdict: Verdict, side: Side, config: uvicorn.Config, state: ServerState) -> None:
-        self.services[verdict] = Service(side, config, state, self.lifespans.state(side))
+        self.services[verdict] = Service(side, config, state, self.lifespans.state(side), self.access_log)
 
     async def _accept(self, bound: BoundSocket, reception: Reception) -> asyncio.base_events.Server:
         """Listen on a bound socket; raises OSError, which of uvloop's `create_server` would only be logged."""
         assert self.plan is not None  # noqa: S101
         judge = _judge(self.plan, bound.side)
         backlog = self.config.value("backlog", bound.side)
+        if bound.socket.family != socket.AF_UNIX:
+            # Connections inherit it. asyncio sets it only where a socket was made with its protocol number, which bound
+            # ones seldom are; without it an answer in two parts waits for the client's delayed acknowledgement.
+            bound.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         bound.socket.listen(backlog)
 
         def accept() -> Acceptor:

@@ -1,0 +1,105 @@
+"""Access lines at a small cost: formed directly, and written once per turn of the event loop.
+
+`logging` spends twice as long on uvicorn's access line as uvicorn does on the request. Where nobody has changed how
+that line is logged, its text is known beforehand: `AccessLines` forms it with one f-string, and what came together in a
+turn of the loop is written and flushed in one go when that turn is over, through the handler's own stream. No timer,
+no thread, and no line that is held back longer than that.
+
+What it rests on, in uvicorn: the protocols call `access_logger.info(message, client, method, path, http_version,
+status)`; `AccessFormatter` makes the line of these five, with `INFO:` padded to ten, and the status with its phrase.
+
+What it must never do: write another line than `logging` would. So every connection asks anew whether the logger, its
+handler and its formatter are as uvicorn makes them (`is_as_uvicorn_has_it`); with a filter, another handler, level or
+format, colours, or a factory of records, the user's logging is used as it is. A stream that blocks, blocks as it does
+there; one that is closed or broken is the handler's to report.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+from uvicorn.logging import AccessFormatter
+
+from duallisten.admission import Side
+
+ACCESS_LOGGER = "uvicorn.access"
+
+SUFFIXES: dict[Side, str] = {"public": "", "private": " (private)"}
+"""What stands at the end of a line of each side."""
+
+FORMAT = '%(levelprefix)s %(client_addr)s - "%(request_line)s" %(status_code)s'
+"""uvicorn's own format of an access line."""
+
+STATUSES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
+
+
+def is_as_uvicorn_has_it(logger: logging.Logger, formatter_of: Callable[[logging.Handler], Any]) -> bool:
+    """Tell whether a line of `logger` at level INFO becomes what uvicorn's own configuration makes of it, and no more.
+
+    formatter_of: gives the formatter of a handler, without what duallisten has put around it
+    """
+    if type(logger) is not logging.Logger or len(logger.handlers) != 1:
+        return False
+    if logger.propagate or logger.disabled or logger.filters or not logger.isEnabledFor(logging.INFO):
+        return False
+    if logging.getLogRecordFactory() is not logging.LogRecord or logging.getLevelName(logging.INFO) != "INFO":
+        return False
+    handler = logger.handlers[0]
+    if type(handler) is not logging.StreamHandler or handler.filters or handler.level > logging.INFO:
+        return False
+    formatter = formatter_of(handler)
+    return type(formatter) is AccessFormatter and not formatter.use_colors and formatter._fmt == FORMAT
+
+
+class AccessLines:
+    """The lines of a process that are yet to be written.
+
+    logger: uvicorn's access logger
+    """
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+        self._lines: list[str] = []
+
+    def writer(self, side: Side) -> _Writer:
+        """Make what stands in a protocol of `side` where uvicorn's access logger would."""
+        suffix = SUFFIXES[side] + "\n"
+        lines, write = self._lines, self.write
+
+        def info(message: str, client: str, method: str, path: str, http_version: str, status: int) -> None:
+            if not lines:
+                asyncio.get_running_loop().call_soon(write)
+            text = STATUSES.get(status) or f"{status} "
+            lines.append(f'INFO:     {client} - "{method} {path} HTTP/{http_version}" {text}{suffix}')
+
+        return _Writer(info)
+
+    def write(self) -> None:
+        """Write what there is; called when a turn of the loop is over, and before the process ends."""
+        text = "".join(self._lines)
+        self._lines.clear()
+        handler = next(iter(self._logger.handlers), None)
+        if not text or not isinstance(handler, logging.StreamHandler):
+            return
+        handler.acquire()
+        try:
+            handler.stream.write(text)
+            handler.flush()
+        except Exception:
+            record = self._logger.makeRecord(ACCESS_LOGGER, logging.INFO, "", 0, text.rstrip("\n"), (), None)
+            handler.handleError(record)
+        finally:
+            handler.release()
+
+
+class _Writer:
+    """As much of a logger as a protocol asks for."""
+
+    __slots__ = ("info",)
+
+    def __init__(self, info: Callable[[str, str, str, str, str, int], None]) -> None:
+        self.info = info
