@@ -79,7 +79,7 @@ def is_written_directly(log: AccessLog) -> bool:
 # --- The lines ---
 
 
-@settings(max_examples=300, derandomize=True)
+@settings(deadline=None, derandomize=True, max_examples=300)
 @given(
     st.tuples(
         st.sampled_from(["", "127.0.0.1:1", "::1:5", "%s"]),
