@@ -234,7 +234,8 @@ class Config(uvicorn.Config):
         remember: whether they all have the root path of the listener
         """
         app = bare(self.source(side).loaded_app)
-        return endpoint_set(app, side, self.rules, root_paths(app), remember=remember)
+        roots = root_paths(app) if side == "public" and self.rules.hide_something else ()  # rules alone ask for them
+        return endpoint_set(app, side, self.rules, roots, remember=remember)
 
     def listener_config(self, side: Side, *, side_door: bool = False) -> uvicorn.Config:
         """Make the `uvicorn.Config` that connections of `side` are served by; this one must be loaded.
