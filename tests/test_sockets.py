@@ -11,7 +11,7 @@ from duallisten import LaunchError
 from duallisten.addresses import Address, InheritedSocket, TCPAddress, UnixAddress
 from duallisten.admission import Admission
 from duallisten.plan import Listener, Plan
-from duallisten.sockets import _drop_everything, bind, close
+from duallisten.sockets import bind, close, drop_everything
 from tests.running import DEADLINE
 
 
@@ -64,7 +64,7 @@ def test_a_clash_that_only_shows_when_listening_is_found_before_anything_starts(
 def test_the_throw_away_socket_never_accepts() -> None:
     with socket.socket() as trying:
         trying.bind(("127.0.0.1", 0))
-        _drop_everything(trying)
+        drop_everything(trying)
         trying.listen()
         with pytest.raises(TimeoutError):
             socket.create_connection(trying.getsockname(), timeout=0.2)

@@ -6,6 +6,7 @@ an exit code.
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Any
 
@@ -14,7 +15,10 @@ from duallisten.config import Config
 from duallisten.errors import LaunchError
 from duallisten.network import read_host
 from duallisten.plan import Plan, await_plan
+from duallisten.pools import Pool, make_pools
 from duallisten.server import Server
+
+logger = logging.getLogger("uvicorn.error")
 
 
 def run(app: Any, *, app_dir: str | None = None, **options: Any) -> None:
@@ -34,23 +38,28 @@ def run(app: Any, *, app_dir: str | None = None, **options: Any) -> None:
 
 def launch(config: Config) -> None:
     """Serve what `config` asks for, with a reloader, with workers, or in this process."""
-    own = config.options.private_app
-    if config.use_subprocess and not (isinstance(config.app, str) and isinstance(own, str | None)):
-        raise LaunchError(
-            "workers and reload need the application as an import string ('module:attribute'), for each process "
-            "imports it anew; $WEB_CONCURRENCY asks for workers too: give workers=1 to do without"
-        )
     try:
         plan = await_plan(config.request, read_host)
-        if config.should_reload or config.workers > 1:
-            _launch_processes(config, plan)
+        pools = make_pools(plan, config.workers, config.options.private_workers)
+        if config.should_reload or sum(pool.size for pool in pools) > 1:
+            _require_import_strings(config)
+            _launch_processes(config, plan, pools)
         else:
             Server(config, plan=plan).run()
     except KeyboardInterrupt:
         pass
 
 
-def _launch_processes(config: Config, plan: Plan) -> None:
+def _require_import_strings(config: Config) -> None:
+    own = config.options.private_app
+    if not (isinstance(config.app, str) and isinstance(own, str | None)):
+        raise LaunchError(
+            "workers and reload need the application as an import string ('module:attribute'), for each process "
+            "imports it anew; $WEB_CONCURRENCY asks for workers too: give workers=1 to do without"
+        )
+
+
+def _launch_processes(config: Config, plan: Plan, pools: tuple[Pool, ...]) -> None:
     bound = sock.bind(plan)
     try:
         if config.should_reload:
@@ -58,7 +67,7 @@ def _launch_processes(config: Config, plan: Plan) -> None:
         else:
             from duallisten.supervisor import Supervisor
 
-            Supervisor(config, plan, bound).run()
+            Supervisor(config, plan, pools, bound).run()
     finally:
         sock.close(bound)
         sock.remove_path(plan)
@@ -69,9 +78,12 @@ def _reload(config: Config, plan: Plan, bound: list[sock.BoundSocket]) -> None:
     from uvicorn.supervisors import ChangeReload
 
     from duallisten.serving import log_listeners
-    from duallisten.worker import ReloadedProcess
+    from duallisten.worker_process import ReloadedProcess
 
-    log_listeners(config, plan, bound, "reloading process")
+    for name in ("private_workers", "preload"):
+        if getattr(config.options, name):
+            logger.warning("--%s is ignored while reloading: one process serves both sides.", name.replace("_", "-"))
+    log_listeners(config, plan, bound, lambda side: "reloading process")
     target = ReloadedProcess(config, plan, tuple(one.side for one in bound))
     ChangeReload(config, target=target, sockets=[one.socket for one in bound]).run()
 

@@ -197,6 +197,24 @@ class Options(NamedTuple):
             kind="switch",
         ),
     ] = False
+    private_workers: Annotated[
+        int,
+        Face(
+            values.count,
+            "Processes that serve the private side alone, so that a public side which is busy or blocked does not "
+            "delay it; --workers serve the public side then. 0: the workers serve both.",
+            metavar="N",
+        ),
+    ] = 0
+    preload: Annotated[
+        bool,
+        Face(
+            values.switch,
+            "With several workers: import the application once and fork them, for memory. Its import must start no "
+            "thread and open no connection.",
+            kind="switch",
+        ),
+    ] = False
 
 
 def own_options() -> tuple[Option, ...]:

@@ -11,6 +11,7 @@ from duallisten.config import Config
 from duallisten.network import join
 from duallisten.options import NOT_SHOWN, is_secret
 from duallisten.plan import Listener, Plan
+from duallisten.pools import Pool, make_pools
 from duallisten.serving import scheme
 
 
@@ -24,6 +25,7 @@ class ListenerReport:
     proxies_trusted: str
     tls: str
     endpoint_set: str
+    workers: str
     origin: str
 
 
@@ -50,13 +52,14 @@ class Report:
 
 
 def make_report(config: Config, plan: Plan) -> Report:
-    """Describe `plan` and the values that it was made from."""
+    """Describe `plan` and the values that it was made from; raises LaunchError where no workers can serve it."""
+    pools = make_pools(plan, config.workers, config.options.private_workers)
     return Report(
         application=config.app_name,
         platform=config.place.platform.name,
         process_type=config.place.process_type,
-        workers=config.workers,
-        listeners=tuple(_listener(config, plan, listener) for listener in plan.listeners),
+        workers=sum(pool.size for pool in pools),
+        listeners=tuple(_listener(config, plan, listener, pools) for listener in plan.listeners),
         values=tuple(
             ValueReport(name, _value(config, name), origin) for name, origin in sorted(config.origins.items())
         ),
@@ -64,7 +67,7 @@ def make_report(config: Config, plan: Plan) -> Report:
     )
 
 
-def _listener(config: Config, plan: Plan, listener: Listener) -> ListenerReport:
+def _listener(config: Config, plan: Plan, listener: Listener, pools: tuple[Pool, ...]) -> ListenerReport:
     side = listener.side
     if side == "private":
         peers, names = (
@@ -84,6 +87,7 @@ def _listener(config: Config, plan: Plan, listener: Listener) -> ListenerReport:
         proxies_trusted=str(config.trust(side)),
         tls="yes" if scheme(config, side) == "https" else "no",
         endpoint_set=_endpoint_set(config, side),
+        workers=_workers(side, pools),
         origin=", ".join(origins) or "default",
     )
 
@@ -93,6 +97,12 @@ def _endpoint_set(config: Config, side: Side) -> str:
     if side == "public":
         return str(config.rules)
     return "all" if own is config else f"all of {own.app_name}"
+
+
+def _workers(side: Side, pools: tuple[Pool, ...]) -> str:
+    """Say how many serve a side, and which: its own, or those of both sides."""
+    size = next(pool.size for pool in pools if side in pool.sides)
+    return f"{size} of its own" if len(pools) > 1 else str(size)
 
 
 def _value(config: Config, name: str) -> Any:
@@ -127,7 +137,7 @@ def print_table(report: Report) -> None:
         highlight=False,
     )
     listeners = Table("", *(listener.side for listener in report.listeners), show_lines=False)
-    for row in ("address", "peers_admitted", "proxies_trusted", "tls", "endpoint_set", "origin"):
+    for row in ("address", "peers_admitted", "proxies_trusted", "tls", "endpoint_set", "workers", "origin"):
         cells = (escape(str(getattr(listener, row))) for listener in report.listeners)
         listeners.add_row(row.replace("_", " "), *cells)
     console.print(listeners)

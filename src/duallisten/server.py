@@ -112,6 +112,11 @@ class Server(uvicorn.Server):
         self.lifespans = Lifespans(self.lifespan, self.config)
         self._make_services(self.plan)
         await self.lifespans.startup()
+        await self.before_accepting()
+        if self.should_exit:  # told to end meanwhile: what has been started is shut down, and nothing is opened
+            if not self.force_exit:
+                await self.lifespans.shutdown()
+            return
         self._reception = Reception(self.services, asyncio.get_running_loop())
         self.servers: list[asyncio.base_events.Server] = []
         try:
@@ -121,8 +126,11 @@ class Server(uvicorn.Server):
             await self.shutdown()
             raise LaunchError(f"the {one.side} listener cannot listen on {one.name}: {error.strerror}") from None
         if self._owns_sockets:
-            log_listeners(self.config, self.plan, self.bound, f"process {os.getpid()}")
+            log_listeners(self.config, self.plan, self.bound, lambda side: f"process {os.getpid()}")
         self.started = True
+
+    async def before_accepting(self) -> None:
+        """Do what must come between the application's start and the first connection: nothing, in this class."""
 
     def _make_services(self, plan: Plan) -> None:
         """Give each side its configuration and state; the public side of the side door shares the public state."""
@@ -146,11 +154,7 @@ class Server(uvicorn.Server):
         assert self.plan is not None  # noqa: S101
         judge = _judge(self.plan, bound.side)
         backlog = self.config.value("backlog", bound.side)
-        if bound.socket.family != socket.AF_UNIX:
-            # Connections inherit it. asyncio sets it only where a socket was made with its protocol number, which bound
-            # ones seldom are; without it an answer in two parts waits for the client's delayed acknowledgement.
-            bound.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        bound.socket.listen(backlog)
+        sock.listen(bound.socket, backlog)
 
         def accept() -> Acceptor:
             return Acceptor(reception, judge)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 from duallisten.addresses import TCPAddress
@@ -16,11 +16,11 @@ from duallisten.sockets import BoundSocket
 logger = logging.getLogger("uvicorn.error")
 
 
-def log_listeners(config: Config, plan: Plan, bound: Iterable[BoundSocket], process: str) -> None:
+def log_listeners(config: Config, plan: Plan, bound: Iterable[BoundSocket], process: Callable[[Side], str]) -> None:
     """Log one line per listener.
 
     bound: its sockets, for the ports that the kernel chose
-    process: which process serves it, as text
+    process: says which processes serve a side
     """
     for note in plan.notes:
         logger.info(note)
@@ -29,7 +29,7 @@ def log_listeners(config: Config, plan: Plan, bound: Iterable[BoundSocket], proc
         places = [("private", _url(config, "private", str(plan.private))), *places]
     for side, place in places:
         admitted = f", admits {join(plan.admission.allowed)}" if side == "private" else ""
-        logger.info("Serving the %s side on %s (%s%s; press CTRL+C to quit)", side, place, process, admitted)
+        logger.info("Serving the %s side on %s (%s%s; press CTRL+C to quit)", side, place, process(side), admitted)
 
 
 def url(config: Config, one: BoundSocket) -> str:

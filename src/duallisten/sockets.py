@@ -37,17 +37,30 @@ class BoundSocket(NamedTuple):
 
     side: whose listener it belongs to
     name: what it is bound to: (address, port in host order), or (path, 0) for a UNIX domain socket
+    ours: whether it is a TCP socket that was bound here, so that others can be bound beside it (`queues`)
     """
 
     side: Side
     socket: socket.socket
     name: tuple[str, int]
+    ours: bool = False
 
 
-def bound_socket(side: Side, sock: socket.socket) -> BoundSocket:
+def bound_socket(side: Side, sock: socket.socket, *, ours: bool = False) -> BoundSocket:
     """Take a socket as one of `side`'s, with the name that it has now and will be known by when it is closed."""
     name = sock.getsockname()
-    return BoundSocket(side, sock, (str(name), 0) if isinstance(name, str) else (str(name[0]), int(name[1])))
+    return BoundSocket(side, sock, (str(name), 0) if isinstance(name, str) else (str(name[0]), int(name[1])), ours)
+
+
+def listen(sock: socket.socket, backlog: int) -> None:
+    """Listen on a bound socket, so that what is sent over its connections is sent without delay.
+
+    Connections inherit TCP_NODELAY. asyncio sets it only where a socket was made with its protocol number, which bound
+    ones seldom are; without it an answer in two parts waits for the client's delayed acknowledgement.
+    """
+    if sock.family != socket.AF_UNIX:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.listen(backlog)
 
 
 def bind(plan: Plan, public: list[socket.socket] | None = None) -> list[BoundSocket]:
@@ -95,7 +108,7 @@ def _bind_listener(listener: Listener) -> list[BoundSocket]:
             if isinstance(address, TCPAddress) and address.port == 0 and port:
                 address = TCPAddress(address.host, port)  # noqa: PLW2901  # one port for all addresses of a name
             sock = _bind_address(listener.side, address)
-            bound.append(bound_socket(listener.side, sock))
+            bound.append(bound_socket(listener.side, sock, ours=isinstance(address, TCPAddress)))
             port = bound[-1].name[1]
     except OSError as error:
         close(bound)
@@ -109,7 +122,7 @@ def _bind_address(side: Side, address: Address) -> socket.socket:
     if isinstance(address, UnixAddress):
         return _bind_path(address.path)
     family, name = _socket_name(address)
-    sock = _tcp_socket(family, name)
+    sock = tcp_socket(family, name)
     try:
         # Bound to what the kernel chose where the port is 0, so that the attempt is at the same port.
         _try(family, (*name[:1], sock.getsockname()[1], *name[2:]))
@@ -130,10 +143,13 @@ def _socket_name(address: TCPAddress) -> tuple[socket.AddressFamily, tuple[str |
     return answer[0], tuple(answer[4])  # type: ignore[arg-type]  # (int, bytes) is for systems without IPv6
 
 
-def _tcp_socket(family: socket.AddressFamily, name: tuple[str | int, ...]) -> socket.socket:
+def tcp_socket(family: int, name: tuple[str | int, ...], *, reuse_port: bool = False) -> socket.socket:
+    """Make a TCP socket and bind it; raises OSError."""
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if name[0] == "::" else 1)
         sock.bind(name)
@@ -145,12 +161,12 @@ def _tcp_socket(family: socket.AddressFamily, name: tuple[str | int, ...]) -> so
 
 def _try(family: socket.AddressFamily, name: tuple[str | int, ...]) -> None:
     """Bind and listen on a throw-away socket, without ever accepting."""
-    with _tcp_socket(family, name) as sock:
-        _drop_everything(sock)
+    with tcp_socket(family, name) as sock:
+        drop_everything(sock)
         sock.listen(1)
 
 
-def _drop_everything(sock: socket.socket) -> None:
+def drop_everything(sock: socket.socket) -> None:
     """Attach a filter that keeps no byte of any segment; where that cannot be done, do without."""
     if sys.platform != "linux":
         return

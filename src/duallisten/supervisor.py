@@ -1,37 +1,39 @@
 """The supervisor: starts the workers, replaces those that die, and ends them all.
 
-It keeps the bound sockets, so what waits in their queue survives any worker. It serves nothing itself and runs no code
-of the application. It waits for the workers' pipes, their ends and its own signals at once, so that it acts when
-something happens and not at the next look.
+It keeps the bound sockets, so what waits in their queues survives any worker (`slots`, `queues`). It serves nothing
+itself and runs no code of the application. It waits for the workers' pipes, their ends and its own signals at once, so
+that it acts when something happens and not at the next look.
 
 - At launch every worker must come to serve; the first that cannot stops the launch, with its reason.
+- A worker accepts when the supervisor permits it, which first makes sure that the address is nobody else's.
 - Later a worker that dies is replaced, at once if it had lived, after a growing delay if it died young.
 - SIGHUP replaces the workers one at a time: the old one is told to end only when its successor serves, and a successor
   that fails ends the attempt with the old ones still there.
-- SIGTTIN and SIGTTOU add and remove a worker; SIGTERM and SIGINT end all, a second SIGINT at once.
+- SIGTTIN and SIGTTOU add and remove a worker (of the public side, where the private one has its own); SIGTERM and
+  SIGINT end all, a second SIGINT at once.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import signal
-import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from multiprocessing.connection import wait
-from types import FrameType
+from collections.abc import Callable
 from typing import Any
 
+from duallisten.admission import Side
 from duallisten.config import Config
 from duallisten.errors import LaunchError
 from duallisten.plan import Plan
+from duallisten.pools import Pool
 from duallisten.serving import log_listeners
+from duallisten.signals import SignalQueue, queued
+from duallisten.slots import Slot, Slots
 from duallisten.sockets import BoundSocket
 from duallisten.worker import Worker
+from duallisten.worker_factory import make_factory
 
 logger = logging.getLogger("uvicorn.error")
 
@@ -42,7 +44,7 @@ FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0
 """Seconds before a worker that died young is replaced: the first time, and at most."""
 
 MOST_YOUNG_DEATHS = 10
-"""Young deaths in a row, while no worker serves, after which the supervisor gives up."""
+"""Young deaths in a row, while no worker of the pool serves, after which the supervisor gives up."""
 
 HEALTH_INTERVAL = 1.0
 """Seconds between two questions for a sign of life."""
@@ -55,74 +57,84 @@ SIGNALS = tuple(
 """uvicorn's supervisor takes these; those without a meaning here are ignored, as there."""
 
 
-@dataclass(eq=False)
-class Slot:
-    """A worker's place: the worker in it, its successor during a replacement, and its record.
+class Supervisor:
+    """Runs the workers of a launch.
 
-    young_deaths: how many in a row
-    due: when an empty slot is filled again, in seconds of the monotonic clock
+    pools: which workers there are, the public side's first
+    bound: the plan's sockets
     """
 
-    worker: Worker | None = None
-    successor: Worker | None = None
-    young_deaths: int = 0
-    due: float = 0.0
-
-
-class Supervisor:
-    """Runs `config.workers` workers on the plan's sockets."""
-
-    def __init__(self, config: Config, plan: Plan, bound: list[BoundSocket]) -> None:
+    def __init__(self, config: Config, plan: Plan, pools: tuple[Pool, ...], bound: list[BoundSocket]) -> None:
         self.config = config
         self.plan = plan
         self.bound = bound
-        self.slots = [Slot() for _ in range(config.workers)]
+        self.pool = pools[0]
+        self.slots = Slots(pools, bound, backlog=lambda side: int(config.value("backlog", side)))
+        self.factory = make_factory(config)
         self.retiring: list[Worker] = []
         self.to_replace: deque[Slot] = deque()
         self.launched = False
         self.should_exit = False
         self.interrupts = 0
-        self._signals: deque[int] = deque()
         self._next_health = 0.0
 
     def run(self) -> None:
         """Supervise until told to stop; raises LaunchError where the workers cannot be brought to serve."""
         logger.info("Started parent process [%d]", os.getpid())
-        with self._handled_signals() as wakeup:
+        with queued(SIGNALS) as signals:
             try:
                 while not self.should_exit:
                     self._fill_slots()
-                    self._wait(wakeup)
-                    self._take_signals()
+                    self._wait(signals)
+                    self._take(signals)
+                    self._hear_factory()
                     self._hear_workers()
                     self._announce_launch()
                     self._advance_replacement()
+                    self.slots.cover()
             finally:
-                self._end_all(wakeup)
+                self._end_all(signals)
         logger.info("Stopping parent process [%d]", os.getpid())
 
     @property
     def workers(self) -> list[Worker]:
         """Every worker process there is, those on their way out included."""
-        placed = (worker for slot in self.slots for worker in (slot.worker, slot.successor))
-        return [*(worker for worker in placed if worker is not None), *self.retiring]
+        return [*self.slots.workers, *self.retiring]
 
-    def _start_worker(self) -> Worker:
-        return Worker(self.config, self.plan, self.bound)
+    def _start_worker(self, slot: Slot) -> Worker | None:
+        """Start a worker for a slot; None where that fails after the launch, to be tried again."""
+        try:
+            return self.factory.start(slot.pool.plan, slot.queues)
+        except LaunchError as error:
+            if not self.launched:
+                raise
+            logger.error("%s", error)
+            slot.due = time.monotonic() + FIRST_DELAY
+            return None
 
     def _fill_slots(self) -> None:
         now = time.monotonic()
         for slot in self.slots:
-            if slot.worker is None and slot.due <= now:
-                slot.worker = self._start_worker()
+            if slot.worker is None and slot.due <= now and self.factory.is_ready:
+                slot.worker = self._start_worker(slot)
 
-    def _wait(self, wakeup: socket.socket) -> None:
+    def _wait(self, signals: SignalQueue) -> None:
         """Wait for a signal, a word from a worker, the end of one, or the time of what is due next."""
         things: list[Any] = [worker.process.sentinel for worker in self.workers]
         things += [worker.pipe for worker in self.workers if not worker.pipe.closed]
         now = time.monotonic()
-        due = [slot.due for slot in self.slots if slot.worker is None]
-        _rest(wakeup, things, timeout=max(0.0, min([HEALTH_INTERVAL, *(when - now for when in due)])))
+        due = [slot.due for slot in self.slots if slot.worker is None and self.factory.is_ready]
+        timeout = max(0.0, min([HEALTH_INTERVAL, *(when - now for when in due)]))
+        signals.wait([*things, *self.factory.pipes], timeout=timeout)
+
+    def _hear_factory(self) -> None:
+        if not self.factory.hear():
+            return
+        for slot in self.slots:
+            if slot.successor is not None:  # it was started on what has changed since
+                self._retire(slot.successor)
+                slot.successor = None
+        self.to_replace = deque(self.slots)
 
     def _hear_workers(self) -> None:
         now = time.monotonic()
@@ -131,6 +143,9 @@ class Supervisor:
             self._next_health = now + HEALTH_INTERVAL
         for worker in self.workers:
             worker.listen()
+            if worker.ready and not (worker.permitted or worker.stopping):
+                self.slots.open(self.slots.of(worker))
+                worker.permit()
             if worker.is_silent(self.config.timeout_worker_healthcheck) and not worker.stopping:
                 logger.error("Child process [%d] does not answer, killing it", worker.pid)
                 worker.signal(signal.SIGKILL)
@@ -147,18 +162,18 @@ class Supervisor:
         if worker in self.retiring:
             self.retiring.remove(worker)
             return
-        slot = next(slot for slot in self.slots if worker in (slot.worker, slot.successor))
+        slot = self.slots.of(worker)
         if worker is slot.successor:
             slot.successor = None
             self.to_replace.clear()
-            logger.error("New child process %s; the old ones stay, the replacement is given up", _story(worker))
+            logger.error("New child process %s; the old ones stay, the replacement is given up", worker.story)
             return
         slot.worker = None
         if self.should_exit:
             return
         if not self.launched:
-            raise LaunchError(worker.failure or f"a worker failed to start: child process {_story(worker)}")
-        logger.info("Child process %s", _story(worker))
+            raise LaunchError(worker.failure or f"a worker failed to start: child process {worker.story}")
+        logger.info("Child process %s", worker.story)
         self._delay(slot, worker)
 
     def _delay(self, slot: Slot, worker: Worker) -> None:
@@ -169,17 +184,22 @@ class Supervisor:
             slot.due = 0.0
             return
         slot.young_deaths += 1
-        if slot.young_deaths >= MOST_YOUNG_DEATHS and not any(other.serving for other in self.workers):
-            raise LaunchError(f"the workers keep dying; the last one: child process {_story(worker)}")
+        others = (other.worker for other in self.slots if other.pool is slot.pool and other.worker is not None)
+        if slot.young_deaths >= MOST_YOUNG_DEATHS and not any(other.serving for other in others):
+            raise LaunchError(f"the workers keep dying; the last one: child process {worker.story}")
         delay = min(FIRST_DELAY * 2 ** (slot.young_deaths - 1), LONGEST_DELAY)
         slot.due = time.monotonic() + delay
         logger.warning("It died young; its successor starts in %g s", delay)
 
     def _announce_launch(self) -> None:
-        if not self.launched and all(slot.worker is not None and slot.worker.serving for slot in self.slots):
+        if not self.launched and self.slots.is_full:
             self.launched = True
-            process = f"process {os.getpid()}, {len(self.slots)} workers"
-            log_listeners(self.config, self.plan, self.bound, process)
+            log_listeners(self.config, self.plan, self.bound, self._describe)
+
+    def _describe(self, side: Side) -> str:
+        """Say which processes serve a side."""
+        count = self.slots.count(side)
+        return f"process {os.getpid()}, {count} worker{'s' if count != 1 else ''}"
 
     def _advance_replacement(self) -> None:
         """Take the replacement one step further: one successor at a time, and one worker ending at a time."""
@@ -193,99 +213,66 @@ class Supervisor:
                     self._retire(old)
         if self.to_replace and not self.retiring:
             slot = self.to_replace.popleft()
-            if slot in self.slots:
-                slot.successor = self._start_worker()
+            if slot.wanted:
+                slot.successor = self._start_worker(slot)
 
     def _retire(self, worker: Worker) -> None:
         self.retiring.append(worker)
         worker.terminate()
 
-    def _take_signals(self) -> None:
+    def _take(self, signals: SignalQueue) -> None:
         meanings: dict[int, Callable[[], None]] = {
             signal.SIGHUP: self._on_hangup,
             signal.SIGTTIN: self._on_more,
             signal.SIGTTOU: self._on_fewer,
         }
-        while self._signals:
-            number = self._signals.popleft()
+        for number in signals.take():
             if number in (signal.SIGINT, signal.SIGTERM):
-                logger.info("Received %s, exiting.", signal.Signals(number).name)
+                logger.info("Received %s, exiting.", number.name)
                 self.should_exit = True
                 self.interrupts += number == signal.SIGINT
             elif number in meanings and self.launched:
                 meanings[number]()
             else:
-                logger.debug("Received %s, which means nothing here.", signal.Signals(number).name)
+                logger.debug("Received %s, which means nothing here.", number.name)
 
     def _on_hangup(self) -> None:
         logger.info("Received SIGHUP, replacing the workers one at a time.")
-        for slot in self.slots:
-            if slot.successor is not None:  # it may have been started on what has changed since
-                self._retire(slot.successor)
-                slot.successor = None
-        self.to_replace = deque(self.slots)
+        self.to_replace.clear()
+        self.factory.renew()
 
     def _on_more(self) -> None:
         logger.info("Received SIGTTIN, increasing the number of processes.")
-        self.slots.append(Slot())
+        try:
+            self.slots.add(self.pool)
+        except LaunchError as error:
+            logger.error("%s", error)
 
     def _on_fewer(self) -> None:
         logger.info("Received SIGTTOU, decreasing number of processes.")
-        if len(self.slots) <= 1:
+        slot = self.slots.drop(self.pool)
+        if slot is None:
             logger.info("Already reached one process, cannot decrease the number of processes anymore.")
             return
-        slot = self.slots.pop()
         for worker in (slot.worker, slot.successor):
             if worker is not None:
                 self._retire(worker)
+        slot.worker = slot.successor = None
 
-    def _end_all(self, wakeup: socket.socket) -> None:
+    def _end_all(self, signals: SignalQueue) -> None:
         """End every worker and wait for it; each further SIGINT is more pressing."""
         self.should_exit = True
         for worker in self.workers:
             worker.terminate()
         pressed = self.interrupts
         while alive := [worker for worker in self.workers if worker.process.is_alive()]:
-            _rest(wakeup, [worker.process.sentinel for worker in alive])
-            self._take_signals()
+            signals.wait(worker.process.sentinel for worker in alive)
+            self._take(signals)
             if self.interrupts > max(pressed, 1):
                 for worker in alive:
                     worker.signal(signal.SIGINT if self.interrupts == 2 else signal.SIGKILL)
                 pressed = self.interrupts
         for worker in self.workers:
             worker.close()
-
-    @contextlib.contextmanager
-    def _handled_signals(self) -> Iterator[socket.socket]:
-        """Queue the signals, and give a socket that becomes readable with each; restores what was before."""
-        reading, writing = socket.socketpair()
-        reading.setblocking(False)
-        writing.setblocking(False)
-
-        def note(number: int, frame: FrameType | None) -> None:
-            self._signals.append(number)
-
-        handlers = {number: signal.signal(number, note) for number in SIGNALS}
-        wakeup = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
-        try:
-            yield reading
-        finally:
-            signal.set_wakeup_fd(wakeup)
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
-            reading.close()
-            writing.close()
-
-
-def _rest(wakeup: socket.socket, things: list[Any], timeout: float | None = None) -> None:
-    """Wait for one of `things` or for a signal, and forget what the signals wrote into `wakeup`."""
-    wait([wakeup, *things], timeout=timeout)
-    with contextlib.suppress(BlockingIOError):
-        wakeup.recv(4096)
-
-
-def _story(worker: Worker) -> str:
-    """Tell how a worker ended, for a message."""
-    code = worker.process.exitcode or 0
-    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
-    return f"[{worker.pid}] {how}" + (f": {worker.failure}" if worker.failure else "")
+        self.factory.end()
+        self.slots.close()

@@ -51,6 +51,17 @@ def port(value: Any) -> int:
     return read
 
 
+def count(value: Any) -> int:
+    """Read how many there are to be."""
+    try:
+        read = int(value) if not isinstance(value, bool | float) else -1
+    except (TypeError, ValueError):
+        read = -1
+    if read < 0:
+        raise ValueError("must be a number, 0 or more")
+    return read
+
+
 def seconds(value: Any) -> float | None:
     """Read a duration in seconds, or None."""
     if value is None:

@@ -1,128 +1,67 @@
-"""A worker process, seen from both of its ends.
+"""A worker as its supervisor sees it: a process, and what it has told.
 
-The process is uvicorn's (`uvicorn._subprocess`: spawned, with its standard input and its logging set up again). Over a
-pipe its supervisor hears that it began, that it serves, or why it failed, and that it still answers; and it hears from
-the pipe's end that its supervisor is gone, and ends in good order: no orphan keeps the port.
+The process is uvicorn's (`uvicorn._subprocess`: spawned, with its standard input and its logging set up again) or a
+fork of one that has imported the application (`template`). What is told over its pipe stands in `worker_process`.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import socket
-import sys
-import threading
 import time
-from dataclasses import dataclass, field
+from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from typing import Literal
+from multiprocessing.reduction import send_handle
+from typing import Protocol
 
 from uvicorn._subprocess import get_subprocess
 
-from duallisten.admission import Side
 from duallisten.config import Config
-from duallisten.errors import DuallistenError
 from duallisten.plan import Plan
-from duallisten.server import Server
-from duallisten.sockets import BoundSocket, bound_socket
-
-Report = Literal["began", "serving", "failed", "alive"]
-"""What a worker tells its supervisor: the first of a pair, whose second says more."""
-
-PING = b"ping"
+from duallisten.sockets import BoundSocket
+from duallisten.worker_process import Order, Report, WorkerProcess
 
 
-class _ReportingServer(Server):
-    """A server that tells when it serves."""
+class Process(Protocol):
+    """A child process, or one that a child has forked: as much of `multiprocessing.Process` as is needed here."""
 
-    pipe: Connection
+    @property
+    def pid(self) -> int | None:
+        """Its process id."""
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.pipe.send(("serving", ""))
+    @property
+    def sentinel(self) -> int:
+        """A descriptor that can be read when it has ended."""
 
+    @property
+    def exitcode(self) -> int | None:
+        """Its exit code, or the number of the signal that ended it, negated; None while it runs."""
 
-@dataclass(frozen=True)
-class WorkerProcess:
-    """What a worker runs; pickled into it.
+    def is_alive(self) -> bool:
+        """Tell whether it runs."""
 
-    sides: the side of each socket that it is given, in their order
-    """
-
-    config: Config
-    plan: Plan
-    sides: tuple[Side, ...]
-    pipe: Connection
-
-    def __call__(self, sockets: list[socket.socket] | None = None) -> None:
-        """Serve until told to stop; exits with uvicorn's code for a failed start, having told the supervisor why."""
-        self.pipe.send(("began", ""))
-        threading.Thread(target=self._answer, name="duallisten-supervised", daemon=True).start()
-        server = _ReportingServer(self.config, plan=self.plan, bound=_bound(self.sides, sockets))
-        server.pipe = self.pipe
-        try:
-            server.run()
-        except DuallistenError as error:
-            self.pipe.send(("failed", str(error)))
-            sys.exit(error.exit_code)
-
-    def _answer(self) -> None:
-        """Answer the supervisor's questions; when it is gone, end as if it had said so."""
-        try:
-            while True:
-                self.pipe.recv_bytes()
-                self.pipe.send(("alive", ""))
-        except (EOFError, OSError):
-            os.kill(os.getpid(), signal.SIGTERM)
+    def join(self) -> None:
+        """Wait for its end."""
 
 
-@dataclass(frozen=True)
-class ReloadedProcess:
-    """What the process under uvicorn's reloader runs; it tells a developer itself what went wrong."""
-
-    config: Config
-    plan: Plan
-    sides: tuple[Side, ...]
-
-    def __call__(self, sockets: list[socket.socket] | None = None) -> None:
-        """Serve until told to stop."""
-        try:
-            Server(self.config, plan=self.plan, bound=_bound(self.sides, sockets)).run()
-        except DuallistenError as error:
-            sys.stderr.write(f"duallisten: {error}\n")
-            sys.exit(error.exit_code)
-
-
-def _bound(sides: tuple[Side, ...], sockets: list[socket.socket] | None) -> list[BoundSocket]:
-    return [bound_socket(side, sock) for side, sock in zip(sides, sockets or (), strict=True)]
-
-
-@dataclass(eq=False)
 class Worker:
-    """A worker as its supervisor sees it: a process, and what it has told.
+    """A worker process, and how it stands.
 
-    began, serving: whether it has told so
+    pipe: the supervisor's end of the pipe
+    began, ready, serving, ending: whether it has told so
     failure: why it could not start; None if it has not said
+    stopping: whether it was told to end
     """
 
-    config: Config
-    plan: Plan
-    bound: list[BoundSocket]
-    began: bool = False
-    serving: bool = False
-    failure: str | None = None
-    stopping: bool = False
-    started_at: float = field(default_factory=time.monotonic)
-    asked_at: float | None = None
-
-    def __post_init__(self) -> None:
-        self.pipe, child = Pipe()
-        sides = tuple(one.side for one in self.bound)
-        target = WorkerProcess(self.config, self.plan, sides, child)
-        self.process = get_subprocess(self.config, target, [one.socket for one in self.bound])
-        self.process.start()
-        child.close()  # so that the pipe ends with the process
+    def __init__(self, process: Process, pipe: Connection) -> None:
+        self.process = process
+        self.pipe = pipe
+        self.began = self.ready = self.serving = self.ending = False
+        self.permitted = self.stopping = False
+        self.failure: str | None = None
+        self.started_at = time.monotonic()
+        self.asked_at: float | None = None
 
     @property
     def pid(self) -> int:
@@ -135,6 +74,11 @@ class Worker:
         """Seconds since it was started."""
         return time.monotonic() - self.started_at
 
+    @property
+    def accepts(self) -> bool:
+        """Whether it accepts connections, or is about to, as far as it has told and was told."""
+        return self.permitted and not (self.ending or self.stopping or self.pipe.closed)
+
     def listen(self) -> None:
         """Take in what it has told since the last time."""
         try:
@@ -142,24 +86,42 @@ class Worker:
                 told: tuple[Report, str] = self.pipe.recv()
                 report, text = told
                 self.asked_at = None
-                if report == "began":
-                    self.began = True
-                elif report == "serving":
-                    self.serving = True
-                elif report == "failed":
+                if report == "failed":
                     self.failure = text
+                elif report != "alive":
+                    setattr(self, report, True)
         except (EOFError, OSError):
             self.pipe.close()
 
     def ask(self) -> None:
         """Ask for a sign of life, unless one is still owed; a worker that has not begun cannot answer yet."""
-        if not self.began or self.asked_at is not None or self.pipe.closed:
-            return
-        try:
-            self.pipe.send_bytes(PING)
+        if self.began and self.asked_at is None and self._order(Order("ping")):
             self.asked_at = time.monotonic()
+
+    def permit(self) -> None:
+        """Let it accept connections."""
+        self.permitted = self._order(Order("accept"))
+
+    def stand_in(self, slot: int, queues: list[BoundSocket]) -> None:
+        """Have it accept from another slot's queues, too."""
+        self._order(Order("stand in", slot, tuple(one.side for one in queues)), queues)
+
+    def stand_down(self, slot: int) -> None:
+        """Have it leave another slot's queues."""
+        self._order(Order("stand down", slot))
+
+    def _order(self, order: Order, queues: list[BoundSocket] | None = None) -> bool:
+        """Tell it; whether that could be told."""
+        if self.pipe.closed:
+            return False
+        try:
+            self.pipe.send(order)
+            for one in queues or ():
+                send_handle(self.pipe, one.socket.fileno(), self.pid)
         except OSError:
             self.pipe.close()
+            return False
+        return True
 
     def is_silent(self, timeout: float) -> bool:
         """Tell whether it has owed a sign of life for `timeout` seconds."""
@@ -168,7 +130,8 @@ class Worker:
     def signal(self, number: int) -> None:
         """Send it a signal, if it still runs."""
         if self.process.is_alive():
-            os.kill(self.pid, number)
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     def terminate(self) -> None:
         """Tell it to end in good order."""
@@ -179,3 +142,31 @@ class Worker:
         """Let go of an ended process."""
         self.process.join()
         self.pipe.close()
+
+    @property
+    def story(self) -> str:
+        """How it ended, for a message."""
+        return tell_end(self.process, self.failure)
+
+
+def tell_end(process: Process, failure: str | None) -> str:
+    """Tell how a process ended, for a message.
+
+    failure: what it has said itself
+    """
+    code = process.exitcode
+    if code is None:
+        how = "ended"
+    else:
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
+    return f"[{process.pid}] {how}" + (f": {failure}" if failure else "")
+
+
+def spawn(config: Config, plan: Plan, queues: list[BoundSocket]) -> Worker:
+    """Start a worker in a process that imports the application itself."""
+    pipe, theirs = Pipe()
+    target = WorkerProcess(config, plan, tuple(one.side for one in queues), theirs)
+    process = get_subprocess(config, target, [one.socket for one in queues])
+    process.start()
+    theirs.close()  # so that the pipe ends with the process
+    return Worker(process, pipe)

@@ -1,0 +1,50 @@
+"""Worker pools: which workers serve which listeners, and how many of them there are.
+
+Without `--private-workers` every worker serves all listeners. With it the private side has workers of its own and the
+others serve the public side alone, so that a public side whose event loops are busy or blocked delays nothing on the
+private one: the two share no event loop, no accept queue and no process. Pure; a pool is a value.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from duallisten.admission import Side
+from duallisten.errors import LaunchError
+from duallisten.plan import Plan
+
+
+class Pool(NamedTuple):
+    """Workers that serve the same listeners.
+
+    plan: the plan, with no other listeners than theirs
+    size: how many workers there are at first
+    """
+
+    plan: Plan
+    size: int
+
+    @property
+    def sides(self) -> tuple[Side, ...]:
+        """The sides that they serve."""
+        return tuple(listener.side for listener in self.plan.listeners)
+
+
+def make_pools(plan: Plan, workers: int, private_workers: int) -> tuple[Pool, ...]:
+    """Give the pools of a launch: one, or one for each side, the public one first.
+
+    workers: how many serve the public side
+    private_workers: how many serve the private side alone; 0 for none, when it is served by those of the public side
+
+    Raises LaunchError where both sides have one socket, which no two pools can divide.
+    """
+    if plan.public is None:
+        return (Pool(plan, private_workers or workers),)
+    if plan.private is None or not private_workers:
+        return (Pool(plan, workers),)
+    if plan.shared:
+        raise LaunchError(
+            f"--private-workers needs a private port of its own: one socket serves both sides on {plan.public}; "
+            "change --private-port"
+        )
+    return (Pool(plan._replace(private=None), workers), Pool(plan._replace(public=None), private_workers))

@@ -1,0 +1,149 @@
+"""Slots: the places of workers, each with accept queues of its own, which outlive every worker in it.
+
+The kernel gives a share of the connections to each slot's sockets, whether or not a worker is there to accept them. So
+no queue is left alone: while a slot has no worker that accepts (it died and its successor is starting or delayed, it is
+draining, its slot was given up), a worker of the same pool *stands in* for it and accepts from its queues, too.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from duallisten.admission import Side
+from duallisten.errors import LaunchError
+from duallisten.pools import Pool
+from duallisten.queues import Claims, beside, can_be_divided
+from duallisten.sockets import BoundSocket
+from duallisten.worker import Worker
+
+
+@dataclass(eq=False)
+class Slot:
+    """A worker's place.
+
+    number: what tells it from the others
+    queues: its sockets
+    worker: who is in it
+    successor: who takes the place of `worker` when it serves
+    wanted: whether it is to have a worker; one that was given up keeps its queues, for connections may be in them
+    opened: whether its sockets listen
+    stand_in: who accepts from its queues in place of its worker
+    young_deaths: how many of its workers have died young in a row
+    due: when it is filled again, in seconds of the monotonic clock
+    """
+
+    pool: Pool
+    queues: list[BoundSocket]
+    number: int = field(default_factory=itertools.count().__next__)
+    worker: Worker | None = None
+    successor: Worker | None = None
+    wanted: bool = True
+    opened: bool = False
+    stand_in: Worker | None = None
+    young_deaths: int = 0
+    due: float = 0.0
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether its sockets listen and no worker of its own accepts from them, or is about to."""
+        return self.opened and not (self.worker is not None and self.worker.accepts)
+
+
+class Slots:
+    """All slots of a launch.
+
+    pools: the pools that the slots belong to
+    bound: the plan's sockets; the first slot of each pool has them, the others have sockets beside them
+    backlog: gives the length of a side's accept queues
+    """
+
+    def __init__(self, pools: tuple[Pool, ...], bound: list[BoundSocket], backlog: Callable[[Side], int]) -> None:
+        self._bound = bound
+        self._claims = Claims(backlog)
+        self._all: list[Slot] = []
+        for pool in pools:
+            for _ in range(pool.size):
+                self.add(pool)
+
+    def __iter__(self) -> Iterator[Slot]:
+        """Give those that are to have a worker."""
+        return (slot for slot in self._all if slot.wanted)
+
+    @property
+    def workers(self) -> list[Worker]:
+        """Every worker in a slot, and every successor."""
+        placed = (worker for slot in self._all for worker in (slot.worker, slot.successor))
+        return [worker for worker in placed if worker is not None]
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a worker serves in each."""
+        return all(slot.worker is not None and slot.worker.serving for slot in self)
+
+    def count(self, side: Side) -> int:
+        """Tell how many slots serve a side."""
+        return sum(side in slot.pool.sides for slot in self)
+
+    def of(self, worker: Worker) -> Slot:
+        """Give the slot that a worker is in, or is to take."""
+        return next(slot for slot in self._all if worker in (slot.worker, slot.successor))
+
+    def add(self, pool: Pool) -> None:
+        """Add a slot to a pool, one that was given up before any other; raises LaunchError."""
+        if (old := next((slot for slot in self._all if slot.pool is pool and not slot.wanted), None)) is not None:
+            old.wanted = True
+            return
+        bound = [one for one in self._bound if one.side in pool.sides]
+        if any(slot.pool is pool for slot in self._all):
+            try:
+                bound = beside(bound)
+            except OSError as error:
+                names = ", ".join(f"{host}:{port}" for _, _, (host, port), _ in bound)
+                raise LaunchError(
+                    f"a worker cannot have a socket of its own on {names}: {error.strerror}; --workers 1 needs none"
+                ) from None
+        self._all.append(Slot(pool, bound))
+
+    def drop(self, pool: Pool) -> Slot | None:
+        """Give up the last slot of a pool, unless it is its only one; its workers are yet to be ended."""
+        wanted = [slot for slot in self if slot.pool is pool]
+        if len(wanted) < 2:
+            return None
+        wanted[-1].wanted = False
+        return wanted[-1]
+
+    def open(self, slot: Slot) -> None:
+        """Listen on a slot's sockets; raises LaunchError where somebody else has taken the address meanwhile."""
+        if not slot.opened:
+            self._claims.listen(slot.queues)
+            slot.opened = True
+
+    def cover(self) -> None:
+        """See that a worker stands in for each slot that is alone, and for no other."""
+        for slot in self._all:
+            if slot.stand_in is not None and not slot.stand_in.accepts:
+                slot.stand_in = None  # it has left the queue, or died
+            if slot.is_alone and slot.stand_in is None:
+                self._find_stand_in(slot)
+            elif slot.stand_in is not None and not slot.is_alone:
+                slot.stand_in.stand_down(slot.number)
+                slot.stand_in = None
+
+    def _find_stand_in(self, slot: Slot) -> None:
+        divided = [one for one in slot.queues if can_be_divided(one)]  # what all share has others to accept from it
+        of_pool = [other.worker for other in self if other.pool is slot.pool and other.worker is not None]
+        able = [worker for worker in of_pool if worker.serving and worker.accepts]
+        if divided and able:
+            busy = Counter(id(other.stand_in) for other in self._all)
+            slot.stand_in = min(able, key=lambda worker: busy[id(worker)])
+            slot.stand_in.stand_in(slot.number, divided)
+
+    def close(self) -> None:
+        """Close the sockets that were made here."""
+        for slot in self._all:
+            for one in slot.queues:
+                if one not in self._bound:
+                    one.socket.close()

@@ -1,0 +1,168 @@
+"""What runs in the template: a process that has imported the application and forks workers off itself (`--preload`).
+
+The memory of what was imported is shared by all workers for as long as nobody writes to it. The facts it rests on:
+
+- A fork has one thread, the one that forked; locks that others held stay locked, and what others were to do is not done
+  (fork(2), POSIX). So the template has no threads, starts no event loop, and says so if the application's import has
+  started some. It says so, too, if the import has opened connections: the workers would read and write them in turns.
+- The garbage collector writes to every object that it looks at. What is there at the fork is frozen (`gc.freeze`),
+  after an import with the collector off, which leaves fewer half-empty pages for the workers to write to.
+- A module is imported once. New code takes a new template; the old one ends when its last worker has.
+
+It listens on nothing, answers nothing and holds no socket of ours longer than a fork takes. Its end of the pipe tells
+it that the supervisor is gone; then it ends, and its workers do so by their own pipes.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.reduction import recv_handle, send_handle
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from duallisten.admission import Side
+from duallisten.config import Config
+from duallisten.errors import DuallistenError
+from duallisten.plan import Plan
+from duallisten.worker_process import WorkerProcess
+
+logger = logging.getLogger("uvicorn.error")
+
+TemplateReport = Literal["ready", "failed", "forked", "ended"]
+"""What a template tells its supervisor: the first of a triple, with a text, and two numbers as far as they apply."""
+
+
+class Fork(NamedTuple):
+    """The order to fork a worker; its pipe and its sockets follow.
+
+    plan: the plan of the worker's pool
+    sides: the side of each socket, in their order
+    """
+
+    plan: Plan
+    sides: tuple[Side, ...]
+
+
+@dataclass(frozen=True)
+class TemplateProcess:
+    """What the template runs; pickled into it."""
+
+    config: Config
+    pipe: Connection
+
+    def __call__(self, sockets: list[socket.socket] | None = None) -> None:
+        """Import the application, then fork workers until the supervisor needs no more; a fork serves, and returns."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; the supervisor decides
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        try:
+            self._import()
+        except DuallistenError as error:
+            self._tell("failed", str(error))
+            sys.exit(error.exit_code)
+        self._tell("ready")
+        worker = self._serve_orders()
+        if worker is not None:
+            worker()
+
+    def _import(self) -> None:
+        """Import all that a worker needs; raises DuallistenError."""
+        before = set(_open_connections())
+        gc.disable()
+        self.config.load()
+        self.config.get_loop_factory()  # imports the event loop
+        gc.collect()
+        gc.freeze()
+        if others := [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]:
+            logger.warning(
+                "--preload: importing the application has started threads, which will not run in the workers: %s; "
+                "start them in its lifespan",
+                ", ".join(others),
+            )
+        if opened := set(_open_connections()) - before:
+            logger.warning(
+                "--preload: importing the application has opened connections, which the workers will share, and spoil: "
+                "%s; open them in its lifespan",
+                ", ".join(sorted(opened)),
+            )
+
+    def _tell(self, report: TemplateReport, text: str = "", pid: int = 0, code: int = 0) -> None:
+        with suppress(OSError):
+            self.pipe.send((report, text, pid, code))
+
+    def _serve_orders(self) -> _Forked | None:
+        """Fork a worker for each order, and report the ends of all; gives a fork what it is to run."""
+        children: dict[int, int] = {}  # by the descriptor that tells of its end
+        listening = True
+        while listening or children:
+            for readable in wait([*([self.pipe] if listening else []), *children]):
+                if isinstance(readable, int):
+                    _, status = os.waitpid(pid := children.pop(readable), 0)
+                    os.close(readable)
+                    self._tell("ended", pid=pid, code=os.waitstatus_to_exitcode(status))
+                    continue
+                try:
+                    order: Fork | None = self.pipe.recv()
+                except (EOFError, OSError):
+                    return None
+                if order is None:
+                    listening = False
+                elif (forked := self._fork(order, children)) is not None:
+                    return forked
+        return None
+
+    def _fork(self, order: Fork, children: dict[int, int]) -> _Forked | None:
+        """Fork; gives the fork what it is to run, and the template nothing."""
+        pipe = recv_handle(self.pipe)
+        sockets = [recv_handle(self.pipe) for _ in order.sides]
+        pid = os.fork()
+        if pid == 0:
+            self.pipe.close()
+            for descriptor in children:
+                os.close(descriptor)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)
+            gc.enable()
+            return _Forked(self.config, order, pipe, sockets)
+        for descriptor in (pipe, *sockets):
+            os.close(descriptor)
+        end = os.pidfd_open(pid)
+        children[end] = pid
+        self._tell("forked", pid=pid)
+        with suppress(OSError):
+            send_handle(self.pipe, end, os.getppid())
+        return None
+
+
+class _Forked(NamedTuple):
+    """What a fork runs when it has left the template's loop."""
+
+    config: Config
+    order: Fork
+    pipe: int
+    sockets: list[int]
+
+    def __call__(self) -> None:
+        sockets = [socket.socket(fileno=descriptor) for descriptor in self.sockets]
+        WorkerProcess(self.config, self.order.plan, self.order.sides, Connection(self.pipe))(sockets)
+
+
+def _open_connections() -> Iterator[str]:
+    """The connected sockets of this process that lead elsewhere, each by its descriptor and its peer."""
+    for entry in Path("/proc/self/fd").iterdir():
+        with suppress(OSError, ValueError):
+            if not str(entry.readlink()).startswith("socket:"):
+                continue
+            with socket.socket(fileno=os.dup(int(entry.name))) as sock:
+                if sock.family in (socket.AF_INET, socket.AF_INET6):
+                    host, port, *_ = sock.getpeername()
+                    yield f"{host} port {port}"

@@ -1,0 +1,168 @@
+"""Where workers come from: each imports the application itself (`Spawning`), or one has done so for all (`Forking`).
+
+A supervisor asks for workers when the factory is ready, and for new code with `renew`, after which workers that start
+run it. Neither way runs code of the application in the supervisor.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from typing import Protocol
+
+from duallisten.config import Config
+from duallisten.errors import LaunchError
+from duallisten.plan import Plan
+from duallisten.sockets import BoundSocket
+from duallisten.template import Template, can_preload
+from duallisten.worker import Worker, spawn
+
+logger = logging.getLogger("uvicorn.error")
+
+IMPORT_DELAY = 5.0
+"""Seconds before the import of an application is tried again whose template died, and which has failed since."""
+
+
+class WorkerFactory(Protocol):
+    """What a supervisor gets its workers from."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a worker can be had now."""
+
+    @property
+    def pipes(self) -> Sequence[Connection]:
+        """What can be read when there is something to hear."""
+
+    def start(self, plan: Plan, queues: list[BoundSocket]) -> Worker:
+        """Start a worker; raises LaunchError where none can be had."""
+
+    def hear(self) -> bool:
+        """Take in what there is; whether what `renew` asked for has just come. Raises LaunchError before the first."""
+
+    def renew(self) -> None:
+        """See that the workers that start from now on have the code as it is now."""
+
+    def end(self) -> None:
+        """End what the workers came from."""
+
+
+class Spawning:
+    """Workers that import the application themselves."""
+
+    is_ready = True
+    pipes: Sequence[Connection] = ()
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._renewed = False
+
+    def start(self, plan: Plan, queues: list[BoundSocket]) -> Worker:
+        """Start a worker."""
+        return spawn(self._config, plan, queues)
+
+    def hear(self) -> bool:
+        """Tell whether `renew` was called."""
+        renewed, self._renewed = self._renewed, False
+        return renewed
+
+    def renew(self) -> None:
+        """Note it: a new process imports anew."""
+        self._renewed = True
+
+    def end(self) -> None:
+        """Do nothing: there is nothing beside the workers."""
+
+
+class Forking:
+    """Workers that are forks of a template.
+
+    template: what forks them now; None after it has died
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self.template: Template | None = Template(config)
+        self._next: Template | None = None
+        self._retired: list[Template] = []
+        self._launched = False
+        self._due = 0.0
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether there is a template that has imported the application."""
+        return self.template is not None and self.template.ready
+
+    @property
+    def pipes(self) -> Sequence[Connection]:
+        """The pipes of all templates."""
+        return [template.pipe for template in self._templates if not template.pipe.closed]
+
+    @property
+    def _templates(self) -> list[Template]:
+        return [one for one in (self.template, self._next, *self._retired) if one is not None]
+
+    def start(self, plan: Plan, queues: list[BoundSocket]) -> Worker:
+        """Fork a worker; raises LaunchError."""
+        assert self.template is not None  # noqa: S101
+        return self.template.fork(plan, queues)
+
+    def hear(self) -> bool:
+        """Take in what the templates told; whether a new one is ready."""
+        for template in self._templates:
+            template.listen()
+        self._launched = self._launched or self.is_ready
+        self._retired = [template for template in self._retired if template.is_alive]
+        self._replace_dead()
+        if self._next is None or not (self._next.ready or self._next.pipe.closed):
+            return False
+        new, self._next = self._next, None
+        if not new.ready:
+            new.end()
+            logger.error(
+                "The new code cannot be imported: %s; the old workers stay, the replacement is given up",
+                new.failure or f"child process {new.story}",
+            )
+            return False
+        if self.template is not None:
+            self._retire(self.template)
+        self.template = new
+        return True
+
+    def _replace_dead(self) -> None:
+        """Start another template in place of one that has died; raises LaunchError where it was the launch's."""
+        if self.template is not None and self.template.pipe.closed:
+            dead, self.template = self.template, None
+            dead.end()
+            if not self._launched:
+                raise LaunchError(dead.failure or f"the application could not be imported: child process {dead.story}")
+            logger.error("Child process %s; it is what the workers are forked from, and is started again", dead.story)
+            self._due = 0.0 if dead.ready else time.monotonic() + IMPORT_DELAY
+        if self.template is None and self._next is None and self._due <= time.monotonic():
+            self.template = Template(self._config)
+
+    def _retire(self, template: Template) -> None:
+        template.retire()
+        self._retired.append(template)
+
+    def renew(self) -> None:
+        """Start a new template, in place of one that is not ready yet."""
+        if self._next is not None:
+            self._next.end()
+        self._next = Template(self._config)
+
+    def end(self) -> None:
+        """End every template."""
+        for template in self._templates:
+            template.end()
+
+
+def make_factory(config: Config) -> WorkerFactory:
+    """Give what was asked for; raises LaunchError where this system cannot do it."""
+    if not config.options.preload:
+        return Spawning(config)
+    if not can_preload():
+        raise LaunchError("--preload needs Linux 5.3 or newer: elsewhere each worker imports the application itself")
+    return Forking(config)

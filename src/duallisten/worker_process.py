@@ -1,0 +1,189 @@
+"""What runs in a worker process, and under uvicorn's reloader.
+
+A worker and its supervisor talk over a pipe. The worker tells that it began, that its application is ready, that it
+serves, that it ends, or why it failed; it answers when it is asked for a sign of life. It obeys: it accepts only when
+told that it may, for the supervisor first makes sure that the address is ours (`queues`), and it stands in for a worker
+that is missing by accepting from that one's queue, too, until told to leave it. From the pipe's end it hears that its
+supervisor is gone, and ends in good order, or at once if its event loop no longer turns: no orphan keeps the port.
+
+The pipe is read in a thread of its own, which answers also while the application blocks the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.reduction import recv_handle
+from typing import Literal, NamedTuple
+
+from duallisten.admission import Side
+from duallisten.config import Config
+from duallisten.errors import DuallistenError
+from duallisten.plan import Plan
+from duallisten.server import Server
+from duallisten.sockets import BoundSocket, bound_socket
+
+Report = Literal["began", "ready", "serving", "ending", "failed", "alive"]
+"""What a worker tells its supervisor: the first of a pair, whose second says more."""
+
+PERMISSION_POLL = 0.1
+"""Seconds between two looks whether a worker that waits for permission to accept was told to end instead."""
+
+ORPHAN_GRACE = 5.0
+"""Seconds that a worker without a supervisor has to stop accepting, before it kills itself."""
+
+
+class Order(NamedTuple):
+    """What a supervisor tells a worker.
+
+    slot: whose queue is meant
+    sides: the sides of the sockets that follow, in their order (`multiprocessing.reduction.send_handle`)
+    """
+
+    name: Literal["ping", "accept", "stand in", "stand down"]
+    slot: int = 0
+    sides: tuple[Side, ...] = ()
+
+
+class SupervisedServer(Server):
+    """A server that tells its supervisor how it stands, and obeys it."""
+
+    def __init__(self, config: Config, plan: Plan, bound: list[BoundSocket], pipe: Connection) -> None:
+        super().__init__(config, plan=plan, bound=bound)
+        self.stopping = threading.Event()
+        self._pipe = pipe
+        self._telling = threading.Lock()
+        self._permitted = asyncio.Event()
+        self._standing_in: dict[int, list[asyncio.base_events.Server]] = {}
+        self._changing = asyncio.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def tell(self, report: Report, text: str = "") -> None:
+        """Tell the supervisor; one that is gone need not know."""
+        with self._telling, suppress(OSError):
+            self._pipe.send((report, text))
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start as a server does, and tell."""
+        await super().startup(sockets)
+        if self.started:
+            self.tell("serving")
+
+    async def before_accepting(self) -> None:
+        """Wait until the supervisor permits it, or until told to end."""
+        self._loop = asyncio.get_running_loop()
+        self.tell("ready")
+        while not self.should_exit and not self._permitted.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._permitted.wait(), PERMISSION_POLL)
+
+    async def shutdown(self, sockets: Sequence[socket.socket] | None = None) -> None:
+        """Shut down as a server does; what comes from now on is for others to accept."""
+        self.tell("ending")
+        self.stopping.set()
+        await super().shutdown(sockets)
+
+    def obey_orders(self) -> None:
+        """Obey until the supervisor is gone, then end as if it had said so; runs in a thread of its own."""
+        try:
+            while True:
+                order: Order = self._pipe.recv()
+                given = [socket.socket(fileno=recv_handle(self._pipe)) for _ in order.sides]
+                for sock in given:
+                    sock.set_inheritable(False)
+                if order.name == "ping":
+                    self.tell("alive")
+                else:
+                    self._obey(order, given)
+        except (EOFError, OSError):
+            self._end_as_orphan()
+
+    def _obey(self, order: Order, given: list[socket.socket]) -> None:
+        """Have an order carried out by the event loop, where there still is one."""
+        bound = [bound_socket(side, sock) for side, sock in zip(order.sides, given, strict=True)]
+        work = self._carry_out(order, bound)
+        try:
+            assert self._loop is not None  # noqa: S101  # orders come after "ready"
+            asyncio.run_coroutine_threadsafe(work, self._loop)
+        except RuntimeError:  # the loop is closed
+            work.close()
+            for sock in given:
+                sock.close()
+
+    async def _carry_out(self, order: Order, bound: list[BoundSocket]) -> None:
+        async with self._changing:  # one after the other, in the order in which they came
+            if order.name == "accept":
+                self._permitted.set()
+            elif order.name == "stand in":
+                await self._stand_in(order.slot, bound)
+            else:
+                for server in self._standing_in.pop(order.slot, ()):
+                    server.close()
+                    self.servers.remove(server)
+
+    async def _stand_in(self, slot: int, bound: list[BoundSocket]) -> None:
+        for one in bound:
+            if self.stopping.is_set() or self._reception is None:
+                one.socket.close()
+                continue
+            server = await self._accept(one, self._reception)
+            self.servers.append(server)
+            self._standing_in.setdefault(slot, []).append(server)
+
+    def _end_as_orphan(self) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        if not self.stopping.wait(ORPHAN_GRACE):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+@dataclass(frozen=True)
+class WorkerProcess:
+    """What a worker runs; pickled into it.
+
+    sides: the side of each socket that it is given, in their order
+    """
+
+    config: Config
+    plan: Plan
+    sides: tuple[Side, ...]
+    pipe: Connection
+
+    def __call__(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until told to stop; exits with uvicorn's code for a failed start, having told the supervisor why."""
+        server = SupervisedServer(self.config, self.plan, _bound(self.sides, sockets), self.pipe)
+        server.tell("began")
+        threading.Thread(target=server.obey_orders, name="duallisten-supervised", daemon=True).start()
+        try:
+            server.run()
+        except DuallistenError as error:
+            server.tell("failed", str(error))
+            sys.exit(error.exit_code)
+
+
+@dataclass(frozen=True)
+class ReloadedProcess:
+    """What the process under uvicorn's reloader runs; it tells a developer itself what went wrong."""
+
+    config: Config
+    plan: Plan
+    sides: tuple[Side, ...]
+
+    def __call__(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until told to stop."""
+        try:
+            Server(self.config, plan=self.plan, bound=_bound(self.sides, sockets)).run()
+        except DuallistenError as error:
+            sys.stderr.write(f"duallisten: {error}\n")
+            sys.exit(error.exit_code)
+
+
+def _bound(sides: tuple[Side, ...], sockets: list[socket.socket] | None) -> list[BoundSocket]:
+    return [bound_socket(side, sock) for side, sock in zip(sides, sockets or (), strict=True)]

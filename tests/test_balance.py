@@ -1,0 +1,267 @@
+"""Workers with accept queues of their own: what clients get, whoever is missing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.running import DEADLINE, FREE, Launched, ask, eventually, launched
+
+DEMO = "duallisten.demo:app"
+
+GATED = """
+import asyncio, os, pathlib
+from duallisten.demo import app as demo
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        pathlib.Path(f"starting-{os.getpid()}").touch()
+        while pathlib.Path("gate").exists():
+            await asyncio.sleep(0.01)
+    await demo(scope, receive, send)
+"""
+"""An application that does not start while there is a file `gate`."""
+
+
+def process_of(url: str) -> int:
+    """Ask over a new connection, and tell which process answered."""
+    return int(json.loads(ask(url).partition(b"\r\n\r\n")[2])["process"])
+
+
+def processes(url: str, times: int = 40) -> set[int]:
+    return {process_of(url) for _ in range(times)}
+
+
+@contextmanager
+def held(url: str, count: int) -> Iterator[list[int]]:
+    """Open connections, keep them all open, and tell which process answered on each."""
+    host, port = url.removeprefix("http://").rsplit(":", 1)
+    answered = []
+    with ExitStack() as stack:
+        for _ in range(count):
+            connection = stack.enter_context(socket.create_connection((host, int(port)), timeout=DEADLINE))
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            answer = b""
+            while not answer.endswith(b"}\n"):
+                answer += connection.recv(65536)
+            answered.append(int(json.loads(answer.partition(b"\r\n\r\n")[2])["process"]))
+        yield answered
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Path:
+    """A folder with the gated application, the gate open."""
+    (tmp_path / "shop.py").write_text(GATED)
+    return tmp_path / "gate"
+
+
+def started(folder: Path) -> set[int]:
+    """Which processes have come as far as the application's start."""
+    return {int(path.name.removeprefix("starting-")) for path in folder.glob("starting-*")}
+
+
+@pytest.mark.parametrize("side", ["public", "private"])
+def test_connections_are_spread_over_all_workers(side: str) -> None:
+    with launched(DEMO, "--workers", "4", "--no-access-log", *FREE) as server:
+        with held(server.url(side), 200) as answered:
+            shares = Counter(answered)
+        # By chance alone one of four gets more than twice its share of 200 once in 10^12 times, or less than a fifth.
+        assert len(shares) == 4
+        assert max(shares.values()) < 100
+        assert min(shares.values()) > 10
+
+
+def test_while_a_worker_is_missing_another_answers_what_comes_into_its_queue(gate: Path) -> None:
+    with launched("shop:app", "--workers", "2", "--no-access-log", *FREE, cwd=gate.parent) as server:
+        urls = server.url("public"), server.url("private")
+        victim, survivor = sorted(started(gate.parent))
+        gate.touch()
+        os.kill(victim, signal.SIGKILL)
+        for url in urls:
+            assert processes(url) == {survivor}
+        assert eventually(lambda: len(started(gate.parent)) == 3), "its successor is on its way"
+        assert processes(urls[0]) == {survivor}
+        gate.unlink()
+        successor = (started(gate.parent) - {victim, survivor}).pop()
+        server.wait_for("Application startup complete", count=3)
+        for url in urls:
+            assert eventually(lambda url=url: processes(url) == {survivor, successor})  # type: ignore[misc]
+
+
+def test_no_queue_is_left_alone_when_workers_die_one_after_the_other(gate: Path) -> None:
+    """Who stood in for the first dies, too; the third stands in for both."""
+    with launched("shop:app", "--workers", "3", "--no-access-log", *FREE, cwd=gate.parent) as server:
+        url = server.url("public")
+        gate.touch()
+        alive = started(gate.parent)
+        for victim in sorted(alive)[:2]:
+            os.kill(victim, signal.SIGKILL)
+            alive.discard(victim)
+            assert processes(url) <= alive
+        assert processes(url) == alive
+        gate.unlink()
+        assert eventually(lambda: len(processes(url)) == 3)
+
+
+def test_the_queue_of_a_worker_that_was_taken_away_is_answered() -> None:
+    with launched(DEMO, "--workers", "3", "--no-access-log", *FREE) as server:
+        url = server.url("public")
+        assert eventually(lambda: len(processes(url)) == 3)
+        for count in (1, 2):
+            server.send(signal.SIGTTOU)
+            server.wait_for("Finished server process", count=count)
+        (left,) = processes(url)
+        server.send(signal.SIGTTIN)
+        assert eventually(lambda: len(processes(url)) == 2)
+        assert left in processes(url)
+
+
+def test_a_request_that_waits_for_a_worker_which_dies_is_answered_by_another() -> None:
+    """One worker is stopped with connections in its queue, and killed."""
+    with launched(DEMO, "--workers", "2", "--no-access-log", *FREE) as server:
+        url = server.url("public")
+        assert eventually(lambda: len(processes(url)) == 2)
+        victim = min(processes(url))
+        os.kill(victim, signal.SIGSTOP)
+        answers: list[bytes] = []
+        asking = [threading.Thread(target=lambda: answers.append(ask(url))) for _ in range(20)]
+        for thread in asking:
+            thread.start()
+        os.kill(victim, signal.SIGKILL)
+        for thread in asking:
+            thread.join(DEADLINE)
+        assert [b"200 OK" in answer for answer in answers] == [True] * 20
+
+
+def test_of_two_launches_at_the_same_time_one_gets_the_port_and_the_other_an_error(gate: Path) -> None:
+    """Both are bound and start their application; nothing but the first connection would tell them apart."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    arguments = ("shop:app", "--workers", "2", "--port", port, "--private-port", "0")
+    gate.touch()
+    with launched(*arguments, cwd=gate.parent) as one, launched(*arguments, cwd=gate.parent) as other:
+        assert eventually(lambda: len(started(gate.parent)) == 4)
+        gate.unlink()
+        assert eventually(lambda: one.process.poll() is not None or other.process.poll() is not None)
+        loser, winner = (one, other) if one.process.poll() is not None else (other, one)
+        assert loser.end() == 3
+        assert "the public listener cannot listen on" in loser.output
+        assert "another process has taken the port meanwhile" in loser.output
+        assert loser.output.count("duallisten: ") == 1
+        assert process_of(winner.url("public")) in {
+            child.pid for child in psutil.Process(winner.process.pid).children()
+        }
+
+
+@pytest.mark.parametrize("shares", [False, True])
+def test_a_port_that_another_program_has_is_an_error_at_launch(shares: bool, gate: Path) -> None:
+    with socket.socket() as stranger:
+        if shares:
+            stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        stranger.bind(("127.0.0.1", 0))
+        stranger.listen()
+        port = str(stranger.getsockname()[1])
+        arguments = ("shop:app", "--workers", "2", "--port", port, "--private-port", "0")
+        with launched(*arguments, cwd=gate.parent) as server:
+            server.wait_for("Address already in use; is another process there?")
+            assert server.process.wait(DEADLINE) == 3
+        assert started(gate.parent) == set()
+
+
+BLOCKING = """
+import pathlib, time
+from duallisten.demo import app as demo
+
+async def app(scope, receive, send):
+    if scope.get("path") == "/block":
+        pathlib.Path("blocked").touch()
+        while not pathlib.Path("released").exists():
+            time.sleep(0.01)
+    await demo(scope, receive, send)
+"""
+"""An application with a handler that blocks the event loop until there is a file `released`."""
+
+
+def block(server: Launched, folder: Path) -> threading.Thread:
+    """Block a worker that serves the public side; gives the thread that waits for the answer."""
+    request = b"GET /block HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+    def ask_for_it() -> None:
+        with suppress(ConnectionResetError):  # its worker may die
+            ask(server.url("public"), request)
+
+    asking = threading.Thread(target=ask_for_it)
+    asking.start()
+    assert eventually((folder / "blocked").exists)
+    return asking
+
+
+def test_a_worker_whose_loop_is_blocked_does_not_outlive_a_killed_supervisor(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(BLOCKING)
+    with launched("shop:app", "--workers", "2", *FREE, cwd=tmp_path) as server:
+        server.url("public")
+        children = psutil.Process(server.process.pid).children()
+        asking = block(server, tmp_path)
+        server.send(signal.SIGKILL)
+        _, alive = psutil.wait_procs(children, timeout=DEADLINE)
+        assert alive == []
+        asking.join(DEADLINE)
+
+
+@pytest.mark.parametrize("more", [(), ("--preload",)])
+def test_the_private_side_answers_while_the_public_one_is_blocked(more: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(BLOCKING)
+    with launched("shop:app", "--private-workers", "1", *more, *FREE, cwd=tmp_path) as server:
+        public, private = server.url("public"), server.url("private")
+        assert server.output.count("Application startup complete") == 2
+        assert processes(public, 5) != processes(private, 5)
+        asking = block(server, tmp_path)
+        assert len(processes(private)) == 1
+        assert asking.is_alive()
+        (tmp_path / "released").touch()
+        asking.join(DEADLINE)
+        assert server.end() == 0
+
+
+def test_workers_of_one_side_never_answer_for_the_other() -> None:
+    with launched(DEMO, "--workers", "2", "--private-workers", "2", "--no-access-log", *FREE) as server:
+        public, private = server.url("public"), server.url("private")
+        assert eventually(lambda: len(processes(public)) == 2 and len(processes(private)) == 2)
+        assert not processes(public) & processes(private)
+        assert b'"private"' in ask(private) and b'"public"' in ask(public)
+        for victim in processes(private):
+            os.kill(victim, signal.SIGKILL)
+        assert not processes(private) & processes(public)
+        assert counts_told(server) == {"public": "2 workers", "private": "2 workers"}
+
+
+def counts_told(server: Launched) -> dict[str, str]:
+    """What the log says of how many serve each side."""
+    pattern = r"Serving the {} side on \S+ \(process \d+, (\d workers?)"
+    return {side: server.wait_for(pattern.format(side))[1] for side in ("public", "private")}
+
+
+def test_in_a_process_type_of_the_private_side_alone_private_workers_serve_it() -> None:
+    arguments = (DEMO, "--listeners", "private", "--private-port", "0", "--private-workers", "2")
+    with launched(*arguments, "--no-access-log") as server:
+        url = server.url("private")
+        assert eventually(lambda: len(processes(url)) == 2)
+
+
+def test_private_workers_and_preload_are_said_to_be_ignored_while_reloading(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text("from duallisten.demo import app\n")
+    arguments = ("shop:app", "--reload", "--private-workers", "1", "--preload", *FREE)
+    with launched(*arguments, cwd=tmp_path) as server:
+        server.wait_for("--private-workers is ignored while reloading")
+        server.wait_for("--preload is ignored while reloading")
+        assert server.url("private")

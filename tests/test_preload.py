@@ -1,0 +1,218 @@
+"""Workers that are forks of a process which has imported the application."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.running import DEADLINE, FREE, Launched, ask, eventually, launched, run
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="--preload is Linux's")
+
+SHOP = """
+import os, pathlib, sys
+from duallisten.demo import app as demo
+
+with pathlib.Path("imports").open("a") as imports:
+    imports.write(f"{os.getpid()}\\n")
+
+VERSION = "one"
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        pathlib.Path(f"lifespan-{os.getpid()}").touch()
+    if scope.get("path") == "/version":
+        body = VERSION.encode()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+        await send({"type": "http.response.body", "body": body})
+        return
+    if scope.get("path") == "/exit":
+        os._exit(7)
+    await demo(scope, receive, send)
+"""
+
+ARGUMENTS = ("shop:app", "--workers", "2", "--preload", "--no-access-log", *FREE)
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    """The file of an application that notes its imports and lifespans."""
+    file = tmp_path / "shop.py"
+    file.write_text(SHOP)
+    return file
+
+
+def imports(shop: Path) -> list[int]:
+    """Which processes have imported the application, in their order."""
+    return [int(line) for line in (shop.parent / "imports").read_text().split()]
+
+
+def processes(url: str) -> set[int]:
+    return {int(json.loads(ask(url).partition(b"\r\n\r\n")[2])["process"]) for _ in range(20)}
+
+
+def version(url: str) -> bytes:
+    return ask(url, b"GET /version HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").partition(b"\r\n\r\n")[2]
+
+
+def descendants(server: Launched) -> list[psutil.Process]:
+    return psutil.Process(server.process.pid).children(recursive=True)
+
+
+def are_gone(everyone: list[psutil.Process]) -> bool:
+    """Whether all of them end; that of `multiprocessing` which cleans up ends a moment after the supervisor."""
+    return psutil.wait_procs(everyone, timeout=DEADLINE)[1] == []
+
+
+def test_the_application_is_imported_once_and_started_in_each_worker(shop: Path) -> None:
+    with launched(*ARGUMENTS, cwd=shop.parent) as server:
+        urls = server.url("public"), server.url("private")
+        (template,) = imports(shop)
+        workers = processes(urls[0]) | processes(urls[1])
+        assert len(workers) == 2
+        assert template not in workers
+        assert {psutil.Process(pid).ppid() for pid in workers} == {template}
+        assert {int(path.name.removeprefix("lifespan-")) for path in shop.parent.glob("lifespan-*")} == workers
+        everyone = descendants(server)
+        assert server.end() == 0
+        assert server.output.count("Finished server process") == 2
+        assert are_gone(everyone)
+
+
+def test_hangup_brings_new_code(shop: Path) -> None:
+    with launched(*ARGUMENTS, cwd=shop.parent) as server:
+        url, before = server.url("public"), processes(server.url("public"))
+        assert version(url) == b"one"
+        shop.write_text(SHOP.replace('"one"', '"the second"'))
+        server.send(signal.SIGHUP)
+        server.wait_for("Finished server process", count=2)
+        assert {version(url) for _ in range(20)} == {b"the second"}
+        assert not processes(url) & before
+        assert len(imports(shop)) == 2
+        assert eventually(lambda: not psutil.pid_exists(imports(shop)[0])), "the old template ends with its workers"
+
+
+def test_new_code_that_cannot_be_imported_leaves_the_old_workers_in_place(shop: Path) -> None:
+    with launched(*ARGUMENTS, cwd=shop.parent) as server:
+        url, before = server.url("public"), processes(server.url("public"))
+        shop.write_text("raise RuntimeError('not today')\n")
+        server.send(signal.SIGHUP)
+        server.wait_for("The new code cannot be imported: .*not today.*; the old workers stay")
+        assert processes(url) == before
+        shop.write_text(SHOP.replace('"one"', '"mended"'))
+        server.send(signal.SIGHUP)
+        server.wait_for("Finished server process", count=2)
+        assert version(url) == b"mended"
+
+
+def test_a_forked_worker_that_dies_is_replaced_and_its_end_is_told(shop: Path) -> None:
+    with launched(*ARGUMENTS, cwd=shop.parent) as server:
+        url = server.url("public")
+        victim = min(processes(url))
+        os.kill(victim, signal.SIGKILL)
+        server.wait_for(rf"Child process \[{victim}\] was killed by SIGKILL")
+        server.wait_for("Application startup complete", count=3)
+        ask(url, b"GET /exit HTTP/1.1\r\nHost: x\r\n\r\n")
+        server.wait_for(r"Child process \[\d+\] exited with code 7")
+        server.wait_for("Application startup complete", count=4)
+        assert len(imports(shop)) == 1
+
+
+def test_a_forked_worker_at_its_limit_of_requests_has_ended_well(shop: Path) -> None:
+    with launched(*ARGUMENTS, "--limit-max-requests", "1", cwd=shop.parent) as server:
+        assert b"200 OK" in ask(server.url("public"))
+        server.wait_for(r"Child process \[\d+\] exited with code 0")
+        server.wait_for("Application startup complete", count=3)
+        assert "died young" not in server.output
+
+
+def test_the_workers_serve_on_when_their_template_dies_and_another_one_is_made(shop: Path) -> None:
+    with launched(*ARGUMENTS, cwd=shop.parent) as server:
+        url, before = server.url("public"), processes(server.url("public"))
+        os.kill(imports(shop)[0], signal.SIGKILL)
+        server.wait_for("was killed by SIGKILL; it is what the workers are forked from, and is started again")
+        assert eventually(lambda: len(imports(shop)) == 2)
+        assert processes(url) == before
+        victim = min(before)
+        os.kill(victim, signal.SIGKILL)
+        server.wait_for(rf"Child process \[{victim}\] ended")
+        server.wait_for("Application startup complete", count=3)
+        assert eventually(lambda: len(processes(url)) == 2)
+        assert len(imports(shop)) == 2
+        everyone = descendants(server)
+        assert server.end() == 0
+        assert are_gone(everyone)
+
+
+def test_nothing_outlives_a_killed_supervisor(shop: Path) -> None:
+    with launched(*ARGUMENTS, cwd=shop.parent) as server:
+        server.url("public")
+        everyone = descendants(server)
+        assert len(everyone) >= 3
+        server.send(signal.SIGKILL)
+        assert are_gone(everyone)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_launch_whose_import_takes_long(number: signal.Signals, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text("import pathlib, time\npathlib.Path('importing').touch()\ntime.sleep(600)\n")
+    with launched(*ARGUMENTS, cwd=tmp_path) as server:
+        assert eventually((tmp_path / "importing").exists)
+        everyone = descendants(server)
+        assert server.end(number) == 0
+        assert are_gone(everyone)
+
+
+def test_an_application_that_cannot_be_imported_stops_the_launch_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text("raise RuntimeError('no database')\n")
+    ended = run(*ARGUMENTS, cwd=tmp_path)
+    assert ended.returncode == 3
+    assert ended.stderr.count("no database") == 1
+    assert "Serving" not in ended.stderr
+
+
+def test_a_process_that_vanishes_during_the_import_stops_the_launch(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text("import os\nos._exit(7)\n")
+    ended = run(*ARGUMENTS, cwd=tmp_path)
+    assert ended.returncode == 3
+    assert "the application could not be imported: child process" in ended.stderr
+    assert "exited with code 7" in ended.stderr
+
+
+def test_what_must_not_be_done_at_import_is_told(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as database:
+        (tmp_path / "shop.py").write_text(
+            "import socket, threading\nfrom duallisten.demo import app\n"
+            "threading.Thread(target=threading.Event().wait, name='beat', daemon=True).start()\n"
+            f"connection = socket.create_connection({database.getsockname()!r})\n"
+        )
+        with launched(*ARGUMENTS, cwd=tmp_path) as server:
+            server.wait_for(
+                "--preload: importing the application has started threads, .*: beat; start them in its lifespan"
+            )
+            server.wait_for(rf"has opened connections, .*: 127.0.0.1 port {database.getsockname()[1]}; open them in")
+            assert b"200 OK" in ask(server.url("public"))
+
+
+def test_what_is_done_as_it_should_be_is_not_told(shop: Path) -> None:
+    with launched(*ARGUMENTS, cwd=shop.parent) as server:
+        server.url("public")
+        assert "--preload:" not in server.output
+
+
+def test_a_factory_is_called_once(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(
+        SHOP.replace("with pathlib", "def make():\n  with pathlib")
+        .replace("    imports.write", "      imports.write")
+        .replace('VERSION = "one"', '  return app\n\nVERSION = "one"')
+    )
+    with launched("shop:make", "--factory", *ARGUMENTS[1:], cwd=tmp_path) as server:
+        assert version(server.url("private")) == b"one"
+        assert len(imports(tmp_path / "shop.py")) == 1
