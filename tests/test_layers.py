@@ -12,7 +12,7 @@ import duallisten
 SOURCE = Path(duallisten.__file__).parent
 
 LAYERS = (
-    ("errors",),
+    ("errors", "netlink"),
     ("network", "readings", "openapi"),
     ("rules",),
     ("platforms", "addresses", "admission"),
@@ -22,7 +22,7 @@ LAYERS = (
     ("frameworks.fastapi",),
     ("frameworks",),
     ("options", "route_report"),
-    ("uvicorn_options", "sources", "plan"),
+    ("uvicorn_options", "sources", "plan", "arguments"),
     ("keywords", "pools"),
     ("config",),
     ("sockets", "signals"),
@@ -35,6 +35,7 @@ LAYERS = (
     ("supervisor",),
     ("launch",),
     ("__init__", "demo"),
+    ("typer_command",),
     ("cli",),
     ("__main__",),
 )
@@ -95,6 +96,7 @@ PURE = (
     "endpoints",
     "routes",
     "openapi",
+    "arguments",
     "values",
     "options",
 )

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import errno
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import NoReturn
 
 import pytest
 
-from duallisten import network
+from duallisten import LaunchError, network
 from duallisten.network import Host, Interface, canonical, covers, join, parse_network, read_address, read_host
 
 MAPPED = IPv6Address("::ffff:10.240.0.6")
@@ -66,3 +68,12 @@ def test_this_machine_has_a_loopback_interface_and_a_resolver() -> None:
     assert IPv4Address("127.0.0.1") in host.addresses
     assert IPv4Address("127.0.0.1") in host.resolve("localhost")
     assert host.resolve("nowhere.invalid") == ()
+
+
+def test_a_kernel_that_does_not_answer_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> NoReturn:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(network, "owned_addresses", refuse)
+    with pytest.raises(LaunchError, match="cannot be read from the kernel: Operation not permitted"):
+        read_host()

@@ -9,10 +9,11 @@ import click
 import pytest
 import uvicorn
 
-from duallisten.cli import all_options, command_line
+from duallisten.cli import all_options
 from duallisten.config import PROCESS_WIDE
 from duallisten.keywords import uvicorn_defaults
 from duallisten.options import Options
+from duallisten.typer_command import command_line
 from duallisten.uvicorn_options import CONFIG_VARIABLES, PER_LISTENER, PRIVATE_OFF, private_twins, uvicorn_options
 
 THEIRS: list[click.Parameter] = uvicorn.main.params

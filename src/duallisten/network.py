@@ -10,10 +10,14 @@ Apart from `read_host` nothing here looks at the machine.
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import NamedTuple
+
+from duallisten.errors import LaunchError
+from duallisten.netlink import owned_addresses
 
 IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
@@ -55,14 +59,35 @@ class Host(NamedTuple):
 
 
 def read_host() -> Host:
-    """Read the interfaces of this host now."""
-    import psutil  # takes 10 ms to import, which a process under a supervisor does without
+    """Read the interfaces of this host now; raises LaunchError where the system does not tell them."""
+    return Host(_ask_kernel() if sys.platform == "linux" else _ask_psutil(), resolve_name)
+
+
+def _ask_kernel() -> tuple[Interface, ...]:
+    try:
+        owned = owned_addresses()
+    except OSError as error:
+        raise LaunchError(f"the addresses of this host cannot be read from the kernel: {error.strerror}") from None
+    return tuple(
+        Interface(name, tuple(_from_packed(one.packed, name) for one in owned if one.interface == index))
+        for index, name in socket.if_nameindex()
+    )
+
+
+def _from_packed(packed: bytes, interface: str) -> IPAddress:
+    """Read an address of an interface; an IPv6 link-local one is one only with its zone (RFC 4007, 6)."""
+    address = ip_address(packed)
+    return IPv6Address(f"{address}%{interface}") if address.version == 6 and address.is_link_local else address
+
+
+def _ask_psutil() -> tuple[Interface, ...]:
+    import psutil
 
     interfaces = []
     for name, entries in psutil.net_if_addrs().items():
         texts = (entry.address for entry in entries if entry.family in (socket.AF_INET, socket.AF_INET6))
         interfaces.append(Interface(name, tuple(ip_address(text) for text in texts)))
-    return Host(tuple(interfaces), resolve_name)
+    return tuple(interfaces)
 
 
 def resolve_name(name: str) -> tuple[IPAddress, ...]:
