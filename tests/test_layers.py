@@ -12,7 +12,7 @@ import duallisten
 SOURCE = Path(duallisten.__file__).parent
 
 LAYERS = (
-    ("errors", "netlink"),
+    ("errors", "netlink", "corking"),
     ("network", "readings", "openapi"),
     ("rules",),
     ("platforms", "addresses", "admission"),

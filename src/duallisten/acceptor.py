@@ -27,6 +27,7 @@ from uvicorn.server import ServerState
 
 from duallisten.accesslog import AccessLog, PrivateWebSocketLogger
 from duallisten.admission import Side, Verdict
+from duallisten.corking import Corks, corking
 
 logger = logging.getLogger("uvicorn.error")
 
@@ -45,6 +46,7 @@ class Service:
     state: the side's own connections, tasks and default headers
     app_state: what the application's lifespan has given its requests
     access_log: the access log of the process
+    corks: the corked connections of the process
     """
 
     side: Side
@@ -52,8 +54,10 @@ class Service:
     state: ServerState
     app_state: dict[str, Any]
     access_log: AccessLog
+    corks: Corks
 
     def __post_init__(self) -> None:
+        self.config.http_protocol_class = corking(self.config.http_protocol_class, self.corks)
         if self.config.ws_protocol_class is not None:
             make: Any = _completing(self.config.ws_protocol_class)
             self.config.ws_protocol_class = _marking(make) if self.side == "private" else make  # type: ignore[assignment]

@@ -28,6 +28,7 @@ from duallisten.accesslog import AccessLog
 from duallisten.addresses import TCPAddress
 from duallisten.admission import Side, Verdict
 from duallisten.config import Config
+from duallisten.corking import Corks
 from duallisten.drain import drain
 from duallisten.errors import LaunchError
 from duallisten.lifespans import Lifespans
@@ -135,6 +136,7 @@ class Server(uvicorn.Server):
     def _make_services(self, plan: Plan) -> None:
         """Give each side its configuration and state; the public side of the side door shares the public state."""
         config = self.config
+        self.corks = Corks(asyncio.get_running_loop())
         if not config.loaded:
             config.load()
         if plan.public is not None:
@@ -147,7 +149,8 @@ class Server(uvicorn.Server):
             self._add_service(Verdict.PRIVATE, "private", config.listener_config("private"), state)
 
     def _add_service(self, verdict: Verdict, side: Side, config: uvicorn.Config, state: ServerState) -> None:
-        self.services[verdict] = Service(side, config, state, self.lifespans.state(side), self.access_log)
+        app_state = self.lifespans.state(side)
+        self.services[verdict] = Service(side, config, state, app_state, self.access_log, self.corks)
 
     async def _accept(self, bound: BoundSocket, reception: Reception) -> asyncio.base_events.Server:
         """Listen on a bound socket; raises OSError, which of uvloop's `create_server` would only be logged."""
