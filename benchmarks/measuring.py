@@ -42,10 +42,16 @@ REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
 class Cores(NamedTuple):
-    """The core that the servers have, and the one that asks them."""
+    """The cores that the servers have, and those that ask them; where costs are measured, one each."""
 
-    servers: int
-    clients: int
+    servers: frozenset[int]
+    clients: frozenset[int]
+
+    @property
+    def shared(self) -> Cores:
+        """The same cores, all of them for both."""
+        both = self.servers | self.clients
+        return Cores(both, both)
 
 
 class Command(NamedTuple):
@@ -53,29 +59,32 @@ class Command(NamedTuple):
 
     loaded: the port of the listener that is loaded
     path: what is asked of it
+    variables: what it has in its environment beside what every server has
     """
 
     arguments: tuple[str, ...]
     ports: tuple[int, ...]
     loaded: int
     path: str = "/"
+    variables: tuple[tuple[str, str], ...] = ()
 
 
-def check_machine() -> Cores:
-    """See that all is there that the measurement needs, and choose the cores."""
+def check_machine(*programs: str) -> Cores:
+    """See that all is there that the measurement needs, and choose the cores.
+
+    programs: the commands of Python packages that are needed beside uvicorn and duallisten
+    """
     if sys.platform != "linux":
         stop("it reads /proc and keeps processes on one core each: it needs Linux")
     if shutil.which("wrk") is None:
         stop("wrk is not installed; it makes the load (Debian: apt install wrk; source: https://github.com/wg/wrk)")
-    for name in ("uvicorn", "duallisten"):
+    for name in ("uvicorn", "duallisten", *programs):
         if not (SCRIPTS / name).is_file():
-            stop(
-                f"there is no command {name} beside this Python: pip install 'uvicorn[standard]' and duallisten for it"
-            )
+            stop(f"there is no command {name} beside this Python; benchmarks/README.md tells what to install")
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
         stop("it needs two cores: one for the servers, one for the load")
-    return Cores(servers=cores[0], clients=cores[1])
+    return Cores(servers=frozenset(cores[:1]), clients=frozenset(cores[1:2]))
 
 
 def stop(message: str) -> NoReturn:
@@ -83,10 +92,10 @@ def stop(message: str) -> NoReturn:
 
 
 @contextmanager
-def pinned(core: int) -> Iterator[None]:
-    """Keep this process, and those that it makes meanwhile, on one core."""
+def pinned(cores: frozenset[int]) -> Iterator[None]:
+    """Keep this process, and those that it makes meanwhile, on some cores."""
     allowed = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
+    os.sched_setaffinity(0, cores)
     try:
         yield
     finally:
@@ -125,12 +134,27 @@ def requests_in(told: str) -> int:
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of a process and all its children so far, in seconds."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    ticks = int(fields[11]) + int(fields[12])  # utime and stime, fields 14 and 15 of proc(5)
-    threads = Path(f"/proc/{pid}/task").iterdir()
-    children = [int(child) for thread in threads for child in (thread / "children").read_text().split()]
-    return ticks / os.sysconf("SC_CLK_TCK") + sum(map(cpu_seconds, children))
+    """User and system time of a process and all its descendants so far, in seconds."""
+    ticks = 0
+    for process in family(pid):
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])  # utime and stime, fields 14 and 15 of proc(5)
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def memory(pid: int) -> float:
+    """Memory of a process and all its descendants, in MiB: what they share is divided among them (PSS, proc(5))."""
+    rollups = (Path(f"/proc/{process}/smaps_rollup").read_text() for process in family(pid))
+    shares = (re.search(r"^Pss:\s+(\d+) kB", rollup, re.MULTILINE) for rollup in rollups)
+    return sum(int(share[1]) for share in shares if share) / 1024
+
+
+def family(pid: int) -> Iterator[int]:
+    """Give a process and all its descendants."""
+    yield pid
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        for child in (thread / "children").read_text().split():
+            yield from family(int(child))
 
 
 # --- Servers ---
@@ -147,6 +171,7 @@ def free_ports(count: int) -> list[int]:
 def running(command: Command, cores: Cores) -> Iterator[subprocess.Popen[bytes]]:
     """Run a server on its core, its access log going nowhere, from when all its listeners answer."""
     environment = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    environment.update(command.variables)
     arguments = [str(SCRIPTS / command.arguments[0]), *command.arguments[1:]]
     with tempfile.TemporaryFile() as errors:
         with pinned(cores.servers):
@@ -184,11 +209,16 @@ def all_answer(process: subprocess.Popen[bytes], ports: tuple[int, ...]) -> bool
 
 
 def answers(port: int) -> bool:
-    """Send one GET; whether it is answered with 200."""
+    """Send one GET; whether it is answered, with whatever status."""
+    return answers_with(port, b"")
+
+
+def answers_with(port: int, status: bytes, path: str = "/") -> bool:
+    """Send one GET; whether it is answered with `status`."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=CONNECT_TIMEOUT) as client:
             client.settimeout(PATIENCE)
-            client.sendall(REQUEST)
-            return client.recv(4096).startswith(b"HTTP/1.1 200 ")
+            client.sendall(REQUEST.replace(b"/", path.encode(), 1))
+            return client.recv(4096).startswith(b"HTTP/1.1 " + status)
     except OSError:
         return False

@@ -79,9 +79,14 @@ def table_row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def circumstances() -> str:
-    """Tell when, on what and with what was measured, as items of a list."""
-    packages = ", ".join(f"{name} {version(name)}" for name in ("duallisten", "uvicorn", "uvloop", "httptools"))
+def circumstances(*others: str) -> str:
+    """Tell when, on what and with what was measured, as items of a list.
+
+    others: packages whose versions count beside those that always do
+    """
+    packages = ", ".join(
+        f"{name} {version(name)}" for name in ("duallisten", "uvicorn", "uvloop", "httptools", *others)
+    )
     wrk = subprocess.run(("wrk", "-v"), capture_output=True, text=True, check=False).stdout.split()[1]
     return f"""\
 - date: {datetime.now(UTC):%Y-%m-%d}
