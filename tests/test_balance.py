@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import resource
 import signal
 import socket
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from multiprocessing import Pipe
 from pathlib import Path
 
 import psutil
 import pytest
 
+from duallisten import Config
+from duallisten.network import read_host
+from duallisten.plan import await_plan
+from duallisten.sockets import bound_socket
+from duallisten.worker_process import SupervisedServer
 from tests.running import DEADLINE, FREE, Launched, ask, eventually, launched
 
 DEMO = "duallisten.demo:app"
@@ -111,6 +119,53 @@ def test_no_queue_is_left_alone_when_workers_die_one_after_the_other(gate: Path)
         assert processes(url) == alive
         gate.unlink()
         assert eventually(lambda: len(processes(url)) == 3)
+
+
+def test_a_worker_that_is_to_stand_in_without_a_descriptor_left_serves_on() -> None:
+    with launched(DEMO, "--workers", "2", "--no-access-log", *FREE) as server:
+        url = server.url("public")
+        assert eventually(lambda: len(processes(url)) == 2)
+        victim, survivor = sorted(processes(url))
+        used = max(int(entry.name) for entry in Path(f"/proc/{survivor}/fd").iterdir())
+        resource.prlimit(survivor, resource.RLIMIT_NOFILE, (used + 1, used + 1))
+        os.kill(victim, signal.SIGKILL)
+        server.wait_for("No descriptor is left to stand in for another worker")
+        server.wait_for("Application startup complete", count=3)
+        assert psutil.pid_exists(survivor)
+        assert server.output.count("Child process") == 1
+
+
+def test_a_worker_whose_application_gives_all_sockets_a_timeout_stands_in_as_others_do(gate: Path) -> None:
+    (gate.parent / "shop.py").write_text("import socket\nsocket.setdefaulttimeout(5)\n" + GATED)
+    with launched("shop:app", "--workers", "2", "--no-access-log", *FREE, cwd=gate.parent) as server:
+        url = server.url("public")
+        victim, survivor = sorted(started(gate.parent))
+        gate.touch()
+        os.kill(victim, signal.SIGKILL)
+        assert processes(url) == {survivor}
+        gate.unlink()
+        assert eventually(lambda: len(processes(url)) == 2)
+        assert survivor in processes(url)
+        assert server.output.count("Child process") == 1
+
+
+async def test_a_worker_that_is_told_to_end_while_it_comes_to_stand_in_leaves_the_queue() -> None:
+    pipe, _theirs = Pipe()
+    config = Config(DEMO, port=0, private_port=0, log_config=None)
+    server = SupervisedServer(config, await_plan(config.request, read_host), [], pipe)
+    accepting = await asyncio.get_running_loop().create_server(asyncio.Protocol, "127.0.0.1", 0)
+
+    async def accept(*_: object) -> asyncio.base_events.Server:
+        server.stopping.set()
+        return accepting
+
+    server.servers = []
+    server._reception = object()  # type: ignore[assignment]
+    server._accept = accept  # type: ignore[method-assign,assignment]
+    with socket.create_server(("127.0.0.1", 0)) as queue:
+        await server._stand_in(1, [bound_socket("public", queue)])
+    assert not accepting.is_serving()
+    assert server.servers == []
 
 
 def test_the_queue_of_a_worker_that_was_taken_away_is_answered() -> None:

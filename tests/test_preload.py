@@ -12,7 +12,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.running import DEADLINE, FREE, Launched, ask, eventually, launched, run
+from duallisten import Config, LaunchError
+from duallisten.network import read_host
+from duallisten.plan import await_plan
+from duallisten.template import Template
+from tests.running import DEADLINE, DUALLISTEN, FREE, Launched, ask, eventually, launched, run
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="--preload is Linux's")
 
@@ -216,3 +220,95 @@ def test_a_factory_is_called_once(tmp_path: Path) -> None:
     with launched("shop:make", "--factory", *ARGUMENTS[1:], cwd=tmp_path) as server:
         assert version(server.url("private")) == b"one"
         assert len(imports(tmp_path / "shop.py")) == 1
+
+
+def test_a_template_that_dies_amid_a_replacement_does_not_take_the_supervisor_with_it(shop: Path) -> None:
+    """The first successor is starting; there is nothing to fork the second from, for the code is broken by now."""
+    gate = shop.parent / "gate"
+    shop.write_text(
+        SHOP.replace("import os", "import asyncio, os").replace(
+            ".touch()", ".touch()\n        while pathlib.Path('gate').exists():\n            await asyncio.sleep(0.01)"
+        )
+    )
+    with launched(*ARGUMENTS, cwd=shop.parent) as server:
+        url, before = server.url("public"), processes(server.url("public"))
+        gate.touch()
+        server.send(signal.SIGHUP)
+        assert eventually(lambda: len(list(shop.parent.glob("lifespan-*"))) == 3)
+        mended = shop.read_text()
+        shop.write_text("raise RuntimeError('not today')\n")
+        os.kill(imports(shop)[1], signal.SIGKILL)
+        server.wait_for("not today.*; it is what the workers are forked from, and is started again")
+        gate.unlink()
+        server.wait_for("Finished server process")
+        shop.write_text(mended)
+        server.wait_for("Finished server process", count=2)
+        assert eventually(lambda: len(processes(url)) == 2)
+        assert not processes(url) & before
+
+
+def test_nothing_outlives_a_supervisor_that_is_killed_during_the_import(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text("import pathlib, time\npathlib.Path('importing').touch()\ntime.sleep(600)\n")
+    with launched(*ARGUMENTS, cwd=tmp_path) as server:
+        assert eventually((tmp_path / "importing").exists)
+        everyone = descendants(server)
+        server.send(signal.SIGKILL)
+        assert are_gone(everyone)
+
+
+def test_what_the_import_prints_is_written_once(shop: Path) -> None:
+    shop.write_text("print('hello from the import')\n" + SHOP)
+    buffered = {"PYTHONUNBUFFERED": ""}
+    with launched(*ARGUMENTS, "--limit-max-requests", "1", cwd=shop.parent, environ=buffered) as server:
+        assert b"200 OK" in ask(server.url("public"))
+        server.wait_for(r"Child process \[\d+\] exited with code 0")  # a good end writes what is buffered
+        assert server.end() == 0
+        assert server.output.count("hello from the import") == 1
+
+
+def test_a_template_that_ends_with_the_launch_is_not_missed(shop: Path) -> None:
+    """A signal to all processes, such as systemd's, reaches the template before the supervisor has ended it."""
+    with launched(*ARGUMENTS, cwd=shop.parent) as server:
+        server.url("public")
+        server.send(signal.SIGSTOP)
+        server.send(signal.SIGTERM)
+        psutil.Process(imports(shop)[0]).terminate()
+        server.send(signal.SIGCONT)
+        assert server.process.wait(DEADLINE) == 0
+        assert "started again" not in server.output
+
+
+def test_a_template_that_does_not_answer_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it tells too late would be taken for its answer to the next order."""
+    monkeypatch.setattr("duallisten.template.PATIENCE", 0.1)
+    config = Config("duallisten.demo:app", port=0, private_port=0)
+    template = Template(config)
+    try:
+        while not template.ready:
+            template.wait_for(DEADLINE)
+            assert not template.pipe.closed
+        os.kill(template.process.pid or 0, signal.SIGSTOP)
+        with pytest.raises(LaunchError, match="does not answer"):
+            template.fork(await_plan(config.request, read_host), [])
+        assert template.pipe.closed
+        assert not template.is_alive
+    finally:
+        template.end()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a PID namespace takes root")
+def test_as_process_1_the_supervisor_takes_the_ends_of_what_a_dead_template_leaves(shop: Path) -> None:
+    isolated = ("unshare", "--pid", "--fork", "--kill-child", *DUALLISTEN)
+    with launched(*ARGUMENTS, command=isolated, cwd=shop.parent) as server:
+        server.url("public")
+        (supervisor,) = psutil.Process(server.process.pid).children()
+        (template,) = (child for child in supervisor.children() if child.children())
+        orphans = template.children()
+        template.kill()
+        server.wait_for("it is what the workers are forked from, and is started again")
+        for orphan in orphans:
+            orphan.kill()
+        server.wait_for("Child process .* was killed by SIGKILL$", count=2)
+        assert eventually(lambda: not any(psutil.pid_exists(orphan.pid) for orphan in orphans))
+        supervisor.terminate()
+        assert server.process.wait(DEADLINE) == 0

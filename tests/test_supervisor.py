@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import resource
 import signal
+import socket
 import threading
+from multiprocessing import Pipe
 from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 
+from duallisten.worker import Worker
 from tests.running import DEADLINE, FREE, Launched, ask, eventually, launched, run
 
 DEMO = "duallisten.demo:app"
@@ -243,3 +248,105 @@ def test_a_unix_domain_socket_is_removed_at_the_end(tmp_path: Path) -> None:
             assert client.get("http://app/").json()["side"] == "public"
         assert server.end() == 0
     assert not path.exists()
+
+
+FORKING = """
+import os, pathlib, signal, time
+from duallisten.demo import app as demo
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan" and os.fork() == 0:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        pathlib.Path(f"child-{os.getpid()}").touch()
+        time.sleep(600)
+    await demo(scope, receive, send)
+"""
+"""An application that leaves processes behind, which have all that their worker has open."""
+
+
+def test_processes_that_the_workers_leave_behind_do_not_keep_the_supervisor(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(FORKING)
+    with launched("shop:app", "--workers", "2", *FREE, cwd=tmp_path) as server:
+        try:
+            server.url("public")
+            assert eventually(lambda: len(list(tmp_path.glob("child-*"))) == 2)
+            server.send(signal.SIGTERM)
+            assert server.process.wait(DEADLINE) == 0
+        finally:  # before the end of the block, for they keep its standard output open
+            for file in tmp_path.glob("child-*"):
+                os.kill(int(file.name.removeprefix("child-")), signal.SIGKILL)
+
+
+def test_a_worker_that_is_killed_by_a_signal_without_a_name_is_replaced() -> None:
+    with launched(DEMO, "--workers", "2", *FREE) as server:
+        server.url("public")
+        victim = min(workers(server))
+        os.kill(victim, signal.SIGRTMIN + 3)
+        server.wait_for(rf"Child process \[{victim}\] was killed by signal {signal.SIGRTMIN + 3}")
+        wait_for_workers(server, 3)
+
+
+def test_a_worker_that_cannot_be_started_now_is_started_later() -> None:
+    """The supervisor has no descriptor left; those that serve go on."""
+    with launched(DEMO, "--workers", "2", *FREE) as server:
+        url, pid = server.url("public"), server.process.pid
+        limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        used = max(int(entry.name) for entry in Path(f"/proc/{pid}/fd").iterdir())
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (used + 1, limits[1]))
+        os.kill(min(workers(server)), signal.SIGKILL)
+        server.wait_for("A worker cannot be started: .*Too many open files")
+        assert b"200 OK" in ask(url)
+        server.send(signal.SIGHUP)
+        server.wait_for("The old workers stay, the replacement is given up")
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+        wait_for_workers(server, 3)
+        assert server.end() == 0
+
+
+SLOW = """
+import asyncio, pathlib
+from duallisten.demo import app as demo
+
+async def app(scope, receive, send):
+    if scope.get("query_string") == b"slow":
+        pathlib.Path("asked").touch()
+        while not pathlib.Path("released").exists():
+            await asyncio.sleep(0.01)
+    await demo(scope, receive, send)
+"""
+"""An application with a handler that answers when there is a file `released`."""
+
+
+def test_while_the_workers_end_new_connections_are_refused_and_not_kept_waiting(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(SLOW)
+    request = b"GET /?slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    answers: list[bytes] = []
+    with launched("shop:app", "--workers", "2", *FREE, cwd=tmp_path) as server:
+        urls = server.url("public"), server.url("private")
+        asking = threading.Thread(target=lambda: answers.append(ask(urls[0], request)))
+        asking.start()
+        assert eventually((tmp_path / "asked").exists)
+        server.send(signal.SIGTERM)
+        server.wait_for("Shutting down", count=2)
+        for url in urls:
+            assert eventually(lambda url=url: is_refused(url))  # type: ignore[misc]
+        (tmp_path / "released").touch()
+        asking.join(DEADLINE)
+        assert b"200 OK" in answers[0]
+        assert server.end() == 0
+
+
+def is_refused(url: str) -> bool:
+    host, port = url.removeprefix("http://").rsplit(":", 1)
+    with socket.socket() as sock:
+        return sock.connect_ex((host, int(port))) == errno.ECONNREFUSED
+
+
+def test_why_a_worker_failed_is_heard_also_if_it_ends_while_it_is_asked_for_a_sign_of_life() -> None:
+    pipe, theirs = Pipe()
+    worker = Worker(process=None, pipe=pipe)  # type: ignore[arg-type]
+    worker.began = True
+    theirs.send(("failed", "no database"))
+    theirs.close()
+    worker.ask()
+    assert worker.failure == "no database"

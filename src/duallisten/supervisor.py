@@ -31,7 +31,7 @@ from duallisten.pools import Pool
 from duallisten.serving import log_listeners
 from duallisten.signals import SignalQueue, queued
 from duallisten.slots import Slot, Slots
-from duallisten.sockets import BoundSocket
+from duallisten.sockets import BoundSocket, close
 from duallisten.worker import Worker
 from duallisten.worker_factory import make_factory
 
@@ -83,10 +83,12 @@ class Supervisor:
         logger.info("Started parent process [%d]", os.getpid())
         with queued(SIGNALS) as signals:
             try:
-                while not self.should_exit:
+                while True:
                     self._fill_slots()
                     self._wait(signals)
                     self._take(signals)
+                    if self.should_exit:
+                        break  # whatever has ended was told to, perhaps by the same signal to all of us
                     self._hear_factory()
                     self._hear_workers()
                     self._announce_launch()
@@ -105,10 +107,10 @@ class Supervisor:
         """Start a worker for a slot; None where that fails after the launch, to be tried again."""
         try:
             return self.factory.start(slot.pool.plan, slot.queues)
-        except LaunchError as error:
+        except (LaunchError, OSError) as error:  # OSError: no process, no memory or no descriptor to be had now
             if not self.launched:
-                raise
-            logger.error("%s", error)
+                raise LaunchError(f"a worker cannot be started: {error}") from None
+            logger.error("A worker cannot be started: %s", error)
             slot.due = time.monotonic() + FIRST_DELAY
             return None
 
@@ -211,10 +213,13 @@ class Supervisor:
                 slot.young_deaths = 0
                 if old is not None:
                     self._retire(old)
-        if self.to_replace and not self.retiring:
+        if self.to_replace and not self.retiring and self.factory.is_ready:
             slot = self.to_replace.popleft()
             if slot.wanted:
                 slot.successor = self._start_worker(slot)
+                if slot.successor is None:
+                    self.to_replace.clear()
+                    logger.error("The old workers stay, the replacement is given up")
 
     def _retire(self, worker: Worker) -> None:
         self.retiring.append(worker)
@@ -264,9 +269,12 @@ class Supervisor:
         self.should_exit = True
         for worker in self.workers:
             worker.terminate()
+        self.slots.close()  # from now on who comes is refused, and not kept waiting in a queue that nobody serves
+        close(self.bound)
         pressed = self.interrupts
         while alive := [worker for worker in self.workers if worker.process.is_alive()]:
-            signals.wait(worker.process.sentinel for worker in alive)
+            # What a worker has forked may outlive it and keep its sentinel open: so look from time to time, too.
+            signals.wait((worker.process.sentinel for worker in alive), timeout=HEALTH_INTERVAL)
             self._take(signals)
             if self.interrupts > max(pressed, 1):
                 for worker in alive:
@@ -275,4 +283,3 @@ class Supervisor:
         for worker in self.workers:
             worker.close()
         self.factory.end()
-        self.slots.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import wait
 from multiprocessing.reduction import recv_handle, send_handle
@@ -73,8 +74,10 @@ class Template:
             for descriptor in (theirs.fileno(), *(one.socket.fileno() for one in queues)):
                 send_handle(self.pipe, descriptor, self.process.pid or 0)
             return Worker(ForkedProcess(self, *self._take_fork()), ours)
-        except OSError as error:
-            raise LaunchError(f"the preloaded application could not be forked: {error}") from None
+        except (OSError, EOFError, RuntimeError) as error:  # what `recv_handle` raises
+            self.end()  # what it still tells of this fork must not be taken for an answer to the next order
+            reason = error or "the process that has imported it has ended"
+            raise LaunchError(f"the preloaded application could not be forked: {reason}") from None
         finally:
             theirs.close()
 
@@ -86,6 +89,7 @@ class Template:
                 raise OSError("the process that has imported it does not answer")
             self.wait_for(deadline - time.monotonic())
         pid, self._forked = self._forked, None
+        self.exit_codes.pop(pid, None)  # of an earlier process with this number
         return pid, recv_handle(self.pipe)
 
     def retire(self) -> None:
@@ -142,9 +146,18 @@ class ForkedProcess:
         deadline = time.monotonic() + PATIENCE
         while not self.is_alive() and self.pid not in self._template.exit_codes:
             if self._template.pipe.closed or time.monotonic() > deadline:
-                return None
+                self._template.end()
+                self._reap()
+                break
             self._template.wait_for(deadline - time.monotonic())
         return self._template.exit_codes.get(self.pid)
+
+    def _reap(self) -> None:
+        """Take the end of an orphan: process 1 of a container inherits what a dead template leaves."""
+        with suppress(ChildProcessError):
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid == self.pid:
+                self._template.exit_codes[pid] = os.waitstatus_to_exitcode(status)
 
 
 def can_preload() -> bool:

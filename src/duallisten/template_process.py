@@ -15,6 +15,7 @@ it that the supervisor is gone; then it ends, and its workers do so by their own
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import logging
 import os
@@ -23,7 +24,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import recv_handle, send_handle
@@ -65,7 +66,8 @@ class TemplateProcess:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; the supervisor decides
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         try:
-            self._import()
+            with _ending_with(self.pipe):
+                self._import()
         except DuallistenError as error:
             self._tell("failed", str(error))
             sys.exit(error.exit_code)
@@ -124,6 +126,7 @@ class TemplateProcess:
         """Fork; gives the fork what it is to run, and the template nothing."""
         pipe = recv_handle(self.pipe)
         sockets = [recv_handle(self.pipe) for _ in order.sides]
+        _flush()
         pid = os.fork()
         if pid == 0:
             self.pipe.close()
@@ -154,6 +157,32 @@ class _Forked(NamedTuple):
     def __call__(self) -> None:
         sockets = [socket.socket(fileno=descriptor) for descriptor in self.sockets]
         WorkerProcess(self.config, self.order.plan, self.order.sides, Connection(self.pipe))(sockets)
+
+
+@contextmanager
+def _ending_with(pipe: Connection) -> Iterator[None]:
+    """End this process at once if the other end of `pipe` is closed within the block; nothing else may come over it.
+
+    An import may take long or hang, and a thread to watch the pipe would be one too many. SIGIO, which the kernel sends
+    for an asynchronous descriptor (fcntl(2), O_ASYNC), ends a process that does not handle it.
+    """
+    descriptor = pipe.fileno()
+    flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+    fcntl.fcntl(descriptor, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_ASYNC)
+    if pipe.poll():  # it was closed before
+        sys.exit(0)
+    try:
+        yield
+    finally:
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, flags)
+
+
+def _flush() -> None:
+    """Write out what was printed, which each fork would write again."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, OSError, ValueError):  # there is none, or it is closed
+            stream.flush()
 
 
 def _open_connections() -> Iterator[str]:

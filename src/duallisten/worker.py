@@ -119,6 +119,7 @@ class Worker:
             for one in queues or ():
                 send_handle(self.pipe, one.socket.fileno(), self.pid)
         except OSError:
+            self.listen()  # it may have told why it ends
             self.pipe.close()
             return False
         return True
@@ -158,8 +159,15 @@ def tell_end(process: Process, failure: str | None) -> str:
     if code is None:
         how = "ended"
     else:
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
+        how = f"was killed by {_signal_name(-code)}" if code < 0 else f"exited with code {code}"
     return f"[{process.pid}] {how}" + (f": {failure}" if failure else "")
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal, of which two have names
+        return f"signal {number}"
 
 
 def spawn(config: Config, plan: Plan, queues: list[BoundSocket]) -> Worker:

@@ -93,7 +93,7 @@ class Forking:
     @property
     def is_ready(self) -> bool:
         """Whether there is a template that has imported the application."""
-        return self.template is not None and self.template.ready
+        return self.template is not None and self.template.ready and not self.template.pipe.closed
 
     @property
     def pipes(self) -> Sequence[Connection]:
@@ -141,7 +141,16 @@ class Forking:
             logger.error("Child process %s; it is what the workers are forked from, and is started again", dead.story)
             self._due = 0.0 if dead.ready else time.monotonic() + IMPORT_DELAY
         if self.template is None and self._next is None and self._due <= time.monotonic():
-            self.template = Template(self._config)
+            self.template = self._start_template()
+
+    def _start_template(self) -> Template | None:
+        """Start a template; None where there is no process, memory or descriptor for one now."""
+        try:
+            return Template(self._config)
+        except OSError as error:
+            logger.error("The application cannot be imported again now: %s", error)
+            self._due = time.monotonic() + IMPORT_DELAY
+            return None
 
     def _retire(self, template: Template) -> None:
         template.retire()
@@ -151,7 +160,7 @@ class Forking:
         """Start a new template, in place of one that is not ready yet."""
         if self._next is not None:
             self._next.end()
-        self._next = Template(self._config)
+        self._next = self._start_template()
 
     def end(self) -> None:
         """End every template."""

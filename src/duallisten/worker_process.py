@@ -12,16 +12,16 @@ The pipe is read in a thread of its own, which answers also while the applicatio
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import socket
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from multiprocessing.reduction import recv_handle
 from typing import Literal, NamedTuple
 
 from duallisten.admission import Side
@@ -30,6 +30,8 @@ from duallisten.errors import DuallistenError
 from duallisten.plan import Plan
 from duallisten.server import Server
 from duallisten.sockets import BoundSocket, bound_socket
+
+logger = logging.getLogger("uvicorn.error")
 
 Report = Literal["began", "ready", "serving", "ending", "failed", "alive"]
 """What a worker tells its supervisor: the first of a pair, whose second says more."""
@@ -60,6 +62,8 @@ class SupervisedServer(Server):
         super().__init__(config, plan=plan, bound=bound)
         self.stopping = threading.Event()
         self._pipe = pipe
+        self._line = socket.socket(fileno=os.dup(pipe.fileno()))  # the same pipe, for the descriptors that come over it
+        self._line.setblocking(True)  # whatever socket.setdefaulttimeout() says
         self._telling = threading.Lock()
         self._permitted = asyncio.Event()
         self._standing_in: dict[int, list[asyncio.base_events.Server]] = {}
@@ -96,15 +100,30 @@ class SupervisedServer(Server):
         try:
             while True:
                 order: Order = self._pipe.recv()
-                given = [socket.socket(fileno=recv_handle(self._pipe)) for _ in order.sides]
-                for sock in given:
-                    sock.set_inheritable(False)
+                given = [sock for _ in order.sides for sock in self._take_socket()]
                 if order.name == "ping":
                     self.tell("alive")
-                else:
+                elif len(given) == len(order.sides):
                     self._obey(order, given)
+                else:
+                    logger.warning("No descriptor is left to stand in for another worker")
+                    for sock in given:
+                        sock.close()
         except (EOFError, OSError):
             self._end_as_orphan()
+
+    def _take_socket(self) -> Iterator[socket.socket]:
+        """Take a socket that follows an order; none where this process has as many descriptors as it may have.
+
+        `multiprocessing.reduction.recv_handle` needs a second one for itself, and leaves a byte in the pipe without it.
+        """
+        message, descriptors, _, _ = socket.recv_fds(self._line, 1, 1)
+        if not message:
+            raise EOFError
+        for descriptor in descriptors:
+            sock = socket.socket(fileno=descriptor)
+            sock.set_inheritable(False)
+            yield sock
 
     def _obey(self, order: Order, given: list[socket.socket]) -> None:
         """Have an order carried out by the event loop, where there still is one."""
@@ -135,6 +154,9 @@ class SupervisedServer(Server):
                 one.socket.close()
                 continue
             server = await self._accept(one, self._reception)
+            if self.stopping.is_set():  # it was told to end meanwhile, and has closed all that it knew of
+                server.close()
+                continue
             self.servers.append(server)
             self._standing_in.setdefault(slot, []).append(server)
 
