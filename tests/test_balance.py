@@ -19,8 +19,9 @@ import psutil
 import pytest
 
 from duallisten import Config
+from duallisten.acceptor import Reception
+from duallisten.late import await_plan
 from duallisten.network import read_host
-from duallisten.plan import await_plan
 from duallisten.sockets import bound_socket
 from duallisten.worker_process import SupervisedServer
 from tests.running import DEADLINE, FREE, Launched, ask, eventually, launched
@@ -129,7 +130,7 @@ def test_a_worker_that_is_to_stand_in_without_a_descriptor_left_serves_on() -> N
         used = max(int(entry.name) for entry in Path(f"/proc/{survivor}/fd").iterdir())
         resource.prlimit(survivor, resource.RLIMIT_NOFILE, (used + 1, used + 1))
         os.kill(victim, signal.SIGKILL)
-        server.wait_for("No descriptor is left to stand in for another worker")
+        server.wait_for("No descriptor is left for an order to stand in")
         server.wait_for("Application startup complete", count=3)
         assert psutil.pid_exists(survivor)
         assert server.output.count("Child process") == 1
@@ -155,17 +156,16 @@ async def test_a_worker_that_is_told_to_end_while_it_comes_to_stand_in_leaves_th
     server = SupervisedServer(config, await_plan(config.request, read_host), [], pipe)
     accepting = await asyncio.get_running_loop().create_server(asyncio.Protocol, "127.0.0.1", 0)
 
-    async def accept(*_: object) -> asyncio.base_events.Server:
-        server.stopping.set()
-        return accepting
+    class Loop:
+        async def create_server(self, *_: object, **__: object) -> asyncio.base_events.Server:
+            server.ending = True
+            return accepting
 
-    server.servers = []
-    server._reception = object()  # type: ignore[assignment]
-    server._accept = accept  # type: ignore[method-assign,assignment]
+    server._reception = Reception({}, Loop())  # type: ignore[arg-type]
     with socket.create_server(("127.0.0.1", 0)) as queue:
         await server._stand_in(1, [bound_socket("public", queue)])
     assert not accepting.is_serving()
-    assert server.servers == []
+    assert (server.listening, server._standing_in) == ([], {})
 
 
 def test_the_queue_of_a_worker_that_was_taken_away_is_answered() -> None:

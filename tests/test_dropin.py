@@ -180,6 +180,14 @@ def test_the_middleware_around_an_application_is_reached_through_its_app() -> No
     assert MessageLoggerMiddleware(app).app is app
 
 
+def test_a_lifespan_runs_its_application_in_a_task_made_of_its_main() -> None:
+    assert re.search(r"create_task\(self\.main\(\)\)", inspect.getsource(LifespanOn.startup))
+    source = inspect.getsource(LifespanOn.main)
+    assert "except BaseException" in source
+    assert "if self.startup_failed or self.shutdown_failed:" in source
+    assert {"startup_event", "startup_failed", "shutdown_failed"} <= set(LifespanOn.__init__.__code__.co_names)
+
+
 def test_the_proxy_middleware_asks_its_trusted_hosts() -> None:
     middleware = ProxyHeadersMiddleware(len, trusted_hosts="*")  # type: ignore[arg-type]
     assert middleware.trusted_hosts.always_trust is True
@@ -235,6 +243,6 @@ def test_a_process_is_made_from_a_configuration_a_target_and_sockets() -> None:
 def test_a_server_has_the_parts_that_ours_overrides() -> None:
     with serving(Observed()) as server:
         assert server.servers
-    for name in ("serve", "startup", "shutdown", "on_tick"):
+    for name in ("serve", "startup", "shutdown", "on_tick", "handle_exit"):
         ours = inspect.signature(getattr(duallisten.Server, name)).parameters
         assert list(ours) == list(inspect.signature(getattr(uvicorn.Server, name)).parameters), name

@@ -9,9 +9,10 @@ import pytest
 from duallisten import LaunchError
 from duallisten.addresses import InheritedSocket, TCPAddress, UnixAddress
 from duallisten.errors import PrivateAddressMissing
+from duallisten.late import await_plan
 from duallisten.network import LOOPBACK, Host, Interface, IPAddress
 from duallisten.options import Options
-from duallisten.plan import Request, await_plan, make_plan
+from duallisten.plan import Request, make_plan
 from duallisten.platforms import SCALINGO, Place
 
 BLOCK = ip_network("10.240.0.0/22")

@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from duallisten import Config, LaunchError
+from duallisten.late import await_plan
 from duallisten.network import read_host
-from duallisten.plan import await_plan
 from duallisten.template import Template
 from tests.running import DEADLINE, DUALLISTEN, FREE, Launched, ask, eventually, launched, run
 

@@ -346,7 +346,7 @@ def is_refused(url: str) -> bool:
 
 def test_why_a_worker_failed_is_heard_also_if_it_ends_while_it_is_asked_for_a_sign_of_life() -> None:
     pipe, theirs = Pipe()
-    worker = Worker(process=None, pipe=pipe)  # type: ignore[arg-type]
+    worker = Worker(process=None, pipe=pipe, plan=None, queues=0)  # type: ignore[arg-type]
     worker.began = True
     theirs.send(("failed", "no database"))
     theirs.close()

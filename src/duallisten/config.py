@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import logging
 import os
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -31,13 +32,23 @@ from duallisten.endpoints import Application, endpoint_set
 from duallisten.errors import DuallistenError, LaunchError
 from duallisten.forwarded import Trust, believe, read_trust
 from duallisten.frameworks import prepare, root_paths
-from duallisten.keywords import check_workers, read_own, read_rules, sort, uvicorn_defaults, with_platform
+from duallisten.keywords import (
+    check_workers,
+    read_own,
+    read_rules,
+    sort,
+    take_platform_values,
+    uvicorn_defaults,
+    with_platform,
+)
 from duallisten.plan import Request
 from duallisten.platforms import locate
 from duallisten.uvicorn_options import CONFIG_VARIABLES, PRIVATE_OFF, is_inherited, is_per_listener
 
 if TYPE_CHECKING:
     from duallisten.route_report import Section
+
+logger = logging.getLogger("uvicorn.error")
 
 PROCESS_WIDE = frozenset(
     {
@@ -92,10 +103,13 @@ class Config(uvicorn.Config):
         self._forwarded_asked = given_trust or CONFIG_VARIABLES["forwarded_allow_ips"] in os.environ
         self.port_asked = any(given.get(name) is not None for name in ("port", "uds", "fd"))
         self._take_port(given)
+        warning = take_platform_values(given, self.origins, self.place)
         check_workers(given)
         self.rules = read_rules(self.options)
         self._interface = given.get("interface", "auto")  # `load` replaces it by what it finds
         super().__init__(app, **given)
+        if warning:
+            logger.warning(warning)  # not before uvicorn has configured logging
 
     def _take_port(self, given: dict[str, Any]) -> None:
         """Take the public address from `$PORT` as far as it was not asked for."""

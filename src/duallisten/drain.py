@@ -4,19 +4,24 @@ The facts it rests on:
 
 - uvicorn's `shutdown()` of a connection closes it at once when no request is in hand, also one that was accepted a
   moment ago and whose request is still in flight; that request would be reset. So a connection without a request in
-  hand is given `LINGER` to show one, and only then closed.
+  hand is given `LINGER` to show one, and is not closed while bytes that nobody has read yet wait in its socket.
 - A response that starts during the drain must say `Connection: close` (RFC 9112, 9.6). uvicorn takes a connection's
-  end from that header, also when it stands among its default headers.
+  end from that header, also when it stands among its default headers; for a request in hand `shutdown()` sees to it.
+- Closing a listening socket resets the connections in its queue (`sockets.drop_newcomers`). Event loops accept in
+  batches, so a loop that has been told of a connection may have more of them in the queue.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
-from typing import Any
+import struct
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, NamedTuple
 
 from uvicorn.server import ServerState
+
+from duallisten.sockets import BoundSocket, drop_newcomers, has_waiting
 
 logger = logging.getLogger("uvicorn.error")
 
@@ -28,21 +33,75 @@ POLL_INTERVAL = 0.02
 
 GOODBYE = 1.0
 """Seconds that a peer without a request in hand has to answer the end of its TLS connection, for which asyncio would
-wait 30; an idle client of a connection pool never answers."""
+wait 30; an idle client of a connection pool never answers. Also what cancelled tasks have to end."""
+
+HANDSHAKE = 0.05
+"""Seconds that a TCP handshake has which was under way when its listener stopped accepting."""
+
+FULL_QUEUE = 1.0
+"""Seconds after which a queue is given up that is filled as fast as it is emptied, and a connection whose bytes nobody
+reads."""
 
 CLOSE_HEADER = (b"connection", b"close")
 
 
-async def drain(states: Iterable[ServerState], *, timeout: float | None, forced: Callable[[], bool]) -> None:
+class Listening(NamedTuple):
+    """A bound socket, and the event loop's server that accepts from it."""
+
+    bound: BoundSocket
+    server: asyncio.base_events.Server
+
+
+async def stop_accepting(listening: Collection[Listening], *, alone: bool, forced: Callable[[], bool]) -> None:
+    """Accept what the queues of these sockets hold, then close them.
+
+    alone: whether no other process has them; otherwise it is for another one to keep newcomers out
+    """
+    loop = asyncio.get_running_loop()
+    for one in listening:
+        if alone and one.bound.ours:
+            drop_newcomers(one.bound.socket)
+    if listening and not forced():
+        await asyncio.sleep(HANDSHAKE)
+    deadline = loop.time() + FULL_QUEUE
+    while any(has_waiting(one.bound.socket) for one in listening) and loop.time() < deadline and not forced():
+        await asyncio.sleep(0)
+    for one in listening:
+        one.server.close()
+    for _ in range(5):  # turns of the loop in which what was accepted last becomes a connection
+        await asyncio.sleep(0)
+
+
+def end_requests(states: Iterable[ServerState], *, websockets: bool) -> None:
+    """Have every connection with a request in hand end after it.
+
+    websockets: whether to close WebSockets, too
+    """
+    for connection in _all(states, "connections"):
+        if hasattr(connection, "cycle"):
+            if not _is_idle(connection):
+                connection.shutdown()
+        elif websockets:
+            connection.shutdown()
+
+
+async def drain(
+    states: Iterable[ServerState],
+    *,
+    timeout: float | None,
+    forced: Callable[[], bool],
+    handshakes: Collection[asyncio.Task[None]] = (),
+) -> None:
     """Let every connection and task of `states` end.
 
     timeout: seconds until the tasks that are left are cancelled; None waits for ever
     forced: tells whether a second signal has asked to end at once
+    handshakes: of TLS connections that are yet to become some
     """
     states = list(states)
     try:
         async with asyncio.timeout(timeout):
-            await _end_connections(states, forced)
+            await _end_connections(states, handshakes, forced)
             await _wait("connections to close", lambda: _all(states, "connections"), forced)
             await _wait("background tasks to complete", lambda: _all(states, "tasks"), forced)
     except TimeoutError:
@@ -50,12 +109,17 @@ async def drain(states: Iterable[ServerState], *, timeout: float | None, forced:
         logger.error("Cancel %s running task(s), timeout graceful shutdown exceeded", len(tasks))
         for task in tasks:
             task.cancel(msg="Task cancelled, timeout graceful shutdown exceeded")
+        if tasks:
+            await asyncio.wait(tasks, timeout=GOODBYE)  # what they clean up may need the application
+    finally:
+        for handshake in tuple(handshakes):
+            handshake.cancel()
 
 
-async def _end_connections(states: list[ServerState], forced: Callable[[], bool]) -> None:
+async def _end_connections(
+    states: list[ServerState], handshakes: Collection[asyncio.Task[None]], forced: Callable[[], bool]
+) -> None:
     """End those that have a request in hand after it; those that have none when they have had their chance."""
-    for state in states:
-        state.default_headers = [*state.default_headers, CLOSE_HEADER]
     loop = asyncio.get_running_loop()
     deadline = loop.time() + LINGER
     told: set[Any] = set()
@@ -65,9 +129,11 @@ async def _end_connections(states: list[ServerState], forced: Callable[[], bool]
             if connection not in told and not _is_idle(connection):
                 told.add(connection)
                 connection.shutdown()
-        if loop.time() >= deadline or all(connection in told for connection in connections):
+        idle = connections - told
+        late = loop.time() - deadline
+        if not (idle or handshakes) or late > FULL_QUEUE or (late >= 0 and not any(map(_has_unread, idle))):
             break
-        await asyncio.sleep(POLL_INTERVAL)
+        await asyncio.sleep(POLL_INTERVAL if late < 0 else 0)
     for connection in _all(states, "connections") - told:
         connection.shutdown()
         if (transport := getattr(connection, "transport", None)) is not None:
@@ -83,6 +149,20 @@ def _is_idle(connection: Any) -> bool:
     if not hasattr(connection, "cycle"):
         return False
     return connection.cycle is None or bool(connection.cycle.response_complete)
+
+
+def _has_unread(connection: Any) -> bool:
+    """Tell whether bytes have come in on a connection that the event loop has yet to read."""
+    import fcntl
+    import termios  # neither is needed for a start
+
+    transport = getattr(connection, "transport", None)
+    sock = transport.get_extra_info("socket") if transport is not None else None
+    if transport is None or sock is None or sock.fileno() < 0 or transport.is_closing():
+        return False
+    count: int
+    (count,) = struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(4)))
+    return count > 0
 
 
 async def _wait(what: str, left: Callable[[], set[Any]], forced: Callable[[], bool]) -> None:

@@ -76,7 +76,33 @@ def with_platform(options: Options, place: Place) -> Options:
         options = options._replace(private_missing="fail" if must else "loopback")
     if options.private_wait is None:
         options = options._replace(private_wait=place.platform.private_wait)
+    if options.private_linger is None:
+        options = options._replace(private_linger=place.platform.private_dns_ttl)
     return options
+
+
+SHUTDOWN_RESERVE = 5.0
+"""Seconds of a platform's grace that are left, when all connections have ended, for the application's own shutdown."""
+
+
+def take_platform_values(given: dict[str, Any], origins: dict[str, str], place: Place) -> str:
+    """Fill in uvicorn's options that have another default on this platform, and keep within its grace.
+
+    Returns what a user should be told, or nothing.
+    """
+    platform = place.platform
+    for name, value in platform.defaults:
+        if given.get(name) is None:
+            given[name] = value
+            origins.setdefault(name, f"platform {platform.name}")
+    longest, asked = int(platform.grace - SHUTDOWN_RESERVE), given.get("timeout_graceful_shutdown")
+    if not platform.grace or not isinstance(asked, int | float) or asked <= longest:
+        return ""
+    given["timeout_graceful_shutdown"] = longest
+    return (
+        f"--timeout-graceful-shutdown {asked} is taken as {longest}: {platform.name} kills a process "
+        f"{platform.grace:g} s after SIGTERM, and the application's own shutdown needs some of them"
+    )
 
 
 def check_workers(given: Mapping[str, Any]) -> None:

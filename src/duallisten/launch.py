@@ -13,8 +13,9 @@ from typing import Any
 from duallisten import sockets as sock
 from duallisten.config import Config
 from duallisten.errors import LaunchError
+from duallisten.late import await_plan
 from duallisten.network import read_host
-from duallisten.plan import Plan, await_plan
+from duallisten.plan import Plan
 from duallisten.pools import Pool, make_pools
 from duallisten.server import Server
 
@@ -41,7 +42,8 @@ def launch(config: Config) -> None:
     try:
         plan = await_plan(config.request, read_host)
         pools = make_pools(plan, config.workers, config.options.private_workers)
-        if config.should_reload or sum(pool.size for pool in pools) > 1:
+        later_pool = plan.later and config.options.private_workers > 0
+        if config.should_reload or later_pool or sum(pool.size for pool in pools) > 1:
             _require_import_strings(config)
             _launch_processes(config, plan, pools)
         else:

@@ -16,7 +16,7 @@ from duallisten.network import IPNetwork
 from duallisten.platforms import PLATFORMS
 
 Listeners = Literal["auto", "both", "public", "private"]
-PrivateMissing = Literal["auto", "fail", "loopback"]
+PrivateMissing = Literal["auto", "fail", "loopback", "later"]
 SideDoor = Literal["serve", "refuse"]
 
 
@@ -122,8 +122,9 @@ class Options(NamedTuple):
         PrivateMissing,
         Face(
             values.one_of(get_args(PrivateMissing)),
-            "Without an address in a private network: fail, or bind to 127.0.0.1. auto: fail on a platform and where "
-            "PORT is set, else loopback.",
+            "Without an address in a private network: fail, bind to 127.0.0.1, or (later) serve the public side at "
+            "once and open the private one when the address appears. auto: fail on a platform and where PORT is set, "
+            "else loopback.",
             choices=get_args(PrivateMissing),
         ),
     ] = "auto"
@@ -132,6 +133,16 @@ class Options(NamedTuple):
         Face(
             values.seconds,
             "How long to wait for the private address to appear. [default: 10 on a platform, else 0]",
+            metavar="SECONDS",
+        ),
+    ] = None
+    private_linger: Annotated[
+        float | None,
+        Face(
+            values.seconds,
+            "How long the private side goes on accepting when the server is told to end, for neighbours who still "
+            "have its address; at most half of --timeout-graceful-shutdown. [default: 5 on Scalingo, as long as its "
+            "private names are cached; else 0]",
             metavar="SECONDS",
         ),
     ] = None

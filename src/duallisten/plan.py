@@ -7,13 +7,14 @@ what was found and what to do, never half a plan.
 What it must never do: bind a private listener to a wildcard address, or to an address that this host does not own;
 give both listeners one specific address; let a loopback address share the public port, for a proxy on this host
 would then be a neighbour.
+
+A private address that is missing may come later (`--private-missing later`): the plan then has the public listener
+alone and says so (`later`). One port for both sides cannot be had that way, for a socket that serves both is opened
+once.
 """
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Callable
 from functools import partial
 from ipaddress import ip_address
 from typing import Literal, NamedTuple
@@ -33,11 +34,6 @@ from duallisten.network import (
 from duallisten.options import Options
 from duallisten.platforms import Place
 
-logger = logging.getLogger("uvicorn.error")
-
-POLL_INTERVAL = 0.1
-"""Seconds between two looks for a private address that has not appeared yet."""
-
 
 class Listener(NamedTuple):
     """One side's addresses; several where a host name of the public side stands for several."""
@@ -55,6 +51,7 @@ class Plan(NamedTuple):
     public, private: the listeners, None for one that is not opened
     admission: who may come in, and on which side
     shared: both listeners have one port, so the public listener's wildcard socket serves both
+    later: the private listener is yet to be opened, when its address appears
     notes: what a user should know of how the plan came about, a line each
     """
 
@@ -63,11 +60,16 @@ class Plan(NamedTuple):
     admission: Admission
     shared: bool = False
     notes: tuple[str, ...] = ()
+    later: bool = False
 
     @property
     def listeners(self) -> tuple[Listener, ...]:
         """The listeners in the order in which they are opened: the private one first."""
         return tuple(listener for listener in (self.private, self.public) if listener is not None)
+
+    def lingers(self, side: Side) -> bool:
+        """Whether a socket of `side` goes on accepting for neighbours when all ends (`--private-linger`)."""
+        return side == "private" or (self.shared and self.private is not None)
 
 
 class Request(NamedTuple):
@@ -84,14 +86,14 @@ class Request(NamedTuple):
 
 def make_plan(request: Request, host: Host) -> Plan:
     """Resolve what was asked for on this host; raises LaunchError where it cannot be carried out whole."""
-    sides = _sides(request)
+    which = sides(request)
     options = request.options
-    public = _public(request, host) if sides != "private" else None
-    private, notes = (None, ()) if sides == "public" else _private(request, host)
+    public = _public(request, host) if which != "private" else None
+    private, notes, later = _find_private(request, host, public) if which != "public" else (None, (), False)
     private_networks = (*options.private_network, *request.place.platform.private_networks)
     admission = partial(Admission, tuple(dict.fromkeys(private_networks)), side_door=options.side_door)
     if private is None:
-        return Plan(public, None, admission())
+        return Plan(public, None, admission(), notes=notes, later=later)
     address = _address(private)
     allowed = options.private_allow or _neighbours(options, address)
     return Plan(
@@ -103,35 +105,14 @@ def make_plan(request: Request, host: Host) -> Plan:
     )
 
 
-def await_plan(
-    request: Request,
-    read_host: Callable[[], Host],
-    clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
-) -> Plan:
-    """Make the plan, waiting up to `--private-wait` seconds for the private address to appear.
-
-    Blocks while it waits; raises what `make_plan` raises, with what was found at the end.
-    """
-    strict = request._replace(options=request.options._replace(private_missing="fail"))
-    patience = request.options.private_wait or 0.0
-    deadline = clock() + patience
-    told = False
-    while True:
-        host = read_host()
-        try:
-            return make_plan(strict, host)
-        except PrivateAddressMissing:
-            if clock() >= deadline:
-                return make_plan(request, host)
-            if not told:
-                networks = join(request.options.private_network)
-                logger.info("Waiting up to %g s for a private address in %s", patience, networks)
-                told = True
-        sleep(POLL_INTERVAL)
+def sought(options: Options) -> str:
+    """Say what is looked for."""
+    if options.private_host != "auto":
+        return f"--private-host {options.private_host}"
+    return f"a private address in {join(options.private_network)}"
 
 
-def _sides(request: Request) -> Literal["both", "public", "private"]:
+def sides(request: Request) -> Literal["both", "public", "private"]:
     """Decide which listeners to open, by the option or by the platform's process types."""
     place, asked = request.place, request.options.listeners
     platform, process_type = place.platform, place.process_type
@@ -171,6 +152,25 @@ def _public(request: Request, host: Host) -> Listener:
     return Listener("public", tuple(TCPAddress(str(address), request.port) for address in addresses))
 
 
+def _find_private(
+    request: Request, host: Host, public: Listener | None
+) -> tuple[TCPAddress | None, tuple[str, ...], bool]:
+    """Find the private listener's address, what to say of it, and whether it is yet to come."""
+    options = request.options
+    if options.private_missing != "later" or public is None:  # alone, there is nothing to serve meanwhile
+        return *_private(request, host), False
+    for one in public.addresses:
+        if isinstance(one, TCPAddress) and one.is_wildcard and one.port == options.private_port != 0:
+            raise LaunchError(
+                f"--private-missing later needs a private port of its own: one socket would serve both sides on {one}; "
+                "change --private-port"
+            )
+    try:
+        return *_private(request, host), False
+    except PrivateAddressMissing:
+        return None, (f"Serving the public side alone until there is {sought(options)}",), True
+
+
 def _private(request: Request, host: Host) -> tuple[TCPAddress, tuple[str, ...]]:
     """Find the private listener's address, and what to say of how it was found."""
     options = request.options
@@ -193,7 +193,7 @@ def _private(request: Request, host: Host) -> tuple[TCPAddress, tuple[str, ...]]
 def _missing(request: Request, host: Host) -> tuple[TCPAddress, tuple[str, ...]]:
     options, place = request.options, request.place
     networks = join(options.private_network)
-    if options.private_missing == "fail":
+    if options.private_missing != "loopback":
         if place.in_private_network is False:
             hint = f"this application is in no private network (${place.platform.network_variable} is not set): "
             hint += "add it to one, or open the public side alone with --listeners public"

@@ -1,16 +1,18 @@
 """The places duallisten runs in, as data: how each is recognised and what it promises.
 
 A new platform is one more `Platform` in `PLATFORMS`; nothing else in the code names one. The facts about Scalingo are
-from its documentation (environment, networking, process types, routing): `$PORT` is set for the process types
-`web` and `tcp` only; `$CONTAINER` is `<process type>-<index>`; a container has an interface in 172.17.0.0/16, where
-the routers come in, and, in a private network, one in 10.240.0.0/22, which always is that block.
+from its documentation (environment, networking, process types, routing): `$PORT` is set for the process types `web`
+and `tcp` only; `$CONTAINER` is `<process type>-<index>`; a container has an interface in 172.17.0.0/16, where the
+routers come in, and, in a private network, one in 10.240.0.0/22, which always is that block. The A records of the
+private network live 5 s. SIGTERM is followed by SIGKILL after 30 s. A router keeps its connections for up to a minute
+of silence, and quarantines a container that closes one of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from ipaddress import IPv4Network
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from duallisten.errors import UsageError
 from duallisten.network import LOOPBACK, IPNetwork
@@ -31,6 +33,9 @@ class Platform(NamedTuple):
     private_networks: what is private here, whatever else the user calls so
     routed_process_types: the process types whose public traffic all comes from the platform's routers
     routers: networks of proxies, skipped from the right in X-Forwarded-For
+    private_dns_ttl: seconds that neighbours may go on using a private address that they have resolved
+    grace: seconds from SIGTERM to SIGKILL; 0 where nobody says
+    defaults: uvicorn's options whose default is another one here, by name
     """
 
     name: str
@@ -45,6 +50,9 @@ class Platform(NamedTuple):
     private_networks: tuple[IPNetwork, ...] = ()
     routed_process_types: tuple[str, ...] = ()
     routers: tuple[IPNetwork, ...] = ()
+    private_dns_ttl: float = 0.0
+    grace: float = 0.0
+    defaults: tuple[tuple[str, Any], ...] = ()
 
 
 NONE = Platform(name="none")
@@ -62,6 +70,9 @@ SCALINGO = Platform(
     private_networks=(IPv4Network("10.240.0.0/22"),),
     routed_process_types=("web",),  # the TCP gateway of `tcp` passes on what the client itself wrote
     routers=(IPv4Network("172.17.0.0/16"), *LOOPBACK),
+    private_dns_ttl=5.0,
+    grace=30.0,
+    defaults=(("timeout_keep_alive", 75), ("timeout_graceful_shutdown", 20)),
 )
 
 PLATFORMS: tuple[Platform, ...] = (SCALINGO, NONE)

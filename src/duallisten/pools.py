@@ -2,7 +2,8 @@
 
 Without `--private-workers` every worker serves all listeners. With it the private side has workers of its own and the
 others serve the public side alone, so that a public side whose event loops are busy or blocked delays nothing on the
-private one: the two share no event loop, no accept queue and no process. Pure; a pool is a value.
+private one: the two share no event loop, no accept queue and no process. A private listener that is yet to be opened
+has no pool yet. Pure; a pool is a value.
 """
 
 from __future__ import annotations

@@ -4,7 +4,10 @@ In place of uvicorn's single listener it opens those of the plan. The order of a
 
 1. plan and bind (`prepare`), before the application is even imported: a port in use costs no half-run start-up;
 2. the application's lifespan, once, whatever listeners there are;
-3. the private listener accepts, then the public one: a platform takes its first accepted connection as ready.
+3. the private listener accepts, then the public one: a platform takes its first accepted connection as ready. A private
+   address that may come later opens its listener when it comes (`late`).
+
+The order of its end is `ending`'s.
 
 Each listener has a `uvicorn.Config` and a `ServerState` of its own, so that a flood on one side uses up no limit of
 the other. It never exits and never prints: what goes wrong is raised.
@@ -18,6 +21,8 @@ import os
 import socket
 from collections.abc import Sequence
 from email.utils import formatdate
+from types import FrameType
+from typing import Literal
 
 import uvicorn
 from uvicorn.server import ServerState
@@ -27,17 +32,23 @@ from duallisten.acceptor import Acceptor, Judge, Reception, Service
 from duallisten.accesslog import AccessLog
 from duallisten.addresses import TCPAddress
 from duallisten.admission import Side, Verdict
+from duallisten.alarm import Alarm
 from duallisten.config import Config
 from duallisten.corking import Corks
-from duallisten.drain import drain
+from duallisten.drain import CLOSE_HEADER, Listening
+from duallisten.ending import SIGNAL_INTERVAL, Budget, DrainStep, end, start_or_give_up, start_patience
 from duallisten.errors import LaunchError
+from duallisten.late import Watch, await_plan, watch_from
 from duallisten.lifespans import Lifespans
 from duallisten.network import read_host
-from duallisten.plan import Plan, await_plan
+from duallisten.plan import Plan
 from duallisten.serving import log_listeners, scheme
 from duallisten.sockets import BoundSocket
 
 logger = logging.getLogger("uvicorn.error")
+
+Phase = Literal["starting", "awaiting the private address", "ready", "ending"]
+"""How a server stands: it is ready when every listener that it is to have accepts."""
 
 
 class Server(uvicorn.Server):
@@ -47,8 +58,9 @@ class Server(uvicorn.Server):
     plan: the plan to carry out; made when the server starts if it is not given
     bound: the plan's sockets, bound by someone else, such as a supervisor
 
-    Beside uvicorn's (`run`, `serve`, `started`, `should_exit`, `startup`, `shutdown`) it has `addresses`. `run` and
-    `serve` raise `LaunchError` for what stops a launch.
+    Beside uvicorn's (`run`, `serve`, `started`, `should_exit`, `startup`, `shutdown`) it has `addresses`, `phase` and
+    `drain_steps`, what it does first when it is told to end. `run` and `serve` raise `LaunchError` for what stops a
+    launch.
     """
 
     config: Config
@@ -62,7 +74,21 @@ class Server(uvicorn.Server):
         self.services: dict[Verdict, Service] = {}
         self._reception: Reception | None = None
         self.access_log = AccessLog()
+        self.listening: list[Listening] = []
+        self.drain_steps: list[DrainStep] = []
+        self.ending = False
         self._owns_sockets = bound is None
+        self._watch: Watch | None = None
+        self.alarm = Alarm()
+
+    @property
+    def phase(self) -> Phase:
+        """How it stands, for a readiness check."""
+        if self.ending:
+            return "ending"
+        if not self.started or self.plan is None:
+            return "starting"
+        return "awaiting the private address" if self.plan.later else "ready"
 
     @property
     def addresses(self) -> dict[Side, tuple[str, int]]:
@@ -89,6 +115,7 @@ class Server(uvicorn.Server):
         try:
             await super().serve(sockets)
         finally:
+            self.alarm.turn_off()
             self.access_log.write()
             sock.close(self.bound or [])
             if self._owns_sockets and self.plan is not None:
@@ -112,26 +139,56 @@ class Server(uvicorn.Server):
         assert self.plan is not None and self.bound is not None  # noqa: S101
         self.lifespans = Lifespans(self.lifespan, self.config)
         self._make_services(self.plan)
-        await self.lifespans.startup()
+        if not await start_or_give_up(self, self.lifespans):
+            return
         await self.before_accepting()
         if self.should_exit:  # told to end meanwhile: what has been started is shut down, and nothing is opened
-            if not self.force_exit:
-                await self.lifespans.shutdown()
+            await end(self, self.lifespans, Budget.begin(self))
             return
         self._reception = Reception(self.services, asyncio.get_running_loop())
-        self.servers: list[asyncio.base_events.Server] = []
         try:
             for one in sorted(self.bound, key=lambda bound: bound.side):  # "private" comes before "public"
-                self.servers.append(await self._accept(one, self._reception))
+                await self.accept(one)
         except OSError as error:
             await self.shutdown()
             raise LaunchError(f"the {one.side} listener cannot listen on {one.name}: {error.strerror}") from None
         if self._owns_sockets:
             log_listeners(self.config, self.plan, self.bound, lambda side: f"process {os.getpid()}")
         self.started = True
+        self.await_private()
 
     async def before_accepting(self) -> None:
         """Do what must come between the application's start and the first connection: nothing, in this class."""
+
+    def await_private(self) -> None:
+        """See that the private listener is opened when its address appears, where it is yet to come."""
+        assert self.plan is not None  # noqa: S101
+        if self.plan.later:
+            self._watch = watch_from(asyncio.get_running_loop(), self.config.request, self._open_private)
+            self._watch.start()
+
+    async def _open_private(self, plan: Plan, bound: list[BoundSocket]) -> None:
+        """Open the private listener, which has come late, and say so."""
+        await self.adopt(plan, bound)
+        if self.plan is plan:
+            log_listeners(self.config, plan, bound, lambda side: f"process {os.getpid()}")
+
+    async def adopt(self, plan: Plan, bound: list[BoundSocket]) -> None:
+        """Take a plan in place of the one that was waiting for a listener, and accept from that one's sockets."""
+        assert self.bound is not None  # noqa: S101
+        if self.ending:
+            sock.close(bound)
+            return
+        waiting, self.plan = self.plan, plan
+        try:
+            for one in bound if self._reception is not None else ():  # before that, `startup` sees to it
+                await self.accept(one)
+        except OSError as error:
+            logger.error("The %s listener cannot listen on %s: %s", one.side, one.name, error.strerror)
+            sock.close(bound)
+            self.plan = waiting
+            return
+        self.bound.extend(bound)
 
     def _make_services(self, plan: Plan) -> None:
         """Give each side its configuration and state; the public side of the side door shares the public state."""
@@ -144,7 +201,7 @@ class Server(uvicorn.Server):
             if plan.admission.side_door == "serve":
                 side_door = config.listener_config("public", side_door=True)
                 self._add_service(Verdict.SIDE_DOOR, "public", side_door, self.server_state)
-        if plan.private is not None:
+        if plan.private is not None or plan.later:
             state = self.server_state if plan.public is None else ServerState()
             self._add_service(Verdict.PRIVATE, "private", config.listener_config("private"), state)
 
@@ -152,19 +209,43 @@ class Server(uvicorn.Server):
         app_state = self.lifespans.state(side)
         self.services[verdict] = Service(side, config, state, app_state, self.access_log, self.corks)
 
-    async def _accept(self, bound: BoundSocket, reception: Reception) -> asyncio.base_events.Server:
+    async def accept(self, bound: BoundSocket) -> Listening:
         """Listen on a bound socket; raises OSError, which of uvloop's `create_server` would only be logged."""
-        assert self.plan is not None  # noqa: S101
-        judge = _judge(self.plan, bound.side)
+        reception = self._reception
+        assert reception is not None  # noqa: S101
+        judge = self._judge(bound.side)
         backlog = self.config.value("backlog", bound.side)
         sock.listen(bound.socket, backlog)
+        unix = bound.socket.family == socket.AF_UNIX
+        make = reception.loop.create_unix_server if unix else reception.loop.create_server
+        listening = Listening(bound, await make(lambda: Acceptor(reception, judge), sock=bound.socket, backlog=backlog))
+        if self.ending:  # told to end meanwhile, when all that was known of was closed
+            listening.server.close()
+        else:
+            self.listening.append(listening)
+        return listening
 
-        def accept() -> Acceptor:
-            return Acceptor(reception, judge)
+    def _judge(self, side: Side) -> Judge:
+        """Give the rule by which a socket of `side` judges its connections."""
+        assert self.plan is not None  # noqa: S101
+        admission = self.plan.admission
+        if self.plan.shared:
+            return admission.shared
+        if side == "private":
+            return lambda local, peer: admission.private(peer)
+        if self.plan.later:  # what it knows of private addresses is yet to come
+            return lambda local, peer: self.plan.admission.public(local, peer)  # type: ignore[union-attr]  # noqa: PLW0108
+        return admission.public
 
-        if bound.socket.family == socket.AF_UNIX:
-            return await reception.loop.create_unix_server(accept, sock=bound.socket, backlog=backlog)
-        return await reception.loop.create_server(accept, sock=bound.socket, backlog=backlog)
+    @property
+    def servers(self) -> list[asyncio.base_events.Server]:  # type: ignore[override]
+        """The servers of the event loop, as `uvicorn.Server` has them."""
+        return [one.server for one in self.listening]
+
+    @property
+    def handshakes(self) -> set[asyncio.Task[None]]:
+        """The TLS handshakes under way."""
+        return self._reception.handshakes if self._reception is not None else set()
 
     @property
     def states(self) -> list[ServerState]:
@@ -176,36 +257,42 @@ class Server(uvicorn.Server):
         """Do uvicorn's periodic work for every side; tells whether to exit."""
         should_exit = await super().on_tick(counter)
         if counter % 10 == 0:
-            date = (b"date", formatdate(usegmt=True).encode())
-            for service in self.services.values():
-                dated = [date] if service.config.date_header else []
-                service.state.default_headers = dated + service.config.encoded_headers
+            self.refresh_headers()
         limit = self.limit_max_requests
         if not should_exit and limit is not None and sum(state.total_requests for state in self.states) >= limit:
             logger.info("Maximum request limit of %d exceeded. Terminating process.", limit)
             return True
         return should_exit
 
+    def refresh_headers(self) -> None:
+        """Give each side's answers the date, and when all ends `Connection: close`."""
+        date = (b"date", formatdate(usegmt=True).encode())
+        closing = [CLOSE_HEADER] if self.ending else []
+        for service in self.services.values():
+            dated = [date] if service.config.date_header else []
+            service.state.default_headers = dated + service.config.encoded_headers + closing
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Note a signal, as uvicorn does; a start that blocks the event loop is interrupted in the end."""
+        super().handle_exit(sig, frame)
+        if not self.started and not self.ending:
+            self.alarm.set(start_patience(self.config) + SIGNAL_INTERVAL)
+
+    @property
+    def linger(self) -> float:
+        """Seconds that the private listener goes on accepting when the server ends."""
+        return self.config.options.private_linger or 0.0
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether nobody else has its sockets."""
+        return self._owns_sockets
+
     async def shutdown(self, sockets: Sequence[socket.socket] | None = None) -> None:
-        """Stop accepting on both sides, let what was accepted end, then shut the application down."""
+        """End, in the order that `ending` tells."""
         logger.info("Shutting down")
-        for server in self.servers:
-            server.close()
+        if self._watch is not None:
+            self._watch.stop()
+        await end(self, self.lifespans, Budget.begin(self))
         for given in sockets or ():
             given.close()
-        for handshake in tuple(self._reception.handshakes if self._reception else ()):
-            handshake.cancel()
-        timeout = self.config.timeout_graceful_shutdown
-        await drain(self.states, timeout=timeout, forced=lambda: self.force_exit)
-        if not self.force_exit:
-            await self.lifespans.shutdown()
-
-
-def _judge(plan: Plan, side: Side) -> Judge:
-    """Give the rule by which a socket of `side` judges its connections."""
-    admission = plan.admission
-    if plan.shared:
-        return admission.shared
-    if side == "private":
-        return lambda local, peer: admission.private(peer)
-    return admission.public

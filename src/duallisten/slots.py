@@ -16,7 +16,7 @@ from duallisten.admission import Side
 from duallisten.errors import LaunchError
 from duallisten.pools import Pool
 from duallisten.queues import Claims, beside, can_be_divided
-from duallisten.sockets import BoundSocket
+from duallisten.sockets import BoundSocket, drop_newcomers
 from duallisten.worker import Worker
 
 
@@ -106,6 +106,57 @@ class Slots:
                     f"a worker cannot have a socket of its own on {names}: {error.strerror}; --workers 1 needs none"
                 ) from None
         self._all.append(Slot(pool, bound))
+
+    def widen(self, old: Pool, new: Pool, bound: list[BoundSocket]) -> None:
+        """Give the slots of a pool queues for a listener that has come late; raises LaunchError.
+
+        bound: its sockets, which become those of the first slot
+        """
+        slots = [slot for slot in self._all if slot.pool is old]
+        queues = [bound]
+        try:
+            queues += [beside(bound) for _ in slots[1:]]
+            for slot, more in zip(slots, queues, strict=True):
+                if slot.opened:
+                    self._claims.listen(more)
+        except (OSError, LaunchError) as error:
+            for one in itertools.chain(*queues):
+                one.socket.close()
+            raise LaunchError(str(error)) from None
+        self._bound += bound
+        for slot, more in zip(slots, queues, strict=True):
+            slot.pool = new
+            slot.queues = [*slot.queues, *more]
+            if slot.stand_in is not None:
+                slot.stand_in.stand_down(slot.number)
+                slot.stand_in = None  # until the next `cover`, which gives it all of them
+
+    def inform(self, worker: Worker) -> None:
+        """Have a worker serve what its slot now does."""
+        slot = self.of(worker)
+        if worker.plan is not slot.pool.plan:
+            worker.open(slot.pool.plan, slot.queues)
+
+    def add_pool(self, pool: Pool, bound: list[BoundSocket]) -> None:
+        """Add the slots of another pool.
+
+        bound: the sockets of its listeners, which no other pool has
+        """
+        self._bound += bound
+        for _ in range(pool.size):
+            self.add(pool)
+
+    def refuse(self, closing: Callable[[Slot, BoundSocket], bool]) -> None:
+        """Let no new connection into some of the queues, and leave what is in them to the workers that have them.
+
+        closing: tells which
+        """
+        for slot in self._all:
+            for one in slot.queues:
+                if one.socket.fileno() >= 0 and closing(slot, one):
+                    if one.ours:
+                        drop_newcomers(one.socket)
+                    one.socket.close()
 
     def drop(self, pool: Pool) -> Slot | None:
         """Give up the last slot of a pool, unless it is its only one; its workers are yet to be ended."""

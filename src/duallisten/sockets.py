@@ -9,6 +9,10 @@ The facts it rests on (Linux, socket(7) and tcp(7)):
 - The throw-away socket drops every segment that reaches it (SO_ATTACH_FILTER, a filter that keeps nothing), so that
   no connection is accepted in the instant it listens; a client's SYN is sent again a second later.
 - `::` is bound for both families (IPV6_V6ONLY off), with one worker and with several.
+- Closing a listening socket resets what its queue holds, and what completes its handshake afterwards. Whoever is
+  about to close one first has it drop the first segment of every new connection (`drop_newcomers`): what had begun is
+  completed and can be accepted, and who comes later is refused when the client sends that segment again, a second
+  later.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import select
 import socket
 import stat
 import struct
@@ -168,12 +173,44 @@ def _try(family: socket.AddressFamily, name: tuple[str | int, ...]) -> None:
 
 def drop_everything(sock: socket.socket) -> None:
     """Attach a filter that keeps no byte of any segment; where that cannot be done, do without."""
+    _attach(sock, (0x06, 0, 0, 0))  # BPF_RET | BPF_K: keep 0 bytes
+
+
+def drop_newcomers(sock: socket.socket) -> None:
+    """Attach a filter that drops each segment with SYN and without ACK; where that cannot be done, do without.
+
+    It holds for the socket, not the descriptor, so nobody may accept from it afterwards but to empty its queue. The
+    connections that come of it inherit the filter, and never get such a segment.
+    """
+    if sock.family == socket.AF_UNIX:
+        return
+    _attach(
+        sock,
+        (0x30, 0, 0, 13),  # BPF_LD | BPF_B | BPF_ABS: the flags of the TCP header
+        (0x54, 0, 0, 0x12),  # BPF_ALU | BPF_AND | BPF_K: SYN and ACK
+        (0x15, 0, 1, 0x02),  # BPF_JMP | BPF_JEQ | BPF_K: SYN alone?
+        (0x06, 0, 0, 0),
+        (0x06, 0, 0, 0xFFFFFFFF),  # keep all of it
+    )
+
+
+def _attach(sock: socket.socket, *instructions: tuple[int, int, int, int]) -> None:
+    """Attach a classic BPF program, given as struct sock_filter of linux/filter.h."""
     if sys.platform != "linux":
         return
-    keep_nothing = array("B", struct.pack("HBBI", 0x06, 0, 0, 0))  # one instruction: BPF_RET | BPF_K, 0 bytes
-    program = struct.pack("HP", 1, keep_nothing.buffer_info()[0])  # struct sock_fprog of linux/filter.h
+    code = array("B", b"".join(struct.pack("HBBI", *each) for each in instructions))
+    program = struct.pack("HP", len(instructions), code.buffer_info()[0])  # struct sock_fprog
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+
+
+def has_waiting(sock: socket.socket) -> bool:
+    """Tell whether a connection waits in the queue of a listening socket; nothing waits in a closed one."""
+    if sock.fileno() < 0:
+        return False
+    poll = select.poll()
+    poll.register(sock.fileno(), select.POLLIN)
+    return any(event & select.POLLIN for _, event in poll.poll(0))
 
 
 def _bind_path(path: str) -> socket.socket:

@@ -9,8 +9,9 @@ that it acts when something happens and not at the next look.
 - Later a worker that dies is replaced, at once if it had lived, after a growing delay if it died young.
 - SIGHUP replaces the workers one at a time: the old one is told to end only when its successor serves, and a successor
   that fails ends the attempt with the old ones still there.
+- A private address that may come later is waited for here, and its listener opened in every worker.
 - SIGTTIN and SIGTTOU add and remove a worker (of the public side, where the private one has its own); SIGTERM and
-  SIGINT end all, a second SIGINT at once.
+  SIGINT end all, a second SIGINT at once (`supervisor_end`).
 """
 
 from __future__ import annotations
@@ -20,18 +21,19 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable
 from typing import Any
 
 from duallisten.admission import Side
 from duallisten.config import Config
 from duallisten.errors import LaunchError
+from duallisten.late import Latecomer
 from duallisten.plan import Plan
-from duallisten.pools import Pool
+from duallisten.pools import Pool, make_pools
 from duallisten.serving import log_listeners
 from duallisten.signals import SignalQueue, queued
 from duallisten.slots import Slot, Slots
-from duallisten.sockets import BoundSocket, close
+from duallisten.sockets import BoundSocket
+from duallisten.supervisor_end import press_on, tell_all, wait_for_all
 from duallisten.worker import Worker
 from duallisten.worker_factory import make_factory
 
@@ -67,7 +69,7 @@ class Supervisor:
     def __init__(self, config: Config, plan: Plan, pools: tuple[Pool, ...], bound: list[BoundSocket]) -> None:
         self.config = config
         self.plan = plan
-        self.bound = bound
+        self.unannounced = list(bound)
         self.pool = pools[0]
         self.slots = Slots(pools, bound, backlog=lambda side: int(config.value("backlog", side)))
         self.factory = make_factory(config)
@@ -77,6 +79,7 @@ class Supervisor:
         self.should_exit = False
         self.interrupts = 0
         self._next_health = 0.0
+        self._latecomer = Latecomer(config.request) if plan.later else None
 
     def run(self) -> None:
         """Supervise until told to stop; raises LaunchError where the workers cannot be brought to serve."""
@@ -90,8 +93,9 @@ class Supervisor:
                     if self.should_exit:
                         break  # whatever has ended was told to, perhaps by the same signal to all of us
                     self._hear_factory()
+                    self._open_private()
                     self._hear_workers()
-                    self._announce_launch()
+                    self._announce()
                     self._advance_replacement()
                     self.slots.cover()
             finally:
@@ -124,6 +128,7 @@ class Supervisor:
         """Wait for a signal, a word from a worker, the end of one, or the time of what is due next."""
         things: list[Any] = [worker.process.sentinel for worker in self.workers]
         things += [worker.pipe for worker in self.workers if not worker.pipe.closed]
+        things += [self._latecomer.pipe] if self._latecomer is not None else []
         now = time.monotonic()
         due = [slot.due for slot in self.slots if slot.worker is None and self.factory.is_ready]
         timeout = max(0.0, min([HEALTH_INTERVAL, *(when - now for when in due)]))
@@ -138,6 +143,23 @@ class Supervisor:
                 slot.successor = None
         self.to_replace = deque(self.slots)
 
+    def _open_private(self) -> None:
+        """Have the private listener served that has come late, by the workers or by some of its own."""
+        if self._latecomer is None or (found := self._latecomer.take()) is None:
+            return
+        plan, bound = found
+        pool, *others = make_pools(plan, self.config.workers, self.config.options.private_workers)
+        try:
+            self.slots.widen(self.pool, pool, [] if others else bound)
+        except LaunchError as error:
+            logger.error("The private side cannot be opened yet: %s", error)
+            self._latecomer = Latecomer(self.config.request)
+            return
+        for other in others:
+            self.slots.add_pool(other, bound)
+        self._latecomer, self.plan, self.pool = None, plan, pool
+        self.unannounced += bound
+
     def _hear_workers(self) -> None:
         now = time.monotonic()
         ask = now >= self._next_health
@@ -148,6 +170,8 @@ class Supervisor:
             if worker.ready and not (worker.permitted or worker.stopping):
                 self.slots.open(self.slots.of(worker))
                 worker.permit()
+            if worker.accepts and worker not in self.retiring:
+                self.slots.inform(worker)
             if worker.is_silent(self.config.timeout_worker_healthcheck) and not worker.stopping:
                 logger.error("Child process [%d] does not answer, killing it", worker.pid)
                 worker.signal(signal.SIGKILL)
@@ -193,10 +217,11 @@ class Supervisor:
         slot.due = time.monotonic() + delay
         logger.warning("It died young; its successor starts in %g s", delay)
 
-    def _announce_launch(self) -> None:
-        if not self.launched and self.slots.is_full:
+    def _announce(self) -> None:
+        if self.unannounced and self.slots.is_full:
             self.launched = True
-            log_listeners(self.config, self.plan, self.bound, self._describe)
+            log_listeners(self.config, self.plan, self.unannounced, self._describe)
+            self.unannounced = []
 
     def _describe(self, side: Side) -> str:
         """Say which processes serve a side."""
@@ -223,14 +248,10 @@ class Supervisor:
 
     def _retire(self, worker: Worker) -> None:
         self.retiring.append(worker)
-        worker.terminate()
+        worker.retire()
 
     def _take(self, signals: SignalQueue) -> None:
-        meanings: dict[int, Callable[[], None]] = {
-            signal.SIGHUP: self._on_hangup,
-            signal.SIGTTIN: self._on_more,
-            signal.SIGTTOU: self._on_fewer,
-        }
+        meanings = {signal.SIGHUP: self._on_hangup, signal.SIGTTIN: self._on_more, signal.SIGTTOU: self._on_fewer}
         for number in signals.take():
             if number in (signal.SIGINT, signal.SIGTERM):
                 logger.info("Received %s, exiting.", number.name)
@@ -266,20 +287,14 @@ class Supervisor:
 
     def _end_all(self, signals: SignalQueue) -> None:
         """End every worker and wait for it; each further SIGINT is more pressing."""
+        if self._latecomer is not None:
+            self._latecomer.stop()
+        tell_all(self.workers, self.slots, linger=self.should_exit and self.launched)
         self.should_exit = True
-        for worker in self.workers:
-            worker.terminate()
-        self.slots.close()  # from now on who comes is refused, and not kept waiting in a queue that nobody serves
-        close(self.bound)
-        pressed = self.interrupts
-        while alive := [worker for worker in self.workers if worker.process.is_alive()]:
-            # What a worker has forked may outlive it and keep its sentinel open: so look from time to time, too.
-            signals.wait((worker.process.sentinel for worker in alive), timeout=HEALTH_INTERVAL)
-            self._take(signals)
-            if self.interrupts > max(pressed, 1):
-                for worker in alive:
-                    worker.signal(signal.SIGINT if self.interrupts == 2 else signal.SIGKILL)
-                pressed = self.interrupts
-        for worker in self.workers:
-            worker.close()
+        wait_for_all(lambda: self.workers, self.slots, self.config, signals, lambda: self._press(signals))
         self.factory.end()
+        self.slots.close()
+
+    def _press(self, signals: SignalQueue) -> None:
+        self._take(signals)
+        press_on(self.workers, self.interrupts)

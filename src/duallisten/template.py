@@ -73,7 +73,7 @@ class Template:
             self.pipe.send(Fork(plan, tuple(one.side for one in queues)))
             for descriptor in (theirs.fileno(), *(one.socket.fileno() for one in queues)):
                 send_handle(self.pipe, descriptor, self.process.pid or 0)
-            return Worker(ForkedProcess(self, *self._take_fork()), ours)
+            return Worker(ForkedProcess(self, *self._take_fork()), ours, plan, len(queues))
         except (OSError, EOFError, RuntimeError) as error:  # what `recv_handle` raises
             self.end()  # what it still tells of this fork must not be taken for an answer to the next order
             reason = error or "the process that has imported it has ended"

@@ -49,14 +49,18 @@ class Worker:
     """A worker process, and how it stands.
 
     pipe: the supervisor's end of the pipe
+    plan: what it was told to serve
+    queues: how many of its slot's queues it has
     began, ready, serving, ending: whether it has told so
     failure: why it could not start; None if it has not said
     stopping: whether it was told to end
     """
 
-    def __init__(self, process: Process, pipe: Connection) -> None:
+    def __init__(self, process: Process, pipe: Connection, plan: Plan, queues: int) -> None:
         self.process = process
         self.pipe = pipe
+        self.plan = plan
+        self.queues = queues
         self.began = self.ready = self.serving = self.ending = False
         self.permitted = self.stopping = False
         self.failure: str | None = None
@@ -102,6 +106,15 @@ class Worker:
         """Let it accept connections."""
         self.permitted = self._order(Order("accept"))
 
+    def open(self, plan: Plan, queues: list[BoundSocket]) -> None:
+        """Have it serve a plan that has more in it than what it was started with.
+
+        queues: all of its slot's
+        """
+        more = queues[self.queues :]
+        self.plan, self.queues = plan, len(queues)
+        self._order(Order("open", 0, tuple(one.side for one in more), plan), more)
+
     def stand_in(self, slot: int, queues: list[BoundSocket]) -> None:
         """Have it accept from another slot's queues, too."""
         self._order(Order("stand in", slot, tuple(one.side for one in queues)), queues)
@@ -138,6 +151,12 @@ class Worker:
         """Tell it to end in good order."""
         self.stopping = True
         self.signal(signal.SIGTERM)
+
+    def retire(self) -> None:
+        """Tell it to end in good order, and to leave its queues to others at once."""
+        self.stopping = True
+        if not self.began or not self._order(Order("retire")):
+            self.signal(signal.SIGTERM)
 
     def close(self) -> None:
         """Let go of an ended process."""
@@ -177,4 +196,4 @@ def spawn(config: Config, plan: Plan, queues: list[BoundSocket]) -> Worker:
     process = get_subprocess(config, target, [one.socket for one in queues])
     process.start()
     theirs.close()  # so that the pipe ends with the process
-    return Worker(process, pipe)
+    return Worker(process, pipe, plan, len(queues))

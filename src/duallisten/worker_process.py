@@ -3,8 +3,12 @@
 A worker and its supervisor talk over a pipe. The worker tells that it began, that its application is ready, that it
 serves, that it ends, or why it failed; it answers when it is asked for a sign of life. It obeys: it accepts only when
 told that it may, for the supervisor first makes sure that the address is ours (`queues`), and it stands in for a worker
-that is missing by accepting from that one's queue, too, until told to leave it. From the pipe's end it hears that its
-supervisor is gone, and ends in good order, or at once if its event loop no longer turns: no orphan keeps the port.
+that is missing by accepting from that one's queue, too, until told to leave it; it opens the private listener when that
+has come late. From the pipe's end it hears that its supervisor is gone, and ends in good order, or at once if its event
+loop no longer turns: no orphan keeps the port.
+
+SIGTERM ends it with all others, so its private listener lingers (`ending`). An order to retire ends it alone: others
+accept from its queues, so it leaves them at once, with what is in them.
 
 The pipe is read in a thread of its own, which answers also while the application blocks the event loop.
 """
@@ -26,6 +30,7 @@ from typing import Literal, NamedTuple
 
 from duallisten.admission import Side
 from duallisten.config import Config
+from duallisten.drain import Listening
 from duallisten.errors import DuallistenError
 from duallisten.plan import Plan
 from duallisten.server import Server
@@ -48,11 +53,13 @@ class Order(NamedTuple):
 
     slot: whose queue is meant
     sides: the sides of the sockets that follow, in their order (`multiprocessing.reduction.send_handle`)
+    plan: what is served from now on
     """
 
-    name: Literal["ping", "accept", "stand in", "stand down"]
+    name: Literal["ping", "accept", "stand in", "stand down", "open", "retire"]
     slot: int = 0
     sides: tuple[Side, ...] = ()
+    plan: Plan | None = None
 
 
 class SupervisedServer(Server):
@@ -66,7 +73,8 @@ class SupervisedServer(Server):
         self._line.setblocking(True)  # whatever socket.setdefaulttimeout() says
         self._telling = threading.Lock()
         self._permitted = asyncio.Event()
-        self._standing_in: dict[int, list[asyncio.base_events.Server]] = {}
+        self._standing_in: dict[int, list[Listening]] = {}
+        self._retired = False
         self._changing = asyncio.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -89,8 +97,16 @@ class SupervisedServer(Server):
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._permitted.wait(), PERMISSION_POLL)
 
+    def await_private(self) -> None:
+        """Leave it to the supervisor, which orders to open the private listener."""
+
+    @property
+    def linger(self) -> float:
+        """Seconds that the private listener goes on accepting: none where a successor does, or another worker."""
+        return super().linger if self.should_exit and not self._retired else 0.0
+
     async def shutdown(self, sockets: Sequence[socket.socket] | None = None) -> None:
-        """Shut down as a server does; what comes from now on is for others to accept."""
+        """Shut down as a server does, and tell."""
         self.tell("ending")
         self.stopping.set()
         await super().shutdown(sockets)
@@ -103,12 +119,16 @@ class SupervisedServer(Server):
                 given = [sock for _ in order.sides for sock in self._take_socket()]
                 if order.name == "ping":
                     self.tell("alive")
+                elif order.name == "retire":
+                    self._retire()
                 elif len(given) == len(order.sides):
                     self._obey(order, given)
                 else:
-                    logger.warning("No descriptor is left to stand in for another worker")
+                    logger.warning("No descriptor is left for an order to %s", order.name)
                     for sock in given:
                         sock.close()
+                    if order.name == "open":
+                        self._retire()  # its successor gets all of them
         except (EOFError, OSError):
             self._end_as_orphan()
 
@@ -143,22 +163,25 @@ class SupervisedServer(Server):
                 self._permitted.set()
             elif order.name == "stand in":
                 await self._stand_in(order.slot, bound)
+            elif order.name == "open":
+                assert order.plan is not None  # noqa: S101
+                await self.adopt(order.plan, bound)
             else:
-                for server in self._standing_in.pop(order.slot, ()):
-                    server.close()
-                    self.servers.remove(server)
+                for one in self._standing_in.pop(order.slot, ()):
+                    one.server.close()
+                    self.listening.remove(one)
 
     async def _stand_in(self, slot: int, bound: list[BoundSocket]) -> None:
         for one in bound:
             if self.stopping.is_set() or self._reception is None:
                 one.socket.close()
                 continue
-            server = await self._accept(one, self._reception)
-            if self.stopping.is_set():  # it was told to end meanwhile, and has closed all that it knew of
-                server.close()
-                continue
-            self.servers.append(server)
-            self._standing_in.setdefault(slot, []).append(server)
+            if (accepting := await self.accept(one)) in self.listening:
+                self._standing_in.setdefault(slot, []).append(accepting)
+
+    def _retire(self) -> None:
+        self._retired = True
+        os.kill(os.getpid(), signal.SIGTERM)
 
     def _end_as_orphan(self) -> None:
         os.kill(os.getpid(), signal.SIGTERM)

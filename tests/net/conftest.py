@@ -14,7 +14,7 @@ from tests.net.topology import Topology, topology, unfit
 @pytest.fixture
 def network(tmp_path: Path) -> Iterator[Topology]:
     """A container between a router and a neighbour, with IPv4 addresses."""
-    _require(unfit())
+    require(unfit())
     with topology(tmp_path) as built:
         yield built
 
@@ -22,12 +22,12 @@ def network(tmp_path: Path) -> Iterator[Topology]:
 @pytest.fixture
 def network6(tmp_path: Path) -> Iterator[Topology]:
     """The same, with IPv6 addresses beside the IPv4 ones."""
-    _require(unfit(ipv6=True))
+    require(unfit(ipv6=True))
     with topology(tmp_path, ipv6=True) as built:
         yield built
 
 
-def _require(trouble: str | None) -> None:
+def require(trouble: str | None) -> None:
     """Skip where the test cannot run; on CI, where nobody reads what was skipped, fail."""
     if trouble is None:
         return

@@ -77,6 +77,9 @@ class Topology:
         environ: all of its environment that could mean something to it
         where: the namespace, the container's unless it is given
         """
+        environ = {"DUALLISTEN_PRIVATE_LINGER": "0"} | dict(
+            environ
+        )  # nobody here has a cached address, but who says so
         launched = Launched.start(_command(where or self.container, arguments), cwd=self.folder, environ=environ)
         self._started.callback(launched.stop)
         return launched
