@@ -246,3 +246,38 @@ def test_a_server_has_the_parts_that_ours_overrides() -> None:
     for name in ("serve", "startup", "shutdown", "on_tick", "handle_exit"):
         ours = inspect.signature(getattr(duallisten.Server, name)).parameters
         assert list(ours) == list(inspect.signature(getattr(uvicorn.Server, name)).parameters), name
+
+
+@pytest.mark.parametrize("protocol", [H11Protocol, HttpToolsProtocol])
+def test_a_protocol_tells_whether_a_head_is_expected(protocol: Any) -> None:
+    """Its keep-alive timer runs from a response to the next byte, and each head that has come whole makes a cycle."""
+    data = inspect.getsource(protocol.data_received)
+    assert data.index("self._unset_keepalive_if_required()") < data.index("data(data)")
+    assert "self.timeout_keep_alive_task = None" in inspect.getsource(protocol._unset_keepalive_if_required)
+    assert "self.timeout_keep_alive_task = self.loop.call_later(" in inspect.getsource(protocol.on_response_complete)
+    assert "self.cycle: RequestResponseCycle = None" in inspect.getsource(protocol.__init__)
+
+
+@pytest.mark.parametrize("protocol", [H11Protocol, HttpToolsProtocol])
+def test_a_protocol_answers_what_it_cannot_read_in_one_place(protocol: Any) -> None:
+    source = inspect.getsource(protocol)
+    assert source.count("self.send_400_response(") == 1
+    assert re.search(r"except \w+\.\w+Error:\s+msg = .*\s+self.logger.warning\(msg\)\s+self.send_400_response", source)
+    cycle = inspect.getsource(sys.modules[protocol.__module__].RequestResponseCycle)
+    for attribute in ("response_started", "response_complete", "disconnected", "keep_alive", "more_body"):
+        assert f"self.{attribute} = " in cycle, attribute
+    assert set(re.findall(r"self\.transport\.(\w+)", cycle)) == {"write", "close", "is_closing"}
+
+
+def test_httptools_tells_the_beginning_and_the_end_of_a_head() -> None:
+    assert "self.scope = {" in inspect.getsource(HttpToolsProtocol.on_message_begin)
+    assert "scope=self.scope," in inspect.getsource(HttpToolsProtocol.on_headers_complete)
+    assert "self.pipeline.appendleft((self.cycle, app))" in inspect.getsource(HttpToolsProtocol.on_headers_complete)
+    assert "self.headers.append(" in inspect.getsource(HttpToolsProtocol.on_header)
+    assert not hasattr(HttpToolsProtocol, "on_chunk_header")
+    assert "self.cycle.response_complete" in inspect.getsource(HttpToolsProtocol.on_message_complete)
+
+
+def test_h11_reads_through_a_connection_that_can_be_replaced() -> None:
+    used = set(re.findall(r"self\.conn\.(\w+)", inspect.getsource(H11Protocol)))
+    assert used == {"receive_data", "next_event", "send", "start_next_cycle", "our_state", "their_state"}

@@ -49,4 +49,4 @@ def test_the_routes_are_printed_as_the_readme_shows(tmp_path: Path) -> None:
 
 def test_every_option_of_ours_is_in_the_readme() -> None:
     for option in own_options():
-        assert f"| `{option.flag}" in README
+        assert (f"`{option.twin_of.replace('_', '-')}`" if option.twin_of else f"| `{option.flag}") in README

@@ -28,11 +28,16 @@ from uvicorn.server import ServerState
 from duallisten.accesslog import AccessLog, PrivateWebSocketLogger
 from duallisten.admission import Side, Verdict
 from duallisten.corking import Corks, corking
+from duallisten.limits import NONE, Limits
+from duallisten.parsers import guarded
 
 logger = logging.getLogger("uvicorn.error")
 
 Judge = Callable[[str | None, str | None], Verdict]
 """Judges a connection by the host parts of its own and its peer's socket address."""
+
+HANDSHAKE_SECONDS = 60.0
+"""The longest time for a TLS handshake: asyncio's own."""
 
 REFUSAL_LOG_INTERVAL = 10.0
 """Seconds between two log lines about refused connections: a flood of them must not flood the log."""
@@ -47,6 +52,7 @@ class Service:
     app_state: what the application's lifespan has given its requests
     access_log: the access log of the process
     corks: the corked connections of the process
+    limits: what its peers may take up
     """
 
     side: Side
@@ -55,9 +61,11 @@ class Service:
     app_state: dict[str, Any]
     access_log: AccessLog
     corks: Corks
+    limits: Limits = NONE
 
     def __post_init__(self) -> None:
-        self.config.http_protocol_class = corking(self.config.http_protocol_class, self.corks)
+        guard = guarded(self.config.http_protocol_class, self.limits.head_bytes)
+        self.config.http_protocol_class = corking(guard, self.corks)
         if self.config.ws_protocol_class is not None:
             make: Any = _completing(self.config.ws_protocol_class)
             self.config.ws_protocol_class = _marking(make) if self.side == "private" else make  # type: ignore[assignment]
@@ -163,8 +171,11 @@ async def _secure(accepted: socket.socket, service: Service, reception: Receptio
     def protocol() -> Any:
         return service.protocol(reception.loop)
 
+    seconds = min(service.limits.head_seconds or HANDSHAKE_SECONDS, HANDSHAKE_SECONDS)
     try:
-        await reception.loop.connect_accepted_socket(protocol, accepted, ssl=service.config.ssl)
+        await reception.loop.connect_accepted_socket(
+            protocol, accepted, ssl=service.config.ssl, ssl_handshake_timeout=seconds
+        )
     except OSError as error:  # ssl.SSLError and time-outs are OSErrors
         logger.debug("TLS handshake on the %s listener failed: %s", service.side, error)
 

@@ -96,7 +96,7 @@ class Config(uvicorn.Config):
             from dotenv import load_dotenv
 
             load_dotenv(given["env_file"])  # before anything is read from the environment; uvicorn does it late
-        asked = read_own(own)
+        asked = read_own(own, self.private)
         self.place = locate(asked.platform, os.environ)
         self.options = with_platform(asked, self.place)
         given_trust = given.get("forwarded_allow_ips") is not None
@@ -225,14 +225,14 @@ class Config(uvicorn.Config):
             raise LaunchError(f"TLS of the {side} listener: {self._tls_files(side)} needs its certificate file, too")
 
     def value(self, name: str, side: Side) -> Any:
-        """Give a uvicorn option's value for one side: the twin if there is one, else by the rule of its kind."""
+        """Give the value for one side of an option of uvicorn's or of ours: the twin's, or by the rule of its kind."""
         if side == "private":
             own = self.private.get(name)
             if own is not None:
                 return own
             if not is_inherited(name):
                 return False if name in PRIVATE_OFF else uvicorn_defaults()[name]
-        return getattr(self, name)
+        return getattr(self.options if name in self.options._fields else self, name)
 
     def trust(self, side: Side) -> Trust:
         """Tell whose forwarded headers `side` believes."""

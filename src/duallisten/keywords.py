@@ -38,8 +38,9 @@ def read_rules(options: Options) -> Rules:
 
 
 def sort(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """Sort keyword arguments into duallisten's own, the private twins (under uvicorn's names), and uvicorn's."""
+    """Sort keyword arguments into duallisten's own, the private twins (under the public names), and uvicorn's."""
     known = set(Options._fields)
+    twins = {option.name: option.twin_of for option in own_options() if option.twin_of}
     own: dict[str, Any] = {}
     private: dict[str, Any] = {}
     given: dict[str, Any] = {}
@@ -47,6 +48,8 @@ def sort(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[
         twin = name.removeprefix("private_")
         if name in known:
             own[name] = value
+        elif name in twins:
+            private[twins[name]] = value
         elif name in uvicorn_defaults():
             given[name] = value
         elif twin != name and twin in uvicorn_defaults() and is_per_listener(twin):
@@ -57,15 +60,16 @@ def sort(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[
     return own, private, given
 
 
-def read_own(own: Mapping[str, Any]) -> Options:
-    """Read duallisten's own options; raises UsageError where one cannot be read."""
-    values = {}
+def read_own(own: Mapping[str, Any], private: dict[str, Any]) -> Options:
+    """Read duallisten's own options, and in `private` their twins; raises UsageError where one cannot be read."""
+    values: dict[str, Any] = {}
     for option in own_options():
-        if option.name in own:
+        said, key, read = (private, option.twin_of, private) if option.twin_of else (own, option.name, values)
+        if key in said:
             try:
-                values[option.name] = option.read(own[option.name])
+                read[key] = None if option.twin_of and said[key] is None else option.read(said[key])
             except ValueError as error:
-                raise UsageError(f"{option.name}={own[option.name]!r}: {error}") from None
+                raise UsageError(f"{option.name}={said[key]!r}: {error}") from None
     return Options(**values)
 
 

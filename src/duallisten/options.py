@@ -30,6 +30,7 @@ class Option(NamedTuple):
     read: makes the value of what the command line, the environment or the file holds; raises ValueError(reason)
     variables: the environment variables that set it, the strongest first
     split: makes a list of the text of an environment variable
+    twin_of: the option whose value for the private listener this one is
     """
 
     name: str
@@ -43,6 +44,7 @@ class Option(NamedTuple):
     choices: tuple[str, ...] = ()
     off_flag: str | None = None
     split: Callable[[str], list[str]] = str.split
+    twin_of: str | None = None
 
     @property
     def key(self) -> str:
@@ -63,6 +65,7 @@ class Face(NamedTuple):
     """What stands beside an option's type and default: how it is read, and what it looks like.
 
     flag: its name on the command line, where that is not the field's: a list that is given one at a time
+    per_listener: whether the private listener may have a value of its own, by an option `--private-<x>`
     """
 
     read: Callable[[Any], Any]
@@ -71,6 +74,7 @@ class Face(NamedTuple):
     choices: tuple[str, ...] = ()
     kind: Literal["switch", "value", "list"] = "value"
     flag: str | None = None
+    per_listener: bool = False
 
 
 PLATFORM_CHOICES = ("auto", *(platform.name for platform in PLATFORMS))
@@ -226,13 +230,48 @@ class Options(NamedTuple):
             kind="switch",
         ),
     ] = False
+    timeout_request_header: Annotated[
+        float | None,
+        Face(
+            values.seconds,
+            "Seconds that a peer has to send the whole head of a request, from when it connected or, later on, from "
+            "the head's first byte; a TLS handshake has as long. Then the connection is closed. 0: no limit.",
+            metavar="SECONDS",
+            per_listener=True,
+        ),
+    ] = 30.0
+    max_head_size: Annotated[
+        int,
+        Face(
+            values.count,
+            "The largest head of a request, with its request line; a larger one is answered with 431. 0: no limit.",
+            metavar="BYTES",
+            per_listener=True,
+        ),
+    ] = 65536
 
 
 def own_options() -> tuple[Option, ...]:
-    """Every field of `Options` as an `Option`."""
-    return tuple(
-        _as_option(name, get_args(annotation)[1], Options._field_defaults[name])
-        for name, annotation in Options.__annotations__.items()
+    """Every field of `Options` as an `Option`, with the twins of those that each listener may have its own of."""
+    options: list[Option] = []
+    for name, annotation in Options.__annotations__.items():
+        face = get_args(annotation)[1]
+        options.append(_as_option(name, face, Options._field_defaults[name]))
+        if face.per_listener:
+            options.append(private_twin(options[-1]))
+    return tuple(options)
+
+
+def private_twin(option: Option, default: str = "the public value") -> Option:
+    """Make the option by which the private listener has its own value of `option`, and otherwise `default`."""
+    return option._replace(
+        name=f"private_{option.name}",
+        flag=f"--private-{option.key}",
+        off_flag=f"--no-private-{option.key}" if option.kind == "switch" else None,
+        variables=(f"DUALLISTEN_PRIVATE_{option.key.replace('-', '_').upper()}",),
+        default=None,
+        help=f"{option.key} of the private listener. [default: {default}]",
+        twin_of=option.name,
     )
 
 

@@ -34,7 +34,6 @@ from duallisten.addresses import TCPAddress
 from duallisten.admission import Side, Verdict
 from duallisten.alarm import Alarm
 from duallisten.config import Config
-from duallisten.corking import Corks
 from duallisten.drain import CLOSE_HEADER, Listening
 from duallisten.ending import SIGNAL_INTERVAL, Budget, DrainStep, end, start_or_give_up, start_patience
 from duallisten.errors import LaunchError
@@ -42,8 +41,10 @@ from duallisten.late import Watch, await_plan, watch_from
 from duallisten.lifespans import Lifespans
 from duallisten.network import read_host
 from duallisten.plan import Plan
+from duallisten.services import head_watches, make_services
 from duallisten.serving import log_listeners, scheme
 from duallisten.sockets import BoundSocket
+from duallisten.stalls import HeadWatch
 
 logger = logging.getLogger("uvicorn.error")
 
@@ -72,6 +73,7 @@ class Server(uvicorn.Server):
         self.plan = plan
         self.bound = bound
         self.services: dict[Verdict, Service] = {}
+        self._watches: list[HeadWatch] = []
         self._reception: Reception | None = None
         self.access_log = AccessLog()
         self.listening: list[Listening] = []
@@ -138,7 +140,10 @@ class Server(uvicorn.Server):
         await self.prepare(sockets)
         assert self.plan is not None and self.bound is not None  # noqa: S101
         self.lifespans = Lifespans(self.lifespan, self.config)
-        self._make_services(self.plan)
+        if not self.config.loaded:
+            self.config.load()
+        self.services = make_services(self.config, self.plan, self.server_state, self.lifespans, self.access_log)
+        self._watches = list(head_watches(self.services))
         if not await start_or_give_up(self, self.lifespans):
             return
         await self.before_accepting()
@@ -190,25 +195,6 @@ class Server(uvicorn.Server):
             return
         self.bound.extend(bound)
 
-    def _make_services(self, plan: Plan) -> None:
-        """Give each side its configuration and state; the public side of the side door shares the public state."""
-        config = self.config
-        self.corks = Corks(asyncio.get_running_loop())
-        if not config.loaded:
-            config.load()
-        if plan.public is not None:
-            self._add_service(Verdict.PUBLIC, "public", config.listener_config("public"), self.server_state)
-            if plan.admission.side_door == "serve":
-                side_door = config.listener_config("public", side_door=True)
-                self._add_service(Verdict.SIDE_DOOR, "public", side_door, self.server_state)
-        if plan.private is not None or plan.later:
-            state = self.server_state if plan.public is None else ServerState()
-            self._add_service(Verdict.PRIVATE, "private", config.listener_config("private"), state)
-
-    def _add_service(self, verdict: Verdict, side: Side, config: uvicorn.Config, state: ServerState) -> None:
-        app_state = self.lifespans.state(side)
-        self.services[verdict] = Service(side, config, state, app_state, self.access_log, self.corks)
-
     async def accept(self, bound: BoundSocket) -> Listening:
         """Listen on a bound socket; raises OSError, which of uvloop's `create_server` would only be logged."""
         reception = self._reception
@@ -256,6 +242,8 @@ class Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Do uvicorn's periodic work for every side; tells whether to exit."""
         should_exit = await super().on_tick(counter)
+        for watch in self._watches:
+            watch.look(asyncio.get_running_loop())
         if counter % 10 == 0:
             self.refresh_headers()
         limit = self.limit_max_requests

@@ -18,7 +18,7 @@ from typing import Any
 import click
 import uvicorn
 
-from duallisten.options import Option
+from duallisten.options import Option, private_twin
 
 CONFIG_VARIABLES = {"workers": "WEB_CONCURRENCY", "forwarded_allow_ips": "FORWARDED_ALLOW_IPS"}
 """What `uvicorn.Config` itself reads from the environment, by the option that it stands for."""
@@ -62,17 +62,7 @@ def private_twins(options: tuple[Option, ...]) -> Iterator[Option]:
     for option in options:
         if not is_per_listener(option.name):
             continue
-        private = option._replace(
-            name=f"private_{option.name}",
-            flag=f"--private-{option.key}",
-            variables=(f"DUALLISTEN_PRIVATE_{option.key.replace('-', '_').upper()}",),
-            default=None,
-            help=f"{option.key} of the private listener. "
-            + ("[default: the public value]" if is_inherited(option.name) else "[default: off]"),
-        )
-        if option.kind == "switch":
-            private = private._replace(off_flag=f"--no-private-{option.key}")
-        yield private
+        yield private_twin(option, "the public value" if is_inherited(option.name) else "off")
 
 
 def _as_option(parameter: click.Parameter, context: click.Context) -> Option:

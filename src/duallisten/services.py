@@ -1,0 +1,59 @@
+"""What answers each verdict in a process: one configuration, one state and one set of limits for each side."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+
+import uvicorn
+from uvicorn.server import ServerState
+
+from duallisten.acceptor import Service
+from duallisten.accesslog import AccessLog
+from duallisten.admission import Side, Verdict
+from duallisten.config import Config
+from duallisten.corking import Corks
+from duallisten.lifespans import Lifespans
+from duallisten.limits import Limits
+from duallisten.plan import Plan
+from duallisten.stalls import HeadWatch
+
+
+def make_services(
+    config: Config, plan: Plan, state: ServerState, lifespans: Lifespans, access_log: AccessLog
+) -> dict[Verdict, Service]:
+    """Give each side its configuration and state; the public side of the side door shares the public state.
+
+    config: loaded already
+    state: the public side's, or that of the only side
+    """
+    corks = Corks(asyncio.get_running_loop())
+    services: dict[Verdict, Service] = {}
+
+    def add(verdict: Verdict, side: Side, one: uvicorn.Config, its: ServerState) -> None:
+        services[verdict] = Service(side, one, its, lifespans.state(side), access_log, corks, limits(config, side))
+
+    if plan.public is not None:
+        add(Verdict.PUBLIC, "public", config.listener_config("public"), state)
+        if plan.admission.side_door == "serve":
+            add(Verdict.SIDE_DOOR, "public", config.listener_config("public", side_door=True), state)
+    if plan.private is not None or plan.later:
+        own = state if plan.public is None else ServerState()
+        add(Verdict.PRIVATE, "private", config.listener_config("private"), own)
+    return services
+
+
+def limits(config: Config, side: Side) -> Limits:
+    """Tell what the peers of a side may take up."""
+    return Limits(
+        head_seconds=config.value("timeout_request_header", side) or None,
+        head_bytes=config.value("max_head_size", side) or None,
+    )
+
+
+def head_watches(services: Mapping[Verdict, Service]) -> Iterable[HeadWatch]:
+    """Make what ends the connections whose heads do not end, for each state that has such a limit."""
+    states = {id(service.state): service for service in services.values()}
+    for service in states.values():
+        if service.limits.head_seconds is not None:
+            yield HeadWatch(service.state, service.limits.head_seconds)
