@@ -14,12 +14,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing import Pipe
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
 from duallisten import Config
 from duallisten.acceptor import Reception
+from duallisten.admission import Verdict
 from duallisten.late import await_plan
 from duallisten.network import read_host
 from duallisten.sockets import bound_socket
@@ -154,17 +156,12 @@ async def test_a_worker_that_is_told_to_end_while_it_comes_to_stand_in_leaves_th
     pipe, _theirs = Pipe()
     config = Config(DEMO, port=0, private_port=0, log_config=None)
     server = SupervisedServer(config, await_plan(config.request, read_host), [], pipe)
-    accepting = await asyncio.get_running_loop().create_server(asyncio.Protocol, "127.0.0.1", 0)
-
-    class Loop:
-        async def create_server(self, *_: object, **__: object) -> asyncio.base_events.Server:
-            server.ending = True
-            return accepting
-
-    server._reception = Reception({}, Loop())  # type: ignore[arg-type]
+    server.services = {Verdict.PUBLIC: SimpleNamespace(room=None)}  # type: ignore[dict-item]
+    server._reception = Reception(server.services, asyncio.get_running_loop())
+    server.ending = True
     with socket.create_server(("127.0.0.1", 0)) as queue:
         await server._stand_in(1, [bound_socket("public", queue)])
-    assert not accepting.is_serving()
+        assert queue.fileno() == -1
     assert (server.listening, server._standing_in) == ([], {})
 
 

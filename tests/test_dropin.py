@@ -281,3 +281,10 @@ def test_httptools_tells_the_beginning_and_the_end_of_a_head() -> None:
 def test_h11_reads_through_a_connection_that_can_be_replaced() -> None:
     used = set(re.findall(r"self\.conn\.(\w+)", inspect.getsource(H11Protocol)))
     assert used == {"receive_data", "next_event", "send", "start_next_cycle", "our_state", "their_state"}
+
+
+def test_connections_leave_a_state_in_two_ways() -> None:
+    used: set[str] = set()
+    for protocol in (H11Protocol, HttpToolsProtocol, WebSocketsSansIOProtocol):
+        used |= set(re.findall(r"self\.connections\.(\w+)", inspect.getsource(protocol)))
+    assert used == {"add", "discard", "remove"}

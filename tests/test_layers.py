@@ -25,7 +25,7 @@ LAYERS = (
     ("uvicorn_options", "sources", "plan", "arguments"),
     ("keywords", "pools"),
     ("config",),
-    ("sockets", "signals"),
+    ("sockets", "signals", "listening"),
     ("serving", "acceptor", "stalls", "drain", "lifespans", "queues", "late", "alarm"),
     ("ending", "services"),
     ("server", "report"),

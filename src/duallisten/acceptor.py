@@ -1,22 +1,18 @@
 """The acceptor: one decision per connection, then out of the way.
 
-asyncio makes an `Acceptor` for each accepted connection and calls `connection_made`. From the connection's own and its
-peer's socket address the `Admission` says what becomes of it; the acceptor builds uvicorn's protocol with that
-side's own `uvicorn.Config` and `ServerState`, and hands the transport over (`set_protocol`). It works for whatever
-protocol class uvicorn has or gets, and costs nothing per request.
+It is given each accepted connection. From the connection's own and its peer's socket address the `Admission` says what
+becomes of it: it is closed, or uvicorn's protocol is built with that side's own `uvicorn.Config` and `ServerState`, and
+given to `loop.connect_accepted_socket`. It works for whatever protocol class uvicorn has or gets, and costs nothing per
+request.
 
-TLS starts only after that decision, so that a peer that is not admitted does not get as far as a handshake. The
-listening socket is a plain one; the accepted socket is duplicated before anything is read from it and given to
-`loop.connect_accepted_socket`, which completes the handshake before uvicorn's protocol hears of the connection.
-`loop.start_tls` would be the nearer way, but a uvloop transport starts to read behind the back of a protocol that
-pauses it in `connection_made`, and the client's first bytes are lost.
+TLS starts only after that decision, so that a peer that is not admitted does not get as far as a handshake, which has
+as long as the head of a request. uvicorn's protocol hears of the connection when the handshake is complete.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -29,6 +25,7 @@ from duallisten.accesslog import AccessLog, PrivateWebSocketLogger
 from duallisten.admission import Side, Verdict
 from duallisten.corking import Corks, corking
 from duallisten.limits import NONE, Limits
+from duallisten.listening import Room
 from duallisten.parsers import guarded
 
 logger = logging.getLogger("uvicorn.error")
@@ -53,6 +50,7 @@ class Service:
     access_log: the access log of the process
     corks: the corked connections of the process
     limits: what its peers may take up
+    room: for how many connections there is room; None where there is no limit
     """
 
     side: Side
@@ -62,6 +60,7 @@ class Service:
     access_log: AccessLog
     corks: Corks
     limits: Limits = NONE
+    room: Room | None = None
 
     def __post_init__(self) -> None:
         guard = guarded(self.config.http_protocol_class, self.limits.head_bytes)
@@ -119,7 +118,7 @@ class Reception:
     """What all acceptors of a process share.
 
     services: what answers, by verdict; a verdict without a service is a refusal
-    handshakes: TLS handshakes under way
+    handshakes: connections that uvicorn's protocol has yet to hear of: in two turns of the loop, or after TLS's part
     """
 
     services: dict[Verdict, Service]
@@ -128,59 +127,70 @@ class Reception:
     refused: int = 0
     _last_told: float = float("-inf")
 
-    def note_refusal(self, local: str | None, peer: str | None) -> None:
+    def note_refusal(self, local: str | None, peer: str | None, reason: str = "not admitted there") -> None:
         """Count a refused connection; the log gets the first, and then at most one line in ten seconds."""
         self.refused += 1
         now = self.loop.time()
         if now - self._last_told >= REFUSAL_LOG_INTERVAL:
             self._last_told = now
             count = f" ({self.refused} so far)" if self.refused > 1 else ""
-            logger.warning("Refused a connection from %s to %s: not admitted there%s", peer, local, count)
+            logger.warning("Refused a connection from %s to %s: %s%s", peer, local, reason, count)
 
 
-class Acceptor(asyncio.Protocol):
-    """The protocol of a connection until it is decided whose it is."""
+class Acceptor:
+    """Takes the connections of one listening socket."""
 
     def __init__(self, reception: Reception, judge: Judge) -> None:
         self.reception = reception
         self.judge = judge
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Judge the connection, and hand it over or close it before a byte is read."""
+    def take(self, connection: socket.socket, peer: Any) -> None:
+        """Judge a connection, and serve or close it before a byte is read.
+
+        peer: the socket address of the other end
+        """
         reception = self.reception
-        local, peer = _host(transport, "sockname"), _host(transport, "peername")
+        local, peer = _host(_name(connection)), _host(peer)
         service = reception.services.get(self.judge(local, peer))
         if service is None:
-            transport.abort()
+            connection.close()
             reception.note_refusal(local, peer)
-        elif service.config.ssl is not None:
-            accepted = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
-            transport.abort()  # closes its own descriptor; nothing has been read or sent
-            task = reception.loop.create_task(_secure(accepted, service, reception))
+        elif service.room is not None and service.room.is_full:  # both sides come in at one socket, which goes on
+            connection.close()
+            reception.note_refusal(local, peer, f"{service.room.limit} connections are open")
+        else:
+            if service.room is not None:
+                service.room.arriving += 1
+            task = reception.loop.create_task(_serve(connection, service, reception.loop))
             reception.handshakes.add(task)
             task.add_done_callback(reception.handshakes.discard)
-        else:
-            protocol = service.protocol(reception.loop)
-            transport.set_protocol(protocol)
-            protocol.connection_made(transport)
 
 
-async def _secure(accepted: socket.socket, service: Service, reception: Reception) -> None:
-    """Complete the TLS handshake and serve; a peer that fails it has gone its own way."""
-
-    def protocol() -> Any:
-        return service.protocol(reception.loop)
-
-    seconds = min(service.limits.head_seconds or HANDSHAKE_SECONDS, HANDSHAKE_SECONDS)
+async def _serve(connection: socket.socket, service: Service, loop: asyncio.AbstractEventLoop) -> None:
+    """Give a connection to uvicorn's protocol, after its TLS handshake if it has one; a peer that fails it is gone."""
+    tls: dict[str, Any] = {}
+    if service.config.ssl is not None:
+        seconds = min(service.limits.head_seconds or HANDSHAKE_SECONDS, HANDSHAKE_SECONDS)
+        tls = {"ssl": service.config.ssl, "ssl_handshake_timeout": seconds}
     try:
-        await reception.loop.connect_accepted_socket(
-            protocol, accepted, ssl=service.config.ssl, ssl_handshake_timeout=seconds
-        )
+        await loop.connect_accepted_socket(lambda: service.protocol(loop), connection, **tls)
     except OSError as error:  # ssl.SSLError and time-outs are OSErrors
+        connection.close()
         logger.debug("TLS handshake on the %s listener failed: %s", service.side, error)
+    finally:
+        if service.room is not None:
+            service.room.arriving -= 1
+            service.room.tell()
 
 
-def _host(transport: asyncio.Transport, name: str) -> str | None:
-    """Give the host part of a socket's name; None for a UNIX domain socket, or where the kernel cannot tell."""
-    address = transport.get_extra_info(name)
+def _name(connection: socket.socket) -> Any:
+    """Give a socket's own address; None where it has gone already."""
+    try:
+        return connection.getsockname()
+    except OSError:
+        return None
+
+
+def _host(address: Any) -> str | None:
+    """Give the host part of a socket address; None for a UNIX domain socket, or where the kernel cannot tell."""
     return str(address[0]) if isinstance(address, tuple) else None

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 from uvicorn.server import ServerState
 
+from duallisten.listening import ListeningSocket
 from duallisten.sockets import BoundSocket, drop_newcomers, has_waiting
 
 logger = logging.getLogger("uvicorn.error")
@@ -46,10 +47,10 @@ CLOSE_HEADER = (b"connection", b"close")
 
 
 class Listening(NamedTuple):
-    """A bound socket, and the event loop's server that accepts from it."""
+    """A bound socket, and what accepts from it."""
 
     bound: BoundSocket
-    server: asyncio.base_events.Server
+    server: ListeningSocket
 
 
 async def stop_accepting(listening: Collection[Listening], *, alone: bool, forced: Callable[[], bool]) -> None:
@@ -61,6 +62,7 @@ async def stop_accepting(listening: Collection[Listening], *, alone: bool, force
     for one in listening:
         if alone and one.bound.ours:
             drop_newcomers(one.bound.socket)
+        one.server.lift_limit()
     if listening and not forced():
         await asyncio.sleep(HANDSHAKE)
     deadline = loop.time() + FULL_QUEUE

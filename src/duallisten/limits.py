@@ -1,4 +1,4 @@
-"""What the peers of one listener may take up, as a value; what keeps to it is in `parsers` and `stalls`."""
+"""What the peers of a listener may take up, as a value; what keeps to it is in `parsers`, `stalls` and `listening`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ class Limits(NamedTuple):
 
     head_seconds: how long the head of a request may take, and a TLS handshake
     head_bytes: how large it may be
+    connections: how many may be open at a time
     """
 
     head_seconds: float | None = None
     head_bytes: int | None = None
+    connections: int | None = None
 
 
 NONE = Limits()

@@ -234,8 +234,7 @@ class Options(NamedTuple):
         float | None,
         Face(
             values.seconds,
-            "Seconds that a peer has to send the whole head of a request, from when it connected or, later on, from "
-            "the head's first byte; a TLS handshake has as long. Then the connection is closed. 0: no limit.",
+            "How long a peer may take for the whole head of a request, and for a TLS handshake. 0: no limit.",
             metavar="SECONDS",
             per_listener=True,
         ),
@@ -249,6 +248,15 @@ class Options(NamedTuple):
             per_listener=True,
         ),
     ] = 65536
+    limit_connections: Annotated[
+        int,
+        Face(
+            values.count,
+            "Connections that a process has open on a listener; further ones wait in the kernel's queue. 0: no limit.",
+            metavar="N",
+            per_listener=True,
+        ),
+    ] = 0
 
 
 def own_options() -> tuple[Option, ...]:

@@ -39,6 +39,7 @@ from duallisten.ending import SIGNAL_INTERVAL, Budget, DrainStep, end, start_or_
 from duallisten.errors import LaunchError
 from duallisten.late import Watch, await_plan, watch_from
 from duallisten.lifespans import Lifespans
+from duallisten.listening import ListeningSocket
 from duallisten.network import read_host
 from duallisten.plan import Plan
 from duallisten.services import head_watches, make_services
@@ -196,15 +197,15 @@ class Server(uvicorn.Server):
         self.bound.extend(bound)
 
     async def accept(self, bound: BoundSocket) -> Listening:
-        """Listen on a bound socket; raises OSError, which of uvloop's `create_server` would only be logged."""
-        reception = self._reception
-        assert reception is not None  # noqa: S101
-        judge = self._judge(bound.side)
-        backlog = self.config.value("backlog", bound.side)
-        sock.listen(bound.socket, backlog)
-        unix = bound.socket.family == socket.AF_UNIX
-        make = reception.loop.create_unix_server if unix else reception.loop.create_server
-        listening = Listening(bound, await make(lambda: Acceptor(reception, judge), sock=bound.socket, backlog=backlog))
+        """Listen on a bound socket; raises OSError."""
+        assert self.plan is not None and self._reception is not None  # noqa: S101
+        sock.listen(bound.socket, self.config.value("backlog", bound.side))
+        acceptor = Acceptor(self._reception, self._judge(bound.side))
+        service = self.services[Verdict.PRIVATE if bound.side == "private" else Verdict.PUBLIC]
+        room = None if self.plan.shared else service.room
+        server = ListeningSocket(bound.socket, acceptor.take, room=room, keeps_reserve=bound.side == "public")
+        await server.start_serving()
+        listening = Listening(bound, server)
         if self.ending:  # told to end meanwhile, when all that was known of was closed
             listening.server.close()
         else:
@@ -224,13 +225,13 @@ class Server(uvicorn.Server):
         return admission.public
 
     @property
-    def servers(self) -> list[asyncio.base_events.Server]:  # type: ignore[override]
-        """The servers of the event loop, as `uvicorn.Server` has them."""
+    def servers(self) -> list[ListeningSocket]:  # type: ignore[override]
+        """What accepts, with `sockets`, as of the servers that `uvicorn.Server` has."""
         return [one.server for one in self.listening]
 
     @property
     def handshakes(self) -> set[asyncio.Task[None]]:
-        """The TLS handshakes under way."""
+        """The connections that uvicorn's protocol has yet to hear of."""
         return self._reception.handshakes if self._reception is not None else set()
 
     @property

@@ -15,6 +15,7 @@ from duallisten.config import Config
 from duallisten.corking import Corks
 from duallisten.lifespans import Lifespans
 from duallisten.limits import Limits
+from duallisten.listening import Room
 from duallisten.plan import Plan
 from duallisten.stalls import HeadWatch
 
@@ -31,7 +32,12 @@ def make_services(
     services: dict[Verdict, Service] = {}
 
     def add(verdict: Verdict, side: Side, one: uvicorn.Config, its: ServerState) -> None:
-        services[verdict] = Service(side, one, its, lifespans.state(side), access_log, corks, limits(config, side))
+        asked = limits(config, side)
+        room = next((other.room for other in services.values() if other.state is its), None)
+        if room is None and asked.connections is not None:
+            room = Room(asked.connections)
+            its.connections = room.connections
+        services[verdict] = Service(side, one, its, lifespans.state(side), access_log, corks, asked, room)
 
     if plan.public is not None:
         add(Verdict.PUBLIC, "public", config.listener_config("public"), state)
@@ -48,6 +54,7 @@ def limits(config: Config, side: Side) -> Limits:
     return Limits(
         head_seconds=config.value("timeout_request_header", side) or None,
         head_bytes=config.value("max_head_size", side) or None,
+        connections=config.value("limit_connections", side) or None,
     )
 
 
