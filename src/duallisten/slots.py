@@ -2,7 +2,8 @@
 
 The kernel gives a share of the connections to each slot's sockets, whether or not a worker is there to accept them. So
 no queue is left alone: while a slot has no worker that accepts (it died and its successor is starting or delayed, it is
-draining, its slot was given up), a worker of the same pool *stands in* for it and accepts from its queues, too.
+draining, its slot was given up, its event loop is blocked), a worker of the same pool *stands in* for it and accepts
+from its queues, too.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Slot:
     @property
     def is_alone(self) -> bool:
         """Whether its sockets listen and no worker of its own accepts from them, or is about to."""
-        return self.opened and not (self.worker is not None and self.worker.accepts)
+        return self.opened and not (self.worker is not None and self.worker.accepts and not self.worker.is_blocked)
 
 
 class Slots:
@@ -177,16 +178,16 @@ class Slots:
         for slot in self._all:
             if slot.stand_in is not None and not slot.stand_in.accepts:
                 slot.stand_in = None  # it has left the queue, or died
-            if slot.is_alone and slot.stand_in is None:
-                self._find_stand_in(slot)
-            elif slot.stand_in is not None and not slot.is_alone:
+            if slot.stand_in is not None and (slot.stand_in.is_blocked or not slot.is_alone):
                 slot.stand_in.stand_down(slot.number)
                 slot.stand_in = None
+            if slot.is_alone and slot.stand_in is None:
+                self._find_stand_in(slot)
 
     def _find_stand_in(self, slot: Slot) -> None:
         divided = [one for one in slot.queues if can_be_divided(one)]  # what all share has others to accept from it
         of_pool = [other.worker for other in self if other.pool is slot.pool and other.worker is not None]
-        able = [worker for worker in of_pool if worker.serving and worker.accepts]
+        able = [worker for worker in of_pool if worker.serving and worker.accepts and not worker.is_blocked]
         if divided and able:
             busy = Counter(id(other.stand_in) for other in self._all)
             slot.stand_in = min(able, key=lambda worker: busy[id(worker)])

@@ -22,6 +22,9 @@ from duallisten.plan import Plan
 from duallisten.sockets import BoundSocket
 from duallisten.worker_process import Order, Report, WorkerProcess
 
+BLOCKED = 1.0
+"""Seconds after which an event loop that has not turned when it was asked to is taken for a blocked one."""
+
 
 class Process(Protocol):
     """A child process, or one that a child has forked: as much of `multiprocessing.Process` as is needed here."""
@@ -66,6 +69,7 @@ class Worker:
         self.failure: str | None = None
         self.started_at = time.monotonic()
         self.asked_at: float | None = None
+        self._turn_asked_at: float | None = None
 
     @property
     def pid(self) -> int:
@@ -92,6 +96,8 @@ class Worker:
                 self.asked_at = None
                 if report == "failed":
                     self.failure = text
+                elif report == "turning":
+                    self._turn_asked_at = None
                 elif report != "alive":
                     setattr(self, report, True)
         except (EOFError, OSError):
@@ -101,6 +107,8 @@ class Worker:
         """Ask for a sign of life, unless one is still owed; a worker that has not begun cannot answer yet."""
         if self.began and self.asked_at is None and self._order(Order("ping")):
             self.asked_at = time.monotonic()
+            if self.permitted and self._turn_asked_at is None:
+                self._turn_asked_at = self.asked_at
 
     def permit(self) -> None:
         """Let it accept connections."""
@@ -140,6 +148,11 @@ class Worker:
     def is_silent(self, timeout: float) -> bool:
         """Tell whether it has owed a sign of life for `timeout` seconds."""
         return self.asked_at is not None and time.monotonic() - self.asked_at > timeout
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether its event loop does not turn, so that it accepts nothing for now."""
+        return self._turn_asked_at is not None and time.monotonic() - self._turn_asked_at > BLOCKED
 
     def signal(self, number: int) -> None:
         """Send it a signal, if it still runs."""

@@ -10,7 +10,8 @@ loop no longer turns: no orphan keeps the port.
 SIGTERM ends it with all others, so its private listener lingers (`ending`). An order to retire ends it alone: others
 accept from its queues, so it leaves them at once, with what is in them.
 
-The pipe is read in a thread of its own, which answers also while the application blocks the event loop.
+The pipe is read in a thread of its own, which answers also while the application blocks the event loop: that is no
+reason to be killed. The event loop answers, too, so that the supervisor knows when another worker has to accept.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from duallisten.sockets import BoundSocket, bound_socket
 
 logger = logging.getLogger("uvicorn.error")
 
-Report = Literal["began", "ready", "serving", "ending", "failed", "alive"]
+Report = Literal["began", "ready", "serving", "ending", "failed", "alive", "turning"]
 """What a worker tells its supervisor: the first of a pair, whose second says more."""
 
 PERMISSION_POLL = 0.1
@@ -118,7 +119,7 @@ class SupervisedServer(Server):
                 order: Order = self._pipe.recv()
                 given = [sock for _ in order.sides for sock in self._take_socket()]
                 if order.name == "ping":
-                    self.tell("alive")
+                    self._answer()
                 elif order.name == "retire":
                     self._retire()
                 elif len(given) == len(order.sides):
@@ -131,6 +132,13 @@ class SupervisedServer(Server):
                         self._retire()  # its successor gets all of them
         except (EOFError, OSError):
             self._end_as_orphan()
+
+    def _answer(self) -> None:
+        """Give a sign of life of this thread, and when it turns one of the event loop."""
+        self.tell("alive")
+        if self._loop is not None:
+            with suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(self.tell, "turning")
 
     def _take_socket(self) -> Iterator[socket.socket]:
         """Take a socket that follows an order; none where this process has as many descriptors as it may have.

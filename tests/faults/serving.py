@@ -1,0 +1,76 @@
+"""What the tests of faults have in common: the application that breaks, asked and looked at."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+
+from tests.running import DEADLINE, FREE, Launched, ask, launched
+
+FAULTY = "tests.faults.faulty:app"
+ROOT = Path(__file__).parents[2]
+"""Where the application is imported from."""
+
+
+@contextmanager
+def faulty(*arguments: str, cwd: Path, path: Path | None = None, ports: Sequence[str] = FREE) -> Iterator[Launched]:
+    """Launch the application that breaks, in the folder of its files.
+
+    path: what Python imports from, before all else
+    """
+    python_path = ":".join(str(each) for each in (path, ROOT) if each is not None)
+    with launched(FAULTY, *arguments, *ports, cwd=cwd, environ={"PYTHONPATH": python_path}) as running:
+        yield running
+
+
+def address(url: str) -> tuple[str, int]:
+    """Give the host and the port of a URL."""
+    host, port = url.removeprefix("http://").rsplit(":", 1)
+    return host, int(port)
+
+
+def request(path: str, more: bytes = b"") -> bytes:
+    """Give a request over a connection that is kept."""
+    return b"GET " + path.encode() + b" HTTP/1.1\r\nHost: x\r\n" + more + b"\r\n"
+
+
+def connect(url: str) -> socket.socket:
+    """Open a connection."""
+    return socket.create_connection(address(url), timeout=DEADLINE)
+
+
+def ask_over(connection: socket.socket) -> bytes:
+    """Ask for `/` over a connection that is kept, and give the answer."""
+    connection.sendall(request("/"))
+    answer = b""
+    while not answer.endswith(b"}\n"):
+        data = connection.recv(65536)
+        assert data, f"the connection ended after {answer!r}"
+        answer += data
+    return answer
+
+
+def process_of(answer: bytes) -> int:
+    """Tell which process has given an answer."""
+    return int(json.loads(answer.partition(b"\r\n\r\n")[2])["process"])
+
+
+def processes(url: str, times: int = 40) -> set[int]:
+    """Ask over new connections, and tell which processes have answered."""
+    return {process_of(ask(url)) for _ in range(times)}
+
+
+def workers(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """Give the processes that serve, a reloader's, too."""
+    found = []
+    for child in psutil.Process(process.pid).children():
+        with suppress(psutil.Error):  # it has ended in between
+            if "spawn_main" in " ".join(child.cmdline()):
+                found.append(child)
+    return found
