@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -188,11 +189,31 @@ def run(
     )
 
 
+def address(url: str) -> tuple[str, int]:
+    """Give the host and the port of a URL without a path."""
+    host, port = url.rpartition("/")[2].rsplit(":", 1)
+    return host.strip("[]"), int(port)
+
+
+def connect(url: str) -> socket.socket:
+    """Open a connection."""
+    return socket.create_connection(address(url), timeout=DEADLINE)
+
+
+def process_of(answer: bytes) -> int:
+    """Tell which process has given an answer of the demonstration."""
+    return int(json.loads(answer.partition(b"\r\n\r\n")[2])["process"])
+
+
+def processes(url: str, times: int = 40) -> set[int]:
+    """Ask the demonstration over new connections, and tell which processes have answered."""
+    return {process_of(ask(url)) for _ in range(times)}
+
+
 def ask(url: str, request: bytes | None = None) -> bytes:
     """Send one raw request over a new connection, and give all that comes back until the server closes."""
-    host, port = url.removeprefix("http://").rsplit(":", 1)
     request = request or b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-    with socket.create_connection((host.strip("[]"), int(port)), timeout=DEADLINE) as connection:
+    with connect(url) as connection:
         connection.sendall(request)
         answer = b""
         while data := connection.recv(65536):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import resource
 import signal
@@ -26,7 +25,7 @@ from duallisten.late import await_plan
 from duallisten.network import read_host
 from duallisten.sockets import bound_socket
 from duallisten.worker_process import SupervisedServer
-from tests.running import DEADLINE, FREE, Launched, ask, eventually, launched
+from tests.running import DEADLINE, FREE, Launched, ask, connect, eventually, launched, process_of, processes
 
 DEMO = "duallisten.demo:app"
 
@@ -44,28 +43,18 @@ async def app(scope, receive, send):
 """An application that does not start while there is a file `gate`."""
 
 
-def process_of(url: str) -> int:
-    """Ask over a new connection, and tell which process answered."""
-    return int(json.loads(ask(url).partition(b"\r\n\r\n")[2])["process"])
-
-
-def processes(url: str, times: int = 40) -> set[int]:
-    return {process_of(url) for _ in range(times)}
-
-
 @contextmanager
 def held(url: str, count: int) -> Iterator[list[int]]:
     """Open connections, keep them all open, and tell which process answered on each."""
-    host, port = url.removeprefix("http://").rsplit(":", 1)
     answered = []
     with ExitStack() as stack:
         for _ in range(count):
-            connection = stack.enter_context(socket.create_connection((host, int(port)), timeout=DEADLINE))
+            connection = stack.enter_context(connect(url))
             connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             answer = b""
             while not answer.endswith(b"}\n"):
                 answer += connection.recv(65536)
-            answered.append(int(json.loads(answer.partition(b"\r\n\r\n")[2])["process"]))
+            answered.append(process_of(answer))
         yield answered
 
 
@@ -210,7 +199,7 @@ def test_of_two_launches_at_the_same_time_one_gets_the_port_and_the_other_an_err
         assert "the public listener cannot listen on" in loser.output
         assert "another process has taken the port meanwhile" in loser.output
         assert loser.output.count("duallisten: ") == 1
-        assert process_of(winner.url("public")) in {
+        assert process_of(ask(winner.url("public"))) in {
             child.pid for child in psutil.Process(winner.process.pid).children()
         }
 

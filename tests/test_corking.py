@@ -7,8 +7,6 @@ import socket
 import struct
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -18,7 +16,7 @@ from hypothesis import strategies as st
 from duallisten.corking import HEAD, MOST_COPIED, Corked, Corks, corking
 from duallisten.endpoints import Receive, Scope, Send
 from tests.applications import answer
-from tests.running import DEADLINE, serving
+from tests.running import DEADLINE, connect, serving
 
 PARSERS = ["h11", "httptools"]
 LOOPS = ["asyncio", "uvloop"]
@@ -160,13 +158,6 @@ def test_what_is_no_class_stays_as_it_is() -> None:
 # --- On the wire ---
 
 
-@contextmanager
-def connected(url: str) -> Iterator[socket.socket]:
-    host, port = url.removeprefix("http://").rsplit(":", 1)
-    with socket.create_connection((host, int(port)), timeout=DEADLINE) as connection:
-        yield connection
-
-
 def receive(connection: socket.socket, until: bytes) -> bytes:
     received = b""
     while until not in received:
@@ -185,7 +176,7 @@ async def hello(scope: Scope, receive: Receive, send: Send) -> None:
 @pytest.mark.parametrize("http", PARSERS)
 @pytest.mark.parametrize("loop", LOOPS)
 def test_an_answer_is_one_segment(loop: str, http: str) -> None:
-    with serving(hello, loop=loop, http=http) as server, connected(server.url("private")) as connection:
+    with serving(hello, loop=loop, http=http) as server, connect(server.url("private")) as connection:
         for count in (1, 2, 3):
             connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             receive(connection, b"hello")
@@ -204,7 +195,7 @@ def test_the_head_of_a_slow_body_does_not_wait_for_it(loop: str, http: str) -> N
             await asyncio.get_running_loop().run_in_executor(None, seen.wait, DEADLINE)
             await send({"type": "http.response.body", "body": b"late"})
 
-    with serving(slow, loop=loop, http=http) as server, connected(server.url("public")) as connection:
+    with serving(slow, loop=loop, http=http) as server, connect(server.url("public")) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert b"late" not in receive(connection, b"\r\n\r\n")
         assert not seen.is_set()
@@ -218,7 +209,7 @@ def test_a_client_that_waits_for_a_continue_gets_it(http: str) -> None:
         if scope["type"] == "http":
             await answer(send, (await receive())["body"])
 
-    with serving(echo, http=http) as server, connected(server.url("public")) as connection:
+    with serving(echo, http=http) as server, connect(server.url("public")) as connection:
         connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
         assert receive(connection, b"\r\n\r\n").startswith(b"HTTP/1.1 100 Continue")
         connection.sendall(b"body")
@@ -232,7 +223,7 @@ def test_pipelined_requests_are_answered_in_their_order(loop: str, http: str) ->
         if scope["type"] == "http":
             await answer(send, scope["path"].encode() + b";")
 
-    with serving(path, loop=loop, http=http) as server, connected(server.url("public")) as connection:
+    with serving(path, loop=loop, http=http) as server, connect(server.url("public")) as connection:
         heads = (f"{'HEAD' if number == 2 else 'GET'} /{number} HTTP/1.1\r\nHost: x\r\n\r\n" for number in range(5))
         connection.sendall("".join(heads).encode())
         received = receive(connection, b"/4;")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import signal
@@ -22,7 +21,7 @@ from duallisten.drain import _has_unread
 from duallisten.ending import DrainStep, limit_linger
 from duallisten.lifespans import Lifespans
 from tests.applications import Observed
-from tests.running import DEADLINE, DUALLISTEN, FREE, Launched, ask, eventually, launched, serving
+from tests.running import DEADLINE, DUALLISTEN, FREE, Launched, ask, connect, eventually, launched, processes, serving
 
 DEMO = "duallisten.demo:app"
 HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -68,14 +67,9 @@ def noted(folder: Path, what: str) -> set[int]:
     return {int(path.name.removeprefix(f"{what}-")) for path in folder.glob(f"{what}-*")}
 
 
-def address(url: str) -> tuple[str, int]:
-    host, port = url.removeprefix("http://").rsplit(":", 1)
-    return host, int(port)
-
-
 def is_refused(url: str) -> bool:
     try:
-        socket.create_connection(address(url), timeout=DEADLINE).close()
+        connect(url).close()
     except ConnectionRefusedError:
         return True
     except ConnectionResetError:
@@ -87,7 +81,7 @@ class Asking:
     """Clients that have connected and sent a request, each, and wait."""
 
     def __init__(self, url: str, count: int) -> None:
-        self.connections = [socket.create_connection(address(url), timeout=DEADLINE) for _ in range(count)]
+        self.connections = [connect(url) for _ in range(count)]
         for connection in self.connections:
             connection.sendall(HEAD)
 
@@ -134,7 +128,7 @@ def test_what_the_queue_holds_at_the_end_is_answered(loop: str, shop: Path) -> N
 def test_what_the_queues_of_workers_hold_when_all_end_is_answered() -> None:
     with launched(DEMO, "--workers", "2", *FREE) as server:
         urls = server.url("public"), server.url("private")
-        workers = {process_of(urls[0]) for _ in range(40)}
+        workers = processes(urls[0])
         assert len(workers) == 2
         for worker in workers:
             os.kill(worker, signal.SIGSTOP)
@@ -146,10 +140,6 @@ def test_what_the_queues_of_workers_hold_when_all_end_is_answered() -> None:
             os.kill(worker, signal.SIGCONT)
         assert [are_answered(each.answers()) for each in asking] == [True, True]
         assert server.process.wait(DEADLINE) == 0
-
-
-def process_of(url: str) -> int:
-    return int(json.loads(ask(url).partition(b"\r\n\r\n")[2])["process"])
 
 
 def pending(process: int) -> set[int]:

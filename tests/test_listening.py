@@ -17,7 +17,7 @@ from duallisten.acceptor import Acceptor, Reception
 from duallisten.admission import Verdict
 from duallisten.listening import Room
 from tests.applications import Observed
-from tests.running import DEADLINE, FREE, Launched, ask, eventually, launched, serving
+from tests.running import DEADLINE, FREE, Launched, address, ask, eventually, launched, serving
 
 KEEP = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 APP = "from tests.applications import Observed\napp = Observed()\n"
@@ -26,11 +26,6 @@ APP = "from tests.applications import Observed\napp = Observed()\n"
 @pytest.fixture(params=["asyncio", "uvloop"])
 def loop(request: pytest.FixtureRequest) -> str:
     return str(request.param)
-
-
-def address(url: str) -> tuple[str, int]:
-    host, port = url.rpartition("/")[2].rsplit(":", 1)
-    return host, int(port)
 
 
 def asked(url: str) -> socket.socket:

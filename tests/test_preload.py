@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -16,7 +15,7 @@ from duallisten import Config, LaunchError
 from duallisten.late import await_plan
 from duallisten.network import read_host
 from duallisten.template import Template
-from tests.running import DEADLINE, DUALLISTEN, FREE, Launched, ask, eventually, launched, run
+from tests.running import DEADLINE, DUALLISTEN, FREE, Launched, ask, eventually, launched, processes, run
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="--preload is Linux's")
 
@@ -56,10 +55,6 @@ def shop(tmp_path: Path) -> Path:
 def imports(shop: Path) -> list[int]:
     """Which processes have imported the application, in their order."""
     return [int(line) for line in (shop.parent / "imports").read_text().split()]
-
-
-def processes(url: str) -> set[int]:
-    return {int(json.loads(ask(url).partition(b"\r\n\r\n")[2])["process"]) for _ in range(20)}
 
 
 def version(url: str) -> bytes:

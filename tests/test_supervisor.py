@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from duallisten.worker import Worker
-from tests.running import DEADLINE, FREE, Launched, ask, eventually, launched, run
+from tests.running import DEADLINE, FREE, Launched, address, ask, eventually, launched, run
 
 DEMO = "duallisten.demo:app"
 
@@ -339,9 +339,8 @@ def test_while_the_workers_end_new_connections_are_refused_and_not_kept_waiting(
 
 
 def is_refused(url: str) -> bool:
-    host, port = url.removeprefix("http://").rsplit(":", 1)
     with socket.socket() as sock:
-        return sock.connect_ex((host, int(port))) == errno.ECONNREFUSED
+        return sock.connect_ex(address(url)) == errno.ECONNREFUSED
 
 
 def test_why_a_worker_failed_is_heard_also_if_it_ends_while_it_is_asked_for_a_sign_of_life() -> None:

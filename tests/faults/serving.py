@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.running import DEADLINE, FREE, Launched, ask, launched
+from tests.running import FREE, Launched, launched
 
 FAULTY = "tests.faults.faulty:app"
 ROOT = Path(__file__).parents[2]
@@ -29,20 +28,9 @@ def faulty(*arguments: str, cwd: Path, path: Path | None = None, ports: Sequence
         yield running
 
 
-def address(url: str) -> tuple[str, int]:
-    """Give the host and the port of a URL."""
-    host, port = url.removeprefix("http://").rsplit(":", 1)
-    return host, int(port)
-
-
 def request(path: str, more: bytes = b"") -> bytes:
     """Give a request over a connection that is kept."""
     return b"GET " + path.encode() + b" HTTP/1.1\r\nHost: x\r\n" + more + b"\r\n"
-
-
-def connect(url: str) -> socket.socket:
-    """Open a connection."""
-    return socket.create_connection(address(url), timeout=DEADLINE)
 
 
 def ask_over(connection: socket.socket) -> bytes:
@@ -54,16 +42,6 @@ def ask_over(connection: socket.socket) -> bytes:
         assert data, f"the connection ended after {answer!r}"
         answer += data
     return answer
-
-
-def process_of(answer: bytes) -> int:
-    """Tell which process has given an answer."""
-    return int(json.loads(answer.partition(b"\r\n\r\n")[2])["process"])
-
-
-def processes(url: str, times: int = 40) -> set[int]:
-    """Ask over new connections, and tell which processes have answered."""
-    return {process_of(ask(url)) for _ in range(times)}
 
 
 def workers(process: subprocess.Popen[str]) -> list[psutil.Process]:

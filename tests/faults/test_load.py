@@ -10,8 +10,8 @@ import psutil
 import pytest
 
 from tests.faults.faulty import CHUNK, CHUNKS
-from tests.faults.serving import address, ask_over, connect, faulty, request
-from tests.running import DEADLINE, eventually
+from tests.faults.serving import ask_over, faulty, request
+from tests.running import DEADLINE, address, connect, eventually
 
 WARM_UP, REQUESTS, CONNECTIONS = 4_000, 20_000, 16
 

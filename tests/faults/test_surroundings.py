@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 import duallisten
-from tests.faults.serving import FAULTY, ROOT, ask_over, connect, faulty, request, workers
+from tests.faults.serving import FAULTY, ROOT, ask_over, faulty, request, workers
 from tests.net.conftest import network
 from tests.net.topology import PRIVATE, PUBLIC, Topology
 from tests.net.visits import visit, visits
-from tests.running import DEADLINE, DUALLISTEN, FREE, ask, eventually, free_environment
+from tests.running import DEADLINE, DUALLISTEN, FREE, ask, connect, eventually, free_environment
 
 __all__ = ["network"]
 

@@ -12,19 +12,18 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.faults.serving import (
-    FAULTY,
-    ROOT,
+from tests.faults.serving import FAULTY, ROOT, ask_over, faulty, request, workers
+from tests.running import (
+    DEADLINE,
+    FREE,
     address,
-    ask_over,
+    ask,
     connect,
-    faulty,
+    eventually,
+    launched,
     process_of,
     processes,
-    request,
-    workers,
 )
-from tests.running import DEADLINE, FREE, ask, eventually, launched
 from tests.test_reload import APP
 
 
