@@ -185,13 +185,19 @@ def test_a_request_that_waits_for_a_worker_which_dies_is_answered_by_another() -
 
 
 def test_of_two_launches_at_the_same_time_one_gets_the_port_and_the_other_an_error(gate: Path) -> None:
-    """Both are bound and start their application; nothing but the first connection would tell them apart."""
+    """Both are bound and start their application; nothing but the first connection would tell them apart.
+
+    The second binds when the first has, for an instant in which both try the port may make one of them give up sooner.
+    """
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
     arguments = ("shop:app", "--workers", "2", "--port", port, "--private-port", "0")
     gate.touch()
-    with launched(*arguments, cwd=gate.parent) as one, launched(*arguments, cwd=gate.parent) as other:
-        assert eventually(lambda: len(started(gate.parent)) == 4)
+    with ExitStack() as stack:
+        one = stack.enter_context(launched(*arguments, cwd=gate.parent))
+        assert eventually(lambda: len(started(gate.parent)) == 2), one.output
+        other = stack.enter_context(launched(*arguments, cwd=gate.parent))
+        assert eventually(lambda: len(started(gate.parent)) == 4), one.output + other.output
         gate.unlink()
         assert eventually(lambda: one.process.poll() is not None or other.process.poll() is not None)
         loser, winner = (one, other) if one.process.poll() is not None else (other, one)
