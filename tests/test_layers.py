@@ -12,7 +12,7 @@ import duallisten
 SOURCE = Path(duallisten.__file__).parent
 
 LAYERS = (
-    ("errors", "netlink", "corking"),
+    ("errors", "netlink", "corking", "throttle"),
     ("network", "readings", "openapi"),
     ("rules",),
     ("platforms", "addresses", "admission"),

@@ -27,6 +27,7 @@ from duallisten.corking import Corks, corking
 from duallisten.limits import NONE, Limits
 from duallisten.listening import Room
 from duallisten.parsers import guarded
+from duallisten.throttle import Throttle
 
 logger = logging.getLogger("uvicorn.error")
 
@@ -35,9 +36,6 @@ Judge = Callable[[str | None, str | None], Verdict]
 
 HANDSHAKE_SECONDS = 60.0
 """The longest time for a TLS handshake: asyncio's own."""
-
-REFUSAL_LOG_INTERVAL = 10.0
-"""Seconds between two log lines about refused connections: a flood of them must not flood the log."""
 
 
 @dataclass(slots=True)
@@ -125,14 +123,12 @@ class Reception:
     loop: asyncio.AbstractEventLoop
     handshakes: set[asyncio.Task[None]] = field(default_factory=set)
     refused: int = 0
-    _last_told: float = float("-inf")
+    _throttle: Throttle = field(default_factory=Throttle)
 
     def note_refusal(self, local: str | None, peer: str | None, reason: str = "not admitted there") -> None:
         """Count a refused connection; the log gets the first, and then at most one line in ten seconds."""
         self.refused += 1
-        now = self.loop.time()
-        if now - self._last_told >= REFUSAL_LOG_INTERVAL:
-            self._last_told = now
+        if self._throttle.lets_through(self.loop.time()):
             count = f" ({self.refused} so far)" if self.refused > 1 else ""
             logger.warning("Refused a connection from %s to %s: %s%s", peer, local, reason, count)
 

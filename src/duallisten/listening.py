@@ -30,6 +30,7 @@ from collections.abc import Callable
 from typing import Any
 
 from duallisten.limits import NO_LIMIT
+from duallisten.throttle import Throttle
 
 logger = logging.getLogger("uvicorn.error")
 
@@ -41,9 +42,6 @@ PAUSE = 0.1
 
 RESERVE = 64
 """Descriptors that the public listener leaves to others; an eighth of them where there are few."""
-
-LOG_INTERVAL = 10.0
-"""Seconds between two log lines about this."""
 
 GONE = frozenset(
     {
@@ -136,7 +134,7 @@ class ListeningSocket:
         self._keeps_reserve = keeps_reserve
         self._ceiling = 0
         self._paused: asyncio.TimerHandle | None = None
-        self._next_line = float("-inf")
+        self._throttle = Throttle()
         self._loop = asyncio.get_running_loop()
         self._serving = False
 
@@ -196,8 +194,7 @@ class ListeningSocket:
     def _pause(self, reason: str) -> None:
         self._loop.remove_reader(self._socket)
         self._paused = self._loop.call_later(PAUSE, self._resume)
-        if self._loop.time() >= self._next_line:
-            self._next_line = self._loop.time() + LOG_INTERVAL
+        if self._throttle.lets_through(self._loop.time()):
             logger.error("Not accepting on %s for now: %s", self._socket.getsockname(), reason)
 
     def _resume(self) -> None:

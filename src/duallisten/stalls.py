@@ -20,13 +20,12 @@ from typing import Any
 
 from uvicorn.server import ServerState
 
+from duallisten.throttle import Throttle
+
 logger = logging.getLogger("uvicorn.error")
 
 GOODBYE = 1.0
 """Seconds until a closed connection is aborted, whose peer does not take what is still to be sent."""
-
-LOG_INTERVAL = 10.0
-"""Seconds between two log lines, which then tell of all that were closed meanwhile."""
 
 
 class HeadWatch:
@@ -39,7 +38,8 @@ class HeadWatch:
         self._state = state
         self._seconds = seconds
         self._interval = min(1.0, seconds / 10)
-        self._next_look = self._next_line = float("-inf")
+        self._next_look = float("-inf")
+        self._throttle = Throttle()  # its lines tell of all that were closed meanwhile
         self._waited_for: dict[Any, tuple[Any, float]] = {}  # since when, by connection, with its `cycle` then
         self._closed = 0
 
@@ -70,8 +70,7 @@ class HeadWatch:
         if late:
             loop.call_later(GOODBYE, _abort, late)
         self._closed += len(late)
-        if self._closed and loop.time() >= self._next_line:
-            self._next_line = loop.time() + LOG_INTERVAL
+        if self._closed and self._throttle.lets_through(loop.time()):
             logger.warning("Closed %d connection(s) without a whole request in %g s", self._closed, self._seconds)
             self._closed = 0
 
