@@ -50,7 +50,7 @@ class Slot:
     @property
     def is_alone(self) -> bool:
         """Whether its sockets listen and no worker of its own accepts from them, or is about to."""
-        return self.opened and not (self.worker is not None and self.worker.accepts and not self.worker.is_blocked)
+        return self.opened and not (self.worker is not None and self.worker.is_available)
 
 
 class Slots:
@@ -187,7 +187,7 @@ class Slots:
     def _find_stand_in(self, slot: Slot) -> None:
         divided = [one for one in slot.queues if can_be_divided(one)]  # what all share has others to accept from it
         of_pool = [other.worker for other in self if other.pool is slot.pool and other.worker is not None]
-        able = [worker for worker in of_pool if worker.serving and worker.accepts and not worker.is_blocked]
+        able = [worker for worker in of_pool if worker.serving and worker.is_available]
         if divided and able:
             busy = Counter(id(other.stand_in) for other in self._all)
             slot.stand_in = min(able, key=lambda worker: busy[id(worker)])

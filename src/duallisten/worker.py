@@ -154,6 +154,11 @@ class Worker:
         """Whether its event loop does not turn, so that it accepts nothing for now."""
         return self._turn_asked_at is not None and time.monotonic() - self._turn_asked_at > BLOCKED
 
+    @property
+    def is_available(self) -> bool:
+        """Whether a connection in a queue of its own is accepted soon."""
+        return self.accepts and not self.is_blocked
+
     def signal(self, number: int) -> None:
         """Send it a signal, if it still runs."""
         if self.process.is_alive():
