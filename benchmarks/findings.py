@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import NamedTuple
 
+from isolation import largest_share
 from measuring import HERE
 from reporting import circumstances, spread, table_row
 from throughput import Throughput, describe_load, rate_ratios
@@ -101,7 +102,7 @@ def shares_table(found: dict[str, list[list[int]]]) -> str:
     """Write what part of the connections the workers of each server have had."""
     rows = []
     for name, rounds in found.items():
-        largest = [counts[0] / (sum(counts) / 4) for counts in rounds]
+        largest = [largest_share(counts) for counts in rounds]
         typical = sorted(rounds, key=lambda counts: counts[0])[len(rounds) // 2]
         rows.append(table_row([name, *spread(largest, 2), ", ".join(map(str, typical))]))
     return table("server | largest share by the mean | min | max | a round in the middle", rows)

@@ -25,7 +25,7 @@ PROBE_SECONDS = 10.0
 PROBE_PAUSE = 0.01
 """Seconds between an answer and the next request of the probe."""
 
-BALANCED_CONNECTIONS = 200
+WORKERS, BALANCED_CONNECTIONS = 4, 200
 TIMEOUT = 60.0
 
 
@@ -135,6 +135,6 @@ def shares(contender: Contender, cores: Cores, rounds: int) -> list[list[int]]:
     return found
 
 
-def largest_share(counts: list[int], workers: int) -> float:
-    """Give the largest of the shares, divided by the mean."""
-    return counts[0] / (sum(counts) / workers)
+def largest_share(counts: list[int]) -> float:
+    """Give the largest of the workers' shares, divided by the mean."""
+    return counts[0] / (sum(counts) / WORKERS)

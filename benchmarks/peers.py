@@ -20,14 +20,13 @@ import contenders as servers
 from chart import draw
 from contenders import Contender, serving
 from findings import Findings, Target, write
-from isolation import largest_share, p99, probe_while_blocked, probe_while_busy, shares
+from isolation import WORKERS, largest_share, p99, probe_while_blocked, probe_while_busy, shares
 from measuring import Cores, check_machine, load, memory
-from reporting import read_options
+from reporting import ratios, read_options
 from throughput import check_hidden, compare, cost_ratios, rate_ratios
 
 from duallisten.admission import Side
 
-WORKERS = 4
 ISOLATION_ROUNDS = 5
 BLOCK_ROUNDS = 3
 MEMORY_ROUNDS = 3
@@ -115,7 +114,7 @@ def measure_balance(findings: Findings, cores: Cores, options: argparse.Namespac
         found = shares(contender, cores.shared, options.rounds)
         findings.shares[contender.name] = found
         print(f"balance, {contender.name}: {found[0]}", file=sys.stderr)
-    largest = [largest_share(counts, WORKERS) for counts in findings.shares["duallisten"]]
+    largest = [largest_share(counts) for counts in findings.shares["duallisten"]]
     findings.targets.append(Target("200 connections over 4 workers, largest share by the mean", largest, at_most=1.3))
 
 
@@ -150,12 +149,10 @@ def measure_isolation(findings: Findings, cores: Cores, options: argparse.Namesp
                 findings.blocked.setdefault(contender.name, []).append(slowest)
         print(f"isolation, {number + 1} of {ISOLATION_ROUNDS}", file=sys.stderr)
     isolated = findings.busy["duallisten, --private-workers 1"]
-    shared = zip(findings.busy["duallisten, shared"], findings.busy["uvicorn"], strict=True)
+    shared = ratios(findings.busy["duallisten, shared"], findings.busy["uvicorn"])
     findings.targets += [
         Target("busy public side, private p99 in ms, --private-workers 1", isolated, at_most=10),
-        Target(
-            "busy public side, private p99 beside uvicorn, shared", [one / other for one, other in shared], at_most=1.05
-        ),
+        Target("busy public side, private p99 beside uvicorn, shared", shared, at_most=1.05),
         Target(
             "blocked public side, slowest private answer in ms, --private-workers 1",
             findings.blocked["duallisten, --private-workers 1"],
@@ -178,8 +175,8 @@ def measure_memory(findings: Findings, cores: Cores, options: argparse.Namespace
                 findings.memory.setdefault(contender.name, []).append(sum(map(memory, processes)))
         print(f"memory, {number + 1} of {MEMORY_ROUNDS}", file=sys.stderr)
     for name, most in (("duallisten, --preload", 0.7), ("duallisten", None)):
-        ratios = [one / two for one, two in zip(findings.memory[name], findings.memory["uvicorn"], strict=True)]
-        findings.targets.append(Target(f"memory of 4 FastAPI workers beside uvicorn, {name}", ratios, at_most=most))
+        beside = ratios(findings.memory[name], findings.memory["uvicorn"])
+        findings.targets.append(Target(f"memory of 4 FastAPI workers beside uvicorn, {name}", beside, at_most=most))
 
 
 def measure_start(findings: Findings, cores: Cores, options: argparse.Namespace) -> None:
@@ -190,9 +187,8 @@ def measure_start(findings: Findings, cores: Cores, options: argparse.Namespace)
             begin = time.perf_counter()
             with serving(contender, cores):
                 findings.starts.setdefault(contender.name, []).append((time.perf_counter() - begin) * 1e3)
-    ours, uvicorn = findings.starts[PUBLIC], findings.starts["uvicorn"]
-    ratios = [one / two for one, two in zip(ours, uvicorn, strict=True)]
-    findings.targets.append(Target("start until both listeners answer, beside uvicorn's one", ratios, at_most=1.15))
+    beside = ratios(findings.starts[PUBLIC], findings.starts["uvicorn"])
+    findings.targets.append(Target("start until both listeners answer, beside uvicorn's one", beside, at_most=1.15))
 
 
 if __name__ == "__main__":

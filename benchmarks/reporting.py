@@ -12,7 +12,7 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -50,6 +50,11 @@ def read_options(description: str, results: Path) -> argparse.Namespace:
     if options.rounds < 1 or options.seconds < 1:
         parser.error("--rounds and --seconds must be at least 1")
     return options
+
+
+def ratios(values: Iterable[float], others: Iterable[float]) -> list[float]:
+    """Divide what was measured in each round by what was compared with it in the same round."""
+    return [one / other for one, other in zip(values, others, strict=True)]
 
 
 def in_turn(values: Sequence[T], number: int) -> tuple[T, ...]:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from contenders import Contender, serving
 from measuring import CONNECTIONS, WARM_UP_SECONDS, Command, Cores, answers_with, cpu_seconds, load, memory, stop
+from reporting import ratios
 
 
 class Measured(NamedTuple):
@@ -83,12 +84,12 @@ def check_hidden(contenders: list[Contender], cores: Cores, side: str) -> None:
 
 def rate_ratios(measured: Throughput, name: str, other: str) -> list[float]:
     """Give the ratios of requests a second, one for each round."""
-    return [one / two for one, two in zip(measured[name].rates, measured[other].rates, strict=True)]
+    return ratios(measured[name].rates, measured[other].rates)
 
 
 def cost_ratios(measured: Throughput, name: str, other: str) -> list[float]:
     """Give the ratios of the CPU of a request, one for each round."""
-    return [one / two for one, two in zip(measured[name].costs, measured[other].costs, strict=True)]
+    return ratios(measured[name].costs, measured[other].costs)
 
 
 def describe_load(rounds: int, seconds: int) -> str:
