@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from duallisten import UsageError
 from duallisten.arguments import ACTIONS, Invocation, read_plain
 from duallisten.cli import all_options, collect
-from duallisten.options import Option
+from duallisten.option import Option
 from duallisten.typer_command import parse
 
 OPTIONS = all_options()

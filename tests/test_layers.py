@@ -21,10 +21,12 @@ LAYERS = (
     ("fastapi", "frameworks.starlette", "frameworks.django", "parsers.h11", "parsers.httptools"),
     ("frameworks.fastapi", "parsers"),
     ("frameworks",),
-    ("options", "route_report"),
+    ("option", "route_report"),
+    ("options",),
     ("uvicorn_options", "sources", "plan", "arguments"),
     ("keywords", "pools"),
     ("config",),
+    ("listener_config",),
     ("sockets", "signals", "listening"),
     ("serving", "acceptor", "stalls", "drain", "lifespans", "queues", "late", "alarm"),
     ("ending", "services"),
@@ -101,6 +103,7 @@ PURE = (
     "arguments",
     "values",
     "limits",
+    "option",
     "options",
 )
 

@@ -10,8 +10,8 @@ import pytest
 import uvicorn
 
 from duallisten.cli import all_options
-from duallisten.config import PROCESS_WIDE
 from duallisten.keywords import uvicorn_defaults
+from duallisten.listener_config import PROCESS_WIDE
 from duallisten.options import Options
 from duallisten.typer_command import command_line
 from duallisten.uvicorn_options import CONFIG_VARIABLES, PER_LISTENER, PRIVATE_OFF, private_twins, uvicorn_options

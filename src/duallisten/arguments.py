@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from duallisten.options import Option
+from duallisten.option import Option
 
 ACTIONS = {
     "check": "Print what a launch would do, and why, and exit: 0, or as the launch would.",

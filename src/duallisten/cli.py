@@ -16,7 +16,8 @@ from typing import Any, NoReturn
 
 from duallisten.arguments import Invocation, read_plain
 from duallisten.errors import DuallistenError, UsageError
-from duallisten.options import Option, own_options
+from duallisten.option import Option
+from duallisten.options import own_options
 from duallisten.sources import Settings, add_environment, add_file
 from duallisten.uvicorn_options import private_twins, uvicorn_options
 

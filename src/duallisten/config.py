@@ -1,11 +1,7 @@
 """The configuration: uvicorn's own `Config`, with duallisten's options and the private listener's twins beside it.
 
 A `Config` is what was asked for, checked, with what the platform adds; it opens nothing. From it come the `Request`
-that a plan is made from, and one `uvicorn.Config` for each listener (`listener_config`), so that trust, TLS, limits,
-keep-alive and headers are each listener's own at no cost to a request.
-
-Nothing of uvicorn's `Config.load` is copied: a listener's configuration is loaded by uvicorn itself, with the endpoint
-set of its side as the application.
+that a plan is made from, and one `uvicorn.Config` for each listener (`listener_config`).
 """
 
 from __future__ import annotations
@@ -28,10 +24,9 @@ from uvicorn.middleware.wsgi import WSGIMiddleware  # type: ignore[attr-defined]
 from duallisten.accesslog import mark_private_lines
 from duallisten.admission import Side
 from duallisten.application import import_application
-from duallisten.endpoints import Application, endpoint_set
 from duallisten.errors import DuallistenError, LaunchError
-from duallisten.forwarded import Trust, believe, read_trust
-from duallisten.frameworks import prepare, root_paths
+from duallisten.forwarded import Trust, read_trust
+from duallisten.frameworks import prepare
 from duallisten.keywords import (
     check_workers,
     read_own,
@@ -43,37 +38,12 @@ from duallisten.keywords import (
 )
 from duallisten.plan import Request
 from duallisten.platforms import locate
-from duallisten.uvicorn_options import CONFIG_VARIABLES, PRIVATE_OFF, is_inherited, is_per_listener
+from duallisten.uvicorn_options import CONFIG_VARIABLES, PRIVATE_OFF, is_inherited
 
 if TYPE_CHECKING:
     from duallisten.route_report import Section
 
 logger = logging.getLogger("uvicorn.error")
-
-PROCESS_WIDE = frozenset(
-    {
-        "app",
-        "host",
-        "port",
-        "uds",
-        "fd",
-        "loop",
-        "lifespan",
-        "env_file",
-        "log_config",
-        "log_level",
-        "use_colors",
-        "interface",
-        "reload",
-        "reload_dirs",
-        "reload_delay",
-        "reload_includes",
-        "reload_excludes",
-        "workers",
-        "factory",
-    }
-)
-"""The parameters of `uvicorn.Config` that are the process's, not a listener's."""
 
 
 class Config(uvicorn.Config):
@@ -205,7 +175,7 @@ class Config(uvicorn.Config):
         except ImportFromStringError as error:
             raise LaunchError(f"--http, --ws or --loop names what cannot be imported: {error}") from None
         except OSError as error:
-            raise LaunchError(f"TLS of the public listener: {error}; look at {self._tls_files('public')}") from None
+            raise LaunchError(f"TLS of the public listener: {error}; look at {self.tls_files('public')}") from None
         except (ValueError, RuntimeError) as error:
             raise LaunchError(str(error)) from None
         prepare(bare(self.loaded_app))
@@ -222,7 +192,7 @@ class Config(uvicorn.Config):
 
     def _check_tls(self, side: Side) -> None:
         if self.value("ssl_keyfile", side) and not self.value("ssl_certfile", side):
-            raise LaunchError(f"TLS of the {side} listener: {self._tls_files(side)} needs its certificate file, too")
+            raise LaunchError(f"TLS of the {side} listener: {self.tls_files(side)} needs its certificate file, too")
 
     def value(self, name: str, side: Side) -> Any:
         """Give the value for one side of an option of uvicorn's or of ours: the twin's, or by the rule of its kind."""
@@ -242,44 +212,8 @@ class Config(uvicorn.Config):
             return Trust(routers=self.place.platform.routers)
         return read_trust(self.value("forwarded_allow_ips", side))
 
-    def endpoint_set(self, side: Side, *, remember: bool = True) -> Application:
-        """Make the application that connections of `side` reach; this one must be loaded.
-
-        remember: whether they all have the root path of the listener
-        """
-        app = bare(self.source(side).loaded_app)
-        roots = root_paths(app) if side == "public" and self.rules.hide_something else ()  # rules alone ask for them
-        return endpoint_set(app, side, self.rules, roots, remember=remember)
-
-    def listener_config(self, side: Side, *, side_door: bool = False) -> uvicorn.Config:
-        """Make the `uvicorn.Config` that connections of `side` are served by; this one must be loaded.
-
-        side_door: for connections that came to the public listener on a private address: believes no header
-        """
-        assert self.loaded  # noqa: S101
-        values = {
-            name: self.value(name, side) if is_per_listener(name) else getattr(self, name)
-            for name in uvicorn_defaults().keys() - PROCESS_WIDE
-            if is_per_listener(name) or hasattr(self, name)
-        }
-        if side_door:
-            values["proxy_headers"] = False
-        access_log = values.pop("access_log")
-        source = self.source(side)
-        config = uvicorn.Config(self.endpoint_set(side), log_config=None, interface="asgi3", workers=1, **values)
-        try:
-            config.load()
-        except (OSError, RuntimeError, TypeError, ValueError) as error:
-            raise LaunchError(f"TLS of the {side} listener: {error}; look at {self._tls_files(side)}") from None
-        if isinstance(config.loaded_app, ProxyHeadersMiddleware):
-            believe(config.loaded_app, self.trust(side))
-        config.interface = source.interface
-        config.access_log = access_log
-        if source.ws_protocol_class is None:
-            config.ws_protocol_class = None
-        return config
-
-    def _tls_files(self, side: Side) -> str:
+    def tls_files(self, side: Side) -> str:
+        """Name the TLS files of a side with the options that named them, for a message."""
         prefix = "--private-ssl" if side == "private" else "--ssl"
         names = ("keyfile", "certfile", "ca_certs")
         given = ((name, self.value(f"ssl_{name}", side)) for name in names)

@@ -14,6 +14,7 @@ from duallisten import sockets as sock
 from duallisten.config import Config
 from duallisten.errors import LaunchError
 from duallisten.late import await_plan
+from duallisten.listener_config import listener_config
 from duallisten.network import read_host
 from duallisten.plan import Plan
 from duallisten.pools import Pool, make_pools
@@ -103,7 +104,7 @@ def check(config: Config, *, as_json: bool) -> None:
     sock.remove_path(plan)
     config.load()
     for listener in plan.listeners:
-        config.listener_config(listener.side)
+        listener_config(config, listener.side)
     report = make_report(config, plan)
     if as_json:
         sys.stdout.write(to_json(report) + "\n")

@@ -9,7 +9,7 @@ from typing import Any
 from duallisten.admission import Side
 from duallisten.config import Config
 from duallisten.network import join
-from duallisten.options import NOT_SHOWN, is_secret
+from duallisten.option import NOT_SHOWN, is_secret
 from duallisten.plan import Listener, Plan
 from duallisten.pools import Pool, make_pools
 from duallisten.serving import scheme

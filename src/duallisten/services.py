@@ -15,6 +15,7 @@ from duallisten.config import Config
 from duallisten.corking import Corks
 from duallisten.lifespans import Lifespans
 from duallisten.limits import Limits
+from duallisten.listener_config import listener_config
 from duallisten.listening import Room
 from duallisten.plan import Plan
 from duallisten.stalls import HeadWatch
@@ -40,12 +41,12 @@ def make_services(
         services[verdict] = Service(side, one, its, lifespans.state(side), access_log, corks, asked, room)
 
     if plan.public is not None:
-        add(Verdict.PUBLIC, "public", config.listener_config("public"), state)
+        add(Verdict.PUBLIC, "public", listener_config(config, "public"), state)
         if plan.admission.side_door == "serve":
-            add(Verdict.SIDE_DOOR, "public", config.listener_config("public", side_door=True), state)
+            add(Verdict.SIDE_DOOR, "public", listener_config(config, "public", side_door=True), state)
     if plan.private is not None or plan.later:
         own = state if plan.public is None else ServerState()
-        add(Verdict.PRIVATE, "private", config.listener_config("private"), own)
+        add(Verdict.PRIVATE, "private", listener_config(config, "private"), own)
     return services
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from duallisten.errors import UsageError
-from duallisten.options import NOT_SHOWN, Option, is_secret
+from duallisten.option import NOT_SHOWN, Option, is_secret
 
 NOT_IN_FILE = frozenset({"version"})
 

@@ -26,6 +26,7 @@ from duallisten.admission import Side
 from duallisten.config import Config
 from duallisten.endpoints import Application, Receive, Scope, Send
 from duallisten.errors import LaunchError
+from duallisten.listener_config import endpoints_of
 from duallisten.server import Server
 
 LOOPBACK = "127.0.0.1"
@@ -35,7 +36,7 @@ class AsSide:
     """An application as one side reaches it, made by `as_side`: an object, for test clients ask for one."""
 
     def __init__(self, config: Config, name: Side) -> None:
-        self._app = config.endpoint_set(name, remember=False)  # a test client has a root path of its own
+        self._app = endpoints_of(config, name, remember=False)  # a test client has a root path of its own
         self._lifespan: Application = config.source(name).loaded_app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -18,7 +18,8 @@ import typer.main
 
 from duallisten.arguments import ACTIONS, Invocation, invocation
 from duallisten.errors import UsageError
-from duallisten.options import Option, own_options
+from duallisten.option import Option
+from duallisten.options import own_options
 
 OWN_PANEL = "duallisten"
 TWINS_PANEL = "duallisten: what the private listener has of its own"

@@ -18,7 +18,7 @@ from typing import Any
 import click
 import uvicorn
 
-from duallisten.options import Option, private_twin
+from duallisten.option import Option, private_twin
 
 CONFIG_VARIABLES = {"workers": "WEB_CONCURRENCY", "forwarded_allow_ips": "FORWARDED_ALLOW_IPS"}
 """What `uvicorn.Config` itself reads from the environment, by the option that it stands for."""
