@@ -83,11 +83,11 @@ def test_the_two_sides_of_one_socket_do_not_wait_for_each_other() -> None:
     """Nobody knows whose a connection is before it is accepted; so one above the limit is closed."""
 
     async def take() -> int:
-        full = SimpleNamespace(room=Room(0))
+        full = SimpleNamespace(room=Room(0), recorder=None)
         reception = Reception({Verdict.PRIVATE: full}, asyncio.get_running_loop())  # type: ignore[dict-item]
         ours, theirs = socket.socketpair()
         with ours, theirs:
-            Acceptor(reception, lambda local, peer: Verdict.PRIVATE).take(ours, None)
+            Acceptor(reception, lambda local, peer: Verdict.PRIVATE, "public").take(ours, None)
             assert theirs.recv(1) == b""
         return reception.refused
 

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from duallisten.config import Config
-    from duallisten.endpoints import side
+    from duallisten.endpoints import request_id, side
     from duallisten.errors import DuallistenError, LaunchError, UsageError
     from duallisten.launch import run
     from duallisten.server import Server
 
 __version__ = "0.1.0"
 
-__all__ = ["Config", "DuallistenError", "LaunchError", "Server", "UsageError", "run", "side"]
+__all__ = ["Config", "DuallistenError", "LaunchError", "Server", "UsageError", "request_id", "run", "side"]
 
 if not TYPE_CHECKING:  # a type checker knows the names above, and no others
     _MODULES = {
@@ -27,6 +27,7 @@ if not TYPE_CHECKING:  # a type checker knows the names above, and no others
         "LaunchError": "errors",
         "Server": "server",
         "UsageError": "errors",
+        "request_id": "endpoints",
         "run": "launch",
         "side": "endpoints",
     }

@@ -16,18 +16,23 @@ import logging
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from uvicorn.server import ServerState
 
 from duallisten.accesslog import AccessLog, PrivateWebSocketLogger
 from duallisten.admission import Side, Verdict
+from duallisten.board_layout import Cell
 from duallisten.corking import Corks, corking
 from duallisten.limits import NONE, Limits
 from duallisten.listening import Room
 from duallisten.parsers import guarded
+from duallisten.recording import Recorder, recording, recording_websocket
 from duallisten.throttle import Throttle
+
+if TYPE_CHECKING:
+    from duallisten.pages import Pages
 
 logger = logging.getLogger("uvicorn.error")
 
@@ -49,6 +54,8 @@ class Service:
     corks: the corked connections of the process
     limits: what its peers may take up
     room: for how many connections there is room; None where there is no limit
+    recorder: what records its requests; None where nothing does
+    pages: duallisten's own that stand in front of the application; None where there are none
     """
 
     side: Side
@@ -59,12 +66,16 @@ class Service:
     corks: Corks
     limits: Limits = NONE
     room: Room | None = None
+    recorder: Recorder | None = None
+    pages: Pages | None = None
 
     def __post_init__(self) -> None:
-        guard = guarded(self.config.http_protocol_class, self.limits.head_bytes)
-        self.config.http_protocol_class = corking(guard, self.corks)
+        guard, recorder = guarded(self.config.http_protocol_class, self.limits.head_bytes), self.recorder
+        made = corking(guard, self.corks) if recorder is None else recording(guard, self.corks, recorder)
+        self.config.http_protocol_class = made
         if self.config.ws_protocol_class is not None:
             make: Any = _completing(self.config.ws_protocol_class)
+            make = make if recorder is None else recording_websocket(make, recorder)
             self.config.ws_protocol_class = _marking(make) if self.side == "private" else make  # type: ignore[assignment]
 
     def protocol(self, loop: asyncio.AbstractEventLoop) -> Any:
@@ -132,13 +143,23 @@ class Reception:
             count = f" ({self.refused} so far)" if self.refused > 1 else ""
             logger.warning("Refused a connection from %s to %s: %s%s", peer, local, reason, count)
 
+    def record(self, verdict: Verdict, cell: Cell) -> None:
+        """Count what became of a connection, where that is recorded."""
+        service = self.services.get(verdict)
+        if service is not None and service.recorder is not None:
+            service.recorder.add(cell)
+
 
 class Acceptor:
-    """Takes the connections of one listening socket."""
+    """Takes the connections of one listening socket.
 
-    def __init__(self, reception: Reception, judge: Judge) -> None:
+    side: the side of the listener that the socket is of
+    """
+
+    def __init__(self, reception: Reception, judge: Judge, side: Side) -> None:
         self.reception = reception
         self.judge = judge
+        self.side = side
 
     def take(self, connection: socket.socket, peer: Any) -> None:
         """Judge a connection, and serve or close it before a byte is read.
@@ -146,15 +167,25 @@ class Acceptor:
         peer: the socket address of the other end
         """
         reception = self.reception
-        local, peer = _host(_name(connection)), _host(peer)
-        service = reception.services.get(self.judge(local, peer))
+        local, peer = host_of(_name(connection)), host_of(peer)
+        verdict = self.judge(local, peer)
+        service = reception.services.get(verdict)
         if service is None:
             connection.close()
             reception.note_refusal(local, peer)
+            if self.side == "private":
+                reception.record(Verdict.PRIVATE, Cell.REFUSED_PEER)
+            else:
+                reception.record(Verdict.PUBLIC, Cell.REFUSED_SIDE_DOOR)
         elif service.room is not None and service.room.is_full:  # both sides come in at one socket, which goes on
             connection.close()
             reception.note_refusal(local, peer, f"{service.room.limit} connections are open")
+            reception.record(verdict, Cell.REFUSED_LIMIT)
         else:
+            if service.recorder is not None:
+                service.recorder.add(Cell.ACCEPTED)
+                if verdict is Verdict.SIDE_DOOR:
+                    service.recorder.add(Cell.SIDE_DOOR)
             if service.room is not None:
                 service.room.arriving += 1
             task = reception.loop.create_task(_serve(connection, service, reception.loop))
@@ -187,6 +218,6 @@ def _name(connection: socket.socket) -> Any:
         return None
 
 
-def _host(address: Any) -> str | None:
+def host_of(address: Any) -> str | None:
     """Give the host part of a socket address; None for a UNIX domain socket, or where the kernel cannot tell."""
     return str(address[0]) if isinstance(address, tuple) else None

@@ -147,6 +147,23 @@ class Config(uvicorn.Config):
         if text := complaint(self.sections()):
             raise LaunchError(text)
 
+    def _refuse_clash(self) -> None:
+        from duallisten.pages import clash, own_paths
+
+        if text := clash(own_paths(self.options), self.sections()):
+            raise LaunchError(text)
+
+    @property
+    def has_pages(self) -> bool:
+        """Whether it asks for pages of duallisten's own, and so for what they tell of."""
+        return self.options.private_health is not None or self.options.private_metrics is not None
+
+    @property
+    def request_id_header(self) -> str | None:
+        """The request header that holds an id; None where requests get no ids."""
+        asked = self.options.request_id_header
+        return asked or ("X-Request-ID" if self.options.log_format == "json" else None)
+
     def _section(self, *sides: Side) -> Section:
         from duallisten.route_report import read_section
 
@@ -182,6 +199,8 @@ class Config(uvicorn.Config):
         self.source("private")  # loaded with this one, so that neither is found broken later
         if self.options.strict_routes:
             self._require_decided()
+        if self.has_pages:
+            self._refuse_clash()
 
     def get_loop_factory(self) -> Callable[[], asyncio.AbstractEventLoop] | None:
         """Give uvicorn's factory of the event loop; raises LaunchError where uvicorn would exit."""

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 from uvicorn.server import ServerState
 
+from duallisten.acceptor import Acceptor
 from duallisten.listening import ListeningSocket
 from duallisten.sockets import BoundSocket, drop_newcomers, has_waiting
 
@@ -47,10 +48,11 @@ CLOSE_HEADER = (b"connection", b"close")
 
 
 class Listening(NamedTuple):
-    """A bound socket, and what accepts from it."""
+    """A bound socket, what accepts from it, and what takes the connections."""
 
     bound: BoundSocket
     server: ListeningSocket
+    acceptor: Acceptor
 
 
 async def stop_accepting(listening: Collection[Listening], *, alone: bool, forced: Callable[[], bool]) -> None:

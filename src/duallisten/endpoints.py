@@ -23,6 +23,9 @@ from typing import Any, Protocol
 from duallisten.admission import Side
 from duallisten.rules import NO_RULES, Judge, Rules
 
+REQUEST_ID = "duallisten.request_id"
+"""Where a request's id is in its scope until the side is stamped, and goes with it."""
+
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
@@ -37,13 +40,20 @@ class HasScope(Protocol):
 
 
 def endpoint_set(
-    app: Application, side: Side, rules: Rules = NO_RULES, roots: Iterable[str] = (), *, remember: bool = False
+    app: Application,
+    side: Side,
+    rules: Rules = NO_RULES,
+    roots: Iterable[str] = (),
+    *,
+    remember: bool = False,
+    note_hidden: Callable[[], None] | None = None,
 ) -> Application:
     """Make the application that `side` reaches: `app`, told on which side it was asked, without what is hidden.
 
     rules: what is hidden from the public side; the private side reaches everything
     roots: path prefixes that `app` takes off by itself (`duallisten.rules.Judge`)
     remember: whether all requests that it will get have one root path, so that a verdict holds for a raw path
+    note_hidden: is called for each request that is hidden
     """
 
     def ask(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
@@ -52,23 +62,32 @@ def endpoint_set(
             scope["extensions"] = {**scope["extensions"], "duallisten": {"side": side}}
         else:
             scope["extensions"] = {"duallisten": {"side": side}}
+        if REQUEST_ID in scope:
+            scope["extensions"]["duallisten"]["request_id"] = scope.pop(REQUEST_ID)
         return app(scope, receive, send)
 
     if side == "private" or not rules.hide_something:
         return ask
     judge = Judge(rules, roots)
-    return _hiding(app, rules, judge.decide if remember else judge.hides, judge.verdicts)
+    refuse = refusal(rules.hidden_status)
+    if note_hidden is not None:
+        refuse = _noting(refuse, note_hidden)
+    return _hiding(app, rules, judge.decide if remember else judge.hides, judge.verdicts, refuse)
 
 
 def _hiding(
-    app: Application, rules: Rules, decide: Callable[..., bool], verdicts: Mapping[bytes | None, bool]
+    app: Application,
+    rules: Rules,
+    decide: Callable[..., bool],
+    verdicts: Mapping[bytes | None, bool],
+    refuse: Application,
 ) -> Application:
     """Make the public side's application: `app` without what `rules` hide.
 
     decide: decides about a request that is not in `verdicts`
+    refuse: answers what is hidden
     """
     known = verdicts.get
-    refuse = refusal(rules.hidden_status)
 
     def ask(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         raw = scope.get("raw_path")
@@ -79,6 +98,16 @@ def _hiding(
             scope["extensions"] = {**scope["extensions"], "duallisten": {"side": "public", "rules": rules}}
         else:
             scope["extensions"] = {"duallisten": {"side": "public", "rules": rules}}
+        if REQUEST_ID in scope:
+            scope["extensions"]["duallisten"]["request_id"] = scope.pop(REQUEST_ID)
+        return app(scope, receive, send)
+
+    return ask
+
+
+def _noting(app: Application, note: Callable[[], None]) -> Application:
+    def ask(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        note()
         return app(scope, receive, send)
 
     return ask
@@ -133,3 +162,19 @@ def side(scope_or_request: Scope | HasScope) -> Side:
     except (KeyError, TypeError):
         return "public"
     return "private" if stamped == "private" else "public"
+
+
+def request_id(scope_or_request: Scope | HasScope) -> str | None:
+    """Tell the id of a request: a trusted peer's, or one that duallisten made.
+
+    scope_or_request: as for `side`
+
+    Returns None where requests get no ids: without `--request-id-header` and `--log-format json`, and elsewhere than
+    behind duallisten.
+    """
+    scope: Any = getattr(scope_or_request, "scope", scope_or_request)
+    try:
+        stamped = scope["extensions"]["duallisten"]["request_id"]
+    except (KeyError, TypeError):
+        return None
+    return stamped if isinstance(stamped, str) else None

@@ -7,6 +7,8 @@ the application.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import uvicorn
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
@@ -45,23 +47,29 @@ PROCESS_WIDE = frozenset(
 """The parameters of `uvicorn.Config` that are the process's, not a listener's."""
 
 
-def endpoints_of(config: Config, side: Side, *, remember: bool = True) -> Application:
+def endpoints_of(
+    config: Config, side: Side, *, remember: bool = True, note_hidden: Callable[[], None] | None = None
+) -> Application:
     """Make the application that connections of `side` reach.
 
     config: loaded already
     remember: whether they all have the root path of the listener
+    note_hidden: is called for each request that is hidden
     """
     app = bare(config.source(side).loaded_app)
     rules = config.rules
     roots = root_paths(app) if side == "public" and rules.hide_something else ()  # rules alone ask for them
-    return endpoint_set(app, side, rules, roots, remember=remember)
+    return endpoint_set(app, side, rules, roots, remember=remember, note_hidden=note_hidden)
 
 
-def listener_config(config: Config, side: Side, *, side_door: bool = False) -> uvicorn.Config:
+def listener_config(
+    config: Config, side: Side, *, side_door: bool = False, note_hidden: Callable[[], None] | None = None
+) -> uvicorn.Config:
     """Make the `uvicorn.Config` that connections of `side` are served by; raises LaunchError.
 
     config: loaded already
     side_door: for connections that came to the public listener on a private address: believes no header
+    note_hidden: is called for each request that is hidden
     """
     assert config.loaded  # noqa: S101
     values = {
@@ -73,7 +81,8 @@ def listener_config(config: Config, side: Side, *, side_door: bool = False) -> u
         values["proxy_headers"] = False
     access_log = values.pop("access_log")
     source = config.source(side)
-    made = uvicorn.Config(endpoints_of(config, side), log_config=None, interface="asgi3", workers=1, **values)
+    endpoints = endpoints_of(config, side, note_hidden=note_hidden)
+    made = uvicorn.Config(endpoints, log_config=None, interface="asgi3", workers=1, **values)
     try:
         made.load()
     except (OSError, RuntimeError, TypeError, ValueError) as error:

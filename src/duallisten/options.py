@@ -16,6 +16,7 @@ from duallisten.platforms import PLATFORMS
 Listeners = Literal["auto", "both", "public", "private"]
 PrivateMissing = Literal["auto", "fail", "loopback", "later"]
 SideDoor = Literal["serve", "refuse"]
+LogFormat = Literal["text", "json"]
 
 
 PLATFORM_CHOICES = ("auto", *(platform.name for platform in PLATFORMS))
@@ -198,6 +199,49 @@ class Options(NamedTuple):
             per_listener=True,
         ),
     ] = 0
+
+    private_health: Annotated[
+        str | None,
+        Face(
+            values.prefix_or_none,
+            "Tell on the private side how the launch stands: PREFIX/livez, PREFIX/readyz and PREFIX/startupz for "
+            "probes, PREFIX/status for a person. [default: off]",
+            metavar="PREFIX",
+        ),
+    ] = None
+    health_stall: Annotated[
+        float,
+        Face(
+            values.duration,
+            "How long a process's event loop may be stuck before livez says that it does not live.",
+            metavar="SECONDS",
+        ),
+    ] = 10.0
+    private_metrics: Annotated[
+        str | None,
+        Face(
+            values.prefix_or_none,
+            "Serve metrics of both sides for Prometheus at this path of the private side. [default: off]",
+            metavar="PATH",
+        ),
+    ] = None
+    log_format: Annotated[
+        LogFormat,
+        Face(
+            values.one_of(get_args(LogFormat)),
+            "text: uvicorn's lines. json: an object a line, for access and errors alike, with a request id.",
+            choices=get_args(LogFormat),
+        ),
+    ] = "text"
+    request_id_header: Annotated[
+        str | None,
+        Face(
+            values.header_or_none,
+            "The request header that holds the id of a request that a trusted peer has given it; others get one here. "
+            "[default: X-Request-ID with --log-format json, else requests get no id]",
+            metavar="NAME",
+        ),
+    ] = None
 
 
 def own_options() -> tuple[Option, ...]:

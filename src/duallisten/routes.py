@@ -72,6 +72,24 @@ def reach(route: Route, rules: Rules, sides: Iterable[Side]) -> Reach:
     return Reach(route, True, private, why or "nobody said", exceptions, decided=bool(why))
 
 
+def matches(route: Route, path: str) -> bool:
+    """Tell whether a route matches a path, which has no parameters, as far as can be told from its declaration."""
+    pattern, wanted = route.path.strip("/").split("/"), path.strip("/").split("/")
+    for index, segment in enumerate(wanted):
+        if index == len(pattern):
+            return route.kind == "mount"
+        if _REST.search(pattern[index]):
+            return True
+        if pattern[index] != segment and not _PARAMETER.search(pattern[index]):
+            return pattern == [""] and route.kind == "mount"
+    return len(pattern) == len(wanted)
+
+
+def is_general(route: Route) -> bool:
+    """Tell whether a route names no path at all: it takes whatever no other route does."""
+    return all(not segment or _PARAMETER.search(segment) for segment in route.path.split("/"))
+
+
 def _why_hidden(route: Route, rules: Rules, sides: tuple[Side, ...]) -> str:
     """Say what keeps a route from the public side; nothing where it is reached there."""
     if "public" not in sides:

@@ -28,7 +28,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from duallisten import sockets as sock
-from duallisten.acceptor import Acceptor, Judge, Reception, Service
+from duallisten.acceptor import Acceptor, Reception, Service
 from duallisten.accesslog import AccessLog
 from duallisten.addresses import TCPAddress
 from duallisten.admission import Side, Verdict
@@ -41,8 +41,10 @@ from duallisten.late import Watch, await_plan, watch_from
 from duallisten.lifespans import Lifespans
 from duallisten.listening import ListeningSocket
 from duallisten.network import read_host
+from duallisten.observation import observe
 from duallisten.plan import Plan
-from duallisten.services import head_watches, make_services
+from duallisten.scoreboard import Seat
+from duallisten.services import Process, head_watches, judge_of, make_services
 from duallisten.serving import log_listeners, scheme
 from duallisten.sockets import BoundSocket
 from duallisten.stalls import HeadWatch
@@ -59,6 +61,7 @@ class Server(uvicorn.Server):
     config: a `duallisten.Config`
     plan: the plan to carry out; made when the server starts if it is not given
     bound: the plan's sockets, bound by someone else, such as a supervisor
+    seat: its place on the scoreboard of a launch of which it is a part
 
     Beside uvicorn's (`run`, `serve`, `started`, `should_exit`, `startup`, `shutdown`) it has `addresses`, `phase` and
     `drain_steps`, what it does first when it is told to end. `run` and `serve` raise `LaunchError` for what stops a
@@ -67,7 +70,14 @@ class Server(uvicorn.Server):
 
     config: Config
 
-    def __init__(self, config: Config, *, plan: Plan | None = None, bound: list[BoundSocket] | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        plan: Plan | None = None,
+        bound: list[BoundSocket] | None = None,
+        seat: Seat | None = None,
+    ) -> None:
         if not isinstance(config, Config):
             raise TypeError("duallisten.Server takes a duallisten.Config")
         super().__init__(config)
@@ -77,6 +87,7 @@ class Server(uvicorn.Server):
         self._watches: list[HeadWatch] = []
         self._reception: Reception | None = None
         self.access_log = AccessLog()
+        self.observation = observe(self, seat)
         self.listening: list[Listening] = []
         self.drain_steps: list[DrainStep] = []
         self.ending = False
@@ -115,9 +126,13 @@ class Server(uvicorn.Server):
         sockets: bound sockets to use as the public listener's
         """
         await self.prepare(sockets)
+        if self.observation is not None:
+            self.observation.start()
         try:
             await super().serve(sockets)
         finally:
+            if self.observation is not None:
+                self.observation.stop()
             self.alarm.turn_off()
             self.access_log.write()
             sock.close(self.bound or [])
@@ -143,7 +158,9 @@ class Server(uvicorn.Server):
         self.lifespans = Lifespans(self.lifespan, self.config)
         if not self.config.loaded:
             self.config.load()
-        self.services = make_services(self.config, self.plan, self.server_state, self.lifespans, self.access_log)
+        board, row = self.observation.seat if self.observation is not None else (None, 0)
+        process = Process(self.server_state, self.lifespans, self.access_log, board, row)
+        self.services = make_services(self.config, self.plan, process)
         self._watches = list(head_watches(self.services))
         if not await start_or_give_up(self, self.lifespans):
             return
@@ -199,30 +216,19 @@ class Server(uvicorn.Server):
     async def accept(self, bound: BoundSocket) -> Listening:
         """Listen on a bound socket; raises OSError."""
         assert self.plan is not None and self._reception is not None  # noqa: S101
+        plan = self.plan
         sock.listen(bound.socket, self.config.value("backlog", bound.side))
-        acceptor = Acceptor(self._reception, self._judge(bound.side))
+        acceptor = Acceptor(self._reception, judge_of(bound.side, self.plan, lambda: self.plan or plan), bound.side)
         service = self.services[Verdict.PRIVATE if bound.side == "private" else Verdict.PUBLIC]
         room = None if self.plan.shared else service.room
         server = ListeningSocket(bound.socket, acceptor.take, room=room, keeps_reserve=bound.side == "public")
         await server.start_serving()
-        listening = Listening(bound, server)
+        listening = Listening(bound, server, acceptor)
         if self.ending:  # told to end meanwhile, when all that was known of was closed
             listening.server.close()
         else:
             self.listening.append(listening)
         return listening
-
-    def _judge(self, side: Side) -> Judge:
-        """Give the rule by which a socket of `side` judges its connections."""
-        assert self.plan is not None  # noqa: S101
-        admission = self.plan.admission
-        if self.plan.shared:
-            return admission.shared
-        if side == "private":
-            return lambda local, peer: admission.private(peer)
-        if self.plan.later:  # what it knows of private addresses is yet to come
-            return lambda local, peer: self.plan.admission.public(local, peer)  # type: ignore[union-attr]  # noqa: PLW0108
-        return admission.public
 
     @property
     def servers(self) -> list[ListeningSocket]:  # type: ignore[override]

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 import uvicorn
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.server import ServerState
 
-from duallisten.acceptor import Service
+from duallisten.acceptor import Judge, Service
 from duallisten.accesslog import AccessLog
 from duallisten.admission import Side, Verdict
+from duallisten.board_layout import Cell, loose_cells
 from duallisten.config import Config
 from duallisten.corking import Corks
 from duallisten.lifespans import Lifespans
@@ -18,36 +22,110 @@ from duallisten.limits import Limits
 from duallisten.listener_config import listener_config
 from duallisten.listening import Room
 from duallisten.plan import Plan
+from duallisten.recording import Name, Recorder
+from duallisten.scoreboard import Scoreboard
 from duallisten.stalls import HeadWatch
 
+if TYPE_CHECKING:
+    from duallisten.pages import Pages
 
-def make_services(
-    config: Config, plan: Plan, state: ServerState, lifespans: Lifespans, access_log: AccessLog
-) -> dict[Verdict, Service]:
+
+class Process(NamedTuple):
+    """What the services of a process share.
+
+    state: the public side's, or that of the only side
+    board: the scoreboard, and this process's row on it; None where nothing is observed
+    """
+
+    state: ServerState
+    lifespans: Lifespans
+    access_log: AccessLog
+    board: Scoreboard | None = None
+    row: int = 0
+
+
+def make_services(config: Config, plan: Plan, process: Process) -> dict[Verdict, Service]:
     """Give each side its configuration and state; the public side of the side door shares the public state.
 
     config: loaded already
-    state: the public side's, or that of the only side
     """
     corks = Corks(asyncio.get_running_loop())
+    pages = make_pages(config, process.board)
     services: dict[Verdict, Service] = {}
 
-    def add(verdict: Verdict, side: Side, one: uvicorn.Config, its: ServerState) -> None:
+    def add(verdict: Verdict, side: Side, its: ServerState) -> None:
+        recorder = make_recorder(config, side, process)
+        note_hidden = None if recorder is None else partial(recorder.add, Cell.HIDDEN)
+        one = listener_config(config, side, side_door=verdict is Verdict.SIDE_DOOR, note_hidden=note_hidden)
+        if recorder is not None and config.request_id_header is not None:
+            recorder.name = _naming(config.request_id_header, one, side)
+        if pages is not None and side == "private":
+            one.loaded_app = pages.in_front_of(one.loaded_app)
+            if recorder is not None:
+                recorder.passed_over = pages.paths
         asked = limits(config, side)
         room = next((other.room for other in services.values() if other.state is its), None)
         if room is None and asked.connections is not None:
             room = Room(asked.connections)
             its.connections = room.connections
-        services[verdict] = Service(side, one, its, lifespans.state(side), access_log, corks, asked, room)
+        state, log = process.lifespans.state(side), process.access_log
+        services[verdict] = Service(
+            side, one, its, state, log, corks, asked, room, recorder, pages if side == "private" else None
+        )
 
     if plan.public is not None:
-        add(Verdict.PUBLIC, "public", listener_config(config, "public"), state)
+        add(Verdict.PUBLIC, "public", process.state)
         if plan.admission.side_door == "serve":
-            add(Verdict.SIDE_DOOR, "public", listener_config(config, "public", side_door=True), state)
+            add(Verdict.SIDE_DOOR, "public", process.state)
     if plan.private is not None or plan.later:
-        own = state if plan.public is None else ServerState()
-        add(Verdict.PRIVATE, "private", listener_config(config, "private"), own)
+        add(Verdict.PRIVATE, "private", process.state if plan.public is None else ServerState())
     return services
+
+
+def make_recorder(config: Config, side: Side, process: Process) -> Recorder | None:
+    """Make what records the requests of a side; None where there is no need to."""
+    if process.board is not None:
+        return Recorder(process.board.row(process.row).side(side))
+    return Recorder(loose_cells()) if config.request_id_header is not None else None
+
+
+def make_pages(config: Config, board: Scoreboard | None) -> Pages | None:
+    """Make duallisten's own pages; None where there are none."""
+    if board is None:
+        return None
+    from duallisten.page_set import page_set
+
+    return page_set(config, board)
+
+
+def _naming(header: str, config: uvicorn.Config, side: Side) -> Name:
+    """Make what gives requests their ids: believed of neighbours, and of whoever's forwarded headers are.
+
+    config: the listener's own, loaded
+    """
+    from duallisten.requestids import naming
+
+    if side == "private":  # whoever gets in is a neighbour, and an id grants nothing
+        return naming(header, lambda host: True)
+    app = config.loaded_app
+    if isinstance(app, ProxyHeadersMiddleware):
+        return naming(header, lambda host: host in app.trusted_hosts)
+    return naming(header, lambda host: False)
+
+
+def judge_of(side: Side, plan: Plan, latest: Callable[[], Plan]) -> Judge:
+    """Give the rule by which a socket of `side` judges its connections.
+
+    latest: gives the plan as it now is, where `plan` waits for a private listener
+    """
+    admission = plan.admission
+    if plan.shared:
+        return admission.shared
+    if side == "private":
+        return lambda local, peer: admission.private(peer)
+    if plan.later:  # what it knows of private addresses is yet to come
+        return lambda local, peer: latest().admission.public(local, peer)  # noqa: PLW0108
+    return admission.public
 
 
 def limits(config: Config, side: Side) -> Limits:

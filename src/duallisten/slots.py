@@ -9,6 +9,7 @@ from its queues, too.
 from __future__ import annotations
 
 import itertools
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -19,6 +20,15 @@ from duallisten.pools import Pool
 from duallisten.queues import Claims, beside, can_be_divided
 from duallisten.sockets import BoundSocket, drop_newcomers
 from duallisten.worker import Worker
+
+YOUNG = 10.0
+"""Seconds; a worker that dies earlier, or before it has served, died young."""
+
+FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0
+"""Seconds before a worker that died young is replaced: the first time, and at most."""
+
+MOST_YOUNG_DEATHS = 10
+"""Young deaths in a row, while no worker of the pool serves, after which the supervisor gives up."""
 
 
 @dataclass(eq=False)
@@ -52,6 +62,18 @@ class Slot:
         """Whether its sockets listen and no worker of its own accepts from them, or is about to."""
         return self.opened and not (self.worker is not None and self.worker.is_available)
 
+    def note_death(self, worker: Worker) -> float:
+        """Decide when it is filled again; gives the seconds until then, 0 if its worker had lived or ended well."""
+        ended_well = worker.serving and worker.process.exitcode == 0  # such as at --limit-max-requests
+        if ended_well or (worker.serving and worker.age >= YOUNG):
+            self.young_deaths = 0
+            self.due = 0.0
+            return 0.0
+        self.young_deaths += 1
+        delay = float(min(FIRST_DELAY * 2 ** (self.young_deaths - 1), LONGEST_DELAY))
+        self.due = time.monotonic() + delay
+        return delay
+
 
 class Slots:
     """All slots of a launch.
@@ -83,6 +105,10 @@ class Slots:
     def is_full(self) -> bool:
         """Whether a worker serves in each."""
         return all(slot.worker is not None and slot.worker.serving for slot in self)
+
+    def serve(self, pool: Pool) -> bool:
+        """Tell whether any worker of a pool serves."""
+        return any(slot.worker is not None and slot.worker.serving for slot in self if slot.pool is pool)
 
     def count(self, side: Side) -> int:
         """Tell how many slots serve a side."""

@@ -27,26 +27,18 @@ from duallisten.admission import Side
 from duallisten.config import Config
 from duallisten.errors import LaunchError
 from duallisten.late import Latecomer
+from duallisten.launch_board import LaunchBoard
 from duallisten.plan import Plan
 from duallisten.pools import Pool, make_pools
 from duallisten.serving import log_listeners
 from duallisten.signals import SignalQueue, queued
-from duallisten.slots import Slot, Slots
+from duallisten.slots import FIRST_DELAY, MOST_YOUNG_DEATHS, Slot, Slots
 from duallisten.sockets import BoundSocket
 from duallisten.supervisor_end import press_on, tell_all, wait_for_all
 from duallisten.worker import Worker
 from duallisten.worker_factory import make_factory
 
 logger = logging.getLogger("uvicorn.error")
-
-YOUNG = 10.0
-"""Seconds; a worker that dies earlier, or before it has served, died young."""
-
-FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0
-"""Seconds before a worker that died young is replaced: the first time, and at most."""
-
-MOST_YOUNG_DEATHS = 10
-"""Young deaths in a row, while no worker of the pool serves, after which the supervisor gives up."""
 
 HEALTH_INTERVAL = 1.0
 """Seconds between two questions for a sign of life."""
@@ -72,7 +64,8 @@ class Supervisor:
         self.unannounced = list(bound)
         self.pool = pools[0]
         self.slots = Slots(pools, bound, backlog=lambda side: int(config.value("backlog", side)))
-        self.factory = make_factory(config)
+        self.board = LaunchBoard(config)
+        self.factory = make_factory(config, self.board.board)
         self.retiring: list[Worker] = []
         self.to_replace: deque[Slot] = deque()
         self.launched = False
@@ -88,6 +81,7 @@ class Supervisor:
             try:
                 while True:
                     self._fill_slots()
+                    self.board.tell(self.plan, launched=self.launched, ending=self.should_exit)
                     self._wait(signals)
                     self._take(signals)
                     if self.should_exit:
@@ -109,9 +103,11 @@ class Supervisor:
 
     def _start_worker(self, slot: Slot) -> Worker | None:
         """Start a worker for a slot; None where that fails after the launch, to be tried again."""
+        seat = self.board.seat()
         try:
-            return self.factory.start(slot.pool.plan, slot.queues)
+            return self.factory.start(slot.pool.plan, slot.queues, seat)
         except (LaunchError, OSError) as error:  # OSError: no process, no memory or no descriptor to be had now
+            self.board.clear(seat)
             if not self.launched:
                 raise LaunchError(f"a worker cannot be started: {error}") from None
             logger.error("A worker cannot be started: %s", error)
@@ -185,6 +181,7 @@ class Supervisor:
         """Take note of an ended worker; raises LaunchError where that ends the launch."""
         worker.listen()
         worker.close()
+        self.board.clear(worker.seat, died=worker not in self.retiring)
         if worker in self.retiring:
             self.retiring.remove(worker)
             return
@@ -204,18 +201,11 @@ class Supervisor:
 
     def _delay(self, slot: Slot, worker: Worker) -> None:
         """Decide when the slot of a dead worker is filled again."""
-        ended_well = worker.serving and worker.process.exitcode == 0  # such as at --limit-max-requests
-        if ended_well or (worker.serving and worker.age >= YOUNG):
-            slot.young_deaths = 0
-            slot.due = 0.0
-            return
-        slot.young_deaths += 1
-        others = (other.worker for other in self.slots if other.pool is slot.pool and other.worker is not None)
-        if slot.young_deaths >= MOST_YOUNG_DEATHS and not any(other.serving for other in others):
+        delay = slot.note_death(worker)
+        if delay and slot.young_deaths >= MOST_YOUNG_DEATHS and not self.slots.serve(slot.pool):
             raise LaunchError(f"the workers keep dying; the last one: child process {worker.story}")
-        delay = min(FIRST_DELAY * 2 ** (slot.young_deaths - 1), LONGEST_DELAY)
-        slot.due = time.monotonic() + delay
-        logger.warning("It died young; its successor starts in %g s", delay)
+        if delay:
+            logger.warning("It died young; its successor starts in %g s", delay)
 
     def _announce(self) -> None:
         if self.unannounced and self.slots.is_full:
@@ -287,6 +277,7 @@ class Supervisor:
 
     def _end_all(self, signals: SignalQueue) -> None:
         """End every worker and wait for it; each further SIGINT is more pressing."""
+        self.board.tell(self.plan, launched=self.launched, ending=True)
         if self._latecomer is not None:
             self._latecomer.stop()
         tell_all(self.workers, self.slots, linger=self.should_exit and self.launched)

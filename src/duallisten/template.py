@@ -18,6 +18,7 @@ from uvicorn._subprocess import get_subprocess
 from duallisten.config import Config
 from duallisten.errors import LaunchError
 from duallisten.plan import Plan
+from duallisten.scoreboard import Scoreboard, Seat
 from duallisten.sockets import BoundSocket
 from duallisten.template_process import Fork, TemplateProcess, TemplateReport
 from duallisten.worker import Worker, tell_end
@@ -33,9 +34,9 @@ class Template:
     failure: why it could not; None if it has not said
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, board: Scoreboard | None = None) -> None:
         self.pipe, theirs = Pipe()
-        self.process = get_subprocess(config, TemplateProcess(config, theirs), [])
+        self.process = get_subprocess(config, TemplateProcess(config, theirs, board), [])
         self.process.start()
         theirs.close()  # so that the pipe ends with the process
         self.ready = False
@@ -66,14 +67,14 @@ class Template:
         if not self.pipe.closed and self.pipe.poll(timeout):
             self.listen()
 
-    def fork(self, plan: Plan, queues: list[BoundSocket]) -> Worker:
+    def fork(self, plan: Plan, queues: list[BoundSocket], seat: Seat | None = None) -> Worker:
         """Have it fork a worker; raises LaunchError where it does not."""
         ours, theirs = Pipe()
         try:
-            self.pipe.send(Fork(plan, tuple(one.side for one in queues)))
+            self.pipe.send(Fork(plan, tuple(one.side for one in queues), seat.number if seat is not None else 0))
             for descriptor in (theirs.fileno(), *(one.socket.fileno() for one in queues)):
                 send_handle(self.pipe, descriptor, self.process.pid or 0)
-            return Worker(ForkedProcess(self, *self._take_fork()), ours, plan, len(queues))
+            return Worker(ForkedProcess(self, *self._take_fork()), ours, plan, len(queues), seat)
         except (OSError, EOFError, RuntimeError) as error:  # what `recv_handle` raises
             self.end()  # what it still tells of this fork must not be taken for an answer to the next order
             reason = error or "the process that has imported it has ended"

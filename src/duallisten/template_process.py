@@ -35,6 +35,7 @@ from duallisten.admission import Side
 from duallisten.config import Config
 from duallisten.errors import DuallistenError
 from duallisten.plan import Plan
+from duallisten.scoreboard import Scoreboard, Seat
 from duallisten.worker_process import WorkerProcess
 
 logger = logging.getLogger("uvicorn.error")
@@ -48,10 +49,12 @@ class Fork(NamedTuple):
 
     plan: the plan of the worker's pool
     sides: the side of each socket, in their order
+    row: the worker's on the scoreboard, if there is one
     """
 
     plan: Plan
     sides: tuple[Side, ...]
+    row: int = 0
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ class TemplateProcess:
 
     config: Config
     pipe: Connection
+    board: Scoreboard | None = None
 
     def __call__(self, sockets: list[socket.socket] | None = None) -> None:
         """Import the application, then fork workers until the supervisor needs no more; a fork serves, and returns."""
@@ -135,7 +139,8 @@ class TemplateProcess:
             signal.signal(signal.SIGINT, signal.default_int_handler)
             signal.signal(signal.SIGHUP, signal.SIG_DFL)
             gc.enable()
-            return _Forked(self.config, order, pipe, sockets)
+            seat = Seat(self.board, order.row) if self.board is not None else None
+            return _Forked(self.config, order, pipe, sockets, seat)
         for descriptor in (pipe, *sockets):
             os.close(descriptor)
         end = os.pidfd_open(pid)
@@ -153,10 +158,11 @@ class _Forked(NamedTuple):
     order: Fork
     pipe: int
     sockets: list[int]
+    seat: Seat | None
 
     def __call__(self) -> None:
         sockets = [socket.socket(fileno=descriptor) for descriptor in self.sockets]
-        WorkerProcess(self.config, self.order.plan, self.order.sides, Connection(self.pipe))(sockets)
+        WorkerProcess(self.config, self.order.plan, self.order.sides, Connection(self.pipe), self.seat)(sockets)
 
 
 @contextmanager

@@ -5,11 +5,18 @@ name: "--private-port http: must be a port". A value that has been read can be r
 it reads for.
 """
 
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from duallisten.network import IPNetwork, parse_network
 from duallisten.rules import read_prefix
+
+HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""A token (RFC 9110, 5.6.2)."""
+
+OWN_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
+"""Paths that have one spelling alone."""
 
 SWITCHES = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
@@ -75,6 +82,14 @@ def seconds(value: Any) -> float | None:
     return read
 
 
+def duration(value: Any) -> float:
+    """Read a duration in seconds that is more than nothing."""
+    read = seconds(value)
+    if not read:
+        raise ValueError("must be a number of seconds, more than 0")
+    return read
+
+
 def networks(value: Any) -> tuple[IPNetwork, ...]:
     """Read a list of networks."""
     items: Iterable[Any] = split_list(value) if isinstance(value, str) else value
@@ -107,6 +122,25 @@ def prefixes(value: Any) -> tuple[str, ...]:
         return tuple(dict.fromkeys(read_prefix(item) for item in ([value] if isinstance(value, str) else value)))
     except TypeError:
         raise ValueError("must be a list of paths") from None
+
+
+def prefix_or_none(value: Any) -> str | None:
+    """Read a path prefix, or None."""
+    if value is None:
+        return None
+    read = read_prefix(value)
+    if not OWN_PATH.fullmatch(read):
+        raise ValueError("must be a path of letters, digits and - . _ ~ /, such as /-")
+    return read
+
+
+def header_or_none(value: Any) -> str | None:
+    """Read the name of a header field (RFC 9110, 5.1), or None."""
+    if value is None:
+        return None
+    if not isinstance(value, str) or not HEADER_NAME.fullmatch(value):
+        raise ValueError("must be the name of a header, such as X-Request-ID")
+    return value
 
 
 def application(value: Any) -> Any:

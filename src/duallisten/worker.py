@@ -19,6 +19,7 @@ from uvicorn._subprocess import get_subprocess
 
 from duallisten.config import Config
 from duallisten.plan import Plan
+from duallisten.scoreboard import Seat
 from duallisten.sockets import BoundSocket
 from duallisten.worker_process import Order, Report, WorkerProcess
 
@@ -52,6 +53,7 @@ class Worker:
     """A worker process, and how it stands.
 
     pipe: the supervisor's end of the pipe
+    seat: its place on the scoreboard, if there is one
     plan: what it was told to serve
     queues: how many of its slot's queues it has
     began, ready, serving, ending: whether it has told so
@@ -59,11 +61,12 @@ class Worker:
     stopping: whether it was told to end
     """
 
-    def __init__(self, process: Process, pipe: Connection, plan: Plan, queues: int) -> None:
+    def __init__(self, process: Process, pipe: Connection, plan: Plan, queues: int, seat: Seat | None = None) -> None:
         self.process = process
         self.pipe = pipe
         self.plan = plan
         self.queues = queues
+        self.seat = seat
         self.began = self.ready = self.serving = self.ending = False
         self.permitted = self.stopping = False
         self.failure: str | None = None
@@ -207,11 +210,11 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def spawn(config: Config, plan: Plan, queues: list[BoundSocket]) -> Worker:
+def spawn(config: Config, plan: Plan, queues: list[BoundSocket], seat: Seat | None) -> Worker:
     """Start a worker in a process that imports the application itself."""
     pipe, theirs = Pipe()
-    target = WorkerProcess(config, plan, tuple(one.side for one in queues), theirs)
+    target = WorkerProcess(config, plan, tuple(one.side for one in queues), theirs, seat)
     process = get_subprocess(config, target, [one.socket for one in queues])
     process.start()
     theirs.close()  # so that the pipe ends with the process
-    return Worker(process, pipe, plan, len(queues))
+    return Worker(process, pipe, plan, len(queues), seat)

@@ -15,6 +15,7 @@ from typing import Protocol
 from duallisten.config import Config
 from duallisten.errors import LaunchError
 from duallisten.plan import Plan
+from duallisten.scoreboard import Scoreboard, Seat
 from duallisten.sockets import BoundSocket
 from duallisten.template import Template, can_preload
 from duallisten.worker import Worker, spawn
@@ -36,7 +37,7 @@ class WorkerFactory(Protocol):
     def pipes(self) -> Sequence[Connection]:
         """What can be read when there is something to hear."""
 
-    def start(self, plan: Plan, queues: list[BoundSocket]) -> Worker:
+    def start(self, plan: Plan, queues: list[BoundSocket], seat: Seat | None) -> Worker:
         """Start a worker; raises LaunchError where none can be had."""
 
     def hear(self) -> bool:
@@ -59,9 +60,9 @@ class Spawning:
         self._config = config
         self._renewed = False
 
-    def start(self, plan: Plan, queues: list[BoundSocket]) -> Worker:
+    def start(self, plan: Plan, queues: list[BoundSocket], seat: Seat | None) -> Worker:
         """Start a worker."""
-        return spawn(self._config, plan, queues)
+        return spawn(self._config, plan, queues, seat)
 
     def hear(self) -> bool:
         """Tell whether `renew` was called."""
@@ -82,9 +83,10 @@ class Forking:
     template: what forks them now; None after it has died
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, board: Scoreboard | None) -> None:
         self._config = config
-        self.template: Template | None = Template(config)
+        self._board = board
+        self.template: Template | None = Template(config, board)
         self._next: Template | None = None
         self._retired: list[Template] = []
         self._launched = False
@@ -104,10 +106,10 @@ class Forking:
     def _templates(self) -> list[Template]:
         return [one for one in (self.template, self._next, *self._retired) if one is not None]
 
-    def start(self, plan: Plan, queues: list[BoundSocket]) -> Worker:
+    def start(self, plan: Plan, queues: list[BoundSocket], seat: Seat | None) -> Worker:
         """Fork a worker; raises LaunchError."""
         assert self.template is not None  # noqa: S101
-        return self.template.fork(plan, queues)
+        return self.template.fork(plan, queues, seat)
 
     def hear(self) -> bool:
         """Take in what the templates told; whether a new one is ready."""
@@ -146,7 +148,7 @@ class Forking:
     def _start_template(self) -> Template | None:
         """Start a template; None where there is no process, memory or descriptor for one now."""
         try:
-            return Template(self._config)
+            return Template(self._config, self._board)
         except OSError as error:
             logger.error("The application cannot be imported again now: %s", error)
             self._due = time.monotonic() + IMPORT_DELAY
@@ -168,10 +170,13 @@ class Forking:
             template.end()
 
 
-def make_factory(config: Config) -> WorkerFactory:
-    """Give what was asked for; raises LaunchError where this system cannot do it."""
+def make_factory(config: Config, board: Scoreboard | None) -> WorkerFactory:
+    """Give what was asked for; raises LaunchError where this system cannot do it.
+
+    board: the scoreboard of the launch, if there is one
+    """
     if not config.options.preload:
         return Spawning(config)
     if not can_preload():
         raise LaunchError("--preload needs Linux 5.3 or newer: elsewhere each worker imports the application itself")
-    return Forking(config)
+    return Forking(config, board)

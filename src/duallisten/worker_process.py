@@ -34,6 +34,7 @@ from duallisten.config import Config
 from duallisten.drain import Listening
 from duallisten.errors import DuallistenError
 from duallisten.plan import Plan
+from duallisten.scoreboard import Seat
 from duallisten.server import Server
 from duallisten.sockets import BoundSocket, bound_socket
 
@@ -66,8 +67,10 @@ class Order(NamedTuple):
 class SupervisedServer(Server):
     """A server that tells its supervisor how it stands, and obeys it."""
 
-    def __init__(self, config: Config, plan: Plan, bound: list[BoundSocket], pipe: Connection) -> None:
-        super().__init__(config, plan=plan, bound=bound)
+    def __init__(
+        self, config: Config, plan: Plan, bound: list[BoundSocket], pipe: Connection, seat: Seat | None = None
+    ) -> None:
+        super().__init__(config, plan=plan, bound=bound, seat=seat)
         self.stopping = threading.Event()
         self._pipe = pipe
         self._line = socket.socket(fileno=os.dup(pipe.fileno()))  # the same pipe, for the descriptors that come over it
@@ -202,16 +205,18 @@ class WorkerProcess:
     """What a worker runs; pickled into it.
 
     sides: the side of each socket that it is given, in their order
+    seat: its place on the scoreboard, if there is one
     """
 
     config: Config
     plan: Plan
     sides: tuple[Side, ...]
     pipe: Connection
+    seat: Seat | None = None
 
     def __call__(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until told to stop; exits with uvicorn's code for a failed start, having told the supervisor why."""
-        server = SupervisedServer(self.config, self.plan, _bound(self.sides, sockets), self.pipe)
+        server = SupervisedServer(self.config, self.plan, _bound(self.sides, sockets), self.pipe, self.seat)
         server.tell("began")
         threading.Thread(target=server.obey_orders, name="duallisten-supervised", daemon=True).start()
         try:

@@ -84,8 +84,8 @@ HURRIED = f"""
 import duallisten, duallisten.errors, duallisten.supervisor, sys
 
 if __name__ == "__main__":
-    duallisten.supervisor.FIRST_DELAY = 0.01
-    duallisten.supervisor.LONGEST_DELAY = 0.02
+    duallisten.slots.FIRST_DELAY = 0.01
+    duallisten.slots.LONGEST_DELAY = 0.02
     try:
         duallisten.run("{FAULTY}", workers=2, port=0, private_port=0)
     except duallisten.LaunchError as error:

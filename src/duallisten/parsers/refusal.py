@@ -38,6 +38,8 @@ def refuse(protocol: Any, status: int) -> None:
     transport = protocol.transport
     if transport.is_closing():
         return
+    if (note := getattr(protocol, "note_bad_request", None)) is not None:  # where requests are recorded
+        note()
     text = MESSAGES[status].encode()
     head = [b"HTTP/1.1 %d %s\r\n" % (status, HTTPStatus(status).phrase.encode())]
     head += [b"%s: %s\r\n" % header for header in protocol.server_state.default_headers]

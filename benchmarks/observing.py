@@ -1,0 +1,73 @@
+"""What it costs to be observed: CPU of a request with health, metrics and request ids on, and of a line of JSON.
+
+Ratios of duallisten with something to duallisten without it, both loaded at the same time on one core (`measuring`),
+the median of all rounds; a second duallisten without anything is the control.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from measuring import CONNECTIONS, HERE, WARM_UP_SECONDS, Command, check_machine, free_ports, measure_cpu
+from reporting import Row, circumstances, in_turn, publish, read_options, tell
+
+RESULTS = HERE / "results" / "observing.md"
+
+ON = ("--private-health", "/-", "--private-metrics", "/metrics", "--request-id-header", "X-Request-ID")
+SILENT = ("--no-access-log",)
+TEXT: tuple[str, ...] = ()
+JSON = ("--log-format", "json")
+
+COMPARISONS = {
+    "control: everything off, both": ("public", SILENT, SILENT, None),
+    "health and metrics, public": ("public", SILENT, (*SILENT, *ON[:4]), 1.03),
+    "health, metrics and request ids, public": ("public", SILENT, (*SILENT, *ON), 1.03),
+    "health, metrics and request ids, private": ("private", SILENT, (*SILENT, *ON), 1.03),
+    "a line of JSON, beside a line of text": ("public", TEXT, JSON, 1.15),
+    "everything, with lines of JSON, beside lines of text": ("public", TEXT, (*JSON, *ON[:4]), None),
+}
+"""By what they are called: the side that is loaded, the options of the one and the other, the target."""
+
+
+def main() -> None:
+    options = read_options("Measure what it costs to be observed.", RESULTS)
+    cores = check_machine()
+    rows = [Row(name, [], target, "µs") for name, (_, _, _, target) in COMPARISONS.items()]
+    for number in range(options.rounds):
+        for row, (side, without, with_it, _) in zip(rows, COMPARISONS.values(), strict=True):
+            commands = in_turn((server(side, without), server(side, with_it)), number)
+            row.pairs.append(in_turn(measure_cpu(commands, cores, options.seconds), number))
+            tell(row, options.rounds)
+    publish(describe(rows, options), RESULTS, write=options.write)
+
+
+def server(loaded: str, flags: tuple[str, ...]) -> Command:
+    """Give a duallisten with some options on free ports."""
+    public, private = free_ports(2)
+    arguments = ("duallisten", "hello:app", *flags, "--port", str(public), "--private-port", str(private))
+    return Command(arguments, (public, private), loaded=private if loaded == "private" else public)
+
+
+def describe(rows: list[Row], options: argparse.Namespace) -> str:
+    """Write the results as Markdown."""
+    table = "".join(f"{row}\n" for row in rows)
+    return f"""\
+# What it costs to be observed
+
+Written by `python benchmarks/observing.py --rounds {options.rounds} --seconds {options.seconds} --write`.
+What it measures and how to read it: [benchmarks/README.md](../README.md).
+
+{circumstances()}
+- CPU per request, {options.rounds} times: {options.seconds} s of load on two servers at the same time, which share
+  one core, by {CONNECTIONS} keep-alive connections each, after {WARM_UP_SECONDS} s to warm up
+
+A ratio is duallisten with what the line names, divided by duallisten without it, in one round. The last two columns are
+medians, for orientation.
+
+| measured | median ratio | min | max | target | result | without | with it |
+|---|---|---|---|---|---|---|---|
+{table}"""
+
+
+if __name__ == "__main__":
+    main()

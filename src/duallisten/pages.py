@@ -1,0 +1,137 @@
+"""duallisten's own pages: what it answers itself, on the private side, in front of the application.
+
+A page is asked for by its exact path and no other spelling of it, so that nothing of the application is shadowed by
+accident; where the application's routes can be read, a clash stops the launch (`clash`). The pages stand in front of
+everything that a request otherwise goes through: the application, its middleware and its tracing never hear of them;
+neither does the access log, nor what is recorded of requests.
+
+An answer is a plain function of what was asked, quick, and safe to call in any thread: while the event loop is blocked,
+another thread gives it (`standby`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from duallisten.endpoints import Application, Receive, Scope, Send
+from duallisten.options import Options
+from duallisten.route_report import Section
+from duallisten.routes import is_general, matches
+
+
+class Page(NamedTuple):
+    """What is answered."""
+
+    status: int
+    content_type: str
+    body: bytes
+
+
+class Asked(NamedTuple):
+    """What was asked, beside the path.
+
+    headers: names in lower case
+    """
+
+    method: str = "GET"
+    query: bytes = b""
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+    def header(self, name: bytes) -> str:
+        """Give the value of a header; empty where there is none."""
+        return next((value.decode("latin-1") for key, value in self.headers if key == name), "")
+
+
+Answer = Callable[[Asked], Page]
+
+METHOD_NOT_ALLOWED = Page(405, "text/plain; charset=utf-8", b"Method Not Allowed")
+
+
+def own_paths(options: Options) -> dict[str, str]:
+    """Give the paths that are duallisten's own, each with the option that makes it so."""
+    paths: dict[str, str] = {}
+    if options.private_health is not None:
+        prefix = options.private_health.rstrip("/")
+        for name in ("livez", "readyz", "startupz", "status", "status/events"):
+            paths[f"{prefix}/{name}"] = f"--private-health {options.private_health}"
+    if options.private_metrics is not None:
+        paths[options.private_metrics] = f"--private-metrics {options.private_metrics}"
+    return paths
+
+
+class Pages:
+    """The pages of a process.
+
+    answers: by raw path
+    applications: those that take their time, by raw path
+    """
+
+    def __init__(self, answers: Mapping[bytes, Answer], applications: Mapping[bytes, Application]) -> None:
+        self.answers = answers
+        self.applications = applications
+
+    @property
+    def paths(self) -> frozenset[bytes]:
+        """The raw paths of all."""
+        return frozenset(self.answers) | frozenset(self.applications)
+
+    def in_front_of(self, app: Application) -> Application:
+        """Make the application that answers these pages itself, and leaves all else to `app`."""
+        paths, own = self.paths, self._serve
+
+        def ask(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+            if scope.get("raw_path") in paths and scope["type"] == "http":
+                return own(scope, receive, send)
+            return app(scope, receive, send)
+
+        return ask
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        raw = scope["raw_path"]
+        if raw in self.applications:
+            await self.applications[raw](scope, receive, send)
+            return
+        page = self.answer(raw, Asked(scope["method"], scope.get("query_string", b""), tuple(scope["headers"])))
+        await send({"type": "http.response.start", "status": page.status, "headers": head_of(page)})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else page.body})
+
+    def answer(self, raw_path: bytes, asked: Asked) -> Page:
+        """Give the page at a path, which must be one of `answers`."""
+        if asked.method not in ("GET", "HEAD"):
+            return METHOD_NOT_ALLOWED
+        return self.answers[raw_path](asked)
+
+
+def head_of(page: Page) -> list[tuple[bytes, bytes]]:
+    """Give the headers of a page's answer."""
+    headers = [
+        (b"content-type", page.content_type.encode()),
+        (b"content-length", b"%d" % len(page.body)),
+        (b"cache-control", b"no-store"),
+    ]
+    return [*headers, (b"allow", b"GET, HEAD")] if page is METHOD_NOT_ALLOWED else headers
+
+
+def clash(paths: Mapping[str, str], sections: Iterable[Section]) -> str:
+    """Say which of our own paths an application has a route for; nothing where there is none.
+
+    A route that takes whatever no other does, such as a single-page application's, gives way.
+
+    paths: our own, each with the option that makes it so
+    """
+    for section in sections:
+        for reached in section.routes or () if "private" in section.sides else ():
+            for path, option in paths.items():
+                if matches(reached.route, path) and not is_general(reached.route):
+                    return (
+                        f"{option}: {section.application} has a route for {path}, too ({reached.route.path}); "
+                        "choose another path"
+                    )
+    return ""
+
+
+def as_page(status: int, told: Any) -> Page:
+    """Make a page of JSON."""
+    return Page(status, "application/json", json.dumps(told).encode() + b"\n")

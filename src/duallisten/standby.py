@@ -1,0 +1,228 @@
+"""Standing by: duallisten's own pages are answered while the application blocks the event loop.
+
+A health check that an application can block tells nothing when it matters. So a thread looks at the heartbeat, and when
+the event loop has not turned for `STUCK` and no other process is there to accept on the private side, it accepts in the
+loop's place. It looks at what the peer sends without taking it out of the socket (recv(2), MSG_PEEK): a request for one
+of our pages it answers, and closes; every other connection it hands to the event loop as it is, which finds it
+untouched when it turns again. So a thread decides nothing about a request, and reads none of the application's.
+
+What it must never do: answer a peer that is not admitted, take more connections than the listener has room for, keep
+one, or be in the way of an event loop that turns.
+
+It cannot help with TLS, for there is nothing to be seen before a handshake, and a handshake cannot be handed on: there
+the pages wait for the loop, or for another process. Nor can it while an extension module holds the GIL.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from http import HTTPStatus
+from typing import Any, NamedTuple, Protocol
+
+import h11
+
+from duallisten.acceptor import Service, host_of
+from duallisten.admission import Verdict
+from duallisten.board_layout import State
+from duallisten.drain import Listening
+from duallisten.pages import Asked, Pages, head_of
+from duallisten.plan import Plan
+from duallisten.scoreboard import Scoreboard, Seat
+
+LOOK = 0.1
+"""Seconds between two looks at the heartbeat."""
+
+STUCK = 0.35
+"""Seconds without a heartbeat after which an event loop is taken for blocked; it beats every 0.1 s."""
+
+PATIENCE = 0.5
+"""Seconds that a peer has for the head of its request before its connection is the event loop's."""
+
+MOST = 64
+"""Connections that are looked at, or have been handed over, while the loop is blocked; the others wait in the queue."""
+
+HEAD_BYTES = 8192
+"""How much of a request is looked at: a probe's is smaller."""
+
+
+class StoodFor(Protocol):
+    """A server, as far as its listeners go; see `server.Server`."""
+
+    plan: Plan | None
+    services: dict[Verdict, Service]
+    listening: list[Listening]
+
+
+class Peeked(NamedTuple):
+    """A connection that was accepted in the loop's place, and until when it may show what it wants."""
+
+    connection: socket.socket
+    peer: Any
+    listening: Listening
+    until: float
+
+
+class Standby:
+    """The thread that stands by for the event loop of a process.
+
+    hand_over: has the event loop call something as soon as it turns
+    """
+
+    def __init__(self, server: StoodFor, seat: Seat, pages: Pages, hand_over: Any) -> None:
+        self._server = server
+        self._board: Scoreboard = seat.board
+        self._row = seat.row
+        self._pages = pages
+        self._hand_over = hand_over
+        self._stopped = threading.Event()
+        self._pending: list[Peeked] = []
+        self._handed = 0
+
+    def start(self) -> None:
+        """Begin to look."""
+        threading.Thread(target=self._run, name="duallisten-standby", daemon=True).start()
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._stopped.set()
+
+    def _run(self) -> None:
+        while not self._stopped.wait(LOOK):
+            if self._is_needed:
+                self._stand_by()
+
+    @property
+    def _is_needed(self) -> bool:
+        """Whether the loop is blocked, and nobody else would accept."""
+        if self._stopped.is_set() or self._row.heartbeat_age < STUCK:
+            return False
+        return not any(
+            one.state is State.READY and "private" in one.sides and one.heartbeat_age < STUCK
+            for one in self._board.processes()
+        )
+
+    def _stand_by(self) -> None:
+        self._handed = 0
+        try:
+            while self._is_needed:
+                self._wait()
+                for one in list(self._listening):
+                    self._accept(one)
+                self._look_at_pending()
+        finally:
+            for peeked in self._pending:
+                self._give(peeked.listening, peeked.connection, peeked.peer)
+            self._pending.clear()
+
+    @property
+    def _listening(self) -> Iterator[Listening]:
+        """What private connections come in at, as long as there is room for more."""
+        service = self._server.services.get(Verdict.PRIVATE)
+        if service is None or service.config.ssl is not None:
+            return
+        taken = len(self._pending) + self._handed
+        room = service.room
+        free = MOST if room is None else room.limit - len(room.connections) - room.arriving
+        if taken < min(MOST, free):
+            shared = self._server.plan is not None and self._server.plan.shared
+            for one in list(self._server.listening):
+                if one.server.is_serving() and (one.bound.side == "private" or shared):
+                    yield one
+
+    def _wait(self) -> None:
+        """Wait for a connection or for bytes, not long."""
+        poll = select.poll()
+        for one in self._listening:
+            with suppress(OSError, ValueError):  # it is being closed
+                poll.register(one.bound.socket, select.POLLIN)
+        for peeked in self._pending:
+            poll.register(peeked.connection, select.POLLIN)
+        poll.poll(LOOK * 1000)
+
+    def _accept(self, listening: Listening) -> None:
+        try:
+            connection, peer = listening.bound.socket.accept()
+        except OSError:  # nobody is there, it is being closed, or there is no descriptor
+            return
+        connection.setblocking(False)
+        with suppress(OSError):
+            local = host_of(connection.getsockname())
+            if listening.acceptor.judge(local, host_of(peer)) is Verdict.PRIVATE:
+                self._pending.append(Peeked(connection, peer, listening, time.monotonic() + PATIENCE))
+                return
+        self._give(listening, connection, peer)
+
+    def _look_at_pending(self) -> None:
+        waiting: list[Peeked] = []
+        for peeked in self._pending:
+            path, asked, size = _peek(peeked.connection)
+            if path is not None and (raw := self._root + path) in self._pages.answers:
+                self._answer(peeked.connection, raw, asked, size)
+            elif path is None and size >= 0 and time.monotonic() < peeked.until:
+                waiting.append(peeked)
+            else:
+                self._give(peeked.listening, peeked.connection, peeked.peer)
+        self._pending = waiting
+        if waiting:
+            self._stopped.wait(0.01)  # what has been seen of them can be read at any time
+
+    @property
+    def _root(self) -> bytes:
+        return self._server.services[Verdict.PRIVATE].config.root_path.encode()
+
+    def _answer(self, connection: socket.socket, raw: bytes, asked: Asked, size: int) -> None:
+        page = self._pages.answer(raw, asked)
+        headers = [
+            *self._server.services[Verdict.PRIVATE].state.default_headers,
+            *head_of(page),
+            (b"connection", b"close"),
+        ]
+        reason = HTTPStatus(page.status).phrase.encode()
+        ours = h11.Connection(h11.SERVER)
+        ours.receive_data(f"{asked.method} / HTTP/1.1\r\nhost: -\r\n\r\n".encode())
+        ours.next_event()
+        parts = [ours.send(h11.Response(status_code=page.status, reason=reason, headers=headers))]
+        parts.append(ours.send(h11.Data(b"" if asked.method == "HEAD" else page.body)))
+        with connection, suppress(OSError):
+            connection.recv(size)
+            connection.settimeout(PATIENCE)
+            connection.sendall(b"".join(part or b"" for part in parts))
+            connection.shutdown(socket.SHUT_WR)
+
+    def _give(self, listening: Listening, connection: socket.socket, peer: Any) -> None:
+        """Leave a connection to the event loop."""
+        self._handed += 1
+        try:
+            self._hand_over(listening.acceptor.take, connection, peer)
+        except RuntimeError:  # the loop is closed
+            connection.close()
+
+
+def _peek(connection: socket.socket) -> tuple[bytes | None, Asked, int]:
+    """Look at what a peer asks for: the path, what else it says, and the bytes of it.
+
+    The path is None as long as the head has not come; the number -1 where there is nothing to wait for.
+    """
+    nothing = Asked()
+    try:
+        data = connection.recv(HEAD_BYTES, socket.MSG_PEEK)
+    except BlockingIOError:
+        return None, nothing, 0
+    except OSError:
+        return None, nothing, -1
+    theirs = h11.Connection(h11.SERVER)
+    try:
+        theirs.receive_data(data)
+        event = theirs.next_event()
+    except h11.RemoteProtocolError:
+        return None, nothing, -1
+    if not isinstance(event, h11.Request):
+        return None, nothing, -1 if not data or len(data) == HEAD_BYTES else len(data)
+    path, _, query = bytes(event.target).partition(b"?")
+    headers = tuple((bytes(name), bytes(value)) for name, value in event.headers)
+    return path, Asked(event.method.decode("ascii"), query, headers), len(data)
