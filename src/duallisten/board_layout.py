@@ -137,11 +137,6 @@ def sides_of(word: int) -> tuple[Side, ...]:
     return tuple(side for index, side in enumerate(SIDES) if word & (1 << index))
 
 
-def loose_cells() -> memoryview:
-    """Give the part of a side in a row that is on no board."""
-    return memoryview(bytearray(SIDE_WORDS * WORD)).cast("Q")
-
-
 def side_begin(index: int) -> int:
     """Tell where the part of a side begins in a row.
 

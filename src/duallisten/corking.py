@@ -23,6 +23,9 @@ Data = bytes | bytearray | memoryview
 HEAD = b"HTTP/"
 """What the head of an answer begins with (RFC 9112, 4)."""
 
+INTERIM = ord("1")
+"""The first digit of a status after which the head of the answer is yet to come (RFC 9110, 15.2)."""
+
 MOST_COPIED = 1 << 16
 """Bytes; a body up to this size is copied behind its head, which costs less than handing over two pieces."""
 
@@ -50,14 +53,19 @@ class Corked:
     """A transport that holds the head of an answer for the rest of a turn.
 
     transport: the transport that does the work
+
+    Beside that it has what it has seen anyway: `head`, the first write that began like a head, and `written`, the bytes
+    that it has written; whoever looks at them sets them back.
     """
 
-    __slots__ = ("_corks", "_held", "_transport", "_write", "abort", "is_closing")
+    __slots__ = ("_corks", "_held", "_transport", "_write", "abort", "head", "is_closing", "written")
 
     def __init__(self, transport: asyncio.Transport, corks: Corks) -> None:
         self._transport = transport
         self._corks = corks
         self._held: Data | None = None
+        self.head: Any = None
+        self.written = 0
         self._write = transport.write
         self.abort = transport.abort  # what is held is lost with the rest of what was not sent
         self.is_closing = transport.is_closing
@@ -67,20 +75,25 @@ class Corked:
         held = self._held
         if held is not None:
             self._held = None
+            self.written += len(held) + len(data)
             if len(data) <= MOST_COPIED:
                 self._write(b"".join((held, data)))
             else:
                 self._transport.writelines((held, data))
         elif data[:5] == HEAD:
             self._held = data
+            if self.head is None or self.head[9] == INTERIM:
+                self.head = data
             self._corks.add(self)
         else:
+            self.written += len(data)
             self._write(data)
 
     def release(self) -> None:
         """Write what is held."""
         held, self._held = self._held, None
         if held is not None and not self.is_closing():
+            self.written += len(held)
             self._write(held)
 
     def writelines(self, pieces: Any) -> None:

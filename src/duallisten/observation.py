@@ -102,6 +102,7 @@ class Observation:
             if server.plan is not None:
                 expected = {listener.side for listener in server.plan.listeners}
                 self.board.head[Head.SIDES] = bits(expected)
+        self._count()
         if self._beats % SAMPLING == 0:
             self._sample()
         if self._standby is None and server.listening:
@@ -120,6 +121,12 @@ class Observation:
         """The side that has no listener of its own, for one socket serves both."""
         plan = self._server.plan
         return {"private"} if plan is not None and plan.shared and self._server.listening else set()
+
+    def _count(self) -> None:
+        """Count the requests that were answered since the last beat."""
+        for service in self._server.services.values():
+            if service.recorder is not None:
+                service.recorder.count()
 
     def _sample(self) -> None:
         for side in SIDES:

@@ -1,27 +1,29 @@
-"""Recording: what a request was and how long it took, counted where its answer is complete.
+"""Recording: what a request was and how long it took, noted where its answer is complete.
 
 It knows a connection in three places, none of which adds a task, a wrapper around `send` or a lock: uvicorn calls the
-application through `Recorded.begin`; the answer passes through `Recorded.write`, whose first bytes are the status; and
-uvicorn tells its protocol when an answer is complete (`on_response_complete`), before it does anything else with this
-connection. A connection has one request in hand at a time: those that a client sends ahead wait in uvicorn's
-queue, and begin when the one before them is complete. So a connection needs one record, and a request no object.
+application through `Recorded.beginning`; the answer passes through the corked transport, whose `head` has its status;
+and uvicorn tells its protocol when an answer is complete (`on_response_complete`), before it does anything else with
+the connection. A connection has one request in hand at a time: those that a client sends ahead wait in uvicorn's queue,
+and begin when the one before them is complete. So a connection needs one record, and a request no object.
+
+Of a request only its duration is noted, in a list for its method and status; with each heartbeat the lists are counted
+into the process's own row of the scoreboard (`Recorder.count`), a tenth of what counting each would cost. What a
+process has noted since its last heartbeat is lost if it is killed.
 
 What was begun and is not complete when the connection ends is counted as aborted: the client has left, or the
-application failed in the middle of its answer. A WebSocket is counted when its handshake is answered.
-
-The numbers go into the process's own row of the scoreboard (`scoreboard`). Without these options nothing of this is in
-a connection's way.
+application failed in the middle of its answer. A WebSocket is counted when its handshake is answered. Without these
+options nothing of this is in a connection's way.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from bisect import bisect_left
+from bisect import bisect_right
 from collections.abc import Callable
 from typing import Any
 
-from duallisten.board_layout import BOUNDS, METHODS, Cell, request_cell
+from duallisten.board_layout import BOUNDS, BUCKETS, METHODS, STATUSES, Cell, request_cell
 from duallisten.corking import HEAD, Corked, Corks, Data
 
 Finished = Callable[["Recorded", int, int, bool], None]
@@ -31,12 +33,9 @@ Name = Callable[[Any, "Recorded"], None]
 """Gives a request its id, in its scope, before the application is called."""
 
 clock = time.perf_counter_ns
+
 _BOUNDS = tuple(round(bound * 1e9) for bound in BOUNDS)
-_CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
-_CELLS = {method: tuple(request_cell(method, status) for status in ("aborted", *_CLASSES)) for method in METHODS}
-_OTHER = _CELLS["other"]
-_WEBSOCKET = _CELLS["websocket"]
-_SENT, _SECONDS, _WEBSOCKETS = int(Cell.SENT), int(Cell.SECONDS), int(Cell.WEBSOCKETS)
+_ABORTED = 0
 _PASSED_OVER = 0
 """Stands for the beginning of a request that is not recorded."""
 
@@ -47,7 +46,7 @@ _ONE = ord("1")
 class Recorder:
     """What records the requests of one side in this process.
 
-    cells: the side's part of the process's row
+    cells: the side's part of the process's row; None if nothing is counted
     finished: is told of each request beside that
     name: gives each request an id
     passed_over: raw paths that are not recorded: those of duallisten's own
@@ -55,7 +54,7 @@ class Recorder:
 
     def __init__(
         self,
-        cells: memoryview,
+        cells: memoryview | None = None,
         *,
         finished: Finished | None = None,
         name: Name | None = None,
@@ -65,97 +64,152 @@ class Recorder:
         self.finished = finished
         self.name = name
         self.passed_over = passed_over
+        self.noted: dict[str, tuple[list[int], ...]] = {method: tuple([] for _ in STATUSES) for method in METHODS}
+        """Durations of requests that are yet to be counted, in nanoseconds, by method, and by class of status."""
 
-    def add(self, cell: Cell) -> None:
+    @property
+    def is_particular(self) -> bool:
+        """Whether more is done when a request begins than to note when."""
+        return self.name is not None or self.finished is not None or bool(self.passed_over)
+
+    def add(self, cell: Cell, number: int = 1) -> None:
         """Count what is no request."""
-        self.cells[cell] += 1
+        if self.cells is not None:
+            self.cells[cell] += number
+
+    def note(self, method: str, kind: int, duration: int) -> None:
+        """Note a request.
+
+        kind: the first digit of its status; 0 if it was aborted
+        duration: in nanoseconds
+        """
+        if self.cells is not None:
+            self.noted.get(method, self.noted["other"])[kind].append(duration)
+
+    def count(self) -> None:
+        """Count what was noted."""
+        if self.cells is None:
+            return
+        for method, by_status in self.noted.items():
+            for status, durations in zip(STATUSES, by_status, strict=True):
+                if durations:
+                    self._count(request_cell(method, status), durations)
+
+    def _count(self, begin: int, durations: list[int]) -> None:
+        assert self.cells is not None  # noqa: S101
+        durations.sort()
+        counted = 0
+        for bucket, bound in enumerate(_BOUNDS):
+            if (up_to := bisect_right(durations, bound)) > counted:
+                self.cells[begin + bucket] += up_to - counted
+                counted = up_to
+        if len(durations) > counted:
+            self.cells[begin + BUCKETS - 1] += len(durations) - counted
+        self.cells[Cell.SECONDS] += sum(durations)
+        durations.clear()
 
 
 class Recorded(Corked):
     """A connection's transport, and the record of the request that it has in hand.
 
-    began: when the request in hand began (perf_counter_ns); 0 if it is not recorded, None where there is none
+    began: when the request in hand began (`clock`); 0 if it is not recorded, None where there is none
     scope: of the latest request
-    head: the beginning of its answer; None before that
-    sent: bytes of its answer, the head's with them
-    is_websocket: whether it has been handed over to a WebSocket protocol
+    trusted: for whoever gives requests their ids: whether the peer is believed; None as long as that is not known
     """
 
-    __slots__ = ("_app", "began", "head", "is_websocket", "recorder", "scope", "sent", "trusted")
+    __slots__ = ("_before", "began", "recorder", "scope", "trusted")
 
-    def __init__(self, transport: asyncio.Transport, corks: Corks, recorder: Recorder, app: Any) -> None:
+    def __init__(self, transport: asyncio.Transport, corks: Corks, recorder: Recorder) -> None:
         super().__init__(transport, corks)
         self.recorder = recorder
-        self._app = app
+        self._before = 0
         self.began: int | None = None
         self.scope: Any = None
-        self.head: Any = None
-        self.sent = 0
-        self.is_websocket = False
-        self.trusted: bool | None = None  # for whoever gives requests their ids
+        self.trusted: bool | None = None
 
-    def begin(self, scope: Any, receive: Any, send: Any) -> Any:
-        """Call the application for a request, and note when."""
-        self.scope = scope
-        self.head = None
-        self.sent = 0
-        self.began = clock()
-        return self._app(scope, receive, send)
-
-    def begin_particularly(self, scope: Any, receive: Any, send: Any) -> Any:
-        """Do what `begin` does where requests get an id, or some are passed over."""
+    def beginning(self, app: Any) -> Any:
+        """Make what uvicorn calls in the place of `app`: it notes that a request begins."""
         recorder = self.recorder
-        if scope.get("raw_path") in recorder.passed_over:
-            self.began = _PASSED_OVER
-            return self._app(scope, receive, send)
-        if recorder.name is not None:
-            recorder.name(scope, self)
-        return self.begin(scope, receive, send)
+        if recorder.is_particular:
+            return self._beginning_particularly(app, recorder)
 
-    def write(self, data: Data) -> None:
-        """Write as a corked transport does, and note what it is."""
-        self.sent += len(data)
-        if data[:5] == HEAD and (self.head is None or self.head[9] == _ONE):  # 100 Continue comes before the head
-            self.head = data
-            if self.is_websocket:
-                self._count_handshake(data)
-        Corked.write(self, data)
+        def begin(scope: Any, receive: Any, send: Any) -> Any:
+            self.scope = scope
+            self.head = None
+            self.began = clock()
+            return app(scope, receive, send)
+
+        return begin
+
+    def _beginning_particularly(self, app: Any, recorder: Recorder) -> Any:
+        passed_over, name = recorder.passed_over, recorder.name
+
+        def begin(scope: Any, receive: Any, send: Any) -> Any:
+            if scope["raw_path"] in passed_over:
+                self.began = _PASSED_OVER
+                return app(scope, receive, send)
+            if name is not None:
+                name(scope, self)
+            self._before = self.written
+            self.scope = scope
+            self.head = None
+            self.began = clock()
+            return app(scope, receive, send)
+
+        return begin
+
+    @property
+    def sent(self) -> int:
+        """Bytes of the latest answer, its head with them; only known where requests begin particularly."""
+        return self.written - self._before
+
+    @property
+    def status(self) -> int:
+        """The status that was sent for the latest request; 0 where none was, as far as requests begin particularly."""
+        return int(bytes(self.head[9:12])) if self.head is not None else 0
 
     def note_busy(self, scope: Any) -> None:
         """Count a request that uvicorn has answered in the application's place (`--limit-concurrency`)."""
         self.recorder.add(Cell.BUSY)
         if self.recorder.finished is not None:
-            self.scope, self.sent = scope, 0
+            self.scope, self._before = scope, self.written
             self.recorder.finished(self, 503, 0, False)
 
-    @property
-    def status(self) -> int:
-        """The status that was sent for the latest request; 0 where none was."""
-        return int(bytes(self.head[9:12])) if self.head is not None else 0
+    def end(self) -> None:
+        """Count a request in hand as one that has not come to its end, and what was written."""
+        if self.began:
+            duration, self.began = clock() - self.began, None
+            self.recorder.note(self.scope["method"], _ABORTED, duration)
+            if self.recorder.finished is not None:
+                self.recorder.finished(self, self.status, duration, True)
+        self.recorder.add(Cell.SENT, self.written)
+        self.written = 0
 
-    def _count_handshake(self, head: Data) -> None:
-        cells, kind = self.recorder.cells, head[9] - _ZERO
-        cells[_WEBSOCKET[kind]] += 1
-        if kind == 1:
-            cells[_WEBSOCKETS] += 1
 
-    def end_websocket(self) -> None:
-        """Count a WebSocket that has ended as one less, if its handshake was accepted."""
-        if self.head is not None and self.head[9] == _ONE:
-            self.head = None
-            self.recorder.cells[_WEBSOCKETS] -= 1
+class RecordedWebSocket(Corked):
+    """A connection's transport when it has become a WebSocket's."""
 
-    def abort_request(self) -> None:
-        """Count the request in hand as one that has not come to its end."""
-        if not self.began:
-            return
-        elapsed, self.began = clock() - self.began, None
-        cells = self.recorder.cells
-        cells[_CELLS.get(self.scope["method"], _OTHER)[0] + bisect_left(_BOUNDS, elapsed)] += 1
-        cells[_SENT] += self.sent
-        cells[_SECONDS] += elapsed
-        if self.recorder.finished is not None:
-            self.recorder.finished(self, self.status, elapsed, True)
+    __slots__ = ("_is_open", "recorder", "trusted")
+
+    def __init__(self, record: Recorded, corks: Corks) -> None:
+        super().__init__(record._transport, corks)
+        self.recorder = record.recorder
+        self.trusted: bool | None = None
+        self._is_open = False
+
+    def write(self, data: Data) -> None:
+        """Write as a corked transport does; the first write is the answer to the handshake."""
+        if self.head is None and data[:5] == HEAD:
+            self.recorder.note("websocket", data[9] - _ZERO, 0)
+            self._is_open = data[9] == _ONE
+            self.recorder.add(Cell.WEBSOCKETS, int(self._is_open))
+        super().write(data)
+
+    def end(self) -> None:
+        """Count one less that is open, and what was written."""
+        self.recorder.add(Cell.WEBSOCKETS, -int(self._is_open))
+        self.recorder.add(Cell.SENT, self.written)
+        self._is_open, self.written = False, 0
 
 
 class _Watched:
@@ -164,16 +218,17 @@ class _Watched:
     __slots__ = ()
 
     record: Recorded
+    corks: Corks
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Count the request in hand as aborted."""
-        self.record.abort_request()
+        """End the record."""
+        self.record.end()
         super().connection_lost(exc)  # type: ignore[misc]
 
-    def handle_websocket_upgrade(self, *args: Any) -> None:
-        """See that the next head is taken for a handshake's."""
-        self.record.is_websocket = True
-        self.record.head = None
+    def handle_websocket_upgrade(self: Any, *args: Any) -> None:
+        """Leave the connection to a WebSocket's record; uvicorn hands over its protocol's transport."""
+        self.record.end()
+        self.transport = RecordedWebSocket(self.record, self.corks)
         super().handle_websocket_upgrade(*args)  # type: ignore[misc]
 
     def note_bad_request(self) -> None:
@@ -185,34 +240,33 @@ def recording(make: Any, corks: Corks, recorder: Recorder) -> Any:
     """Make an HTTP protocol class of uvicorn's whose connections are corked and recorded."""
     if not isinstance(make, type):
         return make
-    cells, finished = recorder.cells, recorder.finished
-    particular = recorder.name is not None or bool(recorder.passed_over)
     base: Any = make
-    complete = base.on_response_complete
+    complete, finished = base.on_response_complete, recorder.finished
+    noted, other = recorder.noted, recorder.noted["other"]
+    counts = recorder.cells is not None
 
     class Recording(_Watched, base):  # type: ignore[misc]
         __slots__ = ("record",)  # beside uvicorn's attributes, whose dictionary is full
 
         def connection_made(self: Any, transport: asyncio.Transport) -> None:
-            self.record = record = Recorded(transport, corks, recorder, self.app)
-            self.app = record.begin_particularly if particular else record.begin
+            self.record = record = Recorded(transport, corks, recorder)
+            self.app = record.beginning(self.app)
             super().connection_made(record)
 
         def on_response_complete(self) -> None:
             record = self.record
             began, record.began = record.began, None
             if began:
-                elapsed = clock() - began
-                kind = _CELLS.get(record.scope["method"], _OTHER)[record.head[9] - _ZERO]
-                cells[kind + bisect_left(_BOUNDS, elapsed)] += 1
-                cells[_SENT] += record.sent
-                cells[_SECONDS] += elapsed
+                duration = clock() - began
+                if counts:
+                    noted.get(record.scope["method"], other)[record.head[9] - _ZERO].append(duration)
                 if finished is not None:
-                    finished(record, record.status, elapsed, False)
+                    finished(record, record.status, duration, False)
             elif began is None:
                 record.note_busy(self.cycle.scope)
             complete(self)
 
+    Recording.corks = corks
     return Recording
 
 
@@ -222,10 +276,10 @@ def recording_websocket(make: Any, recorder: Recorder) -> Any:
         return make
 
     class Recording(make):  # type: ignore[misc]
-        _record: Recorded | None = None
+        _record: RecordedWebSocket | None = None
 
         def connection_made(self: Any, transport: Any) -> None:
-            if isinstance(transport, Recorded):
+            if isinstance(transport, RecordedWebSocket):
                 self._record = transport
                 if recorder.name is not None:
                     self.app = _naming(self.app, recorder.name, transport)
@@ -233,13 +287,13 @@ def recording_websocket(make: Any, recorder: Recorder) -> Any:
 
         def connection_lost(self, exc: Exception | None) -> None:
             if self._record is not None:
-                self._record.end_websocket()
+                self._record.end()
             super().connection_lost(exc)
 
     return Recording
 
 
-def _naming(app: Any, name: Name, record: Recorded) -> Any:
+def _naming(app: Any, name: Any, record: RecordedWebSocket) -> Any:
     def begin(scope: Any, receive: Any, send: Any) -> Any:
         name(scope, record)
         return app(scope, receive, send)

@@ -14,7 +14,7 @@ from uvicorn.server import ServerState
 from duallisten.acceptor import Judge, Service
 from duallisten.accesslog import AccessLog
 from duallisten.admission import Side, Verdict
-from duallisten.board_layout import Cell, loose_cells
+from duallisten.board_layout import Cell
 from duallisten.config import Config
 from duallisten.corking import Corks
 from duallisten.lifespans import Lifespans
@@ -86,7 +86,7 @@ def make_recorder(config: Config, side: Side, process: Process) -> Recorder | No
     """Make what records the requests of a side; None where there is no need to."""
     if process.board is not None:
         return Recorder(process.board.row(process.row).side(side))
-    return Recorder(loose_cells()) if config.request_id_header is not None else None
+    return Recorder() if config.request_id_header is not None else None
 
 
 def make_pages(config: Config, board: Scoreboard | None) -> Pages | None:
