@@ -7,7 +7,7 @@ import os
 import threading
 
 from duallisten.board_layout import BOUNDS, BUCKETS, METHODS, REQUESTS, STATUSES, Cell, Head, Phase, State, request_cell
-from duallisten.recording import Recorder
+from duallisten.recorder import Recorder
 from duallisten.scoreboard import Scoreboard, Seat
 
 

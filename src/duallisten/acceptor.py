@@ -28,7 +28,8 @@ from duallisten.corking import Corks, corking
 from duallisten.limits import NONE, Limits
 from duallisten.listening import Room
 from duallisten.parsers import guarded
-from duallisten.recording import Recorder, recording, recording_websocket
+from duallisten.recorder import Recorder
+from duallisten.recording import recording, recording_websocket
 from duallisten.throttle import Throttle
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ Data = bytes | bytearray | memoryview
 HEAD = b"HTTP/"
 """What the head of an answer begins with (RFC 9112, 4)."""
 
-INTERIM = ord("1")
+INTERIM = b"1"
 """The first digit of a status after which the head of the answer is yet to come (RFC 9110, 15.2)."""
 
 MOST_COPIED = 1 << 16
@@ -82,7 +82,7 @@ class Corked:
                 self._transport.writelines((held, data))
         elif data[:5] == HEAD:
             self._held = data
-            if self.head is None or self.head[9] == INTERIM:
+            if self.head is None or self.head[9:10] == INTERIM:
                 self.head = data
             self._corks.add(self)
         else:

@@ -6,10 +6,6 @@ and uvicorn tells its protocol when an answer is complete (`on_response_complete
 the connection. A connection has one request in hand at a time: those that a client sends ahead wait in uvicorn's queue,
 and begin when the one before them is complete. So a connection needs one record, and a request no object.
 
-Of a request only its duration is noted, in a list for its method and status; with each heartbeat the lists are counted
-into the process's own row of the scoreboard (`Recorder.count`), a tenth of what counting each would cost. What a
-process has noted since its last heartbeat is lost if it is killed.
-
 What was begun and is not complete when the connection ends is counted as aborted: the client has left, or the
 application failed in the middle of its answer. A WebSocket is counted when its handshake is answered. Without these
 options nothing of this is in a connection's way.
@@ -19,94 +15,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from bisect import bisect_right
-from collections.abc import Callable
 from typing import Any
 
-from duallisten.board_layout import BOUNDS, BUCKETS, METHODS, STATUSES, Cell, request_cell
+from duallisten.board_layout import Cell
 from duallisten.corking import HEAD, Corked, Corks, Data
-
-Finished = Callable[["Recorded", int, int, bool], None]
-"""Is told of each request that has ended: its record, status (0: none was sent), duration (ns), and whether aborted."""
-
-Name = Callable[[Any, "Recorded"], None]
-"""Gives a request its id, in its scope, before the application is called."""
+from duallisten.recorder import Recorder
 
 clock = time.perf_counter_ns
 
-_BOUNDS = tuple(round(bound * 1e9) for bound in BOUNDS)
 _ABORTED = 0
 _PASSED_OVER = 0
 """Stands for the beginning of a request that is not recorded."""
 
 _ZERO = ord("0")
 _ONE = ord("1")
-
-
-class Recorder:
-    """What records the requests of one side in this process.
-
-    cells: the side's part of the process's row; None if nothing is counted
-    finished: is told of each request beside that
-    name: gives each request an id
-    passed_over: raw paths that are not recorded: those of duallisten's own
-    """
-
-    def __init__(
-        self,
-        cells: memoryview | None = None,
-        *,
-        finished: Finished | None = None,
-        name: Name | None = None,
-        passed_over: frozenset[bytes] = frozenset(),
-    ) -> None:
-        self.cells = cells
-        self.finished = finished
-        self.name = name
-        self.passed_over = passed_over
-        self.noted: dict[str, tuple[list[int], ...]] = {method: tuple([] for _ in STATUSES) for method in METHODS}
-        """Durations of requests that are yet to be counted, in nanoseconds, by method, and by class of status."""
-
-    @property
-    def is_particular(self) -> bool:
-        """Whether more is done when a request begins than to note when."""
-        return self.name is not None or self.finished is not None or bool(self.passed_over)
-
-    def add(self, cell: Cell, number: int = 1) -> None:
-        """Count what is no request."""
-        if self.cells is not None:
-            self.cells[cell] += number
-
-    def note(self, method: str, kind: int, duration: int) -> None:
-        """Note a request.
-
-        kind: the first digit of its status; 0 if it was aborted
-        duration: in nanoseconds
-        """
-        if self.cells is not None:
-            self.noted.get(method, self.noted["other"])[kind].append(duration)
-
-    def count(self) -> None:
-        """Count what was noted."""
-        if self.cells is None:
-            return
-        for method, by_status in self.noted.items():
-            for status, durations in zip(STATUSES, by_status, strict=True):
-                if durations:
-                    self._count(request_cell(method, status), durations)
-
-    def _count(self, begin: int, durations: list[int]) -> None:
-        assert self.cells is not None  # noqa: S101
-        durations.sort()
-        counted = 0
-        for bucket, bound in enumerate(_BOUNDS):
-            if (up_to := bisect_right(durations, bound)) > counted:
-                self.cells[begin + bucket] += up_to - counted
-                counted = up_to
-        if len(durations) > counted:
-            self.cells[begin + BUCKETS - 1] += len(durations) - counted
-        self.cells[Cell.SECONDS] += sum(durations)
-        durations.clear()
 
 
 class Recorded(Corked):

@@ -22,7 +22,7 @@ from duallisten.limits import Limits
 from duallisten.listener_config import listener_config
 from duallisten.listening import Room
 from duallisten.plan import Plan
-from duallisten.recording import Name, Recorder
+from duallisten.recorder import Name, Recorder
 from duallisten.scoreboard import Scoreboard
 from duallisten.stalls import HeadWatch
 
