@@ -100,10 +100,19 @@ def go_through(fault: Fault) -> dict[str, Seen]:
     """Let a fault happen to every server."""
     begin = time.monotonic()
     with ThreadPoolExecutor(len(SERVERS) if fault.patient else 1) as pool:
-        seen = dict(zip(SERVERS, pool.map(fault.look, SERVERS.values()), strict=True))
+        seen = dict(zip(SERVERS, pool.map(lambda make: look(fault, make), SERVERS.values()), strict=True))
     took = time.monotonic() - begin
     print(f"{fault.name}, {took:.0f} s:", *(f"\n    {name}: {one}" for name, one in seen.items()), file=sys.stderr)
     return seen
+
+
+def look(fault: Fault, make: Make) -> Seen:
+    """Let a fault happen to one server; once more where that fails, as when another program takes the port."""
+    try:
+        return fault.look(make)
+    except (OSError, RuntimeError) as error:
+        print(f"{fault.name}, once more: {error}", file=sys.stderr)
+        return fault.look(make)
 
 
 def describe(found: Mapping[Fault, Mapping[str, Seen]], seconds: float) -> str:

@@ -15,16 +15,13 @@ import psutil
 import pytest
 
 import duallisten
-from tests.faults.serving import FAULTY, ROOT, ask_over, faulty, request, workers
+from tests.faults.serving import FAULTY, FOUND, ask_over, faulty, request, workers
 from tests.net.conftest import network
 from tests.net.topology import PRIVATE, PUBLIC, Topology
 from tests.net.visits import visit, visits
 from tests.running import DEADLINE, DUALLISTEN, FREE, ask, connect, eventually, free_environment, launched
 
 __all__ = ["network"]
-
-FOUND = {"PYTHONPATH": str(ROOT)}
-"""Variables by which the application is found."""
 
 WORKERS = pytest.mark.parametrize("more", [(), ("--workers", "2")], ids=["alone", "workers"])
 
