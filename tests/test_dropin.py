@@ -283,6 +283,14 @@ def test_h11_reads_through_a_connection_that_can_be_replaced() -> None:
     assert used == {"receive_data", "next_event", "send", "start_next_cycle", "our_state", "their_state"}
 
 
+def test_zttp_s_protocols_take_the_application_from_their_configuration() -> None:
+    pytest.importorskip("zttp")
+    auto = pytest.importorskip("uvicorn.protocols.http.auto_zttp_impl", reason="this uvicorn has no zttp")
+    assert auto.AutoZttpProtocol.__name__ == "AutoZttpProtocol"
+    for protocol in (auto.ZttpProtocol, auto.ZttpH2Protocol):
+        assert "self.app = config.loaded_app" in inspect.getsource(protocol.__init__)
+
+
 def test_connections_leave_a_state_in_two_ways() -> None:
     used: set[str] = set()
     for protocol in (H11Protocol, HttpToolsProtocol, WebSocketsSansIOProtocol):

@@ -18,7 +18,7 @@ LAYERS = (
     ("platforms", "addresses", "admission"),
     ("endpoints", "accesslines", "application", "forwarded", "routes", "values", "limits"),
     ("starlette", "accesslog", "parsers.refusal"),
-    ("fastapi", "frameworks.starlette", "frameworks.django", "parsers.h11", "parsers.httptools"),
+    ("fastapi", "frameworks.starlette", "frameworks.django", "parsers.h11", "parsers.httptools", "parsers.zttp"),
     ("frameworks.fastapi", "parsers"),
     ("frameworks",),
     ("option", "route_report"),

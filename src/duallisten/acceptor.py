@@ -26,7 +26,7 @@ from duallisten.admission import Side, Verdict
 from duallisten.corking import Corks, corking
 from duallisten.limits import NONE, Limits
 from duallisten.listening import Room
-from duallisten.parsers import guarded
+from duallisten.parsers import guarded, guarded_app
 from duallisten.throttle import Throttle
 
 logger = logging.getLogger("uvicorn.error")
@@ -61,7 +61,9 @@ class Service:
     room: Room | None = None
 
     def __post_init__(self) -> None:
-        guard = guarded(self.config.http_protocol_class, self.limits.head_bytes)
+        protocol_class, most = self.config.http_protocol_class, self.limits.head_bytes
+        self.config.loaded_app = guarded_app(self.config.loaded_app, protocol_class, most)
+        guard = guarded(protocol_class, most)
         self.config.http_protocol_class = corking(guard, self.corks)
         if self.config.ws_protocol_class is not None:
             make: Any = _completing(self.config.ws_protocol_class)
