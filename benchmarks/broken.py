@@ -7,7 +7,7 @@ Each of its processes writes its id into the file `started` of the folder in the
 | `import` | importing it raises |
 | `start` | its start fails, as Starlette tells it |
 | `end` | its shutdown fails, in the same way |
-| `crash` | its process dies 50 ms after each start |
+| `crash` | its process dies 50 ms after each start, while there is a file `crash` in the folder |
 
 `/work` takes 20 ms and `/slow` a second, both awaited; `/cut` begins an answer and raises; `/big` is 50 MiB long.
 """
@@ -51,10 +51,11 @@ async def _live(receive: Any, send: Any) -> None:
     if FAULT == "start":
         await send({"type": "lifespan.startup.failed", "message": "the start fails"})
         raise RuntimeError("the start fails")
-    with (Path(os.environ["FOLDER"]) / "started").open("a") as file:
+    folder = Path(os.environ["FOLDER"])
+    with (folder / "started").open("a") as file:
         file.write(f"{os.getpid()}\n")
     await send({"type": "lifespan.startup.complete"})
-    if FAULT == "crash":
+    if FAULT == "crash" and (folder / "crash").exists():
         asyncio.get_running_loop().call_later(0.05, os._exit, CRASH_CODE)
     await receive()
     if FAULT == "end":

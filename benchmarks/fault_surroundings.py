@@ -148,7 +148,9 @@ def no_descriptors(make: Make) -> Seen:
         took = seconds_until(lambda: ask(server.port, timeout=1) is not None, within=10)
     again = "not again in 10 s" if took is None else f"again {_short(took)}"
     aside = ", private side answers meanwhile" if private else ""
-    return Seen(f"{again}; {lines} log lines, {share:.0%} CPU{aside}", took is not None and lines < 20 and share < 0.5)
+    return Seen(
+        f"{again}; {lines} lines logged, {share:.0%} CPU{aside}", took is not None and lines < 20 and share < 0.5
+    )
 
 
 def _short(seconds: float) -> str:
