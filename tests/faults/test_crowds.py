@@ -51,7 +51,7 @@ def turn(clients: subprocess.Popen[str]) -> str:
 
 
 def test_ten_thousand_connections_that_send_nothing_hinder_nobody_and_leave_nothing_behind(tmp_path: Path) -> None:
-    flags = ("--no-access-log", "--timeout-request-header", "0")
+    flags = ("--no-access-log", "--timeout-request-header", "0", "--timeout-keep-alive", "600")
     with launched(FAULTY, *flags, *FREE, command=[*ROOMY, *DUALLISTEN], cwd=tmp_path, environ=FOUND) as server:
         urls = [server.url("public"), server.url("private")]
         process = psutil.Process(server.process.pid)
