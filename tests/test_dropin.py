@@ -21,7 +21,9 @@ from uvicorn.middleware.message_logger import MessageLoggerMiddleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_impl import WebSocketProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
 from uvicorn.server import ServerState
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
@@ -234,6 +236,12 @@ def test_a_websocket_protocol_tells_how_its_handshake_was_answered(caplog: pytes
                 with connect(url) as websocket:
                     assert websocket.recv() == side
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+@pytest.mark.parametrize("protocol", [WebSocketProtocol, WebSocketsSansIOProtocol, WSProtocol])
+def test_a_websocket_protocol_refuses_a_handshake_in_one_place_when_it_ends(protocol: Any) -> None:
+    assert inspect.getsource(protocol.shutdown).count("self.send_500_response()") == 1
+    assert set(re.findall(r"self\.transport\.(\w+)", inspect.getsource(protocol.send_500_response))) == {"write"}
 
 
 def test_a_process_is_made_from_a_configuration_a_target_and_sockets() -> None:

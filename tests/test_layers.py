@@ -27,7 +27,7 @@ LAYERS = (
     ("keywords", "pools"),
     ("config",),
     ("listener_config",),
-    ("sockets", "signals", "listening"),
+    ("sockets", "signals", "listening", "handshakes"),
     ("serving", "acceptor", "stalls", "drain", "lifespans", "queues", "late", "alarm"),
     ("ending", "services"),
     ("server", "report"),
