@@ -20,6 +20,11 @@ from tests.running import DEADLINE, ObservedServer, eventually, serving
 
 HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
+HANDSHAKE = (
+    b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+
 
 class Gated(Observed):
     """Its `/slow` waits for a lock that the test's thread holds."""
@@ -114,6 +119,36 @@ def test_a_websocket_is_closed_for_a_restart() -> None:
         with pytest.raises(ConnectionClosed) as caught:
             websocket.recv(timeout=DEADLINE)
         assert caught.value.rcvd is not None and caught.value.rcvd.code == 1012
+
+
+@pytest.mark.parametrize("ws", ["websockets", "websockets-sansio", "wsproto"])
+@pytest.mark.parametrize("side", ["public", "private"])
+def test_a_handshake_that_is_not_decided_at_the_end_is_sent_elsewhere(side: Side, ws: str) -> None:
+    class Undecided(Observed):
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            if scope["type"] == "websocket":
+                await receive()
+                inside.set()
+                await receive()
+                return
+            await super().__call__(scope, receive, send)
+
+    inside = threading.Event()
+    with (
+        stopped(Undecided(), ws=ws) as (server, thread),
+        socket.create_connection(server.addresses[side], timeout=DEADLINE) as client,
+    ):
+        client.sendall(HANDSHAKE)
+        assert inside.wait(DEADLINE)
+        server.should_exit = True
+        answer = b""
+        while data := client.recv(1000):
+            answer += data
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"connection: close\r\n" in answer
+        assert answer.count(b"HTTP/1.1") == 1
+        thread.join(DEADLINE)
+        assert not thread.is_alive()
 
 
 def test_what_takes_longer_than_its_time_is_cancelled(caplog: pytest.LogCaptureFixture) -> None:

@@ -21,7 +21,9 @@ from uvicorn.middleware.message_logger import MessageLoggerMiddleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_impl import WebSocketProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
 from uvicorn.server import ServerState
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
@@ -236,6 +238,12 @@ def test_a_websocket_protocol_tells_how_its_handshake_was_answered(caplog: pytes
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
+@pytest.mark.parametrize("protocol", [WebSocketProtocol, WebSocketsSansIOProtocol, WSProtocol])
+def test_a_websocket_protocol_refuses_a_handshake_in_one_place_when_it_ends(protocol: Any) -> None:
+    assert inspect.getsource(protocol.shutdown).count("self.send_500_response()") == 1
+    assert set(re.findall(r"self\.transport\.(\w+)", inspect.getsource(protocol.send_500_response))) == {"write"}
+
+
 def test_a_process_is_made_from_a_configuration_a_target_and_sockets() -> None:
     assert list(inspect.signature(_subprocess.get_subprocess).parameters) == ["config", "target", "sockets"]
 
@@ -281,6 +289,14 @@ def test_httptools_tells_the_beginning_and_the_end_of_a_head() -> None:
 def test_h11_reads_through_a_connection_that_can_be_replaced() -> None:
     used = set(re.findall(r"self\.conn\.(\w+)", inspect.getsource(H11Protocol)))
     assert used == {"receive_data", "next_event", "send", "start_next_cycle", "our_state", "their_state"}
+
+
+def test_zttp_s_protocols_take_the_application_from_their_configuration() -> None:
+    pytest.importorskip("zttp")
+    auto = pytest.importorskip("uvicorn.protocols.http.auto_zttp_impl", reason="this uvicorn has no zttp")
+    assert auto.AutoZttpProtocol.__name__ == "AutoZttpProtocol"
+    for protocol in (auto.ZttpProtocol, auto.ZttpH2Protocol):
+        assert "self.app = config.loaded_app" in inspect.getsource(protocol.__init__)
 
 
 def test_connections_leave_a_state_in_two_ways() -> None:

@@ -108,7 +108,7 @@ class Conversation:
 
 
 def without_date(answer: bytes) -> bytes:
-    return re.sub(rb"\r\ndate: [^\r]*", b"", answer)
+    return re.sub(rb"(?i)\r\ndate: [^\r]*", b"", answer)
 
 
 @contextlib.contextmanager

@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 from uvicorn.server import ServerState
 
-from duallisten.accesslog import AccessLog, PrivateWebSocketLogger
+from duallisten.accesslog import AccessLog
 from duallisten.admission import Side, Verdict
 from duallisten.board_layout import Cell
 from duallisten.corking import Corks, corking
+from duallisten.handshakes import shaking
 from duallisten.limits import NONE, Limits
 from duallisten.listening import Room
-from duallisten.parsers import guarded
+from duallisten.parsers import guarded, guarded_app
 from duallisten.recorder import Recorder
 from duallisten.recording import recording, recording_websocket
 from duallisten.throttle import Throttle
@@ -71,13 +72,15 @@ class Service:
     pages: Pages | None = None
 
     def __post_init__(self) -> None:
-        guard, recorder = guarded(self.config.http_protocol_class, self.limits.head_bytes), self.recorder
+        protocol_class, most, recorder = self.config.http_protocol_class, self.limits.head_bytes, self.recorder
+        self.config.loaded_app = guarded_app(self.config.loaded_app, protocol_class, most)
+        guard = guarded(protocol_class, most)
         made = corking(guard, self.corks) if recorder is None else recording(guard, self.corks, recorder)
         self.config.http_protocol_class = made
         if self.config.ws_protocol_class is not None:
-            make: Any = _completing(self.config.ws_protocol_class)
+            make: Any = self.config.ws_protocol_class
             make = make if recorder is None else recording_websocket(make, recorder)
-            self.config.ws_protocol_class = _marking(make) if self.side == "private" else make  # type: ignore[assignment]
+            self.config.ws_protocol_class = shaking(make, self.side)
 
     def protocol(self, loop: asyncio.AbstractEventLoop) -> Any:
         """Make uvicorn's protocol for one connection."""
@@ -88,39 +91,6 @@ class Service:
         elif getattr(protocol, "access_log", False):
             protocol.access_logger = self.access_log.logger(self.side)
         return protocol
-
-
-def _completing(make: Any) -> Any:
-    """Let a WebSocket protocol know that a handshake which is answered with an HTTP response is complete.
-
-    uvicorn's websockets-sansio does not, and logs an error for each such answer (Kludex/uvicorn#3138).
-    """
-    if not isinstance(make, type) or make.__name__ != "WebSocketsSansIOProtocol":
-        return make
-
-    class Completing(make):  # type: ignore[misc]
-        _accepted = False
-
-        @property
-        def handshake_complete(self) -> bool:
-            return self._accepted or (self.close_sent and self.initial_response is not None)
-
-        @handshake_complete.setter
-        def handshake_complete(self, accepted: bool) -> None:
-            self._accepted = accepted
-
-    return Completing
-
-
-def _marking(make: Any) -> Callable[..., Any]:
-    """Make WebSocket protocols whose handshake lines say that they are of the private side."""
-
-    def marked(**arguments: Any) -> Any:
-        protocol = make(**arguments)
-        protocol.logger = PrivateWebSocketLogger()
-        return protocol
-
-    return marked
 
 
 @dataclass(slots=True)

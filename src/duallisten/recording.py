@@ -18,8 +18,12 @@ import time
 from typing import Any
 
 from duallisten.board_layout import Cell
-from duallisten.corking import HEAD, Corked, Corks, Data
+from duallisten.corking import HEAD, Corked, Corks, Data, corking
 from duallisten.recorder import Recorder
+
+RECORDED = frozenset({"HttpToolsProtocol", "H11Protocol"})
+"""uvicorn's protocols for HTTP/1.1. That for HTTP/2 has many requests in hand at a time, and makes its own choice of a
+protocol for each connection."""
 
 clock = time.perf_counter_ns
 
@@ -159,9 +163,9 @@ class _Watched:
 
 
 def recording(make: Any, corks: Corks, recorder: Recorder) -> Any:
-    """Make an HTTP protocol class of uvicorn's whose connections are corked and recorded."""
-    if not isinstance(make, type):
-        return make
+    """Make an HTTP protocol class of uvicorn's whose connections are corked and recorded; of another, only corked."""
+    if RECORDED.isdisjoint(one.__name__ for one in getattr(make, "__mro__", ())):
+        return corking(make, corks)
     base: Any = make
     complete, finished = base.on_response_complete, recorder.finished
     noted, other = recorder.noted, recorder.noted["other"]
@@ -212,6 +216,7 @@ def recording_websocket(make: Any, recorder: Recorder) -> Any:
                 self._record.end()
             super().connection_lost(exc)
 
+    Recording.__name__ = make.__name__  # by which others tell which one it is
     return Recording
 
 

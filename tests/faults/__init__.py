@@ -10,7 +10,7 @@
   it blocks: `test_ending.py`.
 - **The application fails in its shutdown, or amid an answer**: `test_application.py`.
 - **The private address goes and comes back**: `test_surroundings.py`; it comes late: `net/test_late_address.py`.
-- **Nobody reads the output, or its reader is gone**: `test_surroundings.py`.
+- **Nobody reads the output, its reader is gone, or it is closed**: `test_surroundings.py`.
 - **The clock is set back**: `test_surroundings.py`.
 - **No descriptor is left**: `test_listening.py`; for the supervisor: `test_supervisor.py`.
 - **Many requests, slow readers**: `test_load.py`.

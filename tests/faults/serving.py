@@ -16,6 +16,9 @@ FAULTY = "tests.faults.faulty:app"
 ROOT = Path(__file__).parents[2]
 """Where the application is imported from."""
 
+FOUND = {"PYTHONPATH": str(ROOT)}
+"""Variables by which it is found."""
+
 
 @contextmanager
 def faulty(*arguments: str, cwd: Path, path: Path | None = None, ports: Sequence[str] = FREE) -> Iterator[Launched]:

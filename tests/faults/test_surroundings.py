@@ -11,14 +11,15 @@ import termios
 from collections.abc import Sequence
 from pathlib import Path
 
+import psutil
 import pytest
 
 import duallisten
-from tests.faults.serving import FAULTY, ROOT, ask_over, faulty, request, workers
+from tests.faults.serving import FAULTY, FOUND, ask_over, faulty, request, workers
 from tests.net.conftest import network
 from tests.net.topology import PRIVATE, PUBLIC, Topology
 from tests.net.visits import visit, visits
-from tests.running import DEADLINE, DUALLISTEN, FREE, ask, connect, eventually, free_environment
+from tests.running import DEADLINE, DUALLISTEN, FREE, ask, connect, eventually, free_environment, launched
 
 __all__ = ["network"]
 
@@ -67,6 +68,25 @@ def test_the_output_s_reader_may_go(more: tuple[str, ...], tmp_path: Path) -> No
         process.wait()
 
 
+CLOSED = ["sh", "-c", 'exec "$@" <&- >&-', "sh"]
+"""Runs a command without a standard input and output."""
+
+
+@WORKERS
+def test_a_standard_output_that_is_closed_takes_nothing_from_a_launch(more: tuple[str, ...], tmp_path: Path) -> None:
+    """Nor does a socket come into its place, into which the application would print."""
+    with launched(FAULTY, *more, *FREE, command=[*CLOSED, *DUALLISTEN], cwd=tmp_path, environ=FOUND) as server:
+        with connect(server.url("public")) as idle, connect(server.url("private")) as other:
+            assert ask_over(idle) and ask_over(other)
+            serving = workers(server.process) or [psutil.Process(server.process.pid)]
+            for process in serving:
+                assert [Path(f"/proc/{process.pid}/fd/{number}").readlink() for number in (0, 1)] == [
+                    Path("/dev/null")
+                ] * 2
+            assert server.end() == (0 if more else -15)
+        assert server.output.count("Application shutdown complete") == len(serving)
+
+
 SERVERS = {
     "duallisten": [*DUALLISTEN, FAULTY, *FREE],
     "uvicorn": [sys.executable, "-m", "uvicorn", FAULTY, "--port", "0"],
@@ -111,7 +131,7 @@ def start(
     command: Sequence[str], cwd: Path, *, errors: int = subprocess.STDOUT, sides: int = 2
 ) -> tuple[subprocess.Popen[str], list[str]]:
     """Start a server whose output is a pipe that nobody reads; gives what it said about `sides` of its listeners."""
-    environ = free_environment({"PYTHONPATH": str(ROOT)})
+    environ = free_environment(FOUND)
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=cwd, env=environ)
     assert process.stdout is not None
     urls: list[str] = []
