@@ -309,3 +309,9 @@ def test_connections_leave_a_state_in_two_ways() -> None:
 
 def test_a_reloader_ends_with_one_shutdown() -> None:
     assert inspect.getsource(BaseReload.run).count("self.shutdown()") == 1
+
+
+@pytest.mark.parametrize("protocol", [H11Protocol, HttpToolsProtocol, WebSocketsSansIOProtocol])
+def test_a_connection_takes_the_application_when_it_begins(protocol: Any) -> None:
+    assert inspect.getsource(protocol.__init__).count("config.loaded_app") == 1
+    assert inspect.getsource(protocol).count("loaded_app") == 1

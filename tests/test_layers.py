@@ -12,7 +12,17 @@ import duallisten
 SOURCE = Path(duallisten.__file__).parent
 
 LAYERS = (
-    ("errors", "netlink", "corking", "throttle", "clock", "systemd", "systemd.notify"),
+    (
+        "errors",
+        "netlink",
+        "corking",
+        "throttle",
+        "clock",
+        "systemd",
+        "systemd.notify",
+        "opentelemetry",
+        "opentelemetry.processes",
+    ),
     ("network", "readings", "openapi"),
     ("rules",),
     ("platforms", "addresses", "admission"),
@@ -40,6 +50,7 @@ LAYERS = (
     ("listener_config", "page_set"),
     ("sockets", "signals", "listening", "handshakes"),
     ("acceptor",),
+    ("opentelemetry.sides",),
     ("serving", "launch_board", "stalls", "drain", "lifespans", "queues", "late", "alarm"),
     ("ending", "services"),
     ("standby",),

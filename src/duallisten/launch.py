@@ -78,6 +78,10 @@ def _require_import_strings(config: Config) -> None:
 
 def _launch_processes(config: Config, plan: Plan, pools: tuple[Pool, ...]) -> None:
     bound = sock.bind(plan)
+    if "opentelemetry.instrumentation.auto_instrumentation" in sys.modules:
+        from duallisten.opentelemetry.processes import reach_children
+
+        reach_children()
     try:
         if config.should_reload:
             _reload(config, plan, bound)
