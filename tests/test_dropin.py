@@ -25,6 +25,7 @@ from uvicorn.protocols.websockets.websockets_impl import WebSocketProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
 from uvicorn.server import ServerState
+from uvicorn.supervisors.basereload import BaseReload
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
@@ -304,3 +305,13 @@ def test_connections_leave_a_state_in_two_ways() -> None:
     for protocol in (H11Protocol, HttpToolsProtocol, WebSocketsSansIOProtocol):
         used |= set(re.findall(r"self\.connections\.(\w+)", inspect.getsource(protocol)))
     assert used == {"add", "discard", "remove"}
+
+
+def test_a_reloader_ends_with_one_shutdown() -> None:
+    assert inspect.getsource(BaseReload.run).count("self.shutdown()") == 1
+
+
+@pytest.mark.parametrize("protocol", [H11Protocol, HttpToolsProtocol, WebSocketsSansIOProtocol])
+def test_a_connection_takes_the_application_when_it_begins(protocol: Any) -> None:
+    assert inspect.getsource(protocol.__init__).count("config.loaded_app") == 1
+    assert inspect.getsource(protocol).count("loaded_app") == 1

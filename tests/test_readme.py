@@ -33,10 +33,10 @@ def test_an_example_hides_its_private_endpoint_from_the_world(name: str, tmp_pat
 
 
 def test_the_tests_that_the_readme_shows_pass(tmp_path: Path) -> None:
-    for name in ("fastapi_app.py", "test_fastapi_app.py"):
+    for name in ("fastapi_app.py", "test_fastapi_app.py", "test_spans.py"):
         (tmp_path / name).write_text(EXAMPLES[name][0])
     ended = run("-q", "-p", "no:cacheprovider", command=(sys.executable, "-m", "pytest"), cwd=tmp_path)
-    assert (ended.returncode, "2 passed" in ended.stdout) == (0, True), ended.stdout
+    assert (ended.returncode, "3 passed" in ended.stdout) == (0, True), ended.stdout
 
 
 def test_the_routes_are_printed_as_the_readme_shows(tmp_path: Path) -> None:

@@ -38,12 +38,24 @@ class UnixAddress(NamedTuple):
 
 
 class InheritedSocket(NamedTuple):
-    """A socket that the process was started with, by its file descriptor."""
+    """A socket that the process was started with.
+
+    descriptor: its file descriptor
+    address: where it is bound, if that has been looked up
+    """
 
     descriptor: int
+    address: TCPAddress | UnixAddress | None = None
 
     def __str__(self) -> str:
-        return f"fd:{self.descriptor}"
+        return f"fd:{self.descriptor}" if self.address is None else f"{self.address} (fd:{self.descriptor})"
+
+
+class Passed(NamedTuple):
+    """The sockets that a service manager has bound for the listeners, by their sides."""
+
+    public: tuple[InheritedSocket, ...] = ()
+    private: InheritedSocket | None = None
 
 
 Address = TCPAddress | UnixAddress | InheritedSocket

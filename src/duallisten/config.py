@@ -22,6 +22,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.middleware.wsgi import WSGIMiddleware  # type: ignore[attr-defined]
 
 from duallisten.accesslog import mark_private_lines
+from duallisten.addresses import Passed
 from duallisten.admission import Side
 from duallisten.application import import_application
 from duallisten.errors import DuallistenError, LaunchError
@@ -75,6 +76,7 @@ class Config(uvicorn.Config):
         self._take_port(given)
         warning = take_platform_values(given, self.origins, self.place)
         check_workers(given)
+        self.passed = Passed()  # a launch takes them from the environment
         self.rules = read_rules(self.options)
         self._interface = given.get("interface", "auto")  # `load` replaces it by what it finds
         super().__init__(app, **given)
@@ -101,6 +103,7 @@ class Config(uvicorn.Config):
             port_asked=self.port_asked,
             uds=self.uds,
             fd=self.fd,
+            passed=self.passed,
         )
 
     def configure_logging(self) -> None:

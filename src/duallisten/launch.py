@@ -7,8 +7,9 @@ an exit code.
 from __future__ import annotations
 
 import logging
+import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from duallisten import sockets as sock
 from duallisten.config import Config
@@ -19,6 +20,10 @@ from duallisten.network import read_host
 from duallisten.plan import Plan
 from duallisten.pools import Pool, make_pools
 from duallisten.server import Server
+
+if TYPE_CHECKING:
+    from duallisten.supervisor import Supervisor
+    from duallisten.systemd.notify import Notifier
 
 logger = logging.getLogger("uvicorn.error")
 
@@ -41,6 +46,7 @@ def run(app: Any, *, app_dir: str | None = None, **options: Any) -> None:
 def launch(config: Config) -> None:
     """Serve what `config` asks for, with a reloader, with workers, or in this process."""
     try:
+        take_passed_sockets(config)
         plan = await_plan(config.request, read_host)
         pools = make_pools(plan, config.workers, config.options.private_workers)
         later_pool = plan.later and config.options.private_workers > 0
@@ -48,9 +54,17 @@ def launch(config: Config) -> None:
             _require_import_strings(config)
             _launch_processes(config, plan, pools)
         else:
-            Server(config, plan=plan).run()
+            _make_server(config, plan).run()
     except KeyboardInterrupt:
         pass
+
+
+def take_passed_sockets(config: Config) -> None:
+    """Have the sockets served that systemd has passed to this process, if it has."""
+    if "LISTEN_FDS" in os.environ:
+        from duallisten.systemd.activation import take_passed
+
+        config.passed = take_passed(os.environ, os.getpid())
 
 
 def _require_import_strings(config: Config) -> None:
@@ -64,16 +78,47 @@ def _require_import_strings(config: Config) -> None:
 
 def _launch_processes(config: Config, plan: Plan, pools: tuple[Pool, ...]) -> None:
     bound = sock.bind(plan)
+    if "opentelemetry.instrumentation.auto_instrumentation" in sys.modules:
+        from duallisten.opentelemetry.processes import reach_children
+
+        reach_children()
     try:
         if config.should_reload:
             _reload(config, plan, bound)
         else:
-            from duallisten.supervisor import Supervisor
-
-            Supervisor(config, plan, pools, bound).run()
+            _make_supervisor(config, plan, pools, bound).run()
     finally:
         sock.close(bound)
         sock.remove_path(plan)
+
+
+def _make_server(config: Config, plan: Plan) -> Server:
+    """Make the server of a launch in one process."""
+    if (notifier := _make_notifier()) is None:
+        return Server(config, plan=plan)
+    from duallisten.systemd.server import NotifyingServer
+
+    return NotifyingServer(config, plan, notifier)
+
+
+def _make_supervisor(config: Config, plan: Plan, pools: tuple[Pool, ...], bound: list[sock.BoundSocket]) -> Supervisor:
+    """Make the supervisor of a launch in several processes."""
+    if (notifier := _make_notifier()) is None:
+        from duallisten.supervisor import Supervisor
+
+        return Supervisor(config, plan, pools, bound)
+    from duallisten.systemd.supervisor import NotifyingSupervisor
+
+    return NotifyingSupervisor(config, plan, pools, bound, notifier)
+
+
+def _make_notifier() -> Notifier | None:
+    """Make what tells systemd how the launch stands, if it wants to know."""
+    if "NOTIFY_SOCKET" not in os.environ:
+        return None
+    from duallisten.systemd.notify import make_notifier
+
+    return make_notifier(os.environ, os.getpid())
 
 
 def _reload(config: Config, plan: Plan, bound: list[sock.BoundSocket]) -> None:
@@ -88,7 +133,14 @@ def _reload(config: Config, plan: Plan, bound: list[sock.BoundSocket]) -> None:
             logger.warning("--%s is ignored while reloading: one process serves both sides.", name.replace("_", "-"))
     log_listeners(config, plan, bound, lambda side: "reloading process")
     target = ReloadedProcess(config, plan, tuple(one.side for one in bound))
-    ChangeReload(config, target=target, sockets=[one.socket for one in bound]).run()
+    if (notifier := _make_notifier()) is not None:
+        from duallisten.systemd.reload import notifying_process, tell_end
+
+        target = notifying_process(target, notifier)
+    reloader = ChangeReload(config, target=target, sockets=[one.socket for one in bound])
+    if notifier is not None:
+        tell_end(reloader, notifier)
+    reloader.run()
 
 
 def check(config: Config, *, as_json: bool) -> None:
@@ -99,6 +151,7 @@ def check(config: Config, *, as_json: bool) -> None:
     from duallisten.report import as_json as to_json
     from duallisten.report import make_report, print_table
 
+    take_passed_sockets(config)
     plan = await_plan(config.request, read_host)
     sock.close(sock.bind(plan))
     sock.remove_path(plan)

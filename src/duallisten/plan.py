@@ -19,7 +19,7 @@ from functools import partial
 from ipaddress import ip_address
 from typing import Literal, NamedTuple
 
-from duallisten.addresses import Address, InheritedSocket, TCPAddress, UnixAddress
+from duallisten.addresses import Address, InheritedSocket, Passed, TCPAddress, UnixAddress
 from duallisten.admission import Admission, Side
 from duallisten.errors import LaunchError, PrivateAddressMissing
 from duallisten.network import (
@@ -32,6 +32,7 @@ from duallisten.network import (
     read_address,
 )
 from duallisten.options import Options
+from duallisten.passed import check_passed, passed_private, require_neighbours
 from duallisten.platforms import Place
 
 
@@ -82,12 +83,14 @@ class Request(NamedTuple):
     port_asked: bool = True
     uds: str | None = None
     fd: int | None = None
+    passed: Passed = Passed()
 
 
 def make_plan(request: Request, host: Host) -> Plan:
     """Resolve what was asked for on this host; raises LaunchError where it cannot be carried out whole."""
     which = sides(request)
     options = request.options
+    check_passed(request.passed, which, options, public=_named_socket(request))
     public = _public(request, host) if which != "private" else None
     private, notes, later = _find_private(request, host, public) if which != "public" else (None, (), False)
     private_networks = (*options.private_network, *request.place.platform.private_networks)
@@ -98,9 +101,9 @@ def make_plan(request: Request, host: Host) -> Plan:
     allowed = options.private_allow or _neighbours(options, address)
     return Plan(
         public,
-        Listener("private", (private,)),
+        Listener("private", (request.passed.private or private,)),
         admission(private_address=address, allowed=allowed),
-        shared=_share(public, private),
+        shared=_share(public, private, request.passed),
         notes=notes,
     )
 
@@ -136,7 +139,16 @@ def sides(request: Request) -> Literal["both", "public", "private"]:
     return "both" if is_public_type else "private"
 
 
+def _named_socket(request: Request) -> str | None:
+    """Tell which option names a socket of the public side, by other means than host and port, that was not passed."""
+    if request.fd is not None and request.fd not in (one.descriptor for one in request.passed.public):
+        return "--fd"
+    return "--uds" if request.uds is not None else None
+
+
 def _public(request: Request, host: Host) -> Listener:
+    if request.passed.public:
+        return Listener("public", request.passed.public)
     if request.fd is not None:
         return Listener("public", (InheritedSocket(request.fd),))
     if request.uds is not None:
@@ -157,6 +169,8 @@ def _find_private(
 ) -> tuple[TCPAddress | None, tuple[str, ...], bool]:
     """Find the private listener's address, what to say of it, and whether it is yet to come."""
     options = request.options
+    if request.passed.private is not None:
+        return passed_private(request.passed.private, options), (), False
     if options.private_missing != "later" or public is None:  # alone, there is nothing to serve meanwhile
         return *_private(request, host), False
     for one in public.addresses:
@@ -221,11 +235,7 @@ def _named(options: Options, host: Host) -> IPAddress:
             f"--private-host {name}{told} is not an address of this host; found {host.describe()}"
         )
     address = next((address for address in own if covers(networks, address)), own[0])
-    if not covers((*networks, *LOOPBACK), address) and options.private_allow is None:
-        raise LaunchError(
-            f"--private-host {name}: {address} lies in no private network ({join(networks)}), so no neighbour could be "
-            "told from a stranger; give its network with --private-network, or the peers with --private-allow"
-        )
+    require_neighbours(f"--private-host {name}", address, options)
     return address
 
 
@@ -254,13 +264,17 @@ def _neighbours(options: Options, address: IPAddress) -> tuple[IPNetwork, ...]:
     return (*(network for network in options.private_network if address in network), *LOOPBACK)
 
 
-def _share(public: Listener | None, private: TCPAddress) -> bool:
-    """Tell whether the public listener's socket would take the private one's connections too."""
+def _share(public: Listener | None, private: TCPAddress, passed: Passed) -> bool:
+    """Tell whether the public listener's socket would take the private one's connections too.
+
+    A passed socket shares nothing: of a private one it would be in the way, and a public one's families are not known.
+    """
     if public is None:
         return False
-    for address in public.addresses:
+    for one in public.addresses:
+        address = one.address if isinstance(one, InheritedSocket) else one
         if isinstance(address, TCPAddress) and address.covers(private):
-            if not address.is_wildcard or _address(private).is_loopback:
+            if passed != Passed() or not address.is_wildcard or _address(private).is_loopback:
                 raise LaunchError(
                     f"both listeners would have one address: public {address}, private {private}; "
                     "change --port or --private-port"

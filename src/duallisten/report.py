@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from duallisten.addresses import InheritedSocket
 from duallisten.admission import Side
 from duallisten.config import Config
 from duallisten.network import join
@@ -80,6 +81,8 @@ def _listener(config: Config, plan: Plan, listener: Listener, pools: tuple[Pool,
             peers += f", except on an address in {join(plan.admission.private_networks)}"
         names = ("host", "port", "uds", "fd")
     origins = [f"{name.replace('_', '-')}: {config.origins[name]}" for name in names if name in config.origins]
+    if any(isinstance(one, InheritedSocket) and one.address is not None for one in listener.addresses):
+        origins = ["LISTEN_FDS"]
     return ListenerReport(
         side=side,
         address=str(listener),

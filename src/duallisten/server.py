@@ -44,7 +44,7 @@ from duallisten.network import read_host
 from duallisten.observation import observe
 from duallisten.plan import Plan
 from duallisten.scoreboard import Seat
-from duallisten.services import Process, head_watches, judge_of, make_services
+from duallisten.services import Process, head_watches, judge_of, make_services, trace
 from duallisten.serving import log_listeners, scheme
 from duallisten.sockets import BoundSocket
 from duallisten.stalls import HeadWatch
@@ -168,6 +168,7 @@ class Server(uvicorn.Server):
         if self.should_exit:  # told to end meanwhile: what has been started is shut down, and nothing is opened
             await end(self, self.lifespans, Budget.begin(self))
             return
+        trace(self.services)
         self._reception = Reception(self.services, asyncio.get_running_loop())
         try:
             for one in sorted(self.bound, key=lambda bound: bound.side):  # "private" comes before "public"

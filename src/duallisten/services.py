@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -111,6 +112,14 @@ def _naming(header: str, config: uvicorn.Config, side: Side) -> Name:
     if isinstance(app, ProxyHeadersMiddleware):
         return naming(header, lambda host: host in app.trusted_hosts)
     return naming(header, lambda host: False)
+
+
+def trace(services: Mapping[Verdict, Service]) -> None:
+    """Have the spans of requests carry their side, where OpenTelemetry's SDK is; the applications have started."""
+    if "opentelemetry.sdk.trace" in sys.modules:
+        from duallisten.opentelemetry.sides import write_sides
+
+        write_sides(services.values())
 
 
 def judge_of(side: Side, plan: Plan, latest: Callable[[], Plan]) -> Judge:

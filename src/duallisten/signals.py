@@ -17,9 +17,13 @@ from typing import Any
 
 
 class SignalQueue:
-    """The signals that have come in and were not taken yet; made by `queued`."""
+    """The signals that have come in and were not taken yet; made by `queued`.
+
+    patience: seconds that a wait takes at most, whatever it is for; None: as long as asked for
+    """
 
     def __init__(self, wakeup: socket.socket) -> None:
+        self.patience: float | None = None
         self._wakeup = wakeup
         self._numbers: deque[int] = deque()
 
@@ -34,7 +38,8 @@ class SignalQueue:
 
     def wait(self, things: Iterable[Any], timeout: float | None = None) -> None:
         """Wait until one of `things` can be read, a signal comes in, or `timeout` seconds are over."""
-        wait([self._wakeup, *things], timeout=timeout)
+        limits = [limit for limit in (timeout, self.patience) if limit is not None]
+        wait([self._wakeup, *things], timeout=min(limits, default=None))
         with contextlib.suppress(BlockingIOError):
             self._wakeup.recv(4096)
 

@@ -54,6 +54,7 @@ class BoundSocket(NamedTuple):
 def bound_socket(side: Side, sock: socket.socket, *, ours: bool = False) -> BoundSocket:
     """Take a socket as one of `side`'s, with the name that it has now and will be known by when it is closed."""
     name = sock.getsockname()
+    name = os.fsdecode(name) if isinstance(name, bytes) else name  # in the abstract namespace of UNIX domain sockets
     return BoundSocket(side, sock, (str(name), 0) if isinstance(name, str) else (str(name[0]), int(name[1])), ours)
 
 

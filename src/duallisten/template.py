@@ -7,8 +7,9 @@ end is told by a descriptor (pidfd_open(2), Linux 5.3), and its exit code by the
 from __future__ import annotations
 
 import os
+import sys
 import time
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import wait
 from multiprocessing.reduction import recv_handle, send_handle
@@ -36,8 +37,9 @@ class Template:
 
     def __init__(self, config: Config, board: Scoreboard | None = None) -> None:
         self.pipe, theirs = Pipe()
-        self.process = get_subprocess(config, TemplateProcess(config, theirs, board), [])
-        self.process.start()
+        with _unconfigured() as instrumented:
+            self.process = get_subprocess(config, TemplateProcess(config, theirs, board, instrumented), [])
+            self.process.start()
         theirs.close()  # so that the pipe ends with the process
         self.ready = False
         self.failure: str | None = None
@@ -159,6 +161,15 @@ class ForkedProcess:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid == self.pid:
                 self._template.exit_codes[pid] = os.waitstatus_to_exitcode(status)
+
+
+def _unconfigured() -> AbstractContextManager[bool]:
+    """Start a template within it, which is told whether it has to see to OpenTelemetry itself."""
+    if "opentelemetry.instrumentation.auto_instrumentation" not in sys.modules:
+        return nullcontext(False)
+    from duallisten.opentelemetry.processes import unconfigured
+
+    return unconfigured()
 
 
 def can_preload() -> bool:

@@ -40,6 +40,9 @@ from duallisten.worker_process import WorkerProcess
 
 logger = logging.getLogger("uvicorn.error")
 
+RESTARTED = ("OtelBatch", "OtelPeriodicExportingMetricReader")
+"""How the names of threads begin that start again in a fork by themselves (os.register_at_fork)."""
+
 TemplateReport = Literal["ready", "failed", "forked", "ended"]
 """What a template tells its supervisor: the first of a triple, with a text, and two numbers as far as they apply."""
 
@@ -59,11 +62,15 @@ class Fork(NamedTuple):
 
 @dataclass(frozen=True)
 class TemplateProcess:
-    """What the template runs; pickled into it."""
+    """What the template runs; pickled into it.
+
+    instrumented: whether OpenTelemetry is to be seen to, here and in each fork (`opentelemetry.processes`)
+    """
 
     config: Config
     pipe: Connection
     board: Scoreboard | None = None
+    instrumented: bool = False
 
     def __call__(self, sockets: list[socket.socket] | None = None) -> None:
         """Import the application, then fork workers until the supervisor needs no more; a fork serves, and returns."""
@@ -84,11 +91,15 @@ class TemplateProcess:
         """Import all that a worker needs; raises DuallistenError."""
         before = set(_open_connections())
         gc.disable()
+        if self.instrumented:
+            from duallisten.opentelemetry.processes import patch_libraries
+
+            patch_libraries()
         self.config.load()
         self.config.get_loop_factory()  # imports the event loop
         gc.collect()
         gc.freeze()
-        if others := [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]:
+        if others := list(_lost_threads()):
             logger.warning(
                 "--preload: importing the application has started threads, which will not run in the workers: %s; "
                 "start them in its lifespan",
@@ -140,7 +151,7 @@ class TemplateProcess:
             signal.signal(signal.SIGHUP, signal.SIG_DFL)
             gc.enable()
             seat = Seat(self.board, order.row) if self.board is not None else None
-            return _Forked(self.config, order, pipe, sockets, seat)
+            return _Forked(self, order, pipe, sockets, seat)
         for descriptor in (pipe, *sockets):
             os.close(descriptor)
         end = os.pidfd_open(pid)
@@ -154,15 +165,20 @@ class TemplateProcess:
 class _Forked(NamedTuple):
     """What a fork runs when it has left the template's loop."""
 
-    config: Config
+    template: TemplateProcess
     order: Fork
     pipe: int
     sockets: list[int]
     seat: Seat | None
 
     def __call__(self) -> None:
+        if self.template.instrumented:
+            from duallisten.opentelemetry.processes import configure
+
+            configure()
+        config = self.template.config
         sockets = [socket.socket(fileno=descriptor) for descriptor in self.sockets]
-        WorkerProcess(self.config, self.order.plan, self.order.sides, Connection(self.pipe), self.seat)(sockets)
+        WorkerProcess(config, self.order.plan, self.order.sides, Connection(self.pipe), self.seat)(sockets)
 
 
 @contextmanager
@@ -182,6 +198,13 @@ def _ending_with(pipe: Connection) -> Iterator[None]:
         yield
     finally:
         fcntl.fcntl(descriptor, fcntl.F_SETFL, flags)
+
+
+def _lost_threads() -> Iterator[str]:
+    """The names of this process's threads that a fork will not have; OpenTelemetry's SDK starts its own again there."""
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread() and not thread.name.startswith(RESTARTED):
+            yield thread.name
 
 
 def _flush() -> None:

@@ -34,6 +34,10 @@ class WorkerFactory(Protocol):
         """Whether a worker can be had now."""
 
     @property
+    def is_renewing(self) -> bool:
+        """Whether what `renew` asked for is yet to come."""
+
+    @property
     def pipes(self) -> Sequence[Connection]:
         """What can be read when there is something to hear."""
 
@@ -58,7 +62,7 @@ class Spawning:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._renewed = False
+        self.is_renewing = False
 
     def start(self, plan: Plan, queues: list[BoundSocket], seat: Seat | None) -> Worker:
         """Start a worker."""
@@ -66,12 +70,12 @@ class Spawning:
 
     def hear(self) -> bool:
         """Tell whether `renew` was called."""
-        renewed, self._renewed = self._renewed, False
+        renewed, self.is_renewing = self.is_renewing, False
         return renewed
 
     def renew(self) -> None:
         """Note it: a new process imports anew."""
-        self._renewed = True
+        self.is_renewing = True
 
     def end(self) -> None:
         """Do nothing: there is nothing beside the workers."""
@@ -96,6 +100,11 @@ class Forking:
     def is_ready(self) -> bool:
         """Whether there is a template that has imported the application."""
         return self.template is not None and self.template.ready and not self.template.pipe.closed
+
+    @property
+    def is_renewing(self) -> bool:
+        """Whether there is a template that has yet to import the new code."""
+        return self._next is not None
 
     @property
     def pipes(self) -> Sequence[Connection]:

@@ -237,10 +237,18 @@ class ReloadedProcess:
     def __call__(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until told to stop."""
         try:
-            Server(self.config, plan=self.plan, bound=_bound(self.sides, sockets)).run()
+            self.make_server(sockets).run()
         except DuallistenError as error:
             sys.stderr.write(f"duallisten: {error}\n")
             sys.exit(error.exit_code)
+
+    def make_server(self, sockets: list[socket.socket] | None) -> Server:
+        """Make the server."""
+        return Server(self.config, plan=self.plan, bound=self.bound(sockets))
+
+    def bound(self, sockets: list[socket.socket] | None) -> list[BoundSocket]:
+        """Take the sockets for those of their sides."""
+        return _bound(self.sides, sockets)
 
 
 def _bound(sides: tuple[Side, ...], sockets: list[socket.socket] | None) -> list[BoundSocket]:

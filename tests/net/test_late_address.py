@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 import psutil
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from tests.net.topology import PRIVATE, PUBLIC, Topology, listening, scalingo
 from tests.net.visits import visit, visits
 from tests.running import eventually
+from tests.systemd.manager import manager
 
 
 @pytest.fixture
@@ -89,6 +91,17 @@ def test_a_private_side_that_comes_late_outlives_its_workers(late: Topology) -> 
     server.wait_for("Finished server process", count=2)
     os.kill(max(worker.pid for worker in psutil.Process(server.process.pid).children()), signal.SIGKILL)
     assert [one.side for one in visits(late.neighbour, PRIVATE, 9240, 10)] == ["private"] * 10
+
+
+@pytest.mark.parametrize("more", [(), ("--workers", "2")], ids=["alone", "workers"])
+def test_systemd_is_told_ready_before_the_private_address_comes_and_of_its_coming(
+    more: tuple[str, ...], late: Topology, tmp_path: Path
+) -> None:
+    with manager(tmp_path / "notify") as told:
+        late.serve(*LATER, *more, sides=["public"], NOTIFY_SOCKET=told.name)
+        assert told.hear().text == "READY=1\nSTATUS=Serving the public side; the private address is yet to come"
+        late.container.ip("link set eth1 up", f"addr add {PRIVATE}/22 dev eth1")
+        assert told.hear().text == "STATUS=Serving the public side and the private side"
 
 
 def test_a_private_port_that_is_taken_when_the_address_comes_is_told_and_waited_for(late: Topology) -> None:
