@@ -12,12 +12,22 @@ import duallisten
 SOURCE = Path(duallisten.__file__).parent
 
 LAYERS = (
-    ("errors", "netlink", "corking", "throttle"),
-    ("network", "readings", "openapi"),
-    ("rules",),
-    ("platforms", "addresses", "admission"),
-    ("endpoints", "accesslines", "application", "forwarded", "routes", "values", "limits"),
-    ("starlette", "accesslog", "parsers.refusal"),
+    ("errors", "netlink", "corking", "throttle", "registry.entry"),
+    ("network", "readings", "openapi", "registry.backend"),
+    ("rules", "registry.link", "registry.redis", "registry.postgres"),
+    ("platforms", "addresses", "admission", "registry.finding", "registry.registrar"),
+    (
+        "endpoints",
+        "accesslines",
+        "application",
+        "forwarded",
+        "routes",
+        "values",
+        "limits",
+        "registry",
+        "registry.resolver",
+    ),
+    ("starlette", "accesslog", "parsers.refusal", "registry.http", "registry.__main__"),
     ("fastapi", "frameworks.starlette", "frameworks.django", "parsers.h11", "parsers.httptools"),
     ("frameworks.fastapi", "parsers"),
     ("frameworks",),
@@ -90,6 +100,7 @@ def test_a_module_is_one_thing(path: Path) -> None:
 
 PURE = (
     "errors",
+    "registry.entry",
     "platforms",
     "addresses",
     "admission",
@@ -110,7 +121,7 @@ PURE = (
 
 @pytest.mark.parametrize("name", PURE)
 def test_what_decides_knows_no_socket_process_or_event_loop(name: str) -> None:
-    tree = ast.parse((SOURCE / f"{name}.py").read_text())
+    tree = ast.parse((SOURCE / f"{name.replace('.', '/')}.py").read_text())
     modules = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     modules |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert not modules & {"socket", "asyncio", "multiprocessing", "os", "subprocess", "psutil", "uvicorn"}
