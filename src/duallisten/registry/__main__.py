@@ -1,0 +1,111 @@
+"""`python -m duallisten.registry URL [SERVICE]`: who is there, as a table or as JSON, once or whenever it changes.
+
+In place of the URL the name of a variable may stand that holds it, so that no process list shows its password. No
+argument is ever repeated in a message, for it may be the URL.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import datetime
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import aclosing
+from typing import NoReturn
+
+from duallisten.errors import DuallistenError, UsageError
+from duallisten.registry.entry import Instance
+from duallisten.registry.finding import Registry
+
+COLUMNS = ("service", "id", "state", "private side", "public port", "host", "container", "version", "age")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Say how it is meant, and nothing of what was said."""
+        self.print_usage(sys.stderr)
+        self.exit(UsageError.exit_code, "Error: give the registry's URL and at most one service\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command, and give its exit code."""
+    parser = _Parser(prog="python -m duallisten.registry", description="Show who is in a registry.", allow_abbrev=False)
+    parser.add_argument("url", help="the registry's URL, or the name of a variable that holds it")
+    parser.add_argument("service", nargs="?", help="show this service alone")
+    parser.add_argument("--json", action="store_true", help="print JSON, with --watch one line for each change")
+    parser.add_argument("--watch", action="store_true", help="print again whenever something changes")
+    given = parser.parse_args(arguments)
+    try:
+        url = given.url if "://" in given.url else os.environ.get(given.url)
+        if not url:
+            raise UsageError("this is neither a URL such as redis://… nor a variable that holds one")
+        asyncio.run(_show(url, given.service, as_json=given.json, watch=given.watch))
+    except DuallistenError as error:
+        sys.stderr.write(f"Error: {error}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        pass
+    except BrokenPipeError:
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # or Python would complain of the pipe at its end
+    return 0
+
+
+async def _show(url: str, service: str | None, *, as_json: bool, watch: bool) -> None:
+    async with Registry(url) as registry:
+        instances = await registry.instances(service)  # raises where it cannot be asked, which `watch` does not
+        if not watch:
+            _print(instances, as_json=as_json, indent=2)
+            return
+        async with aclosing(registry.watch(service)) as changes:
+            async for instances in changes:
+                _print(instances, as_json=as_json, indent=None)
+
+
+def _print(instances: Iterable[Instance], *, as_json: bool, indent: int | None) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps([one._asdict() for one in instances], indent=indent) + "\n")
+        sys.stdout.flush()
+        return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    now = datetime.datetime.now(datetime.UTC)  # to show ages
+    table = Table(*COLUMNS)
+    for one in instances:
+        table.add_row(*map(escape, _cells(one, now)))
+    Console(soft_wrap=False).print(table)
+
+
+def _cells(one: Instance, now: datetime.datetime) -> tuple[str, ...]:
+    public = "-" if one.public_port is None else str(one.public_port)
+    return (
+        one.service,
+        one.id,
+        one.state,
+        one.url or "-",
+        public,
+        one.host,
+        one.container,
+        one.version,
+        _age(one, now),
+    )
+
+
+def _age(one: Instance, now: datetime.datetime) -> str:
+    if not one.started_at:
+        return ""
+    seconds = max(0, int((now - datetime.datetime.fromisoformat(one.started_at)).total_seconds()))
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

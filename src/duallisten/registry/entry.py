@@ -1,0 +1,147 @@
+"""What a registry tells of one instance of a service: a value, and its form as JSON.
+
+Whoever may write to the database may write an entry, with anything in it. So what is read is checked field by field: a
+text may have no control character (it is printed to terminals), an address is an IP address, a port is a port. What
+does not pass is no `Instance`, and never leaves this module but as a `BadEntry`, whose message repeats nothing of what
+the stranger wrote. Keys that are not known are passed over: a newer version may write more. That an address can be
+trusted is not checked, and cannot be: a registry is as trustworthy as those who may write to it.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from ipaddress import ip_address
+from typing import Any, Literal, NamedTuple
+
+State = Literal["starting", "ready", "draining"]
+
+STATES: tuple[State, ...] = ("starting", "ready", "draining")
+
+LARGEST = 4096
+"""Characters of an entry; ours have some 300."""
+LONGEST = 255
+"""Characters of a text in it: a host name has at most 253 (RFC 1035, section 2.3.4)."""
+
+_SERVICE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?", re.ASCII)
+_HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)?", re.ASCII)
+
+
+class BadEntry(ValueError):  # noqa: N818
+    """An entry that cannot be read; the message says which part of it."""
+
+
+class Instance(NamedTuple):
+    """One instance of a service, as a registry knows it.
+
+    service: what it is found by; letters, digits, `.`, `_` and `-`, so that it can stand in a URL
+    id: what tells it from the others of the service
+    address: its private IP address, or the public one where that is the only listener
+    private_port, public_port: where it listens, None for a side that it does not have
+    scheme: `http` or `https`, of the private listener
+    host: its private host name, empty where it has none
+    container: the platform's name for its container, such as `web-1`
+    version: of the application, such as a commit
+    started_at: when it was started, by its own clock (ISO 8601, with a time zone)
+    state: `draining` when it has been told to end, and new requests should go elsewhere
+    """
+
+    service: str
+    id: str
+    address: str
+    private_port: int | None = None
+    public_port: int | None = None
+    scheme: Literal["http", "https"] = "http"
+    host: str = ""
+    container: str = ""
+    version: str = ""
+    started_at: str = ""
+    state: State = "ready"
+
+    @property
+    def url(self) -> str:
+        """The base URL of the private side, without a slash at its end; empty where there is none."""
+        if self.private_port is None:
+            return ""
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        return f"{self.scheme}://{host}:{self.private_port}"
+
+
+def to_json(instance: Instance) -> str:
+    """Write an instance down; the same instance always gives the same text."""
+    return json.dumps(instance._asdict(), separators=(",", ":"))
+
+
+@lru_cache(4096)  # a beat changes nothing in it, so that what is read has mostly been read before
+def from_json(text: str) -> Instance:
+    """Read an instance; raises BadEntry for anything that is none."""
+    if len(text) > LARGEST:
+        raise BadEntry(f"it has more than {LARGEST} characters")
+    try:
+        given = json.loads(text)
+    except (ValueError, RecursionError):
+        raise BadEntry("it is not JSON") from None
+    if not isinstance(given, dict):
+        raise BadEntry("it is not a JSON object")
+    values = {field: given[field] for field in Instance._fields if field in given}
+    if not {"service", "id", "address"} <= values.keys():
+        raise BadEntry("it lacks its service, id or address")
+    for field, value in values.items():
+        if not _CHECKS[field](value):
+            raise BadEntry(f"its {field} is not one")
+    return Instance(**values)
+
+
+def is_service(value: Any) -> bool:
+    """Tell whether this can be the name of a service."""
+    return isinstance(value, str) and _SERVICE.fullmatch(value) is not None
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= LONGEST and value.isprintable()
+
+
+def _is_id(value: Any) -> bool:
+    return _is_text(value) and bool(value)
+
+
+def _is_host(value: Any) -> bool:
+    return _is_text(value) and _HOST.fullmatch(value) is not None
+
+
+def _is_address(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and "%" not in value and not ip_address(value).is_unspecified
+    except ValueError:
+        return False
+
+
+def _is_port(value: Any) -> bool:
+    return value is None or (type(value) is int and 0 < value < 65536)
+
+
+def _is_time(value: Any) -> bool:
+    if value == "":
+        return True
+    try:
+        return _is_text(value) and datetime.datetime.fromisoformat(value).tzinfo is not None
+    except ValueError:
+        return False
+
+
+_CHECKS: dict[str, Callable[[Any], bool]] = {
+    "service": is_service,
+    "id": _is_id,
+    "address": _is_address,
+    "private_port": _is_port,
+    "public_port": _is_port,
+    "scheme": lambda value: value in ("http", "https"),
+    "host": _is_host,
+    "container": _is_text,
+    "version": _is_text,
+    "started_at": _is_time,
+    "state": lambda value: value in STATES,
+}

@@ -1,0 +1,132 @@
+"""`Registry`: who is there, and who comes and goes, for those who look for a service.
+
+`instances` answers once, or raises. `watch` never ends and never raises: a registry that cannot be reached is no news
+about the instances, so the set stays as it was last seen, with one warning, until it can be reached again. It listens
+for changes and asks every `poll` seconds all the same, for an instance that died tells nobody; what the database tells
+only makes it ask sooner. Entries that cannot be read are passed over, with one warning for each registry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncGenerator
+
+from duallisten.errors import UsageError
+from duallisten.registry.backend import RegistryError, Stored, Wake
+from duallisten.registry.entry import BadEntry, Instance, from_json, is_service
+from duallisten.registry.link import Link, Pauses
+
+logger = logging.getLogger("duallisten.registry")
+
+GATHER = 0.05
+"""Seconds at most between a change and asking for it: changes that come together are seen together, and by lot, so that
+a thousand who listen do not ask within the same millisecond."""
+
+
+class Registry:
+    """The registry at a URL: `async with Registry(url) as registry`. It belongs to one event loop.
+
+    url: `redis://`, `rediss://`, `postgresql://`, or another with an entry point
+    timeout: seconds that the registry may take to answer
+    poll: seconds between two looks of `watch` where nothing is told
+
+    Raises UsageError for a URL that cannot be read, LaunchError where an extra is missing; without credentials.
+    """
+
+    def __init__(self, url: str, *, timeout: float = 3.0, poll: float = 5.0) -> None:
+        self._link = Link(url, timeout)
+        self._link.prepare()  # imports what it takes now, not within the first request
+        self._timeout = timeout
+        self._poll = poll
+        self._has_warned_of_entries = False
+
+    async def __aenter__(self) -> Registry:
+        return self
+
+    async def __aexit__(self, *raised: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._link.aclose()
+
+    async def instances(self, service: str | None = None) -> tuple[Instance, ...]:
+        """Give the instances of a service, or of all, in every state, sorted.
+
+        Raises RegistryError where the registry cannot be asked.
+        """
+        check_service(service)
+        found = await self._link.ask(lambda backend: backend.read(service))
+        return tuple(sorted(self._readable(found)))
+
+    async def watch(self, service: str | None = None) -> AsyncGenerator[tuple[Instance, ...]]:
+        """Give the instances of a service, or of all, now and whenever they are others than before."""
+        seen: tuple[Instance, ...] | None = None
+        wake: Wake | None = None
+        pauses, is_lost = Pauses(30.0), False
+        try:
+            while True:
+                try:
+                    if wake is None:
+                        wake = await self._link.ask(lambda backend: backend.listen(service))
+                    current = await self.instances(service)
+                except RegistryError as error:
+                    if not is_lost:
+                        logger.warning(
+                            "Cannot look for %s: %s; what was last seen stands", service or "services", error
+                        )
+                    self._hang_up(wake)
+                    wake, is_lost = None, True
+                    await asyncio.sleep(pauses.next())
+                    continue
+                is_lost = False
+                pauses.reset()
+                if current != seen:
+                    seen = current
+                    yield current
+                if not await self._wait(wake):
+                    self._hang_up(wake)
+                    wake = None
+                    await asyncio.sleep(pauses.next())
+        finally:
+            self._hang_up(wake)
+
+    async def _wait(self, wake: Wake) -> bool:
+        """Wait until it is time to ask again; tell whether `wake` is still good for it."""
+        try:
+            await self._link.within(self._poll + self._timeout, wake.wait(self._poll))
+        except Exception:
+            return False
+        finally:
+            await asyncio.sleep(random.uniform(0, GATHER))  # noqa: S311
+        return True
+
+    def _hang_up(self, wake: Wake | None) -> None:
+        if wake is not None:
+            self._link.leave(wake.aclose())
+
+    def _readable(self, found: list[Stored]) -> list[Instance]:
+        instances = []
+        for stored in found:
+            try:
+                instance = from_json(stored.body)
+                if (instance.service, instance.id) != stored[:2]:
+                    raise BadEntry("its service and id are not those that it is kept under")
+            except BadEntry as error:
+                self._warn_of_entry(error)
+            else:
+                instances.append(instance)
+        return instances
+
+    def _warn_of_entry(self, error: BadEntry) -> None:
+        if not self._has_warned_of_entries:
+            logger.warning("An entry of the registry cannot be read, and is passed over, as others will be: %s", error)
+            self._has_warned_of_entries = True
+
+
+def check_service(service: str | None) -> None:
+    """See whether this can be the name of a service; raises UsageError."""
+    if service is not None and not is_service(service):
+        raise UsageError(f"{service!r} cannot be the name of a service: letters, digits, `.`, `_` and `-` can")

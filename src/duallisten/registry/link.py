@@ -1,0 +1,139 @@
+"""The way to a registry that may be slow, gone or back again: every question has a time limit and one kind of error.
+
+A question that is not answered in time is cancelled and left behind, for that may take its time, too. With it goes the
+whole back end, for what state its connection is in nobody knows; the next question makes a new one. Nothing here is
+ever logged, and no error that leaves this module carries another's message (`backend.reason`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from duallisten.errors import DuallistenError
+from duallisten.registry.backend import Backend, RegistryError, check_url, make_backend, reason
+
+T = TypeVar("T")
+
+FIRST_PAUSE = 1.0
+"""Seconds until a registry that has failed is asked again; then twice as long each time."""
+
+
+class Link:
+    """Asks the registry at a URL, from one event loop.
+
+    url: may hold credentials, which this object does not show
+    timeout: seconds that a question may take, connecting included
+
+    Raises UsageError and LaunchError for a URL that no back end takes (see `check_url`).
+    """
+
+    def __init__(self, url: str, timeout: float) -> None:
+        check_url(url)
+        self._url = url
+        self._timeout = timeout
+        self._backend: Backend | None = None
+        self._has_answered = False
+        self._left: set[asyncio.Future[Any]] = set()
+
+    def prepare(self) -> Backend:
+        """Make the back end, if there is none: this imports what it takes. Raises as `make_backend` does."""
+        if self._backend is None:
+            self._backend = make_backend(self._url)
+            self._has_answered = False
+        return self._backend
+
+    async def ask(self, question: Callable[[Backend], Coroutine[Any, Any, T]]) -> T:
+        """Ask the back end, and give its answer; raises RegistryError, and nothing else.
+
+        question: may be asked twice: a connection that has been idle may have been closed by the other side, which
+            shows when it is used again
+        """
+        is_fresh = self._backend is None or not self._has_answered
+        try:
+            return await self._ask(question)
+        except Exception as error:
+            if is_fresh or isinstance(error, TimeoutError):
+                raise _failure(error) from None
+        try:
+            return await self._ask(question)
+        except Exception as error:
+            raise _failure(error) from None
+
+    async def _ask(self, question: Callable[[Backend], Coroutine[Any, Any, T]]) -> T:
+        backend = self.prepare()
+        try:
+            answer = await self.within(self._timeout, question(backend))
+        except Exception:
+            if self._backend is backend:
+                self._backend = None
+                self.leave(backend.aclose())
+            raise
+        self._has_answered = True
+        return answer
+
+    async def within(self, seconds: float, answer: Coroutine[Any, Any, T]) -> T:
+        """Wait so long for an answer, then leave it behind; raises TimeoutError."""
+        task = asyncio.ensure_future(answer)
+        try:
+            await asyncio.wait({task}, timeout=seconds)
+        finally:
+            if not task.done():
+                task.cancel()
+                self.leave(task)
+        if not task.done():
+            raise TimeoutError
+        return task.result()
+
+    def leave(self, what: Awaitable[Any]) -> None:
+        """See something to its end that nobody waits for, such as closing a connection."""
+        task = asyncio.ensure_future(what)
+        self._left.add(task)
+        task.add_done_callback(self._forget)
+
+    async def aclose(self, seconds: float = 1.0) -> None:
+        """Close the connections, within `seconds`."""
+        backend, self._backend = self._backend, None
+        if backend is not None:
+            self.leave(backend.aclose())
+        if self._left:
+            await asyncio.wait(set(self._left), timeout=seconds)
+        for task in self._left:
+            task.cancel()
+        if self._left:
+            await asyncio.wait(set(self._left), timeout=seconds / 4)  # or the loop would complain of them
+
+    def _forget(self, task: asyncio.Future[Any]) -> None:
+        self._left.discard(task)
+        if not task.cancelled():
+            with suppress(Exception):
+                task.exception()  # looked at, so that asyncio does not log it
+
+
+class Pauses:
+    """How long to wait before each further try: 1 s, then twice as long each time up to `longest`, half of it by lot.
+
+    longest: seconds
+    """
+
+    def __init__(self, longest: float) -> None:
+        self._longest = longest
+        self._next = min(FIRST_PAUSE, longest)
+
+    def next(self) -> float:
+        """Give the seconds to wait now."""
+        pause, self._next = self._next, min(self._next * 2, self._longest)
+        return pause * random.uniform(0.5, 1.0)  # noqa: S311  # so that not all come back at once
+
+    def reset(self) -> None:
+        """Begin again: it has answered."""
+        self._next = min(FIRST_PAUSE, self._longest)
+
+
+def _failure(error: Exception) -> RegistryError:
+    if isinstance(error, DuallistenError):  # ours, of making the back end
+        return RegistryError(str(error))
+    return RegistryError(f"the registry cannot be asked: {reason(error)}")

@@ -1,0 +1,232 @@
+"""`Registrar`: puts a process into a registry, keeps it there, and takes it out.
+
+It lives in a thread with an event loop of its own: an application that blocks its loop does not miss a beat (and so
+does not vanish while it serves), and a registry that hangs costs no request anything. From outside every call returns
+at once; `draining` and `remove` wait a bounded time for the word to be out.
+
+There is one state that is wanted, and one task that writes it: at once when it changes, and again at each beat. So
+writes never overtake each other on their way out, and what could not be written is written when the registry returns,
+as it stands then. What has been lost by the registry comes back with the next beat. Another launch that registers the
+same id later takes it over: the beat is refused, and this registrar gives up for good, with a warning. After `remove`
+nothing is written any more, whether or not it went through.
+
+It must never raise once it is made, never stop a launch, never log more than one warning for each time that the
+registry goes away, and never name the registry's URL. The thread must be started after the last fork.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import secrets
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import Literal, NamedTuple
+
+from duallisten.errors import UsageError
+from duallisten.registry.backend import RegistryError, Write
+from duallisten.registry.entry import BadEntry, Instance, State, from_json, to_json
+from duallisten.registry.link import Link, Pauses
+
+logger = logging.getLogger("uvicorn.error")
+
+Standing = Literal["unregistered", "registering", "registered", "unreachable", "superseded", "removed"]
+
+CLOSING = 0.5
+"""Seconds for connections to close at the end."""
+
+
+class Pace(NamedTuple):
+    """How often an entry is written, in seconds.
+
+    ttl: until an entry expires that is not written again
+    beat: between two writes, a fifth more or less by lot
+    timeout: what a write may take
+    longest_pause: between two tries while the registry cannot be reached
+    """
+
+    ttl: float = 30.0
+    beat: float = 10.0
+    timeout: float = 3.0
+    longest_pause: float = 30.0
+
+
+USUAL = Pace()
+
+
+class Registrar:
+    """Keeps one entry. Nothing is written, and no thread started, before `ready` or `starting`.
+
+    The id should be another at each launch (a container's name and something by lot): while containers are replaced,
+    the old and the new one may have one name, and of two with one id only one is there.
+
+    url: of the registry
+    instance: what to write; its `state` is that of the last call
+    standing: how it stands with the registry
+
+    Raises UsageError and LaunchError for a URL that no back end takes, UsageError for an instance nobody could read.
+    """
+
+    def __init__(self, url: str, instance: Instance, pace: Pace = USUAL) -> None:
+        try:
+            from_json(to_json(instance))
+        except BadEntry as error:
+            raise UsageError(f"this cannot be registered: {error}") from None
+        self.instance = instance
+        self.standing: Standing = "unregistered"
+        self._link = Link(url, pace.timeout)
+        self._pace = pace
+        self._owner = secrets.token_hex(16)
+        self._claim = self._number = 0
+        self._wanted: Instance | None = instance
+        self._is_over = False
+        self._waiting: list[Future[bool]] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._thread = threading.Thread(target=self._run, name="duallisten-registrar", daemon=True)
+
+    def starting(self) -> None:
+        """Register as one that is not ready yet."""
+        self._want("starting")
+
+    def ready(self) -> None:
+        """Register, or change the entry, as one that serves."""
+        self._want("ready")
+
+    def draining(self, timeout: float = 2.0) -> bool:
+        """Tell all that new requests should go elsewhere, and whether that was written within `timeout` seconds.
+
+        timeout: 0 does not wait; what can be written at all is written all the same
+        """
+        return self._loop is not None and _outcome(self._want("draining"), timeout)
+
+    def remove(self, timeout: float = 2.0) -> bool:
+        """Take the entry out if it is still ours, and stop; tell whether that was done within `timeout` seconds.
+
+        Takes a second more at most, where connections do not close.
+        """
+        is_out = self._loop is None or _outcome(self._want(None), timeout)
+        self._is_over = True
+        if self._loop is not None:
+            self._call(self._stop)
+            self._thread.join(2 * CLOSING)
+        return is_out
+
+    def _want(self, state: State | None) -> Future[bool]:
+        """Have that state written; the future tells whether it was."""
+        written: Future[bool] = Future()
+        if self._is_over:
+            written.set_result(False)
+            return written
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            self._changed = asyncio.Event()
+            self.standing = "registering"
+            self._thread.start()
+        if not self._call(self._take, state, written):
+            written.set_result(False)
+        return written
+
+    def _call(self, function: Callable[..., None], *arguments: object) -> bool:
+        """Call in the thread; tell whether there is one that still runs."""
+        assert self._loop is not None  # noqa: S101
+        try:
+            self._loop.call_soon_threadsafe(function, *arguments)
+        except RuntimeError:  # the loop is closed
+            return False
+        return True
+
+    # What follows runs in the thread.
+
+    def _run(self) -> None:
+        assert self._loop is not None  # noqa: S101
+        try:
+            self._task = self._loop.create_task(self._keep())
+            with suppress(asyncio.CancelledError):
+                self._loop.run_until_complete(self._task)
+            self._loop.run_until_complete(self._link.aclose(CLOSING))
+        finally:
+            self._loop.close()
+            self._answer(False)
+
+    def _take(self, state: State | None, written: Future[bool]) -> None:
+        self._answer(False)  # those who wait for an earlier state
+        self._waiting.append(written)
+        self._wanted = None if state is None else self.instance._replace(state=state)
+        if self._wanted is not None:
+            self.instance = self._wanted
+        self._changed.set()
+
+    def _stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    def _answer(self, is_written: bool) -> None:
+        for future in self._waiting:
+            future.set_result(is_written)
+        self._waiting.clear()
+
+    async def _keep(self) -> None:
+        pauses = Pauses(self._pace.longest_pause)
+        await self._changed.wait()
+        while True:
+            self._changed.clear()
+            wanted = self._wanted
+            try:
+                claim = await self._put(wanted)
+            except RegistryError as error:
+                self._note_failure(error, wanted)
+                pause = pauses.next()
+            else:
+                pauses.reset()
+                if not self._note(claim, wanted):
+                    self._is_over = True
+                    return
+                pause = self._pace.beat * random.uniform(0.8, 1.2)  # noqa: S311
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), pause)
+
+    async def _put(self, wanted: Instance | None) -> int | None:
+        return await self._link.ask(lambda backend: backend.put(self._write(wanted)))
+
+    def _write(self, wanted: Instance | None) -> Write:
+        self._number += 1
+        about = self.instance
+        body = "" if wanted is None else to_json(wanted)
+        return Write(about.service, about.id, self._owner, self._claim, self._number, self._pace.ttl, body)
+
+    def _note(self, claim: int | None, wanted: Instance | None) -> bool:
+        """Note what came of a write; tell whether there is anything more to write."""
+        about = self.instance
+        if wanted is None:
+            self.standing = "removed"
+        elif claim is None:
+            self.standing = "superseded"
+            logger.warning(
+                "%s of %s has been registered or taken out by another: it is left so", about.id, about.service
+            )
+        else:
+            self._claim = claim
+            if self.standing != "registered":
+                logger.info("Registered as %s of %s", about.id, about.service)
+            self.standing = "registered"
+        if wanted is self._wanted:
+            self._answer(claim is not None or wanted is None)
+        return self.standing == "registered"
+
+    def _note_failure(self, error: RegistryError, wanted: Instance | None) -> None:
+        if self.standing != "unreachable":
+            logger.warning("Cannot keep up the registration: %s; it is tried on, and serving goes on", error)
+        self.standing = "unreachable"
+        if wanted is self._wanted:
+            self._answer(False)  # whoever waits has something to end
+
+
+def _outcome(written: Future[bool], timeout: float) -> bool:
+    try:
+        return written.result(timeout)
+    except TimeoutError:
+        return False

@@ -1,0 +1,153 @@
+"""Finding others: the instances of a service, now and as they come and go."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+import pytest
+
+from duallisten.errors import UsageError
+from duallisten.registry import Backend, Instance, Registry, RegistryError, Write
+from duallisten.registry.backend import make_backend
+from duallisten.registry.entry import to_json
+from tests.registry.databases import PASSWORD, Database
+from tests.running import DEADLINE
+
+
+@pytest.fixture
+async def backend(database: Database) -> AsyncIterator[Backend]:
+    made = make_backend(database.url)
+    yield made
+    await made.aclose()
+
+
+def instance(name: str, service: str = "billing", **more: object) -> Instance:
+    return Instance(service, name, "10.240.0.5", 9240)._replace(**more)  # type: ignore[arg-type]
+
+
+async def put(backend: Backend, one: Instance, number: int = 1, *, gone: bool = False, lasts: float = 60.0) -> None:
+    body = "" if gone else to_json(one)
+    assert await backend.put(Write(one.service, one.id, one.id, 0, number, lasts, body))
+
+
+async def test_each_service_has_its_instances(registry: Registry, backend: Backend) -> None:
+    assert await registry.instances("billing") == ()
+    a, b, c = instance("a"), instance("b", state="draining"), instance("c", "shipping")
+    for one in (c, b, a):
+        await put(backend, one)
+    assert await registry.instances("billing") == (a, b)
+    assert await registry.instances() == (a, b, c)
+
+
+async def test_a_thousand_instances_are_found(registry: Registry, backend: Backend) -> None:
+    for number in range(1000):
+        await put(backend, instance(f"{number:04}"))
+    found = await registry.instances("billing")
+    assert [one.id for one in found] == [f"{number:04}" for number in range(1000)]
+
+
+async def test_who_watches_sees_each_change(registry: Registry, backend: Backend) -> None:
+    a, b = instance("a"), instance("b")
+    async with asyncio.timeout(DEADLINE), aclosing(registry.watch("billing")) as changes:
+        assert await anext(changes) == ()
+        await put(backend, a, lasts=0.5)
+        assert await anext(changes) == (a,)
+        await put(backend, b)
+        assert await anext(changes) == (a, b)
+        assert await anext(changes) == (b,), "a has expired"
+        await put(backend, b._replace(state="draining"), 2)
+        assert await anext(changes) == (b._replace(state="draining"),)
+        await put(backend, b, 3, gone=True)
+        assert await anext(changes) == ()
+
+
+async def test_who_watches_all_sees_all(registry: Registry, backend: Backend) -> None:
+    async with asyncio.timeout(DEADLINE), aclosing(registry.watch()) as changes:
+        assert await anext(changes) == ()
+        await put(backend, instance("a"))
+        assert await anext(changes) == (instance("a"),)
+        await put(backend, instance("a", "shipping"))
+        assert await anext(changes) == (instance("a"), instance("a", "shipping"))
+
+
+async def test_who_watches_sees_no_change_while_the_registry_is_away(
+    database: Database, registry: Registry, backend: Backend, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with asyncio.timeout(DEADLINE), aclosing(registry.watch("billing")) as changes:
+        await put(backend, instance("a"))
+        assert await anext(changes) == (instance("a"),)
+        coming = asyncio.ensure_future(anext(changes))
+        await asyncio.to_thread(database.stop)
+        while not caplog.records:
+            await asyncio.sleep(0.01)
+        with pytest.raises(RegistryError, match="the connection was refused"):
+            await registry.instances("billing")
+        await asyncio.to_thread(database.start)
+        other = make_backend(database.url)
+        await put(other, instance("a"), 2)
+        await put(other, instance("b"))
+        while await coming != (instance("a"), instance("b")):
+            coming = asyncio.ensure_future(anext(changes))
+        await other.aclose()
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert "Cannot look for billing: " in caplog.text
+
+
+async def test_a_registry_that_hangs_is_given_up_in_time(database: Database) -> None:
+    async with Registry(database.url, timeout=0.3) as registry:
+        await registry.instances("billing")
+        database.hold()
+        with pytest.raises(RegistryError, match="it did not answer in time"):
+            await registry.instances("billing")
+        database.resume()
+        assert await registry.instances("billing") == ()
+
+
+async def test_a_connection_that_was_closed_while_idle_is_made_anew(database: Database, registry: Registry) -> None:
+    await registry.instances("billing")
+    await asyncio.to_thread(database.stop)
+    await asyncio.to_thread(database.start)
+    assert await registry.instances("billing") == ()
+
+
+async def test_what_cannot_be_read_is_passed_over_with_one_warning(
+    database: Database, registry: Registry, backend: Backend, caplog: pytest.LogCaptureFixture
+) -> None:
+    await put(backend, instance("good"))
+    for name, body in {
+        "broken": "{",
+        "elsewhere": to_json(instance("good")),
+        "wild": to_json(instance("wild", address="evil.example")),
+        "red": to_json(instance("red", version="\x1b[31m")),
+    }.items():
+        await asyncio.to_thread(database.write_raw, "billing", name, body)
+    assert await registry.instances("billing") == (instance("good"),)
+    assert await registry.instances("billing") == (instance("good"),)
+    (record,) = caplog.records
+    assert "evil" not in record.getMessage()
+
+
+async def test_a_record_that_is_none_is_passed_over_and_written_anew(redis: Database) -> None:
+    backend = make_backend(redis.url)
+    redis.ask("HSET", "{duallisten}:entries:billing", "a", "hello")  # type: ignore[attr-defined]
+    async with Registry(redis.url) as registry:
+        assert await registry.instances("billing") == ()
+        await put(backend, instance("a"))
+        assert await registry.instances("billing") == (instance("a"),)
+    await backend.aclose()
+
+
+async def test_a_wrong_password_is_told_without_it(database: Database) -> None:
+    async with Registry(database.url.replace(PASSWORD, "hunter2")) as registry:
+        with pytest.raises(RegistryError, match="it refused the user or the password") as raised:
+            await registry.instances("billing")
+    assert raised.value.__cause__ is None
+    assert "hunter2" not in f"{raised.value!r} {registry!r} {vars(registry)!r}"
+
+
+async def test_the_name_of_a_service_is_checked(registry: Registry) -> None:
+    with pytest.raises(UsageError, match="cannot be the name of a service"):
+        await registry.instances("billing:1")
