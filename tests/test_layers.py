@@ -58,7 +58,7 @@ LAYERS = (
     ("acceptor",),
     ("opentelemetry.sides",),
     ("serving", "launch_board", "stalls", "drain", "lifespans", "queues", "late", "alarm"),
-    ("ending", "services"),
+    ("ending", "services", "registration"),
     ("standby",),
     ("observation",),
     ("server", "report"),

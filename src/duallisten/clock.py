@@ -5,6 +5,14 @@ from __future__ import annotations
 import time
 
 
+def iso(seconds: float) -> str:
+    """Write a time down, to the second, in UTC (RFC 3339).
+
+    seconds: since the epoch
+    """
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
 def now() -> float:
     """Give the time, in seconds since the epoch."""
     return time.time()

@@ -15,6 +15,7 @@ from typing import Any
 import uvicorn
 
 from duallisten.errors import UsageError
+from duallisten.option import NOT_SHOWN, is_secret
 from duallisten.options import Options, own_options
 from duallisten.platforms import Place
 from duallisten.rules import Rules, contradiction
@@ -69,7 +70,8 @@ def read_own(own: Mapping[str, Any], private: dict[str, Any]) -> Options:
             try:
                 read[key] = None if option.twin_of and said[key] is None else option.read(said[key])
             except ValueError as error:
-                raise UsageError(f"{option.name}={said[key]!r}: {error}") from None
+                shown = NOT_SHOWN if is_secret(option.name) else repr(said[key])
+                raise UsageError(f"{option.name}={shown}: {error}") from None
     return Options(**values)
 
 

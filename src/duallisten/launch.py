@@ -19,6 +19,7 @@ from duallisten.listener_config import listener_config
 from duallisten.network import read_host
 from duallisten.plan import Plan
 from duallisten.pools import Pool, make_pools
+from duallisten.registration import registration_of
 from duallisten.server import Server
 
 if TYPE_CHECKING:
@@ -131,6 +132,8 @@ def _reload(config: Config, plan: Plan, bound: list[sock.BoundSocket]) -> None:
     for name in ("private_workers", "preload"):
         if getattr(config.options, name):
             logger.warning("--%s is ignored while reloading: one process serves both sides.", name.replace("_", "-"))
+    if config.options.register is not None:
+        logger.warning("--register is ignored while reloading: nobody should be sent to code that is being changed.")
     log_listeners(config, plan, bound, lambda side: "reloading process")
     target = ReloadedProcess(config, plan, tuple(one.side for one in bound))
     if (notifier := _make_notifier()) is not None:
@@ -152,6 +155,7 @@ def check(config: Config, *, as_json: bool) -> None:
     from duallisten.report import make_report, print_table
 
     take_passed_sockets(config)
+    registration_of(config)
     plan = await_plan(config.request, read_host)
     sock.close(sock.bind(plan))
     sock.remove_path(plan)

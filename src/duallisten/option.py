@@ -48,7 +48,7 @@ NOT_SHOWN = "(not shown)"
 
 def is_secret(name: str) -> bool:
     """Tell whether the value of the option `name` must not be repeated anywhere."""
-    return "password" in name
+    return "password" in name or name == "register"
 
 
 class Face(NamedTuple):

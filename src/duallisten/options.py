@@ -242,6 +242,24 @@ class Options(NamedTuple):
             metavar="NAME",
         ),
     ] = None
+    register: Annotated[
+        str | None,
+        Face(
+            values.text_or_none,
+            "Have others find this service in a registry: redis://, rediss:// or postgresql://. It needs "
+            "duallisten[redis] or duallisten[postgres]. [default: off]",
+            metavar="URL",
+        ),
+    ] = None
+    service: Annotated[
+        str | None,
+        Face(
+            values.text_or_none,
+            "The name that others find this service by. [default: application and process type, where the platform "
+            "tells them]",
+            metavar="NAME",
+        ),
+    ] = None
 
 
 def own_options() -> tuple[Option, ...]:

@@ -23,7 +23,9 @@ class Platform(NamedTuple):
 
     name: the value of `--platform`
     markers: sets of variables; the platform is recognised where all of one set are present
+    application_variable: holds the application's name
     container_variable: holds `<process type>-<index>`
+    version_variable: holds what tells one deployment of the application from the next
     public_process_types: the process types that get traffic from the world, and `$PORT`
     barred_process_types: the process types in which a server makes no sense
     hostname_variable: holds this container's name on the private network
@@ -40,7 +42,9 @@ class Platform(NamedTuple):
 
     name: str
     markers: tuple[tuple[str, ...], ...] = ()
+    application_variable: str = ""
     container_variable: str = ""
+    version_variable: str = ""
     public_process_types: tuple[str, ...] = ()
     barred_process_types: tuple[str, ...] = ()
     hostname_variable: str = ""
@@ -60,7 +64,9 @@ NONE = Platform(name="none")
 SCALINGO = Platform(
     name="scalingo",
     markers=(("SCALINGO_APPLICATION_ID",), ("APP", "CONTAINER", "CONTAINER_VERSION", "CONTAINER_MEMORY")),
+    application_variable="APP",
     container_variable="CONTAINER",
+    version_variable="CONTAINER_VERSION",
     public_process_types=("web", "tcp"),
     barred_process_types=("postdeploy",),
     hostname_variable="SCALINGO_PRIVATE_HOSTNAME",
@@ -85,6 +91,7 @@ class Place(NamedTuple):
     process_type: the type in the Procfile, None where the platform has none or does not say
     private_hostname: this container's name on the private network
     in_private_network: whether the platform says that there is one; None where it does not say
+    application, container, version: what the platform calls the application, this container and the deployment
     """
 
     platform: Platform = NONE
@@ -92,6 +99,9 @@ class Place(NamedTuple):
     process_type: str | None = None
     private_hostname: str | None = None
     in_private_network: bool | None = None
+    application: str | None = None
+    container: str | None = None
+    version: str | None = None
 
     @property
     def is_routed(self) -> bool:
@@ -107,13 +117,19 @@ def locate(choice: str, environ: Mapping[str, str]) -> Place:
     Raises UsageError where `$PORT` is no port.
     """
     platform = next((known for known in PLATFORMS if known.name == choice), None) or _recognise(environ)
-    container = environ.get(platform.container_variable, "") if platform.container_variable else ""
+    application, container, version = (
+        environ.get(variable, "") if variable else ""
+        for variable in (platform.application_variable, platform.container_variable, platform.version_variable)
+    )
     return Place(
         platform=platform,
         port=_port(environ.get("PORT", "")),
         process_type=container.rpartition("-")[0] or container or None,
         private_hostname=environ.get(platform.hostname_variable, "").rstrip(".") or None,
         in_private_network=(platform.network_variable in environ) if platform.network_variable else None,
+        application=application or None,
+        container=container or None,
+        version=version or None,
     )
 
 

@@ -19,8 +19,9 @@ import asyncio
 import logging
 import os
 import socket
+from asyncio import to_thread
 from collections.abc import Sequence
-from email.utils import formatdate
+from functools import partial
 from types import FrameType
 from typing import Literal
 
@@ -34,7 +35,7 @@ from duallisten.addresses import TCPAddress
 from duallisten.admission import Side, Verdict
 from duallisten.alarm import Alarm
 from duallisten.config import Config
-from duallisten.drain import CLOSE_HEADER, Listening
+from duallisten.drain import Listening
 from duallisten.ending import SIGNAL_INTERVAL, Budget, DrainStep, end, start_or_give_up, start_patience
 from duallisten.errors import LaunchError
 from duallisten.late import Watch, await_plan, watch_from
@@ -43,9 +44,10 @@ from duallisten.listening import ListeningSocket
 from duallisten.network import read_host
 from duallisten.observation import observe
 from duallisten.plan import Plan
+from duallisten.registration import registration_of
 from duallisten.scoreboard import Seat
-from duallisten.services import Process, head_watches, judge_of, make_services, trace
-from duallisten.serving import log_listeners, scheme
+from duallisten.services import Process, give_headers, head_watches, judge_of, make_services, trace
+from duallisten.serving import log_listeners, names_of, scheme
 from duallisten.sockets import BoundSocket
 from duallisten.stalls import HeadWatch
 
@@ -88,6 +90,7 @@ class Server(uvicorn.Server):
         self._reception: Reception | None = None
         self.access_log = AccessLog()
         self.observation = observe(self, seat)
+        self._registration = registration_of(config) if bound is None else None
         self.listening: list[Listening] = []
         self.drain_steps: list[DrainStep] = []
         self.ending = False
@@ -107,12 +110,7 @@ class Server(uvicorn.Server):
     @property
     def addresses(self) -> dict[Side, tuple[str, int]]:
         """Where each side is bound: (address, port in host order), or (path, 0); empty until bound."""
-        found: dict[Side, tuple[str, int]] = {}
-        for one in self.bound or ():
-            found.setdefault(one.side, one.name)
-        if self.plan is not None and self.plan.shared and "public" in found:
-            found["private"] = (str(self.plan.admission.private_address), found["public"][1])
-        return found
+        return names_of(self.plan, self.bound or ())
 
     def url(self, side: Side) -> str:
         """Give the base URL of a side, without a slash at its end; empty for a side that is not bound."""
@@ -180,6 +178,7 @@ class Server(uvicorn.Server):
             log_listeners(self.config, self.plan, self.bound, lambda side: f"process {os.getpid()}")
         self.started = True
         self.await_private()
+        self._register()
 
     async def before_accepting(self) -> None:
         """Do what must come between the application's start and the first connection: nothing, in this class."""
@@ -196,6 +195,14 @@ class Server(uvicorn.Server):
         await self.adopt(plan, bound)
         if self.plan is plan:
             log_listeners(self.config, plan, bound, lambda side: f"process {os.getpid()}")
+            self._register()
+
+    def _register(self) -> None:
+        """Have others find this launch, if that is asked for and all of it accepts."""
+        if self._registration is not None and self.phase == "ready":
+            assert self.plan is not None  # noqa: S101
+            self.drain_steps.insert(0, DrainStep("telling the registry", partial(to_thread, self._registration.drain)))
+            self._registration.begin(self.plan, self.bound or ())
 
     async def adopt(self, plan: Plan, bound: list[BoundSocket]) -> None:
         """Take a plan in place of the one that was waiting for a listener, and accept from that one's sockets."""
@@ -262,11 +269,7 @@ class Server(uvicorn.Server):
 
     def refresh_headers(self) -> None:
         """Give each side's answers the date, and when all ends `Connection: close`."""
-        date = (b"date", formatdate(usegmt=True).encode())
-        closing = [CLOSE_HEADER] if self.ending else []
-        for service in self.services.values():
-            dated = [date] if service.config.date_header else []
-            service.state.default_headers = dated + service.config.encoded_headers + closing
+        give_headers(self.services.values(), ending=self.ending)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Note a signal, as uvicorn does; a start that blocks the event loop is interrupted in the end."""
@@ -290,5 +293,7 @@ class Server(uvicorn.Server):
         if self._watch is not None:
             self._watch.stop()
         await end(self, self.lifespans, Budget.begin(self))
+        if self._registration is not None:
+            await to_thread(self._registration.end)
         for given in sockets or ():
             given.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from email.utils import formatdate
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,6 +19,7 @@ from duallisten.admission import Side, Verdict
 from duallisten.board_layout import Cell
 from duallisten.config import Config
 from duallisten.corking import Corks
+from duallisten.drain import CLOSE_HEADER
 from duallisten.lifespans import Lifespans
 from duallisten.limits import Limits
 from duallisten.listener_config import listener_config
@@ -135,6 +137,15 @@ def judge_of(side: Side, plan: Plan, latest: Callable[[], Plan]) -> Judge:
     if plan.later:  # what it knows of private addresses is yet to come
         return lambda local, peer: latest().admission.public(local, peer)  # noqa: PLW0108
     return admission.public
+
+
+def give_headers(services: Iterable[Service], *, ending: bool) -> None:
+    """Give each side's answers the date, and when all ends `Connection: close`."""
+    date = (b"date", formatdate(usegmt=True).encode())
+    for service in services:
+        dated = [date] if service.config.date_header else []
+        closing = [CLOSE_HEADER] if ending else []
+        service.state.default_headers = dated + service.config.encoded_headers + closing
 
 
 def limits(config: Config, side: Side) -> Limits:

@@ -32,6 +32,16 @@ def log_listeners(config: Config, plan: Plan, bound: Iterable[BoundSocket], proc
         logger.info("Serving the %s side on %s (%s%s; press CTRL+C to quit)", side, place, process(side), admitted)
 
 
+def names_of(plan: Plan | None, bound: Iterable[BoundSocket]) -> dict[Side, tuple[str, int]]:
+    """Tell where each side is bound: (address, port in host order), or (path, 0)."""
+    found: dict[Side, tuple[str, int]] = {}
+    for one in bound:
+        found.setdefault(one.side, one.name)
+    if plan is not None and plan.shared and "public" in found:  # one socket serves both
+        found["private"] = (str(plan.admission.private_address), found["public"][1])
+    return found
+
+
 def url(config: Config, one: BoundSocket) -> str:
     """Give the URL of a bound socket's listener, or the path of a UNIX domain socket."""
     host, port = one.name

@@ -84,7 +84,7 @@ class Slots:
     """
 
     def __init__(self, pools: tuple[Pool, ...], bound: list[BoundSocket], backlog: Callable[[Side], int]) -> None:
-        self._bound = bound
+        self.bound = bound
         self._claims = Claims(backlog)
         self._all: list[Slot] = []
         for pool in pools:
@@ -123,7 +123,7 @@ class Slots:
         if (old := next((slot for slot in self._all if slot.pool is pool and not slot.wanted), None)) is not None:
             old.wanted = True
             return
-        bound = [one for one in self._bound if one.side in pool.sides]
+        bound = [one for one in self.bound if one.side in pool.sides]
         if any(slot.pool is pool for slot in self._all):
             try:
                 bound = beside(bound)
@@ -150,7 +150,7 @@ class Slots:
             for one in itertools.chain(*queues):
                 one.socket.close()
             raise LaunchError(str(error)) from None
-        self._bound += bound
+        self.bound += bound
         for slot, more in zip(slots, queues, strict=True):
             slot.pool = new
             slot.queues = [*slot.queues, *more]
@@ -169,7 +169,7 @@ class Slots:
 
         bound: the sockets of its listeners, which no other pool has
         """
-        self._bound += bound
+        self.bound += bound
         for _ in range(pool.size):
             self.add(pool)
 
@@ -223,5 +223,5 @@ class Slots:
         """Close the sockets that were made here."""
         for slot in self._all:
             for one in slot.queues:
-                if one not in self._bound:
+                if one not in self.bound:
                     one.socket.close()

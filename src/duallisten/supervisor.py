@@ -30,6 +30,7 @@ from duallisten.late import Latecomer
 from duallisten.launch_board import LaunchBoard
 from duallisten.plan import Plan
 from duallisten.pools import Pool, make_pools
+from duallisten.registration import registration_of
 from duallisten.serving import log_listeners
 from duallisten.signals import SignalQueue, queued
 from duallisten.slots import FIRST_DELAY, MOST_YOUNG_DEATHS, Slot, Slots
@@ -65,6 +66,7 @@ class Supervisor:
         self.pool = pools[0]
         self.slots = Slots(pools, bound, backlog=lambda side: int(config.value("backlog", side)))
         self.board = LaunchBoard(config)
+        self.registration = registration_of(config)
         self.factory = make_factory(config, self.board.board)
         self.retiring: list[Worker] = []
         self.to_replace: deque[Slot] = deque()
@@ -212,6 +214,8 @@ class Supervisor:
             self.launched = True
             log_listeners(self.config, self.plan, self.unannounced, self._describe)
             self.unannounced = []
+            if self.registration is not None and not self.plan.later:
+                self.registration.begin(self.plan, self.slots.bound)
 
     def _describe(self, side: Side) -> str:
         """Say which processes serve a side."""
@@ -280,11 +284,15 @@ class Supervisor:
         self.board.tell(self.plan, launched=self.launched, ending=True)
         if self._latecomer is not None:
             self._latecomer.stop()
+        if self.registration is not None:
+            self.registration.drain()
         tell_all(self.workers, self.slots, linger=self.should_exit and self.launched)
         self.should_exit = True
         wait_for_all(lambda: self.workers, self.slots, self.config, signals, lambda: self._press(signals))
         self.factory.end()
         self.slots.close()
+        if self.registration is not None:
+            self.registration.end()
 
     def _press(self, signals: SignalQueue) -> None:
         self._take(signals)

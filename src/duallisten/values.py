@@ -39,6 +39,11 @@ def text(value: Any) -> str:
     return value.strip()
 
 
+def text_or_none(value: Any) -> str | None:
+    """Read a text that is not empty, or None."""
+    return None if value is None else text(value)
+
+
 def switch(value: Any) -> bool:
     """Read what is on or off."""
     read = SWITCHES.get(str(value).lower())

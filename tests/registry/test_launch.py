@@ -1,0 +1,166 @@
+"""A launch that is found in a registry: registered when it serves, out of it when it has ended."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from duallisten import Config, LaunchError, UsageError
+from duallisten.network import Host, Interface, resolve_name
+from duallisten.registration import reachable, registration_of, service_of
+from duallisten.registry import Instance, Registry
+from tests.registry.databases import Database
+from tests.running import DEADLINE, FREE, Launched, address, ask, launched, run
+
+SECRET = "hunter2"
+
+
+@contextmanager
+def registered(database: Database, *more: str, environ: dict[str, str] | None = None) -> Iterator[Launched]:
+    variables = {"DUALLISTEN_REGISTER": database.url, "DUALLISTEN_SERVICE": "billing", **(environ or {})}
+    with launched("duallisten.demo:app", *FREE, *more, environ=variables) as server:
+        yield server
+
+
+async def found(registry: Registry, service: str = "billing") -> list[Instance]:
+    return list(await registry.instances(service))
+
+
+async def settled(registry: Registry, count: int, state: str | None = None) -> list[Instance]:
+    """Wait until so many instances are there, in that state."""
+    async for instances in registry.watch("billing"):
+        seen = list(instances)
+        if len(seen) == count and all(state in (None, one.state) for one in seen):
+            return seen
+    raise AssertionError("the watch ended")
+
+
+@pytest.mark.parametrize("more", [(), ("--workers", "2"), ("--workers", "1", "--private-workers", "1")])
+async def test_a_launch_has_one_entry_from_when_it_serves_to_its_end(
+    database: Database, registry: Registry, more: tuple[str, ...]
+) -> None:
+    with registered(database, *more) as server:
+        (one,) = await settled(registry, 1, "ready")
+        private, public = address(server.url("private")), address(server.url("public"))
+        assert (one.service, one.address, one.private_port, one.public_port) == (
+            "billing",
+            private[0],
+            private[1],
+            public[1],
+        )
+        assert one.started_at.endswith("Z")
+        server.send(signal.SIGTERM)
+        await settled(registry, 0)
+        server.process.wait(DEADLINE)
+        assert await found(registry) == []
+
+
+@pytest.mark.parametrize("more", [(), ("--workers", "2")])
+async def test_that_it_drains_is_told_while_it_still_serves(
+    database: Database, registry: Registry, more: tuple[str, ...]
+) -> None:
+    with registered(database, "--private-linger", "20", *more) as server:
+        await settled(registry, 1, "ready")
+        server.send(signal.SIGTERM)
+        await settled(registry, 1, "draining")
+        assert server.process.poll() is None
+        server.send(signal.SIGINT)
+        server.send(signal.SIGINT)
+        server.process.wait(DEADLINE)
+
+
+async def test_a_worker_that_is_replaced_leaves_the_entry_alone(database: Database, registry: Registry) -> None:
+    with registered(database, "--workers", "2") as server:
+        before = await settled(registry, 1, "ready")
+        server.send(signal.SIGHUP)
+        server.wait_for("Finished server process", count=2)
+        assert await found(registry) == before
+
+
+async def test_a_platform_says_what_the_service_is_called(database: Database, registry: Registry) -> None:
+    environ = {
+        "DUALLISTEN_SERVICE": "",
+        "APP": "shop",
+        "CONTAINER": "web-1",
+        "CONTAINER_VERSION": "42",
+        "CONTAINER_MEMORY": "1",
+        "PORT": "0",
+    }
+    with registered(database, "--private-missing", "loopback", environ=environ) as server:
+        server.url("public")
+        assert await settled_service(registry, "shop-web")
+        (one,) = await found(registry, "shop-web")
+        assert (one.container, one.version) == ("web-1", "42")
+        assert one.id.startswith("web-1-")
+
+
+async def settled_service(registry: Registry, service: str) -> bool:
+    async for instances in registry.watch(service):
+        if instances:
+            return True
+    return False
+
+
+def test_a_registry_that_is_away_costs_a_line_and_nothing_else() -> None:
+    environ = {"DUALLISTEN_REGISTER": f"redis://user:{SECRET}@127.0.0.1:9/0", "DUALLISTEN_SERVICE": "billing"}
+    with launched("duallisten.demo:app", *FREE, environ=environ) as server:
+        server.wait_for("Cannot keep up the registration: .*the connection was refused")
+        assert b" 200 " in ask(server.url("public"))
+        assert server.end() in (0, -signal.SIGTERM)
+        assert SECRET not in server.output
+        assert "Application shutdown complete" in server.output
+
+
+@pytest.mark.parametrize("as_json", [(), ("--json",)])
+def test_a_password_is_never_shown(as_json: tuple[str, ...], tmp_path: Path) -> None:
+    url = f"redis://user:{SECRET}@127.0.0.1:9/0"
+    shown = run("duallisten.demo:app", *FREE, "--register", url, "--service", "x", "--check", *as_json)
+    assert shown.returncode == 0
+    assert SECRET not in shown.stdout + shown.stderr
+    if as_json:
+        values = {value["option"]: value["value"] for value in json.loads(shown.stdout)["values"]}
+        assert values["register"] == "(not shown)"
+    for bad in (f"nonsense://user:{SECRET}@x", f"redis://user:{SECRET}@x:port", SECRET):
+        refused = run("duallisten.demo:app", *FREE, "--register", bad, "--service", "x")
+        assert refused.returncode == 2
+        assert SECRET not in refused.stdout + refused.stderr
+        assert len(refused.stderr.splitlines()) == 1
+
+
+def test_a_name_is_needed_and_must_be_one() -> None:
+    with pytest.raises(UsageError, match="give --service NAME"):
+        service_of(Config("duallisten.demo:app", register="redis://x"))
+    with pytest.raises(UsageError, match="--service a b: must be"):
+        service_of(Config("duallisten.demo:app", register="redis://x", service="a b"))
+    assert registration_of(Config("duallisten.demo:app")) is None
+
+
+def test_a_library_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("duallisten.registry.backend.find_spec", lambda name: None)
+    with pytest.raises(LaunchError, match=r"install duallisten\[redis\]"):
+        registration_of(Config("duallisten.demo:app", register="redis://x", service="x"))
+
+
+def test_a_wildcard_is_no_address_to_be_reached_at() -> None:
+    from ipaddress import ip_address
+
+    def host(*addresses: str) -> Host:
+        return Host((Interface("eth0", tuple(map(ip_address, addresses))),), resolve_name)
+
+    assert reachable("0.0.0.0", host("127.0.0.1", "fe80::1", "192.0.2.7")) == "192.0.2.7"
+    assert reachable("::", host("127.0.0.1")) == "127.0.0.1"
+    assert reachable("192.0.2.9", host("192.0.2.7")) == "192.0.2.9"
+    assert reachable("/run/app.sock", host("192.0.2.7")) == "192.0.2.7"
+
+
+def test_reloading_code_is_registered_nowhere(tmp_path: Path) -> None:
+    environ = {"DUALLISTEN_REGISTER": "redis://127.0.0.1:9/0", "DUALLISTEN_SERVICE": "billing"}
+    with launched("duallisten.demo:app", *FREE, "--reload", cwd=tmp_path, environ=environ) as server:
+        server.wait_for("--register is ignored while reloading")
+        server.wait_for("Application startup complete")
+        assert "Cannot keep up" not in server.output
