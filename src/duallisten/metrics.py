@@ -49,7 +49,7 @@ class Told(NamedTuple):
 
 
 COUNTERS = (
-    Told("http_response_bytes", "Bytes of the answers to HTTP requests, with their heads.", Cell.SENT),
+    Told("sent_bytes", "Bytes that were sent, counted when their connection ends.", Cell.SENT),
     Told("connections_accepted", "Connections that were let in.", Cell.ACCEPTED),
     Told("bad_requests", "What was no request: answered with 400 or 431, and counted nowhere else.", Cell.BAD),
     Told(
@@ -111,7 +111,7 @@ def _durations(sides: dict[Side, SideView]) -> Metric:
     """Give the histogram: on the board each bucket has what is in it, here it has all that is below, too."""
     histogram = HistogramMetricFamily(
         OURS + "http_request_duration_seconds",
-        "From the call of the application to the end of its answer, of HTTP requests, the aborted ones included.",
+        "From the call of the application to the end of its answer; HTTP requests, the aborted ones included.",
         labels=["side"],
         unit="seconds",
     )

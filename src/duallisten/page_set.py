@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from concurrent.futures import Future
 
 from duallisten.config import Config
 from duallisten.endpoints import Application, Receive, Scope, Send
@@ -34,19 +35,36 @@ def page_set(config: Config, board: Scoreboard) -> Pages:
 
 
 def _in_thread(answer: Answer) -> Application:
-    """Give an answer that takes its time without keeping the event loop; one at a time, and in a thread of our own.
-
-    The loop's own threads are the application's, which may have all of them busy.
-    """
-    thread = ThreadPoolExecutor(1, "duallisten-metrics")
+    """Let an answer take its time without keeping the event loop; one at a time."""
+    turn = asyncio.Lock()
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         page = METHOD_NOT_ALLOWED
         if scope["method"] in ("GET", "HEAD"):
-            page = await asyncio.get_running_loop().run_in_executor(thread, answer, asked_of(scope))
+            async with turn:
+                page = await _call_in_thread(answer, asked_of(scope))
         await send_page(page, scope, send)
 
     return serve
+
+
+async def _call_in_thread(answer: Answer, asked: Asked) -> Page:
+    """Answer in a thread of its own, which nobody waits for.
+
+    An executor's may all be busy for the application, and are waited for when the process ends, while a collector of
+    the application's may hang.
+    """
+    found: Future[Page] = Future()
+
+    def call() -> None:
+        found.set_running_or_notify_cancel()
+        try:
+            found.set_result(answer(asked))
+        except BaseException as error:
+            found.set_exception(error)
+
+    threading.Thread(target=call, name="duallisten-page", daemon=True).start()
+    return await asyncio.wrap_future(found)
 
 
 def _health(name: str, config: Config, board: Scoreboard) -> Answer:
