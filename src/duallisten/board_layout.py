@@ -94,6 +94,7 @@ class Head(IntEnum):
     RESTARTS: workers that were replaced after they had died
     SIDES: a bit for each of `SIDES` that the launch is to serve
     PULSE: when the supervisor last looked around, CLOCK_MONOTONIC in nanoseconds; 0 without one
+    EPOCH: when it began by the clock on the wall, in nanoseconds since 1970, and one for all who are asked
     """
 
     CHANGES = 0
@@ -103,6 +104,7 @@ class Head(IntEnum):
     RESTARTS = 4
     SIDES = 5
     PULSE = 6
+    EPOCH = 7
 
 
 class State(IntEnum):

@@ -38,7 +38,7 @@ from duallisten.keywords import (
     uvicorn_defaults,
     with_platform,
 )
-from duallisten.plan import Request
+from duallisten.plan import Plan, Request
 from duallisten.platforms import locate
 from duallisten.uvicorn_options import CONFIG_VARIABLES, PRIVATE_OFF, is_inherited
 
@@ -161,6 +161,14 @@ class Config(uvicorn.Config):
 
         if text := clash(own_paths(self.options), self.sections()):
             raise LaunchError(text)
+
+    def check_pages(self, plan: Plan) -> None:
+        """Raise LaunchError where pages of duallisten's own are asked for that a launch of `plan` cannot serve."""
+        if self.has_pages:
+            from duallisten.pages import lacking
+
+            if text := lacking(self.options, has_private=plan.private is not None or plan.later):
+                raise LaunchError(text)
 
     @property
     def has_pages(self) -> bool:

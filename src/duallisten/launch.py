@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from duallisten import sockets as sock
@@ -49,13 +50,16 @@ def launch(config: Config) -> None:
     try:
         take_passed_sockets(config)
         plan = await_plan(config.request, read_host)
+        config.check_pages(plan)
         pools = make_pools(plan, config.workers, config.options.private_workers)
         later_pool = plan.later and config.options.private_workers > 0
-        if config.should_reload or later_pool or sum(pool.size for pool in pools) > 1:
-            _require_import_strings(config)
-            _launch_processes(config, plan, pools)
-        else:
-            _make_server(config, plan).run()
+        several = later_pool or sum(pool.size for pool in pools) > 1
+        with _metric_files(config, several=several and not config.should_reload):
+            if config.should_reload or several:
+                _require_import_strings(config)
+                _launch_processes(config, plan, pools)
+            else:
+                _make_server(config, plan).run()
     except KeyboardInterrupt:
         pass
 
@@ -66,6 +70,18 @@ def take_passed_sockets(config: Config) -> None:
         from duallisten.systemd.activation import take_passed
 
         config.passed = take_passed(os.environ, os.getpid())
+
+
+def _metric_files(config: Config, *, several: bool) -> AbstractContextManager[None]:
+    """Make a place for the application's metrics, where they are asked for.
+
+    several: whether there are several processes at a time
+    """
+    if config.options.private_metrics is None:
+        return nullcontext()
+    from duallisten.metric_files import shared_directory
+
+    return shared_directory(several=several)
 
 
 def _require_import_strings(config: Config) -> None:
@@ -157,6 +173,7 @@ def check(config: Config, *, as_json: bool) -> None:
     take_passed_sockets(config)
     registration_of(config)
     plan = await_plan(config.request, read_host)
+    config.check_pages(plan)
     sock.close(sock.bind(plan))
     sock.remove_path(plan)
     config.load()

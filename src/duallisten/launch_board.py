@@ -22,6 +22,7 @@ class LaunchBoard:
 
     def __init__(self, config: Config) -> None:
         self.board = Scoreboard() if config.has_pages else None
+        self._has_metrics = config.options.private_metrics is not None
 
     def seat(self) -> Seat | None:
         """Give a worker its place."""
@@ -33,6 +34,10 @@ class LaunchBoard:
         died: whether it is to be replaced
         """
         if seat is not None:
+            if self._has_metrics:
+                from duallisten.metric_files import leave
+
+                leave(seat.number)
             seat.board.bury(seat.number)
             seat.board.head[Head.RESTARTS] += died
 

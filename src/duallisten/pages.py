@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from duallisten.endpoints import Application, Receive, Scope, Send
@@ -93,15 +94,24 @@ class Pages:
         if raw in self.applications:
             await self.applications[raw](scope, receive, send)
             return
-        page = self.answer(raw, Asked(scope["method"], scope.get("query_string", b""), tuple(scope["headers"])))
-        await send({"type": "http.response.start", "status": page.status, "headers": head_of(page)})
-        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else page.body})
+        await send_page(self.answer(raw, asked_of(scope)), scope, send)
 
     def answer(self, raw_path: bytes, asked: Asked) -> Page:
         """Give the page at a path, which must be one of `answers`."""
         if asked.method not in ("GET", "HEAD"):
             return METHOD_NOT_ALLOWED
         return self.answers[raw_path](asked)
+
+
+def asked_of(scope: Scope) -> Asked:
+    """Take what was asked from a request's scope."""
+    return Asked(scope["method"], scope.get("query_string", b""), tuple(scope["headers"]))
+
+
+async def send_page(page: Page, scope: Scope, send: Send) -> None:
+    """Answer a request with a page."""
+    await send({"type": "http.response.start", "status": page.status, "headers": head_of(page)})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else page.body})
 
 
 def head_of(page: Page) -> list[tuple[bytes, bytes]]:
@@ -112,6 +122,25 @@ def head_of(page: Page) -> list[tuple[bytes, bytes]]:
         (b"cache-control", b"no-store"),
     ]
     return [*headers, (b"allow", b"GET, HEAD")] if page is METHOD_NOT_ALLOWED else headers
+
+
+def lacking(options: Options, *, has_private: bool) -> str:
+    """Say why the pages that are asked for cannot be served; nothing where they can.
+
+    has_private: whether there is a private side, now or later
+    """
+    asked = {"--private-health": options.private_health, "--private-metrics": options.private_metrics}
+    given = [f"{flag} {path}" for flag, path in asked.items() if path is not None]
+    if given and not has_private:
+        verb = "is" if len(given) == 1 else "are"
+        return f"{' and '.join(given)} {verb} for the private side, and this launch has none: see --listeners"
+    if options.private_metrics is None:
+        return ""
+    if options.private_metrics in own_paths(options._replace(private_metrics=None)):
+        return f"{given[1]}: that is a path of {given[0]}; choose another"
+    if find_spec("prometheus_client") is None:
+        return f"{given[-1]} needs prometheus-client: pip install 'duallisten[metrics]'"
+    return ""
 
 
 def clash(paths: Mapping[str, str], sections: Iterable[Section]) -> str:

@@ -76,6 +76,7 @@ class View(NamedTuple):
     age: seconds since the launch began
     expected: the sides that the launch is to serve
     supervisor_age: seconds since the supervisor last looked around; None without one
+    epoch: when the launch began, in seconds since 1970
     """
 
     now: float
@@ -86,6 +87,7 @@ class View(NamedTuple):
     supervisor_age: float | None
     processes: tuple[ProcessView, ...]
     sides: dict[Side, SideView]
+    epoch: float = 0.0
 
 
 class Row:
@@ -147,6 +149,7 @@ class Scoreboard:
         os.ftruncate(self._descriptor, self._size)
         self._map()
         self.head[Head.STARTED] = time.monotonic_ns()
+        self.head[Head.EPOCH] = time.time_ns()
         self.head[Head.ROWS] = 1
         self._free: list[int] = []
 
@@ -227,6 +230,7 @@ class Scoreboard:
             supervisor_age=max(0, now - pulse) / 1e9 if pulse else None,
             processes=tuple(_read_processes(rows[1:], now)),
             sides={side: _sum(rows, side_begin(index)) for index, side in enumerate(SIDES)},
+            epoch=self.head[Head.EPOCH] / 1e9,
         )
 
 

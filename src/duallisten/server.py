@@ -146,6 +146,7 @@ class Server(uvicorn.Server):
             if sockets:  # they are the public listener, whatever host and port say
                 request = request._replace(uds=None, fd=sockets[0].fileno())
             self.plan = await anyio.to_thread.run_sync(await_plan, request, read_host, abandon_on_cancel=True)
+            self.config.check_pages(self.plan)
         if self.bound is None:
             self.bound = sock.bind(self.plan, sockets)
 

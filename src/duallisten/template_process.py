@@ -89,6 +89,10 @@ class TemplateProcess:
 
     def _import(self) -> None:
         """Import all that a worker needs; raises DuallistenError."""
+        if self.config.options.private_metrics is not None:
+            from duallisten.metric_files import join
+
+            join()
         before = set(_open_connections())
         gc.disable()
         if self.instrumented:

@@ -125,7 +125,9 @@ class Forking:
         for template in self._templates:
             template.listen()
         self._launched = self._launched or self.is_ready
-        self._retired = [template for template in self._retired if template.is_alive]
+        for template in [one for one in self._retired if not one.is_alive]:
+            self._retired.remove(template)
+            self._forget(template)
         self._replace_dead()
         if self._next is None or not (self._next.ready or self._next.pipe.closed):
             return False
@@ -147,12 +149,20 @@ class Forking:
         if self.template is not None and self.template.pipe.closed:
             dead, self.template = self.template, None
             dead.end()
+            self._forget(dead)
             if not self._launched:
                 raise LaunchError(dead.failure or f"the application could not be imported: child process {dead.story}")
             logger.error("Child process %s; it is what the workers are forked from, and is started again", dead.story)
             self._due = 0.0 if dead.ready else time.monotonic() + IMPORT_DELAY
         if self.template is None and self._next is None and self._due <= time.monotonic():
             self.template = self._start_template()
+
+    def _forget(self, template: Template) -> None:
+        """See that what a template that has ended kept as long as it lived is gone, too."""
+        if self._config.options.private_metrics is not None:
+            from duallisten.metric_files import leave
+
+            leave(pid=template.process.pid or 0)
 
     def _start_template(self) -> Template | None:
         """Start a template; None where there is no process, memory or descriptor for one now."""

@@ -216,6 +216,10 @@ class WorkerProcess:
 
     def __call__(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until told to stop; exits with uvicorn's code for a failed start, having told the supervisor why."""
+        if self.seat is not None and self.config.options.private_metrics is not None:
+            from duallisten.metric_files import join
+
+            join(self.seat.number)
         server = SupervisedServer(self.config, self.plan, _bound(self.sides, sockets), self.pipe, self.seat)
         server.tell("began")
         threading.Thread(target=server.obey_orders, name="duallisten-supervised", daemon=True).start()
