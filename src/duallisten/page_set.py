@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING
+
 from duallisten.config import Config
-from duallisten.endpoints import Application
+from duallisten.endpoints import Application, Receive, Scope, Send
 from duallisten.health import QUESTIONS
 from duallisten.pages import Answer, Asked, Page, Pages
 from duallisten.scoreboard import Scoreboard
+from duallisten.serving import Placed
+
+if TYPE_CHECKING:
+    from duallisten.status_page import StatusPage
 
 
-def page_set(config: Config, board: Scoreboard) -> Pages:
+def page_set(config: Config, board: Scoreboard, server: Placed) -> Pages:
     """Make the pages of a process.
 
     config: loaded already
@@ -17,11 +25,46 @@ def page_set(config: Config, board: Scoreboard) -> Pages:
     answers: dict[bytes, Answer] = {}
     applications: dict[bytes, Application] = {}
     root = config.value("root_path", "private")
+    status = _Status(config, board, server)
     if config.options.private_health is not None:
         prefix = root + config.options.private_health.rstrip("/")
         for name in QUESTIONS:
             answers[f"{prefix}/{name}".encode()] = _health(name, config, board)
-    return Pages(answers, applications)
+        answers[f"{prefix}/status".encode()] = status.answer
+        applications[f"{prefix}/status/events".encode()] = status.events
+    return Pages(answers, applications, status.end)
+
+
+class _Status:
+    """The status page, which is imported when it is first asked for: a launch that is only probed need not have it."""
+
+    def __init__(self, config: Config, board: Scoreboard, server: Placed) -> None:
+        self._made_of = config, board, server
+        self._made: StatusPage | None = None
+        self._making = threading.Lock()  # a page is given by any thread (`standby`)
+        self._has_ended = False
+
+    @property
+    def _page(self) -> StatusPage:
+        with self._making:
+            if self._made is None:
+                from duallisten.status_page import StatusPage
+
+                self._made = StatusPage(*self._made_of)
+            if self._has_ended:
+                self._made.streams.end()
+            return self._made
+
+    def answer(self, asked: Asked) -> Page:
+        return self._page.make()
+
+    def events(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        return self._page.streams(scope, receive, send)
+
+    def end(self) -> None:
+        self._has_ended = True
+        if self._made is not None:
+            self._made.streams.end()
 
 
 def _health(name: str, config: Config, board: Scoreboard) -> Answer:
