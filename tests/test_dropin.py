@@ -34,7 +34,7 @@ import duallisten
 from duallisten import Config, UsageError
 from duallisten.forwarded import TrustedPeers
 from duallisten.keywords import uvicorn_defaults
-from tests.applications import Observed
+from tests.applications import Observed, answer
 from tests.running import ask, launched, serving
 
 
@@ -275,6 +275,19 @@ def test_a_protocol_answers_what_it_cannot_read_in_one_place(protocol: Any) -> N
     for attribute in ("response_started", "response_complete", "disconnected", "keep_alive", "more_body"):
         assert f"self.{attribute} = " in cycle, attribute
     assert set(re.findall(r"self\.transport\.(\w+)", cycle)) == {"write", "close", "is_closing"}
+
+
+@pytest.mark.parametrize("http", ["h11", "httptools"])
+def test_what_an_application_sends_with_belongs_to_what_has_the_transport(http: str) -> None:
+    found: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        found.append(send.__self__.transport)
+        await answer(send, b"")
+
+    with serving(app, http=http, lifespan="off") as server:
+        ask(server.url("private"))
+    assert callable(found[0].abort)
 
 
 def test_httptools_tells_the_beginning_and_the_end_of_a_head() -> None:

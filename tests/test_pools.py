@@ -8,7 +8,7 @@ from duallisten import LaunchError
 from duallisten.addresses import TCPAddress
 from duallisten.admission import Admission
 from duallisten.plan import Listener, Plan
-from duallisten.pools import make_pools
+from duallisten.pools import make_pools, whole
 
 PUBLIC = Listener("public", (TCPAddress("0.0.0.0", 5000),))
 PRIVATE = Listener("private", (TCPAddress("10.240.0.5", 9240),))
@@ -25,6 +25,7 @@ def test_private_workers_serve_the_private_side_and_the_others_the_public_one() 
     public, private = make_pools(BOTH, workers=4, private_workers=2)
     assert (public.sides, public.size) == (("public",), 4)
     assert (private.sides, private.size) == (("private",), 2)
+    assert whole(public.plan) == whole(private.plan) == BOTH, "each knows what the others serve"
 
 
 def test_where_one_side_is_open_it_has_all_workers() -> None:

@@ -85,6 +85,9 @@ class Observation:
 
     async def _tell_end(self) -> None:
         self.beat()
+        service = self._server.services.get(Verdict.PRIVATE)
+        if service is not None and service.pages is not None:
+            service.pages.end()
 
     def _turn(self) -> None:
         assert self._loop is not None  # noqa: S101

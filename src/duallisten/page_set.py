@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Awaitable
 from concurrent.futures import Future
+from typing import TYPE_CHECKING
 
 from duallisten.config import Config
 from duallisten.endpoints import Application, Receive, Scope, Send
 from duallisten.health import QUESTIONS
 from duallisten.pages import METHOD_NOT_ALLOWED, Answer, Asked, Page, Pages, asked_of, send_page
 from duallisten.scoreboard import Scoreboard
+from duallisten.serving import Placed
+
+if TYPE_CHECKING:
+    from duallisten.status_page import StatusPage
 
 
-def page_set(config: Config, board: Scoreboard) -> Pages:
+def page_set(config: Config, board: Scoreboard, server: Placed) -> Pages:
     """Make the pages of a process.
 
     config: loaded already
@@ -21,17 +27,52 @@ def page_set(config: Config, board: Scoreboard) -> Pages:
     answers: dict[bytes, Answer] = {}
     applications: dict[bytes, Application] = {}
     root = config.value("root_path", "private")
+    status = _Status(config, board, server)
     if config.options.private_health is not None:
         prefix = root + config.options.private_health.rstrip("/")
         for name in QUESTIONS:
             answers[f"{prefix}/{name}".encode()] = _health(name, config, board)
+        answers[f"{prefix}/status".encode()] = status.answer
+        applications[f"{prefix}/status/events".encode()] = status.events
     if config.options.private_metrics is not None:
         from duallisten.metrics_page import MetricsPage
 
         path = (root + config.options.private_metrics).encode()
         answers[path] = MetricsPage(board)  # for `standby`, which has a thread already
         applications[path] = _in_thread(answers[path])
-    return Pages(answers, applications)
+    return Pages(answers, applications, status.end)
+
+
+class _Status:
+    """The status page, which is imported when it is first asked for: a launch that is only probed need not have it."""
+
+    def __init__(self, config: Config, board: Scoreboard, server: Placed) -> None:
+        self._made_of = config, board, server
+        self._made: StatusPage | None = None
+        self._making = threading.Lock()  # a page is given by any thread (`standby`)
+        self._has_ended = False
+
+    @property
+    def _page(self) -> StatusPage:
+        with self._making:
+            if self._made is None:
+                from duallisten.status_page import StatusPage
+
+                self._made = StatusPage(*self._made_of)
+            if self._has_ended:
+                self._made.streams.end()
+            return self._made
+
+    def answer(self, asked: Asked) -> Page:
+        return self._page.make()
+
+    def events(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        return self._page.streams(scope, receive, send)
+
+    def end(self) -> None:
+        self._has_ended = True
+        if self._made is not None:
+            self._made.streams.end()
 
 
 def _in_thread(answer: Answer) -> Application:

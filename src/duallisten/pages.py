@@ -23,11 +23,15 @@ from duallisten.routes import is_general, matches
 
 
 class Page(NamedTuple):
-    """What is answered."""
+    """What is answered.
+
+    headers: beside those that every page has
+    """
 
     status: int
     content_type: str
     body: bytes
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 class Asked(NamedTuple):
@@ -67,11 +71,18 @@ class Pages:
 
     answers: by raw path
     applications: those that take their time, by raw path
+    end: has those come to their end, for the server ends
     """
 
-    def __init__(self, answers: Mapping[bytes, Answer], applications: Mapping[bytes, Application]) -> None:
+    def __init__(
+        self,
+        answers: Mapping[bytes, Answer],
+        applications: Mapping[bytes, Application],
+        end: Callable[[], None] = lambda: None,
+    ) -> None:
         self.answers = answers
         self.applications = applications
+        self.end = end
 
     @property
     def paths(self) -> frozenset[bytes]:
@@ -120,6 +131,7 @@ def head_of(page: Page) -> list[tuple[bytes, bytes]]:
         (b"content-type", page.content_type.encode()),
         (b"content-length", b"%d" % len(page.body)),
         (b"cache-control", b"no-store"),
+        *page.headers,
     ]
     return [*headers, (b"allow", b"GET, HEAD")] if page is METHOD_NOT_ALLOWED else headers
 

@@ -54,6 +54,7 @@ class Plan(NamedTuple):
     shared: both listeners have one port, so the public listener's wildcard socket serves both
     later: the private listener is yet to be opened, when its address appears
     notes: what a user should know of how the plan came about, a line each
+    elsewhere: the listener that other workers of the launch serve (`pools`)
     """
 
     public: Listener | None
@@ -62,6 +63,7 @@ class Plan(NamedTuple):
     shared: bool = False
     notes: tuple[str, ...] = ()
     later: bool = False
+    elsewhere: Listener | None = None
 
     @property
     def listeners(self) -> tuple[Listener, ...]:

@@ -48,4 +48,15 @@ def make_pools(plan: Plan, workers: int, private_workers: int) -> tuple[Pool, ..
             f"--private-workers needs a private port of its own: one socket serves both sides on {plan.public}; "
             "change --private-port"
         )
-    return (Pool(plan._replace(private=None), workers), Pool(plan._replace(public=None), private_workers))
+    public = plan._replace(private=None, elsewhere=plan.private)
+    private = plan._replace(public=None, elsewhere=plan.public)
+    return (Pool(public, workers), Pool(private, private_workers))
+
+
+def whole(plan: Plan) -> Plan:
+    """Give the plan of the whole launch, of which `plan` may be one pool's part."""
+    if plan.elsewhere is None:
+        return plan
+    if plan.elsewhere.side == "public":
+        return plan._replace(public=plan.elsewhere, elsewhere=None)
+    return plan._replace(private=plan.elsewhere, elsewhere=None)

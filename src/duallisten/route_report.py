@@ -108,15 +108,19 @@ def print_table(sections: Iterable[Section]) -> None:
         if section.routes is None:
             console.print("Its routes cannot be read: it is no Starlette, FastAPI or Django application.")
         else:
-            table = Table("path", "methods", "public", "private", "who says so")
+            table = Table(*COLUMNS)
             for reached in section.routes:
-                table.add_row(*map(escape, _cells(reached)))
+                table.add_row(*map(escape, cells(reached)))
             console.print(table)
         if "public" in section.sides and (section.rules.hide_something or section.routes is None):
             console.print(f"The public side serves: {escape(str(section.rules))}", highlight=False)
 
 
-def _cells(reached: Reach) -> tuple[str, ...]:
+COLUMNS = ("path", "methods", "public", "private", "who says so")
+
+
+def cells(reached: Reach) -> tuple[str, ...]:
+    """Give what a person is told of a route, by `COLUMNS`."""
     route = reached.route
     kinds = {"http": " ".join(route.methods) or "all", "websocket": "WebSocket", "mount": "all below"}
     public = f"except {', '.join(reached.exceptions)}" if reached.exceptions else "yes"

@@ -158,7 +158,7 @@ class Server(uvicorn.Server):
         if not self.config.loaded:
             self.config.load()
         board, row = self.observation.seat if self.observation is not None else (None, 0)
-        process = Process(self.server_state, self.lifespans, self.access_log, board, row)
+        process = Process(self.server_state, self.lifespans, self.access_log, board, row, self)
         self.services = make_services(self.config, self.plan, process)
         self._watches = list(head_watches(self.services))
         if not await start_or_give_up(self, self.lifespans):

@@ -28,6 +28,7 @@ from duallisten.plan import Plan
 from duallisten.recorder import Name, Recorder
 from duallisten.recording import is_recorded
 from duallisten.scoreboard import Scoreboard
+from duallisten.serving import Placed
 from duallisten.stalls import HeadWatch
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Process(NamedTuple):
 
     state: the public side's, or that of the only side
     board: the scoreboard, and this process's row on it; None where nothing is observed
+    server: what serves, for the status page
     """
 
     state: ServerState
@@ -46,6 +48,7 @@ class Process(NamedTuple):
     access_log: AccessLog
     board: Scoreboard | None = None
     row: int = 0
+    server: Placed | None = None
 
 
 def make_services(config: Config, plan: Plan, process: Process) -> dict[Verdict, Service]:
@@ -54,7 +57,7 @@ def make_services(config: Config, plan: Plan, process: Process) -> dict[Verdict,
     config: loaded already
     """
     corks = Corks(asyncio.get_running_loop())
-    pages = make_pages(config, process.board)
+    pages = make_pages(config, process)
     services: dict[Verdict, Service] = {}
 
     def add(verdict: Verdict, side: Side, its: ServerState) -> None:
@@ -95,13 +98,13 @@ def make_recorder(config: Config, side: Side, process: Process) -> Recorder | No
     return Recorder() if config.request_id_header is not None else None
 
 
-def make_pages(config: Config, board: Scoreboard | None) -> Pages | None:
+def make_pages(config: Config, process: Process) -> Pages | None:
     """Make duallisten's own pages; None where there are none."""
-    if board is None:
+    if process.board is None or process.server is None:
         return None
     from duallisten.page_set import page_set
 
-    return page_set(config, board)
+    return page_set(config, process.board, process.server)
 
 
 def _naming(header: str, config: uvicorn.Config, side: Side) -> Name:

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from typing import Literal
+from typing import Literal, Protocol
 
-from duallisten.addresses import TCPAddress
+from duallisten.addresses import Address, TCPAddress
 from duallisten.admission import Side
 from duallisten.config import Config
 from duallisten.network import join
 from duallisten.plan import Plan
 from duallisten.sockets import BoundSocket
+
+
+class Placed(Protocol):
+    """What serves: its plan and its bound sockets, as they are now; see `server.Server`."""
+
+    plan: Plan | None
+    bound: list[BoundSocket] | None
+
 
 logger = logging.getLogger("uvicorn.error")
 
@@ -24,10 +32,7 @@ def log_listeners(config: Config, plan: Plan, bound: Iterable[BoundSocket], proc
     """
     for note in plan.notes:
         logger.info(note)
-    places: list[tuple[Side, str]] = [(one.side, url(config, one)) for one in bound]
-    if plan.shared and plan.private is not None:
-        places = [("private", _url(config, "private", str(plan.private))), *places]
-    for side, place in places:
+    for side, place in places(config, plan, bound):
         admitted = f", admits {join(plan.admission.allowed)}" if side == "private" else ""
         logger.info("Serving the %s side on %s (%s%s; press CTRL+C to quit)", side, place, process(side), admitted)
 
@@ -40,6 +45,28 @@ def names_of(plan: Plan | None, bound: Iterable[BoundSocket]) -> dict[Side, tupl
     if plan is not None and plan.shared and "public" in found:  # one socket serves both
         found["private"] = (str(plan.admission.private_address), found["public"][1])
     return found
+
+
+def places(config: Config, plan: Plan, bound: Iterable[BoundSocket]) -> list[tuple[Side, str]]:
+    """Tell where each side is served: a URL, or the path of a UNIX domain socket; the private side's first.
+
+    bound: the plan's sockets, as far as they are this process's; of other workers' the plan is all there is
+    """
+    found: list[tuple[Side, str]] = [(one.side, url(config, one)) for one in bound]
+    if plan.shared and plan.private is not None:
+        found = [("private", _url(config, "private", str(plan.private))), *found]
+    if plan.elsewhere is not None:
+        side = plan.elsewhere.side
+        found += [(side, _planned(config, side, one)) for one in plan.elsewhere.addresses]
+    return found
+
+
+def _planned(config: Config, side: Side, address: Address) -> str:
+    if not isinstance(address, TCPAddress):
+        return str(address)
+    if address.port == 0:
+        return f"a free port of {address.host}"
+    return _url(config, side, str(address))
 
 
 def url(config: Config, one: BoundSocket) -> str:
