@@ -16,6 +16,7 @@ import httpx
 import pytest
 import uvicorn
 from uvicorn import _subprocess
+from uvicorn.config import LOGGING_CONFIG
 from uvicorn.lifespan.on import LifespanOn
 from uvicorn.middleware.message_logger import MessageLoggerMiddleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
@@ -141,8 +142,6 @@ def test_a_program_runs_it_as_it_would_run_uvicorn(number: int, code: int, tmp_p
 def test_uvicorn_s_default_formats_can_be_changed_in_place(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from uvicorn.config import LOGGING_CONFIG
-
     monkeypatch.setitem(LOGGING_CONFIG["formatters"]["access"], "fmt", "NEW %(request_line)s")
     Config(Observed())
     formatter = logging.getLogger("uvicorn.access").handlers[0].formatter
@@ -315,3 +314,27 @@ def test_a_reloader_ends_with_one_shutdown() -> None:
 def test_a_connection_takes_the_application_when_it_begins(protocol: Any) -> None:
     assert inspect.getsource(protocol.__init__).count("config.loaded_app") == 1
     assert inspect.getsource(protocol).count("loaded_app") == 1
+
+
+@pytest.mark.parametrize("protocol", [H11Protocol, HttpToolsProtocol])
+def test_a_request_is_run_by_a_method_of_what_was_made_for_it(protocol: Any) -> None:
+    """Its `send` is a method of the same, which then looks whether to write a line; its `scope` is the request's."""
+    cycle = sys.modules[protocol.__module__].RequestResponseCycle
+    assert "self.scope, self.receive, self.send" in inspect.getsource(cycle.run_asgi)
+    assert "if self.access_log:" in inspect.getsource(cycle.send)
+    assert inspect.iscoroutinefunction(cycle.run_asgi)
+    assert re.search(r"create_task\((self\.)?cycle\.run_asgi\(app\)", inspect.getsource(protocol))
+    made = inspect.getsource(protocol.connection_made)
+    assert "self.client = " in made and "self.server = " in made
+
+
+@pytest.mark.parametrize("protocol", [WebSocketProtocol, WebSocketsSansIOProtocol, WSProtocol])
+def test_a_websocket_is_run_by_a_method_of_its_protocol(protocol: Any) -> None:
+    source = inspect.getsource(protocol)
+    assert "create_task(self.run_asgi())" in source and "self.scope" in source
+    assert len(re.findall(r"self\.logger\.info\(", source)) == source.count('\'%s - "WebSocket %s" ') == 3
+
+
+def test_uvicorn_s_logging_has_two_formatters() -> None:
+    assert set(LOGGING_CONFIG["formatters"]) == {"default", "access"}
+    assert {one["formatter"] for one in LOGGING_CONFIG["handlers"].values()} == {"default", "access"}

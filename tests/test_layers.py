@@ -34,7 +34,7 @@ LAYERS = (
     ("platforms", "addresses", "admission"),
     ("systemd.activation",),
     ("endpoints", "accesslines", "application", "forwarded", "routes", "values", "limits", "board_layout"),
-    ("starlette", "accesslog", "parsers.refusal", "scoreboard", "recorder", "requestids"),
+    ("starlette", "accesslog", "parsers.refusal", "scoreboard", "recorder", "requestids", "jsonlog"),
     (
         "health",
         "recording",
@@ -45,7 +45,7 @@ LAYERS = (
         "parsers.httptools",
         "parsers.zttp",
     ),
-    ("frameworks.fastapi", "parsers"),
+    ("frameworks.fastapi", "parsers", "jsonaccess"),
     ("frameworks",),
     ("option", "route_report"),
     ("options",),

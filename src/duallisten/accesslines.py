@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from typing import Any
 
@@ -34,7 +34,27 @@ SUFFIXES: dict[Side, str] = {"public": "", "private": " (private)"}
 FORMAT = '%(levelprefix)s %(client_addr)s - "%(request_line)s" %(status_code)s'
 """uvicorn's own format of an access line."""
 
+WHOLE = 4096
+"""Bytes that a pipe takes in one piece: PIPE_BUF of Linux. The lines are ASCII."""
+
 STATUSES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
+
+
+def plain_handler(logger: logging.Logger) -> logging.Handler | None:
+    """Give the handler that writes a line of `logger` at level INFO, if it is as uvicorn's own configuration makes it.
+
+    None where something else is done with such a line, or more, or nothing; its formatter is the caller's to look at.
+    """
+    if type(logger) is not logging.Logger or len(logger.handlers) != 1:
+        return None
+    if logger.propagate or logger.disabled or logger.filters or not logger.isEnabledFor(logging.INFO):
+        return None
+    if logging.getLogRecordFactory() is not logging.LogRecord or logging.getLevelName(logging.INFO) != "INFO":
+        return None
+    handler = logger.handlers[0]
+    if type(handler) is not logging.StreamHandler or handler.filters or handler.level > logging.INFO:
+        return None
+    return handler
 
 
 def is_as_uvicorn_has_it(logger: logging.Logger, formatter_of: Callable[[logging.Handler], Any]) -> bool:
@@ -42,17 +62,33 @@ def is_as_uvicorn_has_it(logger: logging.Logger, formatter_of: Callable[[logging
 
     formatter_of: gives the formatter of a handler, without what duallisten has put around it
     """
-    if type(logger) is not logging.Logger or len(logger.handlers) != 1:
-        return False
-    if logger.propagate or logger.disabled or logger.filters or not logger.isEnabledFor(logging.INFO):
-        return False
-    if logging.getLogRecordFactory() is not logging.LogRecord or logging.getLevelName(logging.INFO) != "INFO":
-        return False
-    handler = logger.handlers[0]
-    if type(handler) is not logging.StreamHandler or handler.filters or handler.level > logging.INFO:
-        return False
-    formatter = formatter_of(handler)
+    handler = plain_handler(logger)
+    formatter = formatter_of(handler) if handler is not None else None
     return type(formatter) is AccessFormatter and not formatter.use_colors and formatter._fmt == FORMAT
+
+
+def pieces(text: str) -> Iterator[str]:
+    """Divide lines into pieces that a pipe takes whole; a line that is longer than that is a piece of its own.
+
+    What several processes write to one pipe at a time is not mixed up to PIPE_BUF bytes (pipe(7)).
+    """
+    begin = 0
+    while len(text) - begin > WHOLE:
+        end = text.rfind("\n", begin, begin + WHOLE) + 1 or text.find("\n", begin) + 1 or len(text)
+        yield text[begin:end]
+        begin = end
+    if begin < len(text):
+        yield text[begin:]
+
+
+def leave_no_line(send: Any) -> None:
+    """See that uvicorn writes no access line of a request.
+
+    send: its own, a method of what it has made for the request
+    """
+    cycle = getattr(send, "__self__", None)
+    if cycle is not None:
+        cycle.access_log = False
 
 
 class AccessLines:
@@ -62,8 +98,14 @@ class AccessLines:
     """
 
     def __init__(self, logger: logging.Logger) -> None:
-        self._logger = logger
+        self.logger = logger
         self._lines: list[str] = []
+
+    def add(self, line: str) -> None:
+        """Have a line, with its end, written when this turn of the loop is over."""
+        if not self._lines:
+            asyncio.get_running_loop().call_soon(self.write)
+        self._lines.append(line)
 
     def writer(self, side: Side) -> _Writer:
         """Make what stands in a protocol of `side` where uvicorn's access logger would."""
@@ -82,15 +124,16 @@ class AccessLines:
         """Write what there is; called when a turn of the loop is over, and before the process ends."""
         text = "".join(self._lines)
         self._lines.clear()
-        handler = next(iter(self._logger.handlers), None)
+        handler = next(iter(self.logger.handlers), None)
         if not text or not isinstance(handler, logging.StreamHandler):
             return
         handler.acquire()
         try:
-            handler.stream.write(text)
-            handler.flush()
+            for piece in pieces(text):
+                handler.stream.write(piece)
+                handler.flush()
         except Exception:
-            record = self._logger.makeRecord(ACCESS_LOGGER, logging.INFO, "", 0, text.rstrip("\n"), (), None)
+            record = self.logger.makeRecord(ACCESS_LOGGER, logging.INFO, "", 0, text.rstrip("\n"), (), None)
             handler.handleError(record)
         finally:
             handler.release()

@@ -25,13 +25,16 @@ PRIVATE = SUFFIXES["private"]
 
 
 class AccessLog:
-    """The access log of a process, as its protocols write it."""
+    """The access log of a process, as its protocols write it.
+
+    lines: those that are yet to be written
+    """
 
     def __init__(self) -> None:
         self._logger = logging.getLogger(ACCESS_LOGGER)
-        self._lines = AccessLines(self._logger)
+        self.lines = AccessLines(self._logger)
         sides: tuple[Side, ...] = ("public", "private")
-        self._writers = {side: self._lines.writer(side) for side in sides}
+        self._writers = {side: self.lines.writer(side) for side in sides}
         self._loggers = {side: SideAccessLogger(self._logger, side) for side in sides}
 
     def logger(self, side: Side) -> Any:
@@ -40,7 +43,7 @@ class AccessLog:
 
     def write(self) -> None:
         """Write what is left, before the process ends."""
-        self._lines.write()
+        self.lines.write()
 
 
 class SideAccessLogger:

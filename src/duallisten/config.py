@@ -29,6 +29,7 @@ from duallisten.errors import DuallistenError, LaunchError
 from duallisten.forwarded import Trust, read_trust
 from duallisten.frameworks import prepare
 from duallisten.keywords import (
+    check_logging,
     check_workers,
     read_own,
     read_rules,
@@ -76,6 +77,7 @@ class Config(uvicorn.Config):
         self._take_port(given)
         warning = take_platform_values(given, self.origins, self.place)
         check_workers(given)
+        check_logging(given, self.options)
         self.passed = Passed()  # a launch takes them from the environment
         self.rules = read_rules(self.options)
         self._interface = given.get("interface", "auto")  # `load` replaces it by what it finds
@@ -108,14 +110,18 @@ class Config(uvicorn.Config):
 
     def configure_logging(self) -> None:
         """Configure logging as uvicorn does, keeping the access log if either side wants it."""
-        public = self.access_log
-        self.access_log = public or bool(self.value("access_log", "private"))
+        asked = self.access_log, self.log_config, self.use_colors
+        self.access_log = self.access_log or bool(self.value("access_log", "private"))
+        if self.options.log_format == "json" and isinstance(self.log_config, dict):
+            from duallisten.jsonlog import with_json
+
+            self.log_config, self.use_colors = with_json(self.log_config), None
         try:
             super().configure_logging()
         except (OSError, ValueError, LookupError, TypeError, ImportError, RuntimeError) as error:
             raise LaunchError(f"--log-config {self.log_config}: {' '.join(str(error).split())}") from None
         finally:
-            self.access_log = public
+            self.access_log, self.log_config, self.use_colors = asked
         mark_private_lines()
 
     def load_app(self) -> Any:

@@ -58,12 +58,13 @@ def endpoint_set(
 
     def ask(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         # New dicts for each request, which no application can change for the next; written out for speed.
-        if "extensions" in scope:
-            scope["extensions"] = {**scope["extensions"], "duallisten": {"side": side}}
-        else:
-            scope["extensions"] = {"duallisten": {"side": side}}
+        stamp: dict[str, Any] = {"side": side}
         if REQUEST_ID in scope:
-            scope["extensions"]["duallisten"]["request_id"] = scope.pop(REQUEST_ID)
+            stamp["request_id"] = scope.pop(REQUEST_ID)
+        if "extensions" in scope:
+            scope["extensions"] = {**scope["extensions"], "duallisten": stamp}
+        else:
+            scope["extensions"] = {"duallisten": stamp}
         return app(scope, receive, send)
 
     if side == "private" or not rules.hide_something:
@@ -94,12 +95,13 @@ def _hiding(
         hidden = known(raw)
         if hidden or (hidden is None and decide(scope["path"], raw, scope.get("root_path"))):
             return refuse(scope, receive, send)
-        if "extensions" in scope:
-            scope["extensions"] = {**scope["extensions"], "duallisten": {"side": "public", "rules": rules}}
-        else:
-            scope["extensions"] = {"duallisten": {"side": "public", "rules": rules}}
+        stamp: dict[str, Any] = {"side": "public", "rules": rules}
         if REQUEST_ID in scope:
-            scope["extensions"]["duallisten"]["request_id"] = scope.pop(REQUEST_ID)
+            stamp["request_id"] = scope.pop(REQUEST_ID)
+        if "extensions" in scope:
+            scope["extensions"] = {**scope["extensions"], "duallisten": stamp}
+        else:
+            scope["extensions"] = {"duallisten": stamp}
         return app(scope, receive, send)
 
     return ask

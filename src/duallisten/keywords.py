@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any
 
 import uvicorn
+from uvicorn.config import LOGGING_CONFIG
 
 from duallisten.errors import UsageError
 from duallisten.options import Options, own_options
@@ -107,6 +108,16 @@ def take_platform_values(given: dict[str, Any], origins: dict[str, str], place: 
         f"--timeout-graceful-shutdown {asked} is taken as {longest}: {platform.name} kills a process "
         f"{platform.grace:g} s after SIGTERM, and the application's own shutdown needs some of them"
     )
+
+
+def check_logging(given: Mapping[str, Any], options: Options) -> None:
+    """See that one thing alone says what lines look like; raises UsageError."""
+    asked = given.get("log_config")
+    if options.log_format == "json" and asked is not None and asked is not LOGGING_CONFIG:
+        raise UsageError(
+            "--log-format json and --log-config both say what log lines look like: leave one of them out, or name "
+            "duallisten.jsonlog.JSONFormatter as the formatter in the latter"
+        )
 
 
 def check_workers(given: Mapping[str, Any]) -> None:

@@ -17,6 +17,10 @@ Finished = Callable[[Any, int, int, bool], None]
 """Is told of each request that has ended: its `recording.Recorded`, its status (0 where none was sent), its duration in
 nanoseconds, and whether it was aborted."""
 
+Connected = Callable[[Any, Any], None]
+"""Is told of a new connection when one of uvicorn's protocols has it, HTTP's or WebSocket's: of that protocol, and of
+its `recording.Recorded` or `recording.RecordedWebSocket`."""
+
 Name = Callable[[Any, Any], None]
 """Gives a request its id, in its scope, before the application is called; told its `recording.Recorded`, too."""
 
@@ -27,7 +31,8 @@ class Recorder:
     """What records the requests of one side in this process.
 
     cells: the side's part of the process's row; None if nothing is counted
-    finished: is told of each request beside that
+    finished: is told of each request beside that, and of each answer to a WebSocket's handshake
+    connected: is told of each connection
     name: gives each request an id
     passed_over: raw paths that are not recorded: those of duallisten's own
     """
@@ -42,6 +47,7 @@ class Recorder:
     ) -> None:
         self.cells = cells
         self.finished = finished
+        self.connected: Connected | None = None
         self.name = name
         self.passed_over = passed_over
         self.noted: dict[str, tuple[list[int], ...]] = {method: tuple([] for _ in STATUSES) for method in METHODS}

@@ -17,6 +17,7 @@ import asyncio
 import time
 from typing import Any
 
+from duallisten.accesslines import leave_no_line
 from duallisten.board_layout import Cell
 from duallisten.corking import HEAD, Corked, Corks, Data, corking
 from duallisten.recorder import Recorder
@@ -26,6 +27,11 @@ RECORDED = frozenset({"HttpToolsProtocol", "H11Protocol"})
 protocol for each connection."""
 
 clock = time.perf_counter_ns
+
+_STATUSES = {b"%d" % status: status for status in range(100, 1000)}
+
+_BUSY = 503
+"""How uvicorn answers above `--limit-concurrency`."""
 
 _ABORTED = 0
 _PASSED_OVER = 0
@@ -40,10 +46,12 @@ class Recorded(Corked):
 
     began: when the request in hand began (`clock`); 0 if it is not recorded, None where there is none
     scope: of the latest request
-    trusted: for whoever gives requests their ids: whether the peer is believed; None as long as that is not known
+    trusted, request_id: for whoever gives requests their ids: whether the peer is believed, None as long as that is
+        not known; and the latest
+    connection: for whoever is told of requests and connections
     """
 
-    __slots__ = ("_before", "began", "recorder", "scope", "trusted")
+    __slots__ = ("_before", "began", "connection", "recorder", "request_id", "scope", "trusted")
 
     def __init__(self, transport: asyncio.Transport, corks: Corks, recorder: Recorder) -> None:
         super().__init__(transport, corks)
@@ -52,6 +60,8 @@ class Recorded(Corked):
         self.began: int | None = None
         self.scope: Any = None
         self.trusted: bool | None = None
+        self.request_id = ""
+        self.connection: Any = None
 
     def beginning(self, app: Any) -> Any:
         """Make what uvicorn calls in the place of `app`: it notes that a request begins."""
@@ -61,7 +71,6 @@ class Recorded(Corked):
 
         def begin(scope: Any, receive: Any, send: Any) -> Any:
             self.scope = scope
-            self.head = None
             self.began = clock()
             return app(scope, receive, send)
 
@@ -71,14 +80,14 @@ class Recorded(Corked):
         passed_over, name = recorder.passed_over, recorder.name
 
         def begin(scope: Any, receive: Any, send: Any) -> Any:
-            if scope["raw_path"] in passed_over:
+            if passed_over and scope["raw_path"] in passed_over:
                 self.began = _PASSED_OVER
+                leave_no_line(send)
                 return app(scope, receive, send)
             if name is not None:
                 name(scope, self)
             self._before = self.written
             self.scope = scope
-            self.head = None
             self.began = clock()
             return app(scope, receive, send)
 
@@ -87,19 +96,22 @@ class Recorded(Corked):
     @property
     def sent(self) -> int:
         """Bytes of the latest answer, its head with them; only known where requests begin particularly."""
-        return self.written - self._before
+        return self.written - self._before + (len(self._held) if self._held is not None else 0)
 
     @property
     def status(self) -> int:
-        """The status that was sent for the latest request; 0 where none was, as far as requests begin particularly."""
-        return int(bytes(self.head[9:12])) if self.head is not None else 0
+        """The status that was sent for the request in hand; 0 where none was."""
+        return status_of(self.head)
 
-    def note_busy(self, scope: Any) -> None:
-        """Count a request that uvicorn has answered in the application's place (`--limit-concurrency`)."""
-        self.recorder.add(Cell.BUSY)
+    def note_unasked(self, scope: Any) -> None:
+        """Count a request that was answered in the application's place: by uvicorn with 503, or by us with 400."""
+        status = self.status
+        self.recorder.add(Cell.BUSY if status == _BUSY else Cell.BAD)
         if self.recorder.finished is not None:
-            self.scope, self._before = scope, self.written
-            self.recorder.finished(self, 503, 0, False)
+            self.scope = scope
+            if self.recorder.name is not None:
+                self.recorder.name(scope, self)
+            self.recorder.finished(self, status, 0, False)
 
     def end(self) -> None:
         """Count a request in hand as one that has not come to its end, and what was written."""
@@ -112,27 +124,53 @@ class Recorded(Corked):
         self.written = 0
 
 
-class RecordedWebSocket(Corked):
-    """A connection's transport when it has become a WebSocket's."""
+def status_of(head: Any) -> int:
+    """Read the status in the head of an answer; 0 where there is none."""
+    return _STATUSES.get(bytes(head[9:12]), 0) if head is not None else 0
 
-    __slots__ = ("_is_open", "recorder", "trusted")
+
+class RecordedWebSocket(Corked):
+    """A connection's transport when it has become a WebSocket's; what it has is what `Recorded` has.
+
+    began: when its application was called; None when its handshake is answered, or before
+    """
+
+    __slots__ = ("_is_open", "began", "connection", "recorder", "request_id", "scope", "trusted")
 
     def __init__(self, record: Recorded, corks: Corks) -> None:
         super().__init__(record._transport, corks)
         self.recorder = record.recorder
+        self.began: int | None = None
+        self.scope: Any = None
         self.trusted: bool | None = None
+        self.request_id = ""
+        self.connection: Any = None
         self._is_open = False
+
+    @property
+    def sent(self) -> int:
+        """Bytes of the answer, as long as nothing else was sent."""
+        return self.written + (len(self._held) if self._held is not None else 0)
 
     def write(self, data: Data) -> None:
         """Write as a corked transport does; the first write is the answer to the handshake."""
-        if self.head is None and data[:5] == HEAD:
+        is_answer = self.head is None and data[:5] == HEAD
+        if is_answer:
             self.recorder.note("websocket", data[9] - _ZERO, 0)
             self._is_open = data[9] == _ONE
             self.recorder.add(Cell.WEBSOCKETS, int(self._is_open))
         super().write(data)
+        if is_answer:
+            self._finish(aborted=False)
+
+    def _finish(self, *, aborted: bool) -> None:
+        began, self.began = self.began, None
+        if began is not None and self.recorder.finished is not None:
+            self.recorder.finished(self, status_of(self.head), clock() - began, aborted)
 
     def end(self) -> None:
         """Count one less that is open, and what was written."""
+        self._finish(aborted=True)  # if it was never answered
         self.recorder.add(Cell.WEBSOCKETS, -int(self._is_open))
         self.recorder.add(Cell.SENT, self.written)
         self._is_open, self.written = False, 0
@@ -162,9 +200,14 @@ class _Watched:
         self.record.recorder.add(Cell.BAD)
 
 
+def is_recorded(make: Any) -> bool:
+    """Tell whether the requests of a protocol class can be recorded."""
+    return not RECORDED.isdisjoint(one.__name__ for one in getattr(make, "__mro__", ()))
+
+
 def recording(make: Any, corks: Corks, recorder: Recorder) -> Any:
     """Make an HTTP protocol class of uvicorn's whose connections are corked and recorded; of another, only corked."""
-    if RECORDED.isdisjoint(one.__name__ for one in getattr(make, "__mro__", ())):
+    if not is_recorded(make):
         return corking(make, corks)
     base: Any = make
     complete, finished = base.on_response_complete, recorder.finished
@@ -178,6 +221,8 @@ def recording(make: Any, corks: Corks, recorder: Recorder) -> Any:
             self.record = record = Recorded(transport, corks, recorder)
             self.app = record.beginning(self.app)
             super().connection_made(record)
+            if recorder.connected is not None:
+                recorder.connected(self, record)
 
         def on_response_complete(self) -> None:
             record = self.record
@@ -187,9 +232,11 @@ def recording(make: Any, corks: Corks, recorder: Recorder) -> Any:
                 if counts:
                     noted.get(record.scope["method"], other)[record.head[9] - _ZERO].append(duration)
                 if finished is not None:
-                    finished(record, record.status, duration, False)
+                    finished(record, _STATUSES[record.head[9:12]], duration, False)  # uvicorn writes heads as bytes
+                    record._before = record.written  # for an answer without the application
             elif began is None:
-                record.note_busy(self.cycle.scope)
+                record.note_unasked(self.cycle.scope)
+            record.head = None
             complete(self)
 
     Recording.corks = corks
@@ -210,6 +257,8 @@ def recording_websocket(make: Any, recorder: Recorder) -> Any:
                 if recorder.name is not None:
                     self.app = _naming(self.app, recorder.name, transport)
             super().connection_made(transport)
+            if self._record is not None and recorder.connected is not None:
+                recorder.connected(self, transport)
 
         def connection_lost(self, exc: Exception | None) -> None:
             if self._record is not None:
@@ -223,6 +272,7 @@ def recording_websocket(make: Any, recorder: Recorder) -> Any:
 def _naming(app: Any, name: Any, record: RecordedWebSocket) -> Any:
     def begin(scope: Any, receive: Any, send: Any) -> Any:
         name(scope, record)
+        record.scope, record.began = scope, clock()
         return app(scope, receive, send)
 
     return begin

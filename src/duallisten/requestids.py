@@ -23,7 +23,7 @@ ID = re.compile(rb"[\x21-\x7e]{1,128}")
 
 
 def naming(header: str, trusts: Callable[[str | None], bool]) -> Callable[[Any, Any], None]:
-    """Make what gives a request its id, in its scope.
+    """Make what gives a request its id, in its scope and its record.
 
     header: the request header that holds the id that a peer has given it
     trusts: tells whether a peer, by the host part of its address, is believed
@@ -37,8 +37,8 @@ def naming(header: str, trusts: Callable[[str | None], bool]) -> Callable[[Any, 
         if record.trusted:
             for key, value in scope["headers"]:
                 if key == name and ID.fullmatch(value):
-                    scope[REQUEST_ID] = value.decode()
+                    scope[REQUEST_ID] = record.request_id = value.decode()
                     return
-        scope[REQUEST_ID] = f"{prefix}{number():08x}"
+        scope[REQUEST_ID] = record.request_id = f"{prefix}-{number()}"
 
     return give

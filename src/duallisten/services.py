@@ -24,6 +24,7 @@ from duallisten.listener_config import listener_config
 from duallisten.listening import Room
 from duallisten.plan import Plan
 from duallisten.recorder import Name, Recorder
+from duallisten.recording import is_recorded
 from duallisten.scoreboard import Scoreboard
 from duallisten.stalls import HeadWatch
 
@@ -60,6 +61,8 @@ def make_services(config: Config, plan: Plan, process: Process) -> dict[Verdict,
         one = listener_config(config, side, side_door=verdict is Verdict.SIDE_DOOR, note_hidden=note_hidden)
         if recorder is not None and config.request_id_header is not None:
             recorder.name = _naming(config.request_id_header, one, side)
+            if config.options.log_format == "json":
+                _log_as_json(recorder, one, side, process.access_log)
         if pages is not None and side == "private":
             one.loaded_app = pages.in_front_of(one.loaded_app)
             if recorder is not None:
@@ -112,6 +115,19 @@ def _naming(header: str, config: uvicorn.Config, side: Side) -> Name:
     if isinstance(app, ProxyHeadersMiddleware):
         return naming(header, lambda host: host in app.trusted_hosts)
     return naming(header, lambda host: False)
+
+
+def _log_as_json(recorder: Recorder, config: uvicorn.Config, side: Side, log: AccessLog) -> None:
+    """Have the access lines of a side written as JSON, where there are to be any, in place of uvicorn's.
+
+    config: the listener's own, loaded
+    """
+    from duallisten.jsonaccess import connecting, finishing
+
+    recorder.connected = connecting(log.lines, side, config.root_path)
+    if config.access_log and is_recorded(config.http_protocol_class):
+        recorder.finished = finishing(log.lines, side, config.root_path)
+        config.access_log = False
 
 
 def trace(services: Mapping[Verdict, Service]) -> None:

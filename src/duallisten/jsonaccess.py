@@ -1,0 +1,263 @@
+"""Access lines as JSON: one for each request whose answer is complete, or that has been aborted.
+
+uvicorn writes its access line when an answer begins; that one is off, and this one is written where the request is
+counted (`recording`), so that it can tell how long it took and what was sent. A WebSocket's handshake has a line of the
+same form, with the status of its answer, in the place of uvicorn's.
+
+Like the lines of text (`accesslines`), it is formed directly and written once per turn of the event loop, where the
+handler is as `jsonlog` has made it; where the user has changed how the access log is written, it goes through
+`logging`: a record with uvicorn's five arguments and all fields as attributes. What its fields are, `fields_of` says;
+the line that is formed directly is the same, and what a connection's lines have in common is written out once.
+
+A client can send any byte. Bytes are read as Latin-1, which has a character for each, so what was sent can be had back,
+and every text is written by `json`'s own encoder.
+
+What uvicorn says of a connection through its error logger is told with side and addresses, and within a request with
+that request (`ConnectionLogger`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import MutableMapping
+from typing import Any, NamedTuple
+
+from duallisten.accesslines import ACCESS_LOGGER, AccessLines, plain_handler
+from duallisten.admission import Side
+from duallisten.endpoints import REQUEST_ID, request_id
+from duallisten.jsonlog import THREE_DIGITS, JSONFormatter, as_line, quote, timestamp
+from duallisten.recorder import Connected, Finished
+from duallisten.recording import Recorded
+
+MESSAGE = '%s - "%s %s HTTP/%s" %d'
+"""uvicorn's own message of an access line."""
+
+HANDSHAKE = '%s - "WebSocket '
+"""What uvicorn's messages about WebSocket handshakes begin with."""
+
+_QUOTED = {text: quote(text) for text in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "1.0", "1.1")}
+
+
+_ABORTED = ',"aborted":true}\n'
+_DONE = "}\n"
+
+
+class Ended(NamedTuple):
+    """How a request has ended.
+
+    status: 0 where none was sent
+    elapsed: nanoseconds
+    """
+
+    status: int
+    elapsed: int
+    aborted: bool
+
+
+class Connection(NamedTuple):
+    """What the lines of a connection have in common.
+
+    peer: the other end of the socket, as in a scope
+    local: its own end
+    is_direct: whether its lines are written without `logging`
+    begin: of a line, from the time on, up to the client
+    end: of that, from the client to the method, where the client is another than the peer
+    alike: all of that where it is the peer
+    """
+
+    peer: Any
+    local: Any
+    is_direct: bool
+    begin: str
+    end: str
+    alike: str
+
+    def between(self, client: Any) -> str:
+        """Give what stands between the time and the method of a line."""
+        if client is self.peer or client == self.peer:
+            return self.alike
+        return f"{self.begin}{as_text(address(client))}{self.end}"
+
+
+def address(of: Any) -> str | None:
+    """Write an address of a scope as in a URL; the host alone where it has no port."""
+    if not of:
+        return None
+    try:
+        host, port = of
+        if not port:
+            return str(host)
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    except (TypeError, ValueError):  # an application's own idea of a client
+        return str(of)
+
+
+def as_text(text: str | None) -> str:
+    """Write a text, or that there is none, as JSON."""
+    return "null" if text is None else quote(text)
+
+
+def target(scope: Any, root: bytes) -> str:
+    """Give the path with the query, as received.
+
+    root: what uvicorn puts before the path
+    """
+    try:
+        path, query = scope["raw_path"].removeprefix(root), scope["query_string"]
+        return str((path + b"?" + query if query else path).decode("latin-1"))
+    except (KeyError, TypeError, AttributeError):  # an application's own idea of its scope
+        return str(scope.get("path"))
+
+
+def fields_of(record: Recorded, side: Side, root: bytes, ended: Ended) -> dict[str, Any]:
+    """Give the fields of a request's line, beside time, level and logger.
+
+    root: what uvicorn puts before the path
+    """
+    scope, connection = record.scope, record.connection
+    client = scope.get("client")
+    return {
+        "side": side,
+        "client": address(client),
+        **({"peer": address(connection.peer)} if client != connection.peer else {}),
+        "local": address(connection.local),
+        "method": scope.get("method", "GET"),
+        "path": target(scope, root),
+        "http_version": scope.get("http_version"),
+        "status": ended.status or None,
+        "bytes": record.sent,
+        "duration_ms": ended.elapsed // 1000 / 1000,
+        "request_id": record.request_id,
+        **({"aborted": True} if ended.aborted else {}),
+    }
+
+
+def finishing(lines: AccessLines, side: Side, root_path: str) -> Finished:
+    """Make what writes the line of each request of a side that has ended.
+
+    root_path: what uvicorn puts before the path
+    """
+    root, add, known, digits = root_path.encode(), lines.add, _QUOTED.get, THREE_DIGITS
+
+    def finished(record: Recorded, status: int, elapsed: int, aborted: bool) -> None:
+        scope, connection = record.scope, record.connection
+        if not connection.is_direct:
+            if lines.logger.isEnabledFor(logging.INFO):
+                log(lines.logger, fields_of(record, side, root, Ended(status, elapsed, aborted)))
+            return
+        try:
+            client, method, version = scope["client"], scope.get("method", "GET"), scope["http_version"]
+            path, query = scope["raw_path"], scope["query_string"]
+            if root:
+                path = path.removeprefix(root)
+            if query:
+                path = path + b"?" + query
+            between = connection.alike if client is connection.peer else connection.between(client)
+            add(
+                f'{{"time":"{timestamp(int(time.time() * 1000))}{between}'
+                f'{known(method) or quote(method)},"path":{quote(path.decode("latin-1"))},'
+                f'"http_version":{known(version) or quote(version)},"status":{status or "null"},'
+                f'"bytes":{record.sent},"duration_ms":{elapsed // 1_000_000}.{digits[elapsed // 1000 % 1000]},'
+                f'"request_id":{quote(record.request_id)}'
+                f"{_ABORTED if aborted else _DONE}"
+            )
+        except (KeyError, TypeError, AttributeError):  # an application's own idea of its scope
+            fields = fields_of(record, side, root, Ended(status, elapsed, aborted))
+            add(
+                as_line(
+                    {"time": timestamp(int(time.time() * 1000)), "level": "INFO", "logger": ACCESS_LOGGER, **fields}
+                )
+                + "\n"
+            )
+
+    return finished
+
+
+def log(logger: logging.Logger, fields: dict[str, Any]) -> None:
+    """Write a request's line through `logging`."""
+    arguments = (fields["client"] or "", fields["method"], fields["path"], fields["http_version"])
+    logger.info(MESSAGE, *arguments, fields["status"] or 0, extra=fields)
+
+
+def connecting(lines: AccessLines, side: Side, root_path: str) -> Connected:
+    """Make what is told of each new connection of a side: it sees to its lines.
+
+    root_path: what uvicorn puts before the path
+    """
+    errors = logging.getLogger("uvicorn.error")
+
+    def connected(protocol: Any, record: Recorded) -> None:
+        connection = record.connection
+        if connection is None:
+            record.connection = connection = connection_of(protocol, lines.logger, side)
+        known = {"side": side, "client": address(connection.peer), "local": address(connection.local)}
+        protocol.logger = ConnectionLogger(errors, known, root_path.encode())
+
+    return connected
+
+
+def connection_of(protocol: Any, logger: logging.Logger, side: Side) -> Connection:
+    """Write out what the lines of a connection have in common."""
+    peer, local = protocol.client, protocol.server
+    handler = plain_handler(logger)
+    own, at = as_text(address(peer)), as_text(address(local))
+    begin = f'","level":"INFO","logger":"{ACCESS_LOGGER}","side":"{side}","client":'
+    return Connection(
+        peer,
+        local,
+        is_direct=handler is not None and type(handler.formatter) is JSONFormatter,
+        begin=begin,
+        end=f',"peer":{own},"local":{at},"method":',
+        alike=f'{begin}{own},"local":{at},"method":',
+    )
+
+
+class ConnectionLogger(logging.LoggerAdapter[logging.Logger]):
+    """Stands in a protocol where uvicorn's error logger would.
+
+    known: of the connection
+    root: what uvicorn puts before the path
+    """
+
+    def __init__(self, logger: logging.Logger, known: dict[str, Any], root: bytes) -> None:
+        super().__init__(logger)
+        self._known = known
+        self._root = root
+
+    @property
+    def level(self) -> int:
+        """The level of the logger behind it, which uvicorn's protocols compare with."""
+        return self.logger.level
+
+    def info(self, msg: object, *args: object, **kwargs: Any) -> None:
+        """Log what is not a handshake's line: that has one of ours."""
+        if not (isinstance(msg, str) and msg.startswith(HANDSHAKE)):
+            super().info(msg, *args, **kwargs)
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        """Add what is known of the connection, and of the request in whose task this is said."""
+        kwargs["extra"] = {**self._known, **told_of(current_scope(), self._root), **(kwargs.get("extra") or {})}
+        return msg, kwargs
+
+
+def current_scope() -> Any:
+    """Give the scope of the request in whose task this runs; None elsewhere.
+
+    Requests of a connection overlap, for an application may go on when its answer is complete; but each runs in a task
+    of its own, whose coroutine is a method of what uvicorn has made for it.
+    """
+    try:
+        coroutine: Any = asyncio.current_task().get_coro()  # type: ignore[union-attr]
+        return coroutine.cr_frame.f_locals["self"].scope
+    except (AttributeError, KeyError, RuntimeError):
+        return None
+
+
+def told_of(scope: Any, root: bytes) -> dict[str, Any]:
+    """Tell of a request what a line about it should have; nothing where there is none."""
+    if scope is None:
+        return {}
+    told = {"client": address(scope.get("client")), "method": scope.get("method", "GET"), "path": target(scope, root)}
+    return {**told, "request_id": request_id(scope) or scope.get(REQUEST_ID)}
