@@ -143,6 +143,12 @@ def json_logging() -> Iterator[Stream]:
     ACCESS.filters.clear()
 
 
+def connected(side: Side = "public") -> Any:
+    """A connection of a launch, where no handlers of pytest's stand beside uvicorn's."""
+    ACCESS.handlers[:] = ACCESS.handlers[:1]
+    return connection_of(Ends, ACCESS, side)
+
+
 async def line_of(stream: Stream, request: Any, *ended: Any, side: Side = "public", root: str = "") -> dict[str, Any]:
     """Write one line, and read it."""
     stream.writes.clear()
@@ -175,7 +181,7 @@ async def test_a_line_gives_back_what_was_sent(raw: bytes, query: bytes, method:
         "query_string": query,
         "http_version": "1.1",
     }
-    request = Request(scope, connection_of(Ends, ACCESS, "public"), identity)
+    request = Request(scope, connected(), identity)
     assert request.connection.is_direct
     told = await line_of(stream, request, 200, 1_234_567, False)
     assert told["path"].encode("latin-1") == (raw + b"?" + query if query else raw)
@@ -199,7 +205,7 @@ SCOPE: dict[str, Any] = {
 
 
 async def test_what_was_received_is_told_without_what_uvicorn_has_put_before_it(json_logging: Stream) -> None:
-    connection = connection_of(Ends, ACCESS, "private")
+    connection = connected("private")
     told = await line_of(json_logging, Request(SCOPE, connection), 0, 5_999, True, side="private", root="/api")
     assert datetime.now(UTC) - datetime.fromisoformat(told.pop("time")) < timedelta(minutes=1)
     assert told == {
@@ -223,7 +229,7 @@ async def test_what_was_received_is_told_without_what_uvicorn_has_put_before_it(
 @pytest.mark.parametrize("left", ["method", "raw_path", "query_string", "http_version", "client"])
 async def test_an_application_that_changes_its_scope_gets_a_line(left: str, client: Any, json_logging: Stream) -> None:
     scope = {name: value for name, value in SCOPE.items() if name != left} | ({"client": client} if client else {})
-    told = await line_of(json_logging, Request(scope, connection_of(Ends, ACCESS, "public")), 200, 5, False)
+    told = await line_of(json_logging, Request(scope, connected()), 200, 5, False)
     assert (told["status"], told["request_id"]) == (200, "abc")
 
 
@@ -235,7 +241,7 @@ async def test_a_filter_of_the_user_s_is_heard(json_logging: Stream) -> None:
             return True
 
     ACCESS.addFilter(Discreet())
-    connection = connection_of(Ends, ACCESS, "public")
+    connection = connected()
     assert not connection.is_direct
     told = await line_of(json_logging, Request(SCOPE, connection), 200, 5, False)
     assert (told["path"], told["bytes"], "message" in told) == ("/***", 131, False)
@@ -256,7 +262,8 @@ async def test_what_is_written_at_once_a_pipe_takes_whole(json_logging: Stream) 
     """Several processes write to one pipe; a longer write to a full one is mixed with those of others."""
     lines = AccessLines(ACCESS)
     finished = finishing(lines, "public", "")
-    request: Any = Request(SCOPE, connection_of(Ends, ACCESS, "public"))
+    request: Any = Request(SCOPE, connected())
+    assert request.connection.is_direct
     for _ in range(100):
         finished(request, 200, 5, False)
     lines.write()

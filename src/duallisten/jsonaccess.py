@@ -20,12 +20,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import MutableMapping
 from typing import Any, NamedTuple
 
 from duallisten.accesslines import ACCESS_LOGGER, AccessLines, plain_handler
 from duallisten.admission import Side
+from duallisten.clock import now
 from duallisten.endpoints import REQUEST_ID, request_id
 from duallisten.jsonlog import THREE_DIGITS, JSONFormatter, as_line, quote, timestamp
 from duallisten.recorder import Connected, Finished
@@ -156,7 +156,7 @@ def finishing(lines: AccessLines, side: Side, root_path: str) -> Finished:
                 path = path + b"?" + query
             between = connection.alike if client is connection.peer else connection.between(client)
             add(
-                f'{{"time":"{timestamp(int(time.time() * 1000))}{between}'
+                f'{{"time":"{timestamp(int(now() * 1000))}{between}'
                 f'{known(method) or quote(method)},"path":{quote(path.decode("latin-1"))},'
                 f'"http_version":{known(version) or quote(version)},"status":{status or "null"},'
                 f'"bytes":{record.sent},"duration_ms":{elapsed // 1_000_000}.{digits[elapsed // 1000 % 1000]},'
@@ -167,7 +167,7 @@ def finishing(lines: AccessLines, side: Side, root_path: str) -> Finished:
             fields = fields_of(record, side, root, Ended(status, elapsed, aborted))
             add(
                 as_line(
-                    {"time": timestamp(int(time.time() * 1000)), "level": "INFO", "logger": ACCESS_LOGGER, **fields}
+                    {"time": timestamp(int(now() * 1000)), "level": "INFO", "logger": ACCESS_LOGGER, **fields}
                 )
                 + "\n"
             )

@@ -17,11 +17,11 @@ from __future__ import annotations
 import json
 import logging
 import re
-import time
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+from duallisten import clock
 from duallisten.accesslines import ACCESS_LOGGER
 
 quote = json.encoder.encode_basestring_ascii
@@ -45,7 +45,7 @@ THREE_DIGITS = tuple(f"{number:03d}" for number in range(1000))
 
 @lru_cache(maxsize=8)
 def _second(number: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(number))
+    return clock.iso(number).removesuffix("Z")
 
 
 @lru_cache(maxsize=8)
