@@ -25,6 +25,7 @@ import time
 from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
+from duallisten import clock
 from duallisten.admission import Side
 from duallisten.board_layout import (
     GAUGES,
@@ -149,7 +150,7 @@ class Scoreboard:
         os.ftruncate(self._descriptor, self._size)
         self._map()
         self.head[Head.STARTED] = time.monotonic_ns()
-        self.head[Head.EPOCH] = time.time_ns()
+        self.head[Head.EPOCH] = round(clock.now() * 1e9)  # to be shown
         self.head[Head.ROWS] = 1
         self._free: list[int] = []
 
