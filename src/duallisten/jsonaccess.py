@@ -166,9 +166,7 @@ def finishing(lines: AccessLines, side: Side, root_path: str) -> Finished:
         except (KeyError, TypeError, AttributeError):  # an application's own idea of its scope
             fields = fields_of(record, side, root, Ended(status, elapsed, aborted))
             add(
-                as_line(
-                    {"time": timestamp(int(now() * 1000)), "level": "INFO", "logger": ACCESS_LOGGER, **fields}
-                )
+                as_line({"time": timestamp(int(now() * 1000)), "level": "INFO", "logger": ACCESS_LOGGER, **fields})
                 + "\n"
             )
 

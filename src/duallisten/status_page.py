@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from time import gmtime, strftime
 
 from duallisten import clock
 from duallisten.config import Config
@@ -39,7 +38,7 @@ class StatusPage:
 
     def make(self) -> Page:
         """Make the page, as of now."""
-        time = strftime("%H:%M:%S UTC", gmtime(clock.now()))
+        time = f"{clock.iso(clock.now())[11:19]} UTC"
         html = fill_in(self._template, self._facts(), self._watch.look(), time)
         headers = (
             (b"content-security-policy", policy(self._template).encode()),
