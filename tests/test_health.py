@@ -191,7 +191,6 @@ def test_who_is_told_to_end_is_not_ready_from_the_first(more: tuple[str, ...]) -
         assert told(private, "readyz")[1]["reasons"] == ["draining"]
         assert told(private, "livez")[0] == told(private, "startupz")[0] == 200
         server.send(signal.SIGINT)
-        server.send(signal.SIGINT)
         server.process.wait(DEADLINE)
 
 

@@ -81,7 +81,12 @@ SCALINGO: dict[str, Any] = {
 
 def test_a_platform_s_router_is_believed() -> None:
     with serving(
-        Told(), request_id_header=HEADER, platform="scalingo", listeners="both", private_missing="loopback"
+        Told(),
+        request_id_header=HEADER,
+        platform="scalingo",
+        listeners="both",
+        private_missing="loopback",
+        private_wait=0,
     ) as server:
         assert got(server, "public", x_request_id="of-a-router", x_forwarded_for="6.6.6.6") == "of-a-router"
 

@@ -94,7 +94,7 @@ class Server(uvicorn.Server):
         self.listening: list[Listening] = []
         self.drain_steps: list[DrainStep] = []
         self.ending = False
-        self._owns_sockets = bound is None
+        self.is_alone = bound is None  # nobody else has its sockets
         self._watch: Watch | None = None
         self.alarm = Alarm()
 
@@ -134,7 +134,7 @@ class Server(uvicorn.Server):
             self.alarm.turn_off()
             self.access_log.write()
             sock.close(self.bound or [])
-            if self._owns_sockets and self.plan is not None:
+            if self.is_alone and self.plan is not None:
                 sock.remove_path(self.plan)
 
     async def prepare(self, sockets: list[socket.socket] | None = None) -> None:
@@ -175,11 +175,11 @@ class Server(uvicorn.Server):
         except OSError as error:
             await self.shutdown()
             raise LaunchError(f"the {one.side} listener cannot listen on {one.name}: {error.strerror}") from None
-        if self._owns_sockets:
+        if self.is_alone:
             log_listeners(self.config, self.plan, self.bound, lambda side: f"process {os.getpid()}")
         self.started = True
         self.await_private()
-        self._register()
+        self._tell()
 
     async def before_accepting(self) -> None:
         """Do what must come between the application's start and the first connection: nothing, in this class."""
@@ -196,10 +196,12 @@ class Server(uvicorn.Server):
         await self.adopt(plan, bound)
         if self.plan is plan:
             log_listeners(self.config, plan, bound, lambda side: f"process {os.getpid()}")
-            self._register()
+            self._tell()
 
-    def _register(self) -> None:
-        """Have others find this launch, if that is asked for and all of it accepts."""
+    def _tell(self) -> None:
+        """Tell what is accepted at: on the scoreboard, and where others find this launch, if all of it accepts."""
+        if self.observation is not None:
+            self.observation.beat()
         if self._registration is not None and self.phase == "ready":
             assert self.plan is not None  # noqa: S101
             self.drain_steps.insert(0, DrainStep("telling the registry", partial(to_thread, self._registration.drain)))
@@ -282,11 +284,6 @@ class Server(uvicorn.Server):
     def linger(self) -> float:
         """Seconds that the private listener goes on accepting when the server ends."""
         return self.config.options.private_linger or 0.0
-
-    @property
-    def is_alone(self) -> bool:
-        """Whether nobody else has its sockets."""
-        return self._owns_sockets
 
     async def shutdown(self, sockets: Sequence[socket.socket] | None = None) -> None:
         """End, in the order that `ending` tells."""

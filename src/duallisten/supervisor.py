@@ -72,7 +72,7 @@ class Supervisor:
         self.to_replace: deque[Slot] = deque()
         self.launched = False
         self.should_exit = False
-        self.interrupts = 0
+        self.pressed = 0
         self._next_health = 0.0
         self._latecomer = Latecomer(config.request) if plan.later else None
 
@@ -249,8 +249,8 @@ class Supervisor:
         for number in signals.take():
             if number in (signal.SIGINT, signal.SIGTERM):
                 logger.info("Received %s, exiting.", number.name)
+                self.pressed += self.should_exit and number == signal.SIGINT
                 self.should_exit = True
-                self.interrupts += number == signal.SIGINT
             elif number in meanings and self.launched:
                 meanings[number]()
             else:
@@ -296,4 +296,4 @@ class Supervisor:
 
     def _press(self, signals: SignalQueue) -> None:
         self._take(signals)
-        press_on(self.workers, self.interrupts)
+        press_on(self.workers, self.pressed)

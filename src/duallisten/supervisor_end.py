@@ -36,11 +36,14 @@ def tell_all(workers: list[Worker], slots: Slots, *, linger: bool) -> None:
             worker.retire()
 
 
-def press_on(workers: list[Worker], interrupts: int) -> None:
-    """Have them end at once on the second SIGINT, and kill them on the third."""
-    if interrupts > 1:
+def press_on(workers: list[Worker], pressed: int) -> None:
+    """Have them end at once on the first SIGINT that comes when all have been told to end, and kill them on the next.
+
+    pressed: how many have come
+    """
+    if pressed:
         for worker in workers:
-            worker.signal(signal.SIGINT if interrupts == 2 else signal.SIGKILL)
+            worker.signal(signal.SIGINT if pressed == 1 else signal.SIGKILL)
 
 
 def wait_for_all(

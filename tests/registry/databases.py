@@ -6,6 +6,7 @@ PostgreSQL refuses to run as root; as root it runs as the user `postgres`, which
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -40,10 +41,17 @@ def postgres_folder() -> Path | None:
     return found[-1].parent if found else None
 
 
-def free_port(host: str = "127.0.0.1") -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+def free_port(*hosts: str) -> int:
+    """Find a port that is free at some addresses, 127.0.0.1 if none are named, and is given to no connection."""
+    while True:
+        port = random.randrange(20_000, 32_000)  # below those that the kernel gives out (ip_local_port_range)
+        try:
+            for host in hosts or ("127.0.0.1",):
+                with socket.socket() as probe:
+                    probe.bind((host, port))
+        except OSError:
+            continue
+        return port
 
 
 class Database:

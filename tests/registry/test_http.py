@@ -277,7 +277,7 @@ NAME = "web.ap-1.pn-1.private-network.internal"
 async def test_dns_alone_leads_to_all_addresses_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     names = Names(monkeypatch)
     names.records = ["127.0.0.2", "127.0.0.3"]
-    port = free_port()
+    port = free_port(*names.records)
     with ExitStack() as stack:
         for host in names.records:
             stack.enter_context(

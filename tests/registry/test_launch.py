@@ -70,7 +70,6 @@ async def test_that_it_drains_is_told_while_it_still_serves(
         await settled(registry, 1, "draining")
         assert server.process.poll() is None
         server.send(signal.SIGINT)
-        server.send(signal.SIGINT)
         server.process.wait(DEADLINE)
 
 
@@ -91,7 +90,9 @@ async def test_a_platform_says_what_the_service_is_called(database: Database, re
         "CONTAINER_MEMORY": "1",
         "PORT": "0",
     }
-    with registered(database, "--private-missing", "loopback", environ=environ) as server:
+    with registered(
+        database, "--private-missing", "loopback", "--private-wait", "0", "--private-linger", "0", environ=environ
+    ) as server:
         server.url("public")
         assert await settled_service(registry, "shop-web")
         (one,) = await found(registry, "shop-web")
