@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import json
 import logging
@@ -188,7 +189,11 @@ async def test_a_line_gives_back_what_was_sent(raw: bytes, query: bytes, method:
     assert (told["method"], told["client"], told["request_id"]) == (method, host, identity)
     assert (told["peer"], told["local"]) == ("203.0.113.7:4711", "[2001:db8::1]:80")
     through_logging = await line_of(
-        stream, Request(scope, request.connection._replace(is_direct=False), identity), 200, 1_234_567, False
+        stream,
+        Request(scope, dataclasses.replace(request.connection, is_direct=False), identity),
+        200,
+        1_234_567,
+        False,
     )
     if not re.search("[\ud800-\udfff]", method + host):
         assert list(through_logging) == list(told)

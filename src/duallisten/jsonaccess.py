@@ -21,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import MutableMapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from duallisten.accesslines import ACCESS_LOGGER, AccessLines, plain_handler
@@ -56,7 +57,8 @@ class Ended(NamedTuple):
     aborted: bool
 
 
-class Connection(NamedTuple):
+@dataclass(slots=True)  # whose attributes are found three times as fast as those of a NamedTuple
+class Connection:
     """What the lines of a connection have in common.
 
     peer: the other end of the socket, as in a scope
@@ -139,14 +141,19 @@ def finishing(lines: AccessLines, side: Side, root_path: str) -> Finished:
 
     root_path: what uvicorn puts before the path
     """
-    root, add, known, digits = root_path.encode(), lines.add, _QUOTED.get, THREE_DIGITS
+    root, add, known, digits = root_path.encode(), lines.add, _QUOTED, THREE_DIGITS
+    since, until, stamp = 0.0, 0.0, ""
 
     def finished(record: Recorded, status: int, elapsed: int, aborted: bool) -> None:
+        nonlocal since, until, stamp
         scope, connection = record.scope, record.connection
         if not connection.is_direct:
             if lines.logger.isEnabledFor(logging.INFO):
                 log(lines.logger, fields_of(record, side, root, Ended(status, elapsed, aborted)))
             return
+        if not since <= (moment := now()) < until:
+            milliseconds = int(moment * 1000)
+            since, until, stamp = milliseconds / 1000, (milliseconds + 1) / 1000, timestamp(milliseconds)
         try:
             client, method, version = scope["client"], scope.get("method", "GET"), scope["http_version"]
             path, query = scope["raw_path"], scope["query_string"]
@@ -156,19 +163,16 @@ def finishing(lines: AccessLines, side: Side, root_path: str) -> Finished:
                 path = path + b"?" + query
             between = connection.alike if client is connection.peer else connection.between(client)
             add(
-                f'{{"time":"{timestamp(int(now() * 1000))}{between}'
-                f'{known(method) or quote(method)},"path":{quote(path.decode("latin-1"))},'
-                f'"http_version":{known(version) or quote(version)},"status":{status or "null"},'
+                f'{{"time":"{stamp}{between}'
+                f'{known[method] if method in known else quote(method)},"path":{quote(path.decode("latin-1"))},'
+                f'"http_version":{known[version] if version in known else quote(version)},"status":{status or "null"},'
                 f'"bytes":{record.sent},"duration_ms":{elapsed // 1_000_000}.{digits[elapsed // 1000 % 1000]},'
                 f'"request_id":{quote(record.request_id)}'
                 f"{_ABORTED if aborted else _DONE}"
             )
         except (KeyError, TypeError, AttributeError):  # an application's own idea of its scope
             fields = fields_of(record, side, root, Ended(status, elapsed, aborted))
-            add(
-                as_line({"time": timestamp(int(now() * 1000)), "level": "INFO", "logger": ACCESS_LOGGER, **fields})
-                + "\n"
-            )
+            add(as_line({"time": stamp, "level": "INFO", "logger": ACCESS_LOGGER, **fields}) + "\n")
 
     return finished
 

@@ -20,7 +20,7 @@ from typing import Any
 from duallisten.accesslines import leave_no_line
 from duallisten.board_layout import Cell
 from duallisten.corking import HEAD, Corked, Corks, Data, corking
-from duallisten.recorder import Recorder
+from duallisten.recorder import Finished, Recorder
 
 RECORDED = frozenset({"HttpToolsProtocol", "H11Protocol"})
 """uvicorn's protocols for HTTP/1.1. That for HTTP/2 has many requests in hand at a time, and makes its own choice of a
@@ -46,17 +46,18 @@ class Recorded(Corked):
 
     began: when the request in hand began (`clock`); 0 if it is not recorded, None where there is none
     scope: of the latest request
+    sent: bytes of the latest answer, its head with them; only known to whoever is told of requests
     trusted, request_id: for whoever gives requests their ids: whether the peer is believed, None as long as that is
         not known; and the latest
     connection: for whoever is told of requests and connections
     """
 
-    __slots__ = ("_before", "began", "connection", "recorder", "request_id", "scope", "trusted")
+    __slots__ = ("_before", "began", "connection", "recorder", "request_id", "scope", "sent", "trusted")
 
     def __init__(self, transport: asyncio.Transport, corks: Corks, recorder: Recorder) -> None:
         super().__init__(transport, corks)
         self.recorder = recorder
-        self._before = 0
+        self._before = self.sent = 0
         self.began: int | None = None
         self.scope: Any = None
         self.trusted: bool | None = None
@@ -86,32 +87,28 @@ class Recorded(Corked):
                 return app(scope, receive, send)
             if name is not None:
                 name(scope, self)
-            self._before = self.written
+            self._before = self.written  # of what was written before, none is of this answer
             self.scope = scope
             self.began = clock()
             return app(scope, receive, send)
 
         return begin
 
-    @property
-    def sent(self) -> int:
-        """Bytes of the latest answer, its head with them; only known where requests begin particularly."""
-        return self.written - self._before + (len(self._held) if self._held is not None else 0)
-
-    @property
-    def status(self) -> int:
-        """The status that was sent for the request in hand; 0 where none was."""
-        return status_of(self.head)
+    def finish(self, finished: Finished, duration: int, *, aborted: bool) -> None:
+        """Tell of a request that has ended, or was answered in the application's place."""
+        held = self._held
+        self.sent = self.written - self._before + (len(held) if held is not None else 0)
+        self._before = self.written  # for an answer without the application
+        finished(self, status_of(self.head), duration, aborted)
 
     def note_unasked(self, scope: Any) -> None:
         """Count a request that was answered in the application's place: by uvicorn with 503, or by us with 400."""
-        status = self.status
-        self.recorder.add(Cell.BUSY if status == _BUSY else Cell.BAD)
+        self.recorder.add(Cell.BUSY if status_of(self.head) == _BUSY else Cell.BAD)
         if self.recorder.finished is not None:
             self.scope = scope
             if self.recorder.name is not None:
                 self.recorder.name(scope, self)
-            self.recorder.finished(self, status, 0, False)
+            self.finish(self.recorder.finished, 0, aborted=False)
 
     def end(self) -> None:
         """Count a request in hand as one that has not come to its end, and what was written."""
@@ -119,7 +116,7 @@ class Recorded(Corked):
             duration, self.began = clock() - self.began, None
             self.recorder.note(self.scope["method"], _ABORTED, duration)
             if self.recorder.finished is not None:
-                self.recorder.finished(self, self.status, duration, True)
+                self.finish(self.recorder.finished, duration, aborted=True)
         self.recorder.add(Cell.SENT, self.written)
         self.written = 0
 
@@ -232,8 +229,10 @@ def recording(make: Any, corks: Corks, recorder: Recorder) -> Any:
                 if counts:
                     noted.get(record.scope["method"], other)[record.head[9] - _ZERO].append(duration)
                 if finished is not None:
-                    finished(record, _STATUSES[record.head[9:12]], duration, False)  # uvicorn writes heads as bytes
-                    record._before = record.written  # for an answer without the application
+                    held, written = record._held, record.written  # `finish`, written out; heads of uvicorn's are bytes
+                    record.sent = written - record._before + (len(held) if held is not None else 0)
+                    record._before = written
+                    finished(record, _STATUSES[record.head[9:12]], duration, False)
             elif began is None:
                 record.note_unasked(self.cycle.scope)
             record.head = None
