@@ -49,6 +49,18 @@ class Corks:
             transport.release()
 
 
+def _passed_on(name: str) -> Any:
+    """Make a method that is the transport's own.
+
+    `__getattr__` would do for all of them, but a class that has it pays twice for every attribute that is there.
+    """
+
+    def call(self: Corked, *arguments: Any) -> Any:
+        return getattr(self._transport, name)(*arguments)
+
+    return call
+
+
 class Corked:
     """A transport that holds the head of an answer for the rest of a turn.
 
@@ -111,8 +123,16 @@ class Corked:
         self.release()
         self._transport.close()
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
+    can_write_eof = _passed_on("can_write_eof")
+    get_extra_info = _passed_on("get_extra_info")
+    get_protocol = _passed_on("get_protocol")
+    get_write_buffer_limits = _passed_on("get_write_buffer_limits")
+    get_write_buffer_size = _passed_on("get_write_buffer_size")
+    is_reading = _passed_on("is_reading")
+    pause_reading = _passed_on("pause_reading")
+    resume_reading = _passed_on("resume_reading")
+    set_protocol = _passed_on("set_protocol")
+    set_write_buffer_limits = _passed_on("set_write_buffer_limits")
 
 
 def corking(make: Any, corks: Corks) -> Any:
