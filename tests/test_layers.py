@@ -35,6 +35,7 @@ LAYERS = (
     ("systemd.activation",),
     ("endpoints", "accesslines", "application", "forwarded", "routes", "values", "limits", "board_layout"),
     ("starlette", "accesslog", "parsers.refusal", "scoreboard", "recorder", "requestids", "jsonlog"),
+    ("recording_websockets",),
     (
         "health",
         "recording",

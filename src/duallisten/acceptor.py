@@ -30,7 +30,8 @@ from duallisten.limits import NONE, Limits
 from duallisten.listening import Room
 from duallisten.parsers import guarded, guarded_app
 from duallisten.recorder import Recorder
-from duallisten.recording import recording, recording_websocket
+from duallisten.recording import recording
+from duallisten.recording_websockets import recording_websocket
 from duallisten.throttle import Throttle
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ its last heartbeat is lost if it is killed.
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_right
 from collections.abc import Callable
 from typing import Any
@@ -25,6 +26,11 @@ Name = Callable[[Any, Any], None]
 """Gives a request its id, in its scope, before the application is called; told its `recording.Recorded`, too."""
 
 _BOUNDS = tuple(round(bound * 1e9) for bound in BOUNDS)
+
+STATUSES_BY_TEXT = {b"%d" % status: status for status in range(100, 1000)}
+"""Statuses, as they stand in the head of an answer."""
+
+clock = time.perf_counter_ns
 
 
 class Recorder:
@@ -93,3 +99,8 @@ class Recorder:
             self.cells[begin + BUCKETS - 1] += len(durations) - counted
         self.cells[Cell.SECONDS] += sum(durations)
         durations.clear()
+
+
+def status_of(head: Any) -> int:
+    """Read the status in the head of an answer; 0 where there is none."""
+    return STATUSES_BY_TEXT.get(bytes(head[9:12]), 0) if head is not None else 0

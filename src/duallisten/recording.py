@@ -14,21 +14,18 @@ options nothing of this is in a connection's way.
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any
 
 from duallisten.accesslines import leave_no_line
 from duallisten.board_layout import Cell
-from duallisten.corking import HEAD, Corked, Corks, Data, corking
-from duallisten.recorder import Finished, Recorder
+from duallisten.corking import Corked, Corks, corking
+from duallisten.recorder import STATUSES_BY_TEXT, Finished, Recorder, clock, status_of
+from duallisten.recording_websockets import RecordedWebSocket
 
 RECORDED = frozenset({"HttpToolsProtocol", "H11Protocol"})
 """uvicorn's protocols for HTTP/1.1. That for HTTP/2 has many requests in hand at a time, and makes its own choice of a
 protocol for each connection."""
 
-clock = time.perf_counter_ns
-
-_STATUSES = {b"%d" % status: status for status in range(100, 1000)}
 
 _BUSY = 503
 """How uvicorn answers above `--limit-concurrency`."""
@@ -38,27 +35,28 @@ _PASSED_OVER = 0
 """Stands for the beginning of a request that is not recorded."""
 
 _ZERO = ord("0")
-_ONE = ord("1")
 
 
 class Recorded(Corked):
     """A connection's transport, and the record of the request that it has in hand.
 
     began: when the request in hand began (`clock`); 0 if it is not recorded, None where there is none
-    scope: of the latest request
+    kinds: where its duration is noted, by the first digit of its status
+    scope: of the latest request, if somebody is told of requests; one that is kept is freed late, which has its price
     sent: bytes of the latest answer, its head with them; only known to whoever is told of requests
     trusted, request_id: for whoever gives requests their ids: whether the peer is believed, None as long as that is
         not known; and the latest
     connection: for whoever is told of requests and connections
     """
 
-    __slots__ = ("_before", "began", "connection", "recorder", "request_id", "scope", "sent", "trusted")
+    __slots__ = ("_before", "began", "connection", "kinds", "recorder", "request_id", "scope", "sent", "trusted")
 
     def __init__(self, transport: asyncio.Transport, corks: Corks, recorder: Recorder) -> None:
         super().__init__(transport, corks)
         self.recorder = recorder
         self._before = self.sent = 0
         self.began: int | None = None
+        self.kinds = recorder.noted["other"]
         self.scope: Any = None
         self.trusted: bool | None = None
         self.request_id = ""
@@ -70,15 +68,18 @@ class Recorded(Corked):
         if recorder.is_particular:
             return self._beginning_particularly(app, recorder)
 
+        kinds_of, other = recorder.noted.get, recorder.noted["other"]
+
         def begin(scope: Any, receive: Any, send: Any) -> Any:
-            self.scope = scope
+            self.kinds = kinds_of(scope["method"], other)
             self.began = clock()
             return app(scope, receive, send)
 
         return begin
 
     def _beginning_particularly(self, app: Any, recorder: Recorder) -> Any:
-        passed_over, name = recorder.passed_over, recorder.name
+        passed_over, name, is_told = recorder.passed_over, recorder.name, recorder.finished is not None
+        kinds_of, other = recorder.noted.get, recorder.noted["other"]
 
         def begin(scope: Any, receive: Any, send: Any) -> Any:
             if passed_over and scope["raw_path"] in passed_over:
@@ -87,8 +88,10 @@ class Recorded(Corked):
                 return app(scope, receive, send)
             if name is not None:
                 name(scope, self)
-            self._before = self.written  # of what was written before, none is of this answer
-            self.scope = scope
+            if is_told:
+                self._before = self.written  # of what was written before, none is of this answer
+                self.scope = scope
+            self.kinds = kinds_of(scope["method"], other)
             self.began = clock()
             return app(scope, receive, send)
 
@@ -114,63 +117,12 @@ class Recorded(Corked):
         """Count a request in hand as one that has not come to its end, and what was written."""
         if self.began:
             duration, self.began = clock() - self.began, None
-            self.recorder.note(self.scope["method"], _ABORTED, duration)
+            if self.recorder.cells is not None:
+                self.kinds[_ABORTED].append(duration)
             if self.recorder.finished is not None:
                 self.finish(self.recorder.finished, duration, aborted=True)
         self.recorder.add(Cell.SENT, self.written)
         self.written = 0
-
-
-def status_of(head: Any) -> int:
-    """Read the status in the head of an answer; 0 where there is none."""
-    return _STATUSES.get(bytes(head[9:12]), 0) if head is not None else 0
-
-
-class RecordedWebSocket(Corked):
-    """A connection's transport when it has become a WebSocket's; what it has is what `Recorded` has.
-
-    began: when its application was called; None when its handshake is answered, or before
-    """
-
-    __slots__ = ("_is_open", "began", "connection", "recorder", "request_id", "scope", "trusted")
-
-    def __init__(self, record: Recorded, corks: Corks) -> None:
-        super().__init__(record._transport, corks)
-        self.recorder = record.recorder
-        self.began: int | None = None
-        self.scope: Any = None
-        self.trusted: bool | None = None
-        self.request_id = ""
-        self.connection: Any = None
-        self._is_open = False
-
-    @property
-    def sent(self) -> int:
-        """Bytes of the answer, as long as nothing else was sent."""
-        return self.written + (len(self._held) if self._held is not None else 0)
-
-    def write(self, data: Data) -> None:
-        """Write as a corked transport does; the first write is the answer to the handshake."""
-        is_answer = self.head is None and data[:5] == HEAD
-        if is_answer:
-            self.recorder.note("websocket", data[9] - _ZERO, 0)
-            self._is_open = data[9] == _ONE
-            self.recorder.add(Cell.WEBSOCKETS, int(self._is_open))
-        super().write(data)
-        if is_answer:
-            self._finish(aborted=False)
-
-    def _finish(self, *, aborted: bool) -> None:
-        began, self.began = self.began, None
-        if began is not None and self.recorder.finished is not None:
-            self.recorder.finished(self, status_of(self.head), clock() - began, aborted)
-
-    def end(self) -> None:
-        """Count one less that is open, and what was written."""
-        self._finish(aborted=True)  # if it was never answered
-        self.recorder.add(Cell.WEBSOCKETS, -int(self._is_open))
-        self.recorder.add(Cell.SENT, self.written)
-        self._is_open, self.written = False, 0
 
 
 class _Watched:
@@ -196,6 +148,14 @@ class _Watched:
         """Count what was no request."""
         self.record.recorder.add(Cell.BAD)
 
+    def complete_unrecorded(self: Any) -> None:
+        """Note the end of an answer that the application did not give, or that is not recorded."""
+        record = self.record
+        began, record.began = record.began, None
+        if began is None:
+            record.note_unasked(self.cycle.scope)
+        record.head = None
+
 
 def is_recorded(make: Any) -> bool:
     """Tell whether the requests of a protocol class can be recorded."""
@@ -207,9 +167,7 @@ def recording(make: Any, corks: Corks, recorder: Recorder) -> Any:
     if not is_recorded(make):
         return corking(make, corks)
     base: Any = make
-    complete, finished = base.on_response_complete, recorder.finished
-    noted, other = recorder.noted, recorder.noted["other"]
-    counts = recorder.cells is not None
+    complete = base.on_response_complete
 
     class Recording(_Watched, base):  # type: ignore[misc]
         __slots__ = ("record",)  # beside uvicorn's attributes, whose dictionary is full
@@ -223,55 +181,44 @@ def recording(make: Any, corks: Corks, recorder: Recorder) -> Any:
 
         def on_response_complete(self) -> None:
             record = self.record
-            began, record.began = record.began, None
+            began = record.began
             if began:
-                duration = clock() - began
-                if counts:
-                    noted.get(record.scope["method"], other)[record.head[9] - _ZERO].append(duration)
-                if finished is not None:
-                    held, written = record._held, record.written  # `finish`, written out; heads of uvicorn's are bytes
-                    record.sent = written - record._before + (len(held) if held is not None else 0)
-                    record._before = written
-                    finished(record, _STATUSES[record.head[9:12]], duration, False)
-            elif began is None:
-                record.note_unasked(self.cycle.scope)
-            record.head = None
+                record.began = None
+                record.kinds[record.head[9] - _ZERO].append(clock() - began)
+                record.head = None
+            else:
+                self.complete_unrecorded()
             complete(self)
 
+    if recorder.finished is not None or recorder.cells is None:
+        Recording.on_response_complete = _completing(complete, recorder)  # type: ignore[method-assign]
     Recording.corks = corks
     return Recording
 
 
-def recording_websocket(make: Any, recorder: Recorder) -> Any:
-    """Make a WebSocket protocol class of uvicorn's that counts what it has open."""
-    if not isinstance(make, type):
-        return make
+def _completing(complete: Any, recorder: Recorder) -> Any:
+    """Make `Recording.on_response_complete` where somebody is told of requests, or they are not counted.
 
-    class Recording(make):  # type: ignore[misc]
-        _record: RecordedWebSocket | None = None
+    complete: uvicorn's
+    """
+    counts, finished = recorder.cells is not None, recorder.finished
 
-        def connection_made(self: Any, transport: Any) -> None:
-            if isinstance(transport, RecordedWebSocket):
-                self._record = transport
-                if recorder.name is not None:
-                    self.app = _naming(self.app, recorder.name, transport)
-            super().connection_made(transport)
-            if self._record is not None and recorder.connected is not None:
-                recorder.connected(self, transport)
+    def on_response_complete(self: Any) -> None:
+        record = self.record
+        began = record.began
+        if began:
+            record.began = None
+            duration = clock() - began
+            if counts:
+                record.kinds[record.head[9] - _ZERO].append(duration)
+            if finished is not None:
+                held, written = record._held, record.written  # `finish`, written out; heads of uvicorn's are bytes
+                record.sent = written - record._before + (len(held) if held is not None else 0)
+                record._before = written
+                finished(record, STATUSES_BY_TEXT[record.head[9:12]], duration, False)
+            record.head = None
+        else:
+            self.complete_unrecorded()
+        complete(self)
 
-        def connection_lost(self, exc: Exception | None) -> None:
-            if self._record is not None:
-                self._record.end()
-            super().connection_lost(exc)
-
-    Recording.__name__ = make.__name__  # by which others tell which one it is
-    return Recording
-
-
-def _naming(app: Any, name: Any, record: RecordedWebSocket) -> Any:
-    def begin(scope: Any, receive: Any, send: Any) -> Any:
-        name(scope, record)
-        record.scope, record.began = scope, clock()
-        return app(scope, receive, send)
-
-    return begin
+    return on_response_complete
