@@ -23,7 +23,18 @@ from statistics import median
 from typing import NamedTuple
 
 from deciding import BATCH, PATHS, RULE_SETS, TURNS, measure_deciding
-from measuring import CONNECTIONS, HERE, WARM_UP_SECONDS, Command, Cores, check_machine, free_ports, measure_cpu, pinned
+from measuring import (
+    CONNECTIONS,
+    HERE,
+    WARM_UP_SECONDS,
+    Command,
+    Cores,
+    check_machine,
+    duallisten,
+    free_ports,
+    measure_cpu,
+    pinned,
+)
 from reporting import Row, circumstances, in_turn, publish, read_options, spread, table_row, tell, verdict
 
 from duallisten.rules import REMEMBERED
@@ -89,14 +100,8 @@ def measure_round(cores: Cores, seconds: int) -> Round:
 def servers(*, with_rules: bool) -> tuple[Command, Command]:
     """Give duallisten without rules, and what is compared with it: with ten rules, or again without."""
     rules = [f"--private-path={prefix}" for prefix in RULE_SETS["10 rules"].private] if with_rules else []
-    public, private, other_public, other_private = free_ports(4)
-    return duallisten(public, private), duallisten(other_public, other_private, *rules)
-
-
-def duallisten(public: int, private: int, *flags: str) -> Command:
-    ports = ("--port", str(public), "--private-port", str(private))
-    arguments = ("duallisten", "hello:app", "--no-access-log", *ports, *flags)
-    return Command(arguments, (public, private), loaded=public, path=ASKED)
+    ports, silent = free_ports(4), "--no-access-log"
+    return duallisten(ports[:2], silent, path=ASKED), duallisten(ports[2:], silent, *rules, path=ASKED)
 
 
 def say(rounds: list[Round], count: int) -> None:

@@ -22,6 +22,7 @@ from measuring import (
     Command,
     Cores,
     check_machine,
+    duallisten,
     free_ports,
     measure_cpu,
     running,
@@ -95,8 +96,7 @@ def servers(compared: str, *flags: str) -> tuple[Command, Command]:
     base = Command((*uvicorn, str(port)), (port,), loaded=port)
     if compared == "control":
         return base, Command((*uvicorn, str(public)), (public,), loaded=public)
-    duallisten = ("duallisten", "hello:app", *flags, "--port", str(public), "--private-port", str(private))
-    return base, Command(duallisten, (public, private), loaded=private if compared == "private" else public)
+    return base, duallisten((public, private), *flags, side=compared)
 
 
 def describe(rows: list[Row], options: argparse.Namespace) -> str:

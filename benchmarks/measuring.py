@@ -69,6 +69,17 @@ class Command(NamedTuple):
     variables: tuple[tuple[str, str], ...] = ()
 
 
+def duallisten(ports: Sequence[int], *flags: str, side: str = "public", path: str = "/") -> Command:
+    """Give duallisten with the application that costs next to nothing.
+
+    ports: the public listener's and the private one's
+    side: which listener is loaded
+    """
+    public, private = ports
+    arguments = ("duallisten", "hello:app", *flags, "--port", str(public), "--private-port", str(private))
+    return Command(arguments, (public, private), loaded=private if side == "private" else public, path=path)
+
+
 def check_machine(*programs: str) -> Cores:
     """See that all is there that the measurement needs, and choose the cores.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 
-from measuring import CONNECTIONS, HERE, WARM_UP_SECONDS, Command, check_machine, free_ports, measure_cpu
+from measuring import CONNECTIONS, HERE, WARM_UP_SECONDS, check_machine, duallisten, free_ports, measure_cpu
 from reporting import Row, circumstances, in_turn, publish, read_options, tell
 
 RESULTS = HERE / "results" / "observing.md"
@@ -35,17 +35,12 @@ def main() -> None:
     rows = [Row(name, [], target, "µs") for name, (_, _, _, target) in COMPARISONS.items()]
     for number in range(options.rounds):
         for row, (side, without, with_it, _) in zip(rows, COMPARISONS.values(), strict=True):
-            commands = in_turn((server(side, without), server(side, with_it)), number)
+            ports = free_ports(4)
+            pair = duallisten(ports[:2], *without, side=side), duallisten(ports[2:], *with_it, side=side)
+            commands = in_turn(pair, number)
             row.pairs.append(in_turn(measure_cpu(commands, cores, options.seconds), number))
             tell(row, options.rounds)
     publish(describe(rows, options), RESULTS, write=options.write)
-
-
-def server(loaded: str, flags: tuple[str, ...]) -> Command:
-    """Give a duallisten with some options on free ports."""
-    public, private = free_ports(2)
-    arguments = ("duallisten", "hello:app", *flags, "--port", str(public), "--private-port", str(private))
-    return Command(arguments, (public, private), loaded=private if loaded == "private" else public)
 
 
 def describe(rows: list[Row], options: argparse.Namespace) -> str:

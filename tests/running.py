@@ -14,10 +14,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import IO, Any
 
 from duallisten import Config
+from duallisten.addresses import TCPAddress
+from duallisten.admission import Admission
+from duallisten.plan import Listener, Plan
 from duallisten.testing import ThreadedServer
 
 DEADLINE = 30.0
@@ -44,6 +48,27 @@ def serving(app: Any, **options: Any) -> Iterator[ObservedServer]:
         assert server.ready.wait(DEADLINE), "the server did not start"
         if server.error is not None:
             raise server.error
+        yield server
+    finally:
+        server.finish()
+
+
+@contextmanager
+def sharing(app: Any, **options: Any) -> Iterator[ObservedServer]:
+    """Serve `app` on one port for both sides, which the kernel chooses.
+
+    127.0.0.2 stands for the private address, and 127.0.0.3 for the one neighbour that is admitted.
+    """
+    server = ObservedServer(Config(app, log_config=None, **options))
+    server.plan = Plan(
+        Listener("public", (TCPAddress("0.0.0.0", 0),)),
+        Listener("private", (TCPAddress("127.0.0.2", 0),)),
+        Admission((ip_network("127.0.0.2/32"),), ip_address("127.0.0.2"), (ip_network("127.0.0.3/32"),)),
+        shared=True,
+    )
+    server.thread.start()
+    try:
+        assert server.ready.wait(DEADLINE)
         yield server
     finally:
         server.finish()

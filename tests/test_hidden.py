@@ -7,7 +7,6 @@ import re
 import socket
 from collections.abc import Iterator
 from importlib.util import find_spec
-from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +16,11 @@ from uvicorn.config import WS_PROTOCOLS
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from duallisten import Config
-from duallisten.addresses import TCPAddress
-from duallisten.admission import Admission, Side
+from duallisten.admission import Side
 from duallisten.endpoints import endpoint_set
-from duallisten.plan import Listener, Plan
 from duallisten.rules import Rules
 from tests.applications import Observed
-from tests.running import DEADLINE, FREE, ObservedServer, ask, eventually, launched, serving
+from tests.running import DEADLINE, FREE, ObservedServer, ask, eventually, launched, serving, sharing
 
 pytestmark = pytest.mark.filterwarnings(  # of uvicorn's oldest WebSocket implementation, and of its library
     "ignore:The .websockets. implementation is deprecated",
@@ -385,16 +381,7 @@ def test_the_side_door_hides_too(http: str) -> None:
 def test_a_port_that_both_sides_share_hides_from_all_but_the_admitted(http: str) -> None:
     """127.0.0.2 stands for the private address and 127.0.0.3 for a neighbour; the kernel chooses the port."""
     app = Observed()
-    server = ObservedServer(Config(app, http=http, log_config=None, **HIDING))
-    server.plan = Plan(
-        Listener("public", (TCPAddress("0.0.0.0", 0),)),
-        Listener("private", (TCPAddress("127.0.0.2", 0),)),
-        Admission((ip_network("127.0.0.2/32"),), ip_address("127.0.0.2"), (ip_network("127.0.0.3/32"),)),
-        shared=True,
-    )
-    server.thread.start()
-    try:
-        assert server.ready.wait(DEADLINE)
+    with sharing(app, http=http, **HIDING) as server:
         port = server.addresses["public"][1]
         assert server.addresses["private"] == ("127.0.0.2", port)
         for host in ("127.0.0.1", "127.0.0.2"):  # the second is the side door
@@ -405,8 +392,6 @@ def test_a_port_that_both_sides_share_hides_from_all_but_the_admitted(http: str)
         assert {scope["path"] for scope in app.scopes} == {"/"}
         with talking_to(("127.0.0.2", port), source="127.0.0.3") as neighbour:
             assert neighbour.ask("GET", "/internal").endswith(b"\r\n\r\nprivate")
-    finally:
-        server.finish()
 
 
 WORKER_APP = """

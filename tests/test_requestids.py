@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import socket
-from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,10 @@ from websockets.sync.client import connect
 
 import duallisten
 from duallisten import Config
-from duallisten.addresses import TCPAddress
-from duallisten.admission import Admission
 from duallisten.endpoints import REQUEST_ID
-from duallisten.plan import Listener, Plan
 from duallisten.requestids import naming
 from tests.applications import Observed, answer
-from tests.running import DEADLINE, FREE, ObservedServer, ask, launched, serving
+from tests.running import DEADLINE, FREE, ObservedServer, ask, launched, serving, sharing
 
 OURS = re.compile(r"[0-9a-f]{16}-\d+")
 HEADER = "X-Request-ID"
@@ -93,16 +89,7 @@ def test_a_platform_s_router_is_believed() -> None:
 
 def test_at_the_side_door_nobody_is_believed() -> None:
     """127.0.0.2 stands for the private address and 127.0.0.3 for a neighbour."""
-    server = ObservedServer(Config(Told(), log_config=None, request_id_header=HEADER, forwarded_allow_ips="*"))
-    server.plan = Plan(
-        Listener("public", (TCPAddress("0.0.0.0", 0),)),
-        Listener("private", (TCPAddress("127.0.0.2", 0),)),
-        Admission((ip_network("127.0.0.2/32"),), ip_address("127.0.0.2"), (ip_network("127.0.0.3/32"),)),
-        shared=True,
-    )
-    server.thread.start()
-    try:
-        assert server.ready.wait(DEADLINE)
+    with sharing(Told(), request_id_header=HEADER, forwarded_allow_ips="*") as server:
         port = server.addresses["public"][1]
         headers = {HEADER: "claimed"}
         assert httpx.get(f"http://127.0.0.1:{port}", headers=headers).text == "claimed"
@@ -110,8 +97,6 @@ def test_at_the_side_door_nobody_is_believed() -> None:
         with socket.create_connection(("127.0.0.2", port), DEADLINE, ("127.0.0.3", 0)) as neighbour:
             neighbour.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nX-Request-ID: claimed\r\n\r\n")
             assert neighbour.recv(4096).endswith(b"claimed")
-    finally:
-        server.finish()
 
 
 @pytest.mark.parametrize("value", ["", "two words", "x" * 129, "caf\xe9", "a\tb"])

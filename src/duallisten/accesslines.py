@@ -28,6 +28,9 @@ from duallisten.admission import Side
 
 ACCESS_LOGGER = "uvicorn.access"
 
+HANDSHAKE = '%s - "WebSocket '
+"""What uvicorn's messages about WebSocket handshakes begin with."""
+
 SUFFIXES: dict[Side, str] = {"public": "", "private": " (private)"}
 """What stands at the end of a line of each side."""
 

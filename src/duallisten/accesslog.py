@@ -13,12 +13,12 @@ formatter is a user's own, and sees the suffix in the message.
 from __future__ import annotations
 
 import logging
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 from uvicorn.logging import AccessFormatter
 
-from duallisten.accesslines import ACCESS_LOGGER, SUFFIXES, AccessLines, is_as_uvicorn_has_it
+from duallisten.accesslines import ACCESS_LOGGER, HANDSHAKE, SUFFIXES, AccessLines, is_as_uvicorn_has_it
 from duallisten.admission import Side
 
 PRIVATE = SUFFIXES["private"]
@@ -59,20 +59,30 @@ class SideAccessLogger:
         self._logger.info(message + self._suffix, *arguments, extra=self._record)
 
 
-class PrivateWebSocketLogger(logging.LoggerAdapter[logging.Logger]):
-    """Stands in a private WebSocket's protocol where uvicorn's error logger would, and marks its handshake lines."""
+class ProtocolLogger(logging.LoggerAdapter[logging.Logger]):
+    """Stands in a protocol where uvicorn's error logger would, and says more.
 
-    def __init__(self) -> None:
-        super().__init__(logging.getLogger("uvicorn.error"), {"side": "private"})
+    extra: what it says, as attributes of each record
+    """
+
+    def __init__(self, extra: Mapping[str, object] | None = None) -> None:
+        super().__init__(logging.getLogger("uvicorn.error"), extra)
 
     @property
     def level(self) -> int:
         """The level of the logger behind it, which uvicorn's protocols compare with."""
         return self.logger.level
 
+
+class PrivateWebSocketLogger(ProtocolLogger):
+    """The logger of a private WebSocket's protocol, which marks its handshake lines."""
+
+    def __init__(self) -> None:
+        super().__init__({"side": "private"})
+
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
         """Mark the line if it is one of uvicorn's handshake lines."""
-        is_handshake = isinstance(msg, str) and msg.startswith('%s - "WebSocket ')
+        is_handshake = isinstance(msg, str) and msg.startswith(HANDSHAKE)
         return super().process(msg + PRIVATE if is_handshake else msg, kwargs)
 
 

@@ -24,7 +24,8 @@ from collections.abc import MutableMapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from duallisten.accesslines import ACCESS_LOGGER, AccessLines, plain_handler
+from duallisten.accesslines import ACCESS_LOGGER, HANDSHAKE, AccessLines, plain_handler
+from duallisten.accesslog import ProtocolLogger
 from duallisten.admission import Side
 from duallisten.clock import now
 from duallisten.endpoints import REQUEST_ID, request_id
@@ -34,9 +35,6 @@ from duallisten.recording import Recorded
 
 MESSAGE = '%s - "%s %s HTTP/%s" %d'
 """uvicorn's own message of an access line."""
-
-HANDSHAKE = '%s - "WebSocket '
-"""What uvicorn's messages about WebSocket handshakes begin with."""
 
 _QUOTED = {text: quote(text) for text in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "1.0", "1.1")}
 
@@ -188,14 +186,14 @@ def connecting(lines: AccessLines, side: Side, root_path: str) -> Connected:
 
     root_path: what uvicorn puts before the path
     """
-    errors = logging.getLogger("uvicorn.error")
+    root = root_path.encode()
 
     def connected(protocol: Any, record: Recorded) -> None:
         connection = record.connection
         if connection is None:
             record.connection = connection = connection_of(protocol, lines.logger, side)
         known = {"side": side, "client": address(connection.peer), "local": address(connection.local)}
-        protocol.logger = ConnectionLogger(errors, known, root_path.encode())
+        protocol.logger = ConnectionLogger(known, root)
 
     return connected
 
@@ -216,22 +214,17 @@ def connection_of(protocol: Any, logger: logging.Logger, side: Side) -> Connecti
     )
 
 
-class ConnectionLogger(logging.LoggerAdapter[logging.Logger]):
-    """Stands in a protocol where uvicorn's error logger would.
+class ConnectionLogger(ProtocolLogger):
+    """The logger of a protocol, which tells of its connection and its requests.
 
     known: of the connection
     root: what uvicorn puts before the path
     """
 
-    def __init__(self, logger: logging.Logger, known: dict[str, Any], root: bytes) -> None:
-        super().__init__(logger)
+    def __init__(self, known: dict[str, Any], root: bytes) -> None:
+        super().__init__()
         self._known = known
         self._root = root
-
-    @property
-    def level(self) -> int:
-        """The level of the logger behind it, which uvicorn's protocols compare with."""
-        return self.logger.level
 
     def info(self, msg: object, *args: object, **kwargs: Any) -> None:
         """Log what is not a handshake's line: that has one of ours."""

@@ -8,9 +8,7 @@ written here.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
 
-from duallisten.admission import Side
 from duallisten.board_layout import Head, Phase, bits
 from duallisten.config import Config
 from duallisten.plan import Plan
@@ -46,12 +44,8 @@ class LaunchBoard:
         if self.board is None:
             return
         self.board.head[Head.PULSE] = time.monotonic_ns()
-        self.board.head[Head.SIDES] = bits(_sides(plan))
+        self.board.head[Head.SIDES] = bits(plan.sides)
         self.board.head[Head.PHASE] = _phase(plan, launched=launched, ending=ending)
-
-
-def _sides(plan: Plan) -> Collection[Side]:
-    return {listener.side for listener in plan.listeners}
 
 
 def _phase(plan: Plan, *, launched: bool, ending: bool) -> Phase:

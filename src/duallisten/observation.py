@@ -103,8 +103,7 @@ class Observation:
         if self._is_alone:
             self.board.head[Head.PHASE] = phase
             if server.plan is not None:
-                expected = {listener.side for listener in server.plan.listeners}
-                self.board.head[Head.SIDES] = bits(expected)
+                self.board.head[Head.SIDES] = bits(server.plan.sides)
         self._count()
         if self._beats % SAMPLING == 0:
             self._sample()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from duallisten.config import Config
 from duallisten.endpoints import Application, Receive, Scope, Send
 from duallisten.health import QUESTIONS
-from duallisten.pages import METHOD_NOT_ALLOWED, Answer, Asked, Page, Pages, asked_of, send_page
+from duallisten.pages import Answer, Asked, Page, Pages, asked_of, send_page
 from duallisten.scoreboard import Scoreboard
 from duallisten.serving import Placed
 
@@ -80,10 +80,8 @@ def _in_thread(answer: Answer) -> Application:
     turn = asyncio.Lock()
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-        page = METHOD_NOT_ALLOWED
-        if scope["method"] in ("GET", "HEAD"):
-            async with turn:
-                page = await _call_in_thread(answer, asked_of(scope))
+        async with turn:
+            page = await _call_in_thread(answer, asked_of(scope))
         await send_page(page, scope, send)
 
     return serve

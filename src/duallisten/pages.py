@@ -11,12 +11,12 @@ another thread gives it (`standby`).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from importlib.util import find_spec
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from duallisten.endpoints import Application, Receive, Scope, Send
+from duallisten.health import QUESTIONS
 from duallisten.options import Options
 from duallisten.route_report import Section
 from duallisten.routes import is_general, matches
@@ -51,6 +51,9 @@ class Asked(NamedTuple):
 
 Answer = Callable[[Asked], Page]
 
+READING = ("GET", "HEAD")
+"""The methods that a page has."""
+
 METHOD_NOT_ALLOWED = Page(405, "text/plain; charset=utf-8", b"Method Not Allowed")
 
 
@@ -59,7 +62,7 @@ def own_paths(options: Options) -> dict[str, str]:
     paths: dict[str, str] = {}
     if options.private_health is not None:
         prefix = options.private_health.rstrip("/")
-        for name in ("livez", "readyz", "startupz", "status", "status/events"):
+        for name in (*QUESTIONS, "status", "status/events"):
             paths[f"{prefix}/{name}"] = f"--private-health {options.private_health}"
     if options.private_metrics is not None:
         paths[options.private_metrics] = f"--private-metrics {options.private_metrics}"
@@ -70,7 +73,7 @@ class Pages:
     """The pages of a process.
 
     answers: by raw path
-    applications: those that take their time, by raw path
+    applications: those that take their time, by raw path; they are called to be read alone
     end: has those come to their end, for the server ends
     """
 
@@ -101,15 +104,15 @@ class Pages:
         return ask
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        raw = scope["raw_path"]
-        if raw in self.applications:
+        raw, asked = scope["raw_path"], asked_of(scope)
+        if raw in self.applications and asked.method in READING:
             await self.applications[raw](scope, receive, send)
-            return
-        await send_page(self.answer(raw, asked_of(scope)), scope, send)
+        else:
+            await send_page(self.answer(raw, asked), scope, send)
 
     def answer(self, raw_path: bytes, asked: Asked) -> Page:
-        """Give the page at a path, which must be one of `answers`."""
-        if asked.method not in ("GET", "HEAD"):
+        """Give the page at a path, which must be one of `answers` where it is read."""
+        if asked.method not in READING:
             return METHOD_NOT_ALLOWED
         return self.answers[raw_path](asked)
 
@@ -171,8 +174,3 @@ def clash(paths: Mapping[str, str], sections: Iterable[Section]) -> str:
                         "choose another path"
                     )
     return ""
-
-
-def as_page(status: int, told: Any) -> Page:
-    """Make a page of JSON."""
-    return Page(status, "application/json", json.dumps(told).encode() + b"\n")

@@ -70,6 +70,11 @@ class Plan(NamedTuple):
         """The listeners in the order in which they are opened: the private one first."""
         return tuple(listener for listener in (self.private, self.public) if listener is not None)
 
+    @property
+    def sides(self) -> tuple[Side, ...]:
+        """The sides that are served, in that order."""
+        return tuple(listener.side for listener in self.listeners)
+
     def lingers(self, side: Side) -> bool:
         """Whether a socket of `side` goes on accepting for neighbours when all ends (`--private-linger`)."""
         return side == "private" or (self.shared and self.private is not None)

@@ -28,7 +28,7 @@ class Pool(NamedTuple):
     @property
     def sides(self) -> tuple[Side, ...]:
         """The sides that they serve."""
-        return tuple(listener.side for listener in self.plan.listeners)
+        return self.plan.sides
 
 
 def make_pools(plan: Plan, workers: int, private_workers: int) -> tuple[Pool, ...]:

@@ -12,7 +12,7 @@ exception. This shows what the endpoint sets do; it decides nothing for a reques
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Literal, NamedTuple
 
 from duallisten.admission import Side
@@ -74,15 +74,7 @@ def reach(route: Route, rules: Rules, sides: Iterable[Side]) -> Reach:
 
 def matches(route: Route, path: str) -> bool:
     """Tell whether a route matches a path, which has no parameters, as far as can be told from its declaration."""
-    pattern, wanted = route.path.strip("/").split("/"), path.strip("/").split("/")
-    for index, segment in enumerate(wanted):
-        if index == len(pattern):
-            return route.kind == "mount"
-        if _REST.search(pattern[index]):
-            return True
-        if pattern[index] != segment and not _PARAMETER.search(pattern[index]):
-            return pattern == [""] and route.kind == "mount"
-    return len(pattern) == len(wanted)
+    return _begins(route, path, str, is_whole=True)
 
 
 def is_general(route: Route) -> bool:
@@ -113,13 +105,22 @@ def _why_shown(route: Route, rules: Rules) -> str:
 
 
 def _may_match(route: Route, prefix: str) -> bool:
-    """Tell whether some path that `route` matches lies under `prefix`."""
-    pattern, wanted = route.path.strip("/").split("/"), prefix.strip("/").split("/")
+    """Tell whether some path that `route` matches lies under `prefix`, in whatever case."""
+    return _begins(route, prefix, str.casefold, is_whole=False)
+
+
+def _begins(route: Route, path: str, fold: Callable[[str], str], *, is_whole: bool) -> bool:
+    """Tell whether some path that a route matches begins with all segments of `path`.
+
+    fold: makes segments alike that are to be one
+    is_whole: whether it must have no others
+    """
+    pattern, wanted = route.path.strip("/").split("/"), path.strip("/").split("/")
     for index, segment in enumerate(wanted):
         if index == len(pattern):
             return route.kind == "mount"
         if _REST.search(pattern[index]):
             return True
-        if pattern[index].casefold() != segment.casefold() and not _PARAMETER.search(pattern[index]):
+        if fold(pattern[index]) != fold(segment) and not _PARAMETER.search(pattern[index]):
             return pattern == [""] and route.kind == "mount"
-    return True
+    return not is_whole or len(pattern) == len(wanted)

@@ -26,7 +26,7 @@ from contextlib import suppress
 from typing import Any
 
 from duallisten.endpoints import Receive, Scope, Send
-from duallisten.pages import METHOD_NOT_ALLOWED, Page, head_of
+from duallisten.pages import Page, send_page
 from duallisten.scoreboard import Scoreboard
 from duallisten.status import Reading, Status, make_status, read
 from duallisten.status_text import as_event
@@ -101,10 +101,8 @@ class Streams:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request for events."""
-        if scope["method"] not in ("GET", "HEAD"):
-            await _answer(METHOD_NOT_ALLOWED, send)
-        elif self._open >= MOST:
-            await _answer(FULL, send)
+        if self._open >= MOST:
+            await send_page(FULL, scope, send)
         else:
             self._open += 1
             try:
@@ -158,8 +156,3 @@ async def _left(receive: Receive) -> None:
     """Wait until the client has left."""
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-async def _answer(page: Page, send: Send) -> None:
-    await send({"type": "http.response.start", "status": page.status, "headers": head_of(page)})
-    await send({"type": "http.response.body", "body": page.body})
