@@ -7,6 +7,7 @@ import socket
 import struct
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from duallisten.corking import HEAD, MOST_COPIED, Corked, Corks, corking
 from duallisten.endpoints import Receive, Scope, Send
+from duallisten.records import Noting
 from tests.applications import answer
 from tests.running import DEADLINE, connect, serving
 
@@ -62,16 +64,26 @@ class Recording(asyncio.Transport):
         return b"".join(piece for piece in pieces if isinstance(piece, bytes))
 
 
+Made = Callable[[Recording], Corked]
+
+
 @pytest.fixture
 async def recording() -> Recording:
     return Recording()
 
 
-def corked(recording: Recording) -> Corked:
-    return Corked(recording, Corks(asyncio.get_running_loop()))
+@pytest.fixture(params=[Corked, Noting])
+def corked(request: pytest.FixtureRequest) -> Made:
+    """What makes a corked transport, of each kind."""
+
+    def make(recording: Recording) -> Corked:
+        made: Corked = request.param(recording, Corks(asyncio.get_running_loop()))
+        return made
+
+    return make
 
 
-async def test_a_head_goes_out_with_the_body_and_what_comes_later_at_once(recording: Recording) -> None:
+async def test_a_head_goes_out_with_the_body_and_what_comes_later_at_once(recording: Recording, corked: Made) -> None:
     transport = corked(recording)
     transport.write(b"HTTP/1.1 200 OK\r\n\r\n")
     assert recording.told == []
@@ -82,7 +94,7 @@ async def test_a_head_goes_out_with_the_body_and_what_comes_later_at_once(record
     assert len(recording.told) == 2
 
 
-async def test_a_head_without_a_body_goes_out_when_the_turn_is_over(recording: Recording) -> None:
+async def test_a_head_without_a_body_goes_out_when_the_turn_is_over(recording: Recording, corked: Made) -> None:
     transport = corked(recording)
     for head in (b"HTTP/1.1 304 Not Modified\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n"):
         transport.write(head)
@@ -90,7 +102,7 @@ async def test_a_head_without_a_body_goes_out_when_the_turn_is_over(recording: R
         assert recording.told[-1] == head
 
 
-async def test_a_large_body_is_not_copied(recording: Recording) -> None:
+async def test_a_large_body_is_not_copied(recording: Recording, corked: Made) -> None:
     transport = corked(recording)
     body = b"x" * (MOST_COPIED + 1)
     transport.write(b"HTTP/1.1 200 OK\r\n\r\n")
@@ -98,7 +110,7 @@ async def test_a_large_body_is_not_copied(recording: Recording) -> None:
     assert recording.told == [[b"HTTP/1.1 200 OK\r\n\r\n", body]]
 
 
-async def test_all_that_ends_a_connection_comes_after_what_is_held(recording: Recording) -> None:
+async def test_all_that_ends_a_connection_comes_after_what_is_held(recording: Recording, corked: Made) -> None:
     transport = corked(recording)
     transport.write(b"HTTP/1.1 200 A\r\n\r\n")
     transport.write_eof()
@@ -116,7 +128,7 @@ async def test_all_that_ends_a_connection_comes_after_what_is_held(recording: Re
     ]
 
 
-async def test_nothing_is_written_to_a_connection_that_was_aborted(recording: Recording) -> None:
+async def test_nothing_is_written_to_a_connection_that_was_aborted(recording: Recording, corked: Made) -> None:
     transport = corked(recording)
     transport.write(b"HTTP/1.1 200 OK\r\n\r\n")
     transport.abort()
@@ -125,7 +137,7 @@ async def test_nothing_is_written_to_a_connection_that_was_aborted(recording: Re
     assert transport.is_closing()
 
 
-async def test_everything_else_is_the_transport_s_own(recording: Recording) -> None:
+async def test_everything_else_is_the_transport_s_own(recording: Recording, corked: Made) -> None:
     assert corked(recording).get_extra_info("peername") == "the peername"
 
 
@@ -135,18 +147,20 @@ def test_it_has_all_that_a_transport_has() -> None:
 
 
 @given(
-    st.lists(st.sampled_from([b"", HEAD, b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP", b"x", b"y" * 70000, None]), max_size=8)
+    st.sampled_from([Corked, Noting]),
+    st.lists(st.sampled_from([b"", HEAD, b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP", b"x", b"y" * 70000, None]), max_size=8),
 )
-def test_no_byte_is_lost_changed_or_moved(writes: list[bytes | None]) -> None:
+def test_no_byte_is_lost_changed_or_moved(make: type[Corked], writes: list[bytes | None]) -> None:
     async def write() -> bytes:
         recording = Recording()
-        transport = corked(recording)
+        transport = make(recording, Corks(asyncio.get_running_loop()))
         for data in writes:
             if data is None:
                 await asyncio.sleep(0)
             else:
                 transport.write(data)
         await asyncio.sleep(0)
+        assert getattr(transport, "written", len(recording.sent)) == len(recording.sent)
         return recording.sent
 
     assert asyncio.run(write()) == b"".join(data for data in writes if data is not None)

@@ -20,6 +20,7 @@ from uvicorn.config import LOGGING_CONFIG
 from uvicorn.lifespan.on import LifespanOn
 from uvicorn.middleware.message_logger import MessageLoggerMiddleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_impl import WebSocketProtocol
@@ -339,6 +340,24 @@ def test_a_request_is_run_by_a_method_of_what_was_made_for_it(protocol: Any) -> 
     assert re.search(r"create_task\((self\.)?cycle\.run_asgi\(app\)", inspect.getsource(protocol))
     made = inspect.getsource(protocol.connection_made)
     assert "self.client = " in made and "self.server = " in made
+
+
+@pytest.mark.parametrize("protocol", [H11Protocol, HttpToolsProtocol])
+def test_what_was_made_for_a_request_has_the_transport_and_tells_of_its_end(protocol: Any) -> None:
+    assert "self.flow = FlowControl(transport)" in inspect.getsource(protocol.connection_made)
+    assert "self._transport = transport" in inspect.getsource(FlowControl)
+    cycle = sys.modules[protocol.__module__].RequestResponseCycle
+    assert cycle.__dictoffset__, "it is given the id of the request"
+    made = inspect.getsource(cycle.__init__)
+    assert "self.flow = flow" in made and "self.on_response = on_response" in made
+    sending = inspect.getsource(cycle.send)
+    assert sending.index("self.response_complete = True") < sending.index("self.on_response()")
+
+
+@pytest.mark.parametrize("protocol", [WebSocketProtocol, WebSocketsSansIOProtocol, WSProtocol])
+def test_a_websocket_is_called_with_a_method_of_its_protocol_which_has_no_flow(protocol: Any) -> None:
+    assert re.search(r"app\(\s*self\.scope,.*self\.\w+,\s*self\.\w+", inspect.getsource(protocol.run_asgi), re.DOTALL)
+    assert protocol.__dictoffset__ and "self.flow" not in inspect.getsource(protocol)
 
 
 @pytest.mark.parametrize("protocol", [WebSocketProtocol, WebSocketsSansIOProtocol, WSProtocol])

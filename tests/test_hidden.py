@@ -17,7 +17,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from duallisten.admission import Side
-from duallisten.endpoints import endpoint_set
+from duallisten.endpoints import endpoint_set, hiding
 from duallisten.rules import Rules
 from tests.applications import Observed
 from tests.running import DEADLINE, FREE, ObservedServer, ask, eventually, launched, serving, sharing
@@ -358,7 +358,7 @@ async def test_a_server_that_cannot_answer_a_handshake_closes_the_socket() -> No
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
 
-    public = endpoint_set(app, "public", Rules(private=("/internal",)))
+    public = endpoint_set(app, "public", hiding("public", Rules(private=("/internal",))))
     offered: tuple[dict[str, Any], ...] = ({}, {"extensions": {}}, {"extensions": {"tls": {}}})
     for extensions in offered:
         await public({"type": "websocket", "path": "/internal", "raw_path": b"/internal"} | extensions, receive, send)

@@ -34,7 +34,9 @@ LAYERS = (
     ("platforms", "addresses", "admission"),
     ("systemd.activation",),
     ("endpoints", "accesslines", "application", "forwarded", "routes", "values", "limits", "board_layout"),
-    ("starlette", "accesslog", "parsers.refusal", "scoreboard", "recorder", "requestids", "jsonlog"),
+    ("starlette", "accesslog", "parsers.refusal", "scoreboard", "requestids", "jsonlog"),
+    ("recorder",),
+    ("records",),
     ("recording_websockets",),
     (
         "health",
@@ -54,6 +56,7 @@ LAYERS = (
     ("uvicorn_options", "sources", "plan", "arguments", "metrics_page", "status_stream"),
     ("keywords", "pools"),
     ("config",),
+    ("recorded_endpoints",),
     ("listener_config",),
     ("sockets", "signals", "listening", "handshakes"),
     ("acceptor",),

@@ -167,6 +167,17 @@ def test_duallisten_s_own_pages_are_not_counted(server: ObservedServer) -> None:
     assert cell(server, Cell.BUSY, "private") == 0
 
 
+def test_requests_are_recorded_while_messages_are_traced(caplog: pytest.LogCaptureFixture) -> None:
+    own = b"GET /-/livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    with serving(app, private_health="/-", log_level="trace", private_paths=["/internal"]) as server:
+        assert b" 200 " in ask(server.url("public"))
+        assert b" 404 " in ask(server.url("public"), b"GET /internal HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert b" 200 " in ask(server.url("private"), own)
+        assert eventually(lambda: requests(server) == {("GET", "2xx"): 1, ("GET", "4xx"): 1})
+        assert requests(server, "private") == {}
+    assert "Started scope=" in caplog.text
+
+
 def test_without_anyone_to_tell_nothing_is_recorded() -> None:
     with serving(app) as server:
         assert server.observation is None

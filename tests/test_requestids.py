@@ -15,8 +15,7 @@ from websockets.sync.client import connect
 
 import duallisten
 from duallisten import Config
-from duallisten.endpoints import REQUEST_ID
-from duallisten.requestids import naming
+from duallisten.requestids import claimed, naming
 from tests.applications import Observed, answer
 from tests.running import DEADLINE, FREE, ObservedServer, ask, launched, serving, sharing
 
@@ -106,21 +105,19 @@ def test_an_id_that_a_log_should_not_have_is_not_kept(value: str) -> None:
         assert OURS.fullmatch(ask(server.url("private"), head).rpartition(b"\r\n\r\n")[2].decode())
 
 
-class Record:
-    """As much of a record as an id needs."""
-
-    trusted: bool | None = None
-    request_id = ""
-
-
 @settings(deadline=None, derandomize=True)
 @given(st.lists(st.tuples(st.sampled_from([b"x-id", b"x-ids", b"host"]), st.binary(max_size=200))))
-def test_whatever_is_sent_an_id_is_visible_ascii(headers: list[tuple[bytes, bytes]]) -> None:
-    record: Any = Record()
-    scope: dict[str, Any] = {"client": None, "headers": headers}
-    naming("X-ID", lambda host: True)(scope, record)
-    assert re.fullmatch(r"[\x21-\x7e]{1,128}", scope[REQUEST_ID])
-    assert record.request_id == scope[REQUEST_ID]
+def test_the_first_that_is_visible_ascii_is_kept(headers: list[tuple[bytes, bytes]]) -> None:
+    values = [value.decode("latin-1") for name, value in headers if name == b"x-id"]
+    assert claimed(headers, b"x-id") == next((one for one in values if re.fullmatch(r"[\x21-\x7e]{1,128}", one)), None)
+
+
+def test_ids_of_ours_go_on_past_every_place() -> None:
+    make = naming(HEADER).make
+    made = [make() for _ in range(2345)]
+    assert len(set(made)) == 2345
+    assert all(OURS.fullmatch(one) for one in made)
+    assert len({one.partition("-")[0] for one in made}) == 1
 
 
 @pytest.mark.parametrize("ws", ["websockets", "websockets-sansio", "wsproto"])
@@ -137,7 +134,6 @@ def test_without_the_option_there_is_none_whatever_is_sent() -> None:
     app = Told()
     with serving(app) as server:
         assert got(server, "private", x_request_id="mine") == "none"
-    assert all(REQUEST_ID not in scope for scope in app.scopes)
     assert duallisten.request_id({}) is None
     assert duallisten.request_id({"extensions": {"duallisten": {"request_id": 3}}}) is None
 
@@ -150,7 +146,7 @@ def test_the_id_stands_in_one_place_of_the_scope() -> None:
         got(server, "private")
     asked = [scope for scope in app.scopes if scope["type"] == "http"]
     assert [duallisten.side(scope) for scope in asked] == ["public", "private"]
-    assert all(REQUEST_ID not in scope for scope in asked)
+    assert all("request_id" in scope["extensions"]["duallisten"] and "request_id" not in scope for scope in asked)
 
 
 @pytest.mark.parametrize("arguments", [("--workers", "2"), ("--workers", "2", "--preload")], ids=" ".join)

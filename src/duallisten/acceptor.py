@@ -76,8 +76,11 @@ class Service:
         protocol_class, most, recorder = self.config.http_protocol_class, self.limits.head_bytes, self.recorder
         self.config.loaded_app = guarded_app(self.config.loaded_app, protocol_class, most)
         guard = guarded(protocol_class, most)
-        made = corking(guard, self.corks) if recorder is None else recording(guard, self.corks, recorder)
-        self.config.http_protocol_class = made
+        if recorder is None:
+            self.config.http_protocol_class = corking(guard, self.corks)
+        else:
+            limited = self.config.limit_concurrency is not None
+            self.config.http_protocol_class = recording(guard, self.corks, recorder, is_limited=limited)
         if self.config.ws_protocol_class is not None:
             make: Any = self.config.ws_protocol_class
             make = make if recorder is None else recording_websocket(make, recorder)

@@ -23,9 +23,6 @@ Data = bytes | bytearray | memoryview
 HEAD = b"HTTP/"
 """What the head of an answer begins with (RFC 9112, 4)."""
 
-INTERIM = b"1"
-"""The first digit of a status after which the head of the answer is yet to come (RFC 9110, 15.2)."""
-
 MOST_COPIED = 1 << 16
 """Bytes; a body up to this size is copied behind its head, which costs less than handing over two pieces."""
 
@@ -34,19 +31,20 @@ class Corks:
     """The connections of a process that hold something back in this turn of its event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+        self.loop = loop
         self._holding: list[Corked] = []
 
     def add(self, transport: Corked) -> None:
         """See that what a transport holds is written when the turn is over."""
         if not self._holding:
-            self._loop.call_soon(self._release)
+            self.loop.call_soon(self._release)
         self._holding.append(transport)
 
     def _release(self) -> None:
         holding, self._holding = self._holding, []
         for transport in holding:
-            transport.release()
+            if transport._held is not None:
+                transport.release()
 
 
 def _passed_on(name: str) -> Any:
@@ -65,19 +63,14 @@ class Corked:
     """A transport that holds the head of an answer for the rest of a turn.
 
     transport: the transport that does the work
-
-    Beside that it has what it has seen anyway: `head`, the first write that began like a head, and `written`, the bytes
-    that it has written; whoever looks at them sets them back.
     """
 
-    __slots__ = ("_corks", "_held", "_transport", "_write", "abort", "head", "is_closing", "written")
+    __slots__ = ("_corks", "_held", "_transport", "_write", "abort", "is_closing")
 
     def __init__(self, transport: asyncio.Transport, corks: Corks) -> None:
         self._transport = transport
         self._corks = corks
         self._held: Data | None = None
-        self.head: Any = None
-        self.written = 0
         self._write = transport.write
         self.abort = transport.abort  # what is held is lost with the rest of what was not sent
         self.is_closing = transport.is_closing
@@ -87,25 +80,21 @@ class Corked:
         held = self._held
         if held is not None:
             self._held = None
-            self.written += len(held) + len(data)
             if len(data) <= MOST_COPIED:
-                self._write(b"".join((held, data)))
+                write = self._write  # read first: CPython 3.11 does not specialise a call of what a slot holds
+                write(b"".join((held, data)))
             else:
                 self._transport.writelines((held, data))
         elif data[:5] == HEAD:
             self._held = data
-            if self.head is None or self.head[9:10] == INTERIM:
-                self.head = data
             self._corks.add(self)
         else:
-            self.written += len(data)
             self._write(data)
 
     def release(self) -> None:
         """Write what is held."""
         held, self._held = self._held, None
         if held is not None and not self.is_closing():
-            self.written += len(held)
             self._write(held)
 
     def writelines(self, pieces: Any) -> None:

@@ -16,15 +16,12 @@ extension `websocket.http.response`), for closing it would be a 403 and say that
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from duallisten.admission import Side
-from duallisten.rules import NO_RULES, Judge, Rules
-
-REQUEST_ID = "duallisten.request_id"
-"""Where a request's id is in its scope until the side is stamped, and goes with it."""
+from duallisten.rules import Judge, Rules
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
@@ -39,56 +36,64 @@ class HasScope(Protocol):
     def scope(self) -> Any: ...  # noqa: D102
 
 
-def endpoint_set(
-    app: Application,
+class Hiding(NamedTuple):
+    """What is hidden from the public side.
+
+    known: gives what has been decided about a raw path; None, or a second value, where nothing has been
+    decide: decides about a request, from its path, raw path and root path
+    refuse: answers what is hidden
+    """
+
+    rules: Rules
+    known: Callable[..., bool | None]
+    decide: Callable[[str, bytes | None, str | None], bool]
+    refuse: Application
+
+
+def hiding(
     side: Side,
-    rules: Rules = NO_RULES,
+    rules: Rules,
     roots: Iterable[str] = (),
     *,
     remember: bool = False,
     note_hidden: Callable[[], None] | None = None,
-) -> Application:
-    """Make the application that `side` reaches: `app`, told on which side it was asked, without what is hidden.
+) -> Hiding | None:
+    """Make what decides about the requests of `side`; None where nothing is hidden.
 
     rules: what is hidden from the public side; the private side reaches everything
-    roots: path prefixes that `app` takes off by itself (`duallisten.rules.Judge`)
+    roots: path prefixes that the application takes off by itself (`duallisten.rules.Judge`)
     remember: whether all requests that it will get have one root path, so that a verdict holds for a raw path
     note_hidden: is called for each request that is hidden
     """
+    if side == "private" or not rules.hide_something:
+        return None
+    judge = Judge(rules, roots)
+    refuse = refusal(rules.hidden_status)
+    if note_hidden is not None:
+        refuse = _noting(refuse, note_hidden)
+    return Hiding(rules, judge.verdicts.get, judge.decide if remember else judge.hides, refuse)
+
+
+def endpoint_set(app: Application, side: Side, hidden: Hiding | None = None) -> Application:
+    """Make the application that `side` reaches: `app`, told on which side it was asked, without what is hidden."""
+    if hidden is not None:
+        return _hiding(app, hidden)
 
     def ask(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         # New dicts for each request, which no application can change for the next; written out for speed.
         stamp: dict[str, Any] = {"side": side}
-        if REQUEST_ID in scope:
-            stamp["request_id"] = scope.pop(REQUEST_ID)
         if "extensions" in scope:
             scope["extensions"] = {**scope["extensions"], "duallisten": stamp}
         else:
             scope["extensions"] = {"duallisten": stamp}
         return app(scope, receive, send)
 
-    if side == "private" or not rules.hide_something:
-        return ask
-    judge = Judge(rules, roots)
-    refuse = refusal(rules.hidden_status)
-    if note_hidden is not None:
-        refuse = _noting(refuse, note_hidden)
-    return _hiding(app, rules, judge.decide if remember else judge.hides, judge.verdicts, refuse)
+    return ask
 
 
-def _hiding(
-    app: Application,
-    rules: Rules,
-    decide: Callable[..., bool],
-    verdicts: Mapping[bytes | None, bool],
-    refuse: Application,
-) -> Application:
-    """Make the public side's application: `app` without what `rules` hide.
-
-    decide: decides about a request that is not in `verdicts`
-    refuse: answers what is hidden
-    """
-    known = verdicts.get
+def _hiding(app: Application, what: Hiding) -> Application:
+    """Make the public side's application: `app` without what is hidden."""
+    rules, known, decide, refuse = what
 
     def ask(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         raw = scope.get("raw_path")
@@ -96,8 +101,6 @@ def _hiding(
         if hidden or (hidden is None and decide(scope["path"], raw, scope.get("root_path"))):
             return refuse(scope, receive, send)
         stamp: dict[str, Any] = {"side": "public", "rules": rules}
-        if REQUEST_ID in scope:
-            stamp["request_id"] = scope.pop(REQUEST_ID)
         if "extensions" in scope:
             scope["extensions"] = {**scope["extensions"], "duallisten": stamp}
         else:

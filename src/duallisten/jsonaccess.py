@@ -28,10 +28,10 @@ from duallisten.accesslines import ACCESS_LOGGER, HANDSHAKE, AccessLines, plain_
 from duallisten.accesslog import ProtocolLogger
 from duallisten.admission import Side
 from duallisten.clock import now
-from duallisten.endpoints import REQUEST_ID, request_id
+from duallisten.endpoints import request_id
 from duallisten.jsonlog import THREE_DIGITS, JSONFormatter, as_line, quote, timestamp
 from duallisten.recorder import Connected, Finished
-from duallisten.recording import Recorded
+from duallisten.records import Told
 
 MESSAGE = '%s - "%s %s HTTP/%s" %d'
 """uvicorn's own message of an access line."""
@@ -47,11 +47,11 @@ class Ended(NamedTuple):
     """How a request has ended.
 
     status: 0 where none was sent
-    elapsed: nanoseconds
+    elapsed: seconds
     """
 
     status: int
-    elapsed: int
+    elapsed: float
     aborted: bool
 
 
@@ -111,7 +111,7 @@ def target(scope: Any, root: bytes) -> str:
         return str(scope.get("path"))
 
 
-def fields_of(record: Recorded, side: Side, root: bytes, ended: Ended) -> dict[str, Any]:
+def fields_of(record: Told, side: Side, root: bytes, ended: Ended) -> dict[str, Any]:
     """Give the fields of a request's line, beside time, level and logger.
 
     root: what uvicorn puts before the path
@@ -128,7 +128,7 @@ def fields_of(record: Recorded, side: Side, root: bytes, ended: Ended) -> dict[s
         "http_version": scope.get("http_version"),
         "status": ended.status or None,
         "bytes": record.sent,
-        "duration_ms": ended.elapsed // 1000 / 1000,
+        "duration_ms": int(ended.elapsed * 1e6) / 1000,
         "request_id": record.request_id,
         **({"aborted": True} if ended.aborted else {}),
     }
@@ -142,7 +142,7 @@ def finishing(lines: AccessLines, side: Side, root_path: str) -> Finished:
     root, add, known, digits = root_path.encode(), lines.add, _QUOTED, THREE_DIGITS
     since, until, stamp = 0.0, 0.0, ""
 
-    def finished(record: Recorded, status: int, elapsed: int, aborted: bool) -> None:
+    def finished(record: Told, status: int, elapsed: float, aborted: bool) -> None:
         nonlocal since, until, stamp
         scope, connection = record.scope, record.connection
         if not connection.is_direct:
@@ -159,12 +159,13 @@ def finishing(lines: AccessLines, side: Side, root_path: str) -> Finished:
                 path = path.removeprefix(root)
             if query:
                 path = path + b"?" + query
+            microseconds = int(elapsed * 1e6)
             between = connection.alike if client is connection.peer else connection.between(client)
             add(
                 f'{{"time":"{stamp}{between}'
                 f'{known[method] if method in known else quote(method)},"path":{quote(path.decode("latin-1"))},'
                 f'"http_version":{known[version] if version in known else quote(version)},"status":{status or "null"},'
-                f'"bytes":{record.sent},"duration_ms":{elapsed // 1_000_000}.{digits[elapsed // 1000 % 1000]},'
+                f'"bytes":{record.sent},"duration_ms":{microseconds // 1000}.{digits[microseconds % 1000]},'
                 f'"request_id":{quote(record.request_id)}'
                 f"{_ABORTED if aborted else _DONE}"
             )
@@ -188,7 +189,7 @@ def connecting(lines: AccessLines, side: Side, root_path: str) -> Connected:
     """
     root = root_path.encode()
 
-    def connected(protocol: Any, record: Recorded) -> None:
+    def connected(protocol: Any, record: Told) -> None:
         connection = record.connection
         if connection is None:
             record.connection = connection = connection_of(protocol, lines.logger, side)
@@ -255,4 +256,4 @@ def told_of(scope: Any, root: bytes) -> dict[str, Any]:
     if scope is None:
         return {}
     told = {"client": address(scope.get("client")), "method": scope.get("method", "GET"), "path": target(scope, root)}
-    return {**told, "request_id": request_id(scope) or scope.get(REQUEST_ID)}
+    return {**told, "request_id": request_id(scope)}

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from importlib.util import find_spec
 from typing import NamedTuple
 
+from duallisten.accesslines import leave_no_line
 from duallisten.endpoints import Application, Receive, Scope, Send
 from duallisten.health import QUESTIONS
 from duallisten.options import Options
@@ -94,16 +95,18 @@ class Pages:
 
     def in_front_of(self, app: Application) -> Application:
         """Make the application that answers these pages itself, and leaves all else to `app`."""
-        paths, own = self.paths, self._serve
+        paths, serve = self.paths, self.serve
 
         def ask(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
             if scope.get("raw_path") in paths and scope["type"] == "http":
-                return own(scope, receive, send)
+                return serve(scope, receive, send)
             return app(scope, receive, send)
 
         return ask
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request for one of them."""
+        leave_no_line(send)
         raw, asked = scope["raw_path"], asked_of(scope)
         if raw in self.applications and asked.method in READING:
             await self.applications[raw](scope, receive, send)

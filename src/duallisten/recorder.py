@@ -13,92 +13,93 @@ from collections.abc import Callable
 from typing import Any
 
 from duallisten.board_layout import BOUNDS, BUCKETS, METHODS, STATUSES, Cell, request_cell
+from duallisten.requestids import Naming
 
-Finished = Callable[[Any, int, int, bool], None]
+Finished = Callable[[Any, int, float, bool], None]
 """Is told of each request that has ended: its `recording.Recorded`, its status (0 where none was sent), its duration in
-nanoseconds, and whether it was aborted."""
+seconds, and whether it was aborted."""
 
 Connected = Callable[[Any, Any], None]
 """Is told of a new connection when one of uvicorn's protocols has it, HTTP's or WebSocket's: of that protocol, and of
 its `recording.Recorded` or `recording.RecordedWebSocket`."""
 
-Name = Callable[[Any, Any], None]
-"""Gives a request its id, in its scope, before the application is called; told its `recording.Recorded`, too."""
+Kinds = tuple[list[float], ...]
+"""Where the durations of requests are noted, in seconds: by the first character of the status, so that it need not be
+read; what stands for an aborted request is `ABORTED`."""
 
-_BOUNDS = tuple(round(bound * 1e9) for bound in BOUNDS)
+ABORTED = ord("0")
 
 STATUSES_BY_TEXT = {b"%d" % status: status for status in range(100, 1000)}
 """Statuses, as they stand in the head of an answer."""
 
-clock = time.perf_counter_ns
+clock = time.perf_counter
+
+_LEADING: Kinds = tuple([] for _ in range(ABORTED))
 
 
 class Recorder:
     """What records the requests of one side in this process.
 
     cells: the side's part of the process's row; None if nothing is counted
-    finished: is told of each request beside that, and of each answer to a WebSocket's handshake
-    connected: is told of each connection
-    name: gives each request an id
-    passed_over: raw paths that are not recorded: those of duallisten's own
+    naming: how requests get their ids; None if they get none
+    is_told: whether somebody is told of what is recorded: `connected` of each connection, and `finished` of each
+        request and of each answer to a WebSocket's handshake
+    trusts: tells whether a peer's ids are kept, by the host part of its address
     """
 
-    def __init__(
-        self,
-        cells: memoryview | None = None,
-        *,
-        finished: Finished | None = None,
-        name: Name | None = None,
-        passed_over: frozenset[bytes] = frozenset(),
-    ) -> None:
+    def __init__(self, cells: memoryview | None = None, *, naming: Naming | None = None, is_told: bool = False) -> None:
         self.cells = cells
-        self.finished = finished
+        self.naming = naming
+        self.is_told = is_told
         self.connected: Connected | None = None
-        self.name = name
-        self.passed_over = passed_over
-        self.noted: dict[str, tuple[list[int], ...]] = {method: tuple([] for _ in STATUSES) for method in METHODS}
-        """Durations of requests that are yet to be counted, in nanoseconds, by method, and by class of status."""
+        self.finished: Finished | None = None
+        self.trusts: Callable[[str | None], bool] = lambda host: False
+        self.noted = {method: _kinds() for method in METHODS}
+        """Durations of requests that are yet to be counted, by method."""
+        self.passed_over = _kinds()
+        """Those of requests that are not to be counted, for they are for pages of duallisten's own."""
+        self._places: list[tuple[int | None, list[float]]] = [
+            *((None, durations) for durations in self.passed_over[ABORTED:]),
+            *(
+                (request_cell(method, status), durations)
+                for method, kinds in self.noted.items()
+                for status, durations in zip(STATUSES, kinds[ABORTED:], strict=True)
+            ),
+        ]
 
-    @property
-    def is_particular(self) -> bool:
-        """Whether more is done when a request begins than to note when."""
-        return self.name is not None or self.finished is not None or bool(self.passed_over)
+    def kinds_of(self, method: str) -> Kinds:
+        """Give where the durations of a method's requests are noted."""
+        return self.noted.get(method, self.noted["other"])
 
     def add(self, cell: Cell, number: int = 1) -> None:
         """Count what is no request."""
         if self.cells is not None:
             self.cells[cell] += number
 
-    def note(self, method: str, kind: int, duration: int) -> None:
-        """Note a request.
-
-        kind: the first digit of its status; 0 if it was aborted
-        duration: in nanoseconds
-        """
-        if self.cells is not None:
-            self.noted.get(method, self.noted["other"])[kind].append(duration)
-
     def count(self) -> None:
         """Count what was noted."""
-        if self.cells is None:
-            return
-        for method, by_status in self.noted.items():
-            for status, durations in zip(STATUSES, by_status, strict=True):
-                if durations:
-                    self._count(request_cell(method, status), durations)
+        for begin, durations in self._places:
+            if durations:
+                if begin is not None and self.cells is not None:
+                    self._count(self.cells, begin, durations)
+                durations.clear()
 
-    def _count(self, begin: int, durations: list[int]) -> None:
-        assert self.cells is not None  # noqa: S101
-        durations.sort()
+    def _count(self, cells: memoryview, begin: int, durations: list[float]) -> None:
+        cells[Cell.SECONDS] += round(sum(durations) * 1e9)
+        shortest = BOUNDS[0]
+        rest = [duration for duration in durations if duration > shortest]  # where all is quick, nothing is sorted
+        cells[begin] += len(durations) - len(rest)
+        rest.sort()
         counted = 0
-        for bucket, bound in enumerate(_BOUNDS):
-            if (up_to := bisect_right(durations, bound)) > counted:
-                self.cells[begin + bucket] += up_to - counted
+        for bucket, bound in enumerate(BOUNDS):
+            if (up_to := bisect_right(rest, bound)) > counted:
+                cells[begin + bucket] += up_to - counted
                 counted = up_to
-        if len(durations) > counted:
-            self.cells[begin + BUCKETS - 1] += len(durations) - counted
-        self.cells[Cell.SECONDS] += sum(durations)
-        durations.clear()
+        cells[begin + BUCKETS - 1] += len(rest) - counted
+
+
+def _kinds() -> Kinds:
+    return _LEADING + tuple([] for _ in STATUSES)
 
 
 def status_of(head: Any) -> int:

@@ -9,27 +9,30 @@ from __future__ import annotations
 from typing import Any
 
 from duallisten.board_layout import Cell
-from duallisten.corking import HEAD, Corked, Corks, Data
+from duallisten.corking import HEAD, Corks, Data
 from duallisten.recorder import Recorder, clock, status_of
+from duallisten.records import Noting
 
-_ZERO = ord("0")
 _ONE = ord("1")
 
 
-class RecordedWebSocket(Corked):
+class RecordedWebSocket(Noting):
     """A connection's transport when it has become a WebSocket's; what it has is what `Recorded` has.
 
-    began: when its application was called; None when its handshake is answered, or before
+    cycle, began: its protocol, and when its application was called
+    scope: of its handshake, for whoever is told of that
     """
 
-    __slots__ = ("_is_open", "began", "connection", "recorder", "request_id", "scope", "trusted")
+    __slots__ = ("_is_open", "began", "connection", "cycle", "kinds", "recorder", "request_id", "scope", "trusted")
 
     def __init__(self, record: Any, corks: Corks) -> None:
         super().__init__(record._transport, corks)
         self.recorder = record.recorder
-        self.began: int | None = None
+        self.began = 0.0
+        self.cycle: Any = None
+        self.kinds: Any = None
         self.scope: Any = None
-        self.trusted: bool | None = None
+        self.trusted = False
         self.request_id = ""
         self.connection: Any = None
         self._is_open = False
@@ -43,7 +46,7 @@ class RecordedWebSocket(Corked):
         """Write as a corked transport does; the first write is the answer to the handshake."""
         is_answer = self.head is None and data[:5] == HEAD
         if is_answer:
-            self.recorder.note("websocket", data[9] - _ZERO, 0)
+            self.recorder.noted["websocket"][data[9]].append(0)
             self._is_open = data[9] == _ONE
             self.recorder.add(Cell.WEBSOCKETS, int(self._is_open))
         super().write(data)
@@ -51,9 +54,11 @@ class RecordedWebSocket(Corked):
             self._finish(aborted=False)
 
     def _finish(self, *, aborted: bool) -> None:
-        began, self.began = self.began, None
-        if began is not None and self.recorder.finished is not None:
-            self.recorder.finished(self, status_of(self.head), clock() - began, aborted)
+        cycle, self.cycle = self.cycle, None
+        if cycle is not None and self.recorder.finished is not None:
+            self.scope, self.request_id = cycle.scope, cycle.request_id
+            self.recorder.finished(self, status_of(self.head), clock() - self.began, aborted)
+            self.scope = None
 
     def end(self) -> None:
         """Count one less that is open, and what was written."""
@@ -74,9 +79,9 @@ def recording_websocket(make: Any, recorder: Recorder) -> Any:
         def connection_made(self: Any, transport: Any) -> None:
             if isinstance(transport, RecordedWebSocket):
                 self._record = transport
-                if recorder.name is not None:
-                    self.app = _naming(self.app, recorder.name, transport)
             super().connection_made(transport)
+            if self._record is not None and recorder.naming is not None:
+                self._record.trusted = recorder.trusts(self.client[0] if self.client else None)
             if self._record is not None and recorder.connected is not None:
                 recorder.connected(self, transport)
 
@@ -87,12 +92,3 @@ def recording_websocket(make: Any, recorder: Recorder) -> Any:
 
     Recording.__name__ = make.__name__  # by which others tell which one it is
     return Recording
-
-
-def _naming(app: Any, name: Any, record: RecordedWebSocket) -> Any:
-    def begin(scope: Any, receive: Any, send: Any) -> Any:
-        name(scope, record)
-        record.scope, record.began = scope, clock()
-        return app(scope, receive, send)
-
-    return begin

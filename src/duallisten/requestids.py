@@ -10,35 +10,52 @@ not a secret.
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
-from collections.abc import Callable
-from typing import Any
-
-from duallisten.endpoints import REQUEST_ID
+from collections.abc import Callable, Iterable, Iterator
+from itertools import count
+from typing import NamedTuple
 
 ID = re.compile(rb"[\x21-\x7e]{1,128}")
 """What an id may consist of: visible characters of ASCII, and not too many."""
 
+_LAST_DIGITS = tuple(f"{number:02d}" for number in range(100))  # few, so that they are at hand
 
-def naming(header: str, trusts: Callable[[str | None], bool]) -> Callable[[Any, Any], None]:
-    """Make what gives a request its id, in its scope and its record.
+
+class Naming(NamedTuple):
+    """How requests get their ids.
+
+    header: the name of the request header that holds the id that a peer has given it, in lower case
+    make: makes an id
+    """
+
+    header: bytes
+    make: Callable[[], str]
+
+
+def naming(header: str) -> Naming:
+    """Make what gives requests their ids.
 
     header: the request header that holds the id that a peer has given it
-    trusts: tells whether a peer, by the host part of its address, is believed
     """
-    name = header.lower().encode()
-    prefix, number = os.urandom(8).hex(), itertools.count(1).__next__
+    return Naming(header.lower().encode(), _ids().__next__)
 
-    def give(scope: Any, record: Any) -> None:
-        if record.trusted is None:
-            record.trusted = trusts(scope["client"][0] if scope.get("client") else None)
-        if record.trusted:
-            for key, value in scope["headers"]:
-                if key == name and ID.fullmatch(value):
-                    scope[REQUEST_ID] = record.request_id = value.decode()
-                    return
-        scope[REQUEST_ID] = record.request_id = f"{prefix}-{number()}"
 
-    return give
+def claimed(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> str | None:
+    """Find the id that a peer has given a request; None where there is none that can be kept.
+
+    name: of the header that holds it, in lower case
+    """
+    for key, value in headers:
+        if key == name and ID.fullmatch(value):
+            return value.decode()
+    return None
+
+
+def _ids() -> Iterator[str]:
+    """Make ids without end: two texts joined, which is half as dear as a number formatted."""
+    prefix = os.urandom(8).hex()
+    for hundreds in count():
+        begin = f"{prefix}-{hundreds}"
+        for digits in _LAST_DIGITS:
+            yield begin + digits

@@ -6,7 +6,6 @@ import asyncio
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from email.utils import formatdate
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import uvicorn
@@ -16,7 +15,6 @@ from uvicorn.server import ServerState
 from duallisten.acceptor import Judge, Service
 from duallisten.accesslog import AccessLog
 from duallisten.admission import Side, Verdict
-from duallisten.board_layout import Cell
 from duallisten.config import Config
 from duallisten.corking import Corks
 from duallisten.drain import CLOSE_HEADER
@@ -25,7 +23,7 @@ from duallisten.limits import Limits
 from duallisten.listener_config import listener_config
 from duallisten.listening import Room
 from duallisten.plan import Plan
-from duallisten.recorder import Name, Recorder
+from duallisten.recorder import Recorder
 from duallisten.recording import is_recorded
 from duallisten.scoreboard import Scoreboard
 from duallisten.serving import Placed
@@ -62,25 +60,20 @@ def make_services(config: Config, plan: Plan, process: Process) -> dict[Verdict,
 
     def add(verdict: Verdict, side: Side, its: ServerState) -> None:
         recorder = make_recorder(config, side, process)
-        note_hidden = None if recorder is None else partial(recorder.add, Cell.HIDDEN)
-        one = listener_config(config, side, side_door=verdict is Verdict.SIDE_DOOR, note_hidden=note_hidden)
-        if recorder is not None and config.request_id_header is not None:
-            recorder.name = _naming(config.request_id_header, one, side)
-            if config.options.log_format == "json":
+        its_pages = pages if side == "private" else None
+        side_door = verdict is Verdict.SIDE_DOOR
+        one = listener_config(config, side, side_door=side_door, recorder=recorder, pages=its_pages)
+        if recorder is not None and recorder.naming is not None:
+            recorder.trusts = _trusting(one, side)
+            if recorder.is_told:
                 _log_as_json(recorder, one, side, process.access_log)
-        if pages is not None and side == "private":
-            one.loaded_app = pages.in_front_of(one.loaded_app)
-            if recorder is not None:
-                recorder.passed_over = pages.paths
         asked = limits(config, side)
         room = next((other.room for other in services.values() if other.state is its), None)
         if room is None and asked.connections is not None:
             room = Room(asked.connections)
             its.connections = room.connections
         state, log = process.lifespans.state(side), process.access_log
-        services[verdict] = Service(
-            side, one, its, state, log, corks, asked, room, recorder, pages if side == "private" else None
-        )
+        services[verdict] = Service(side, one, its, state, log, corks, asked, room, recorder, its_pages)
 
     if plan.public is not None:
         add(Verdict.PUBLIC, "public", process.state)
@@ -93,9 +86,13 @@ def make_services(config: Config, plan: Plan, process: Process) -> dict[Verdict,
 
 def make_recorder(config: Config, side: Side, process: Process) -> Recorder | None:
     """Make what records the requests of a side; None where there is no need to."""
-    if process.board is not None:
-        return Recorder(process.board.row(process.row).side(side))
-    return Recorder() if config.request_id_header is not None else None
+    cells = process.board.row(process.row).side(side) if process.board is not None else None
+    if config.request_id_header is not None:
+        from duallisten.requestids import naming
+
+        is_told = config.options.log_format == "json"
+        return Recorder(cells, naming=naming(config.request_id_header), is_told=is_told)
+    return Recorder(cells) if cells is not None else None
 
 
 def make_pages(config: Config, process: Process) -> Pages | None:
@@ -107,19 +104,17 @@ def make_pages(config: Config, process: Process) -> Pages | None:
     return page_set(config, process.board, process.server)
 
 
-def _naming(header: str, config: uvicorn.Config, side: Side) -> Name:
-    """Make what gives requests their ids: believed of neighbours, and of whoever's forwarded headers are.
+def _trusting(config: uvicorn.Config, side: Side) -> Callable[[str | None], bool]:
+    """Make what tells whose ids are kept: those of neighbours, and of whoever's forwarded headers are believed.
 
     config: the listener's own, loaded
     """
-    from duallisten.requestids import naming
-
     if side == "private":  # whoever gets in is a neighbour, and an id grants nothing
-        return naming(header, lambda host: True)
+        return lambda host: True
     app = config.loaded_app
     if isinstance(app, ProxyHeadersMiddleware):
-        return naming(header, lambda host: host in app.trusted_hosts)
-    return naming(header, lambda host: False)
+        return lambda host: host in app.trusted_hosts
+    return lambda host: False
 
 
 def _log_as_json(recorder: Recorder, config: uvicorn.Config, side: Side, log: AccessLog) -> None:

@@ -34,11 +34,11 @@ from duallisten.pages import Asked, Pages, head_of
 from duallisten.plan import Plan
 from duallisten.scoreboard import Scoreboard, Seat
 
-LOOK = 0.1
-"""Seconds between two looks at the heartbeat."""
-
 STUCK = 0.35
 """Seconds without a heartbeat after which an event loop is taken for blocked; it beats every 0.1 s."""
+
+LOOK = 0.1
+"""Seconds between two looks at an event loop that does not turn."""
 
 PATIENCE = 0.5
 """Seconds that a peer has for the head of its request before its connection is the event loop's."""
@@ -92,7 +92,7 @@ class Standby:
         self._stopped.set()
 
     def _run(self) -> None:
-        while not self._stopped.wait(LOOK):
+        while not self._stopped.wait(max(LOOK, STUCK - self._row.heartbeat_age)):
             if self._is_needed:
                 self._stand_by()
 

@@ -36,7 +36,7 @@ class AsSide:
     """An application as one side reaches it, made by `as_side`: an object, for test clients ask for one."""
 
     def __init__(self, config: Config, name: Side) -> None:
-        self._app = endpoints_of(config, name, remember=False)  # a test client has a root path of its own
+        self._app = endpoints_of(config, name)
         self._lifespan: Application = config.source(name).loaded_app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -104,6 +104,8 @@ class Guard:
             linger(self)
         elif self.pipeline:  # the request in `cycle` is the last of those that wait
             self.pipeline[0] = (cycle, bad_request)
+            if (note := getattr(self, "note_unasked", None)) is not None:  # where requests are recorded
+                note(cycle)
             end_after(self, cycle)
         else:
             abandon(self, cycle)
