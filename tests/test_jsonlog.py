@@ -125,7 +125,7 @@ class Ends:
 
 
 class Request:
-    """As much of a record as a line is made of."""
+    """As much of a record, and of what uvicorn makes for a request, as a line is made of."""
 
     def __init__(self, scope: dict[str, Any], connection: Any, identity: str = "abc") -> None:
         self.scope, self.connection, self.request_id, self.sent = scope, connection, identity, 131
@@ -154,7 +154,7 @@ async def line_of(stream: Stream, request: Any, *ended: Any, side: Side = "publi
     """Write one line, and read it."""
     stream.writes.clear()
     lines = AccessLines(ACCESS)
-    finishing(lines, side, root)(request, *ended)
+    finishing(lines, side, root)(request, request, *ended)
     lines.write()
     (line,) = stream.writes
     assert line.isascii() and line[:-1].isprintable() and line[-1] == "\n"
@@ -270,7 +270,7 @@ async def test_what_is_written_at_once_a_pipe_takes_whole(json_logging: Stream) 
     request: Any = Request(SCOPE, connected())
     assert request.connection.is_direct
     for _ in range(100):
-        finished(request, 200, 5e-9, False)
+        finished(request, request, 200, 5e-9, False)
     lines.write()
     assert len(json_logging.writes) < 20
     assert sum(write.count("\n") for write in json_logging.writes) == 100

@@ -10,7 +10,7 @@ import pytest
 
 from duallisten import records
 from duallisten.board_layout import SIDE_WORDS, WORD, Cell
-from duallisten.recorder import ABORTED, Recorder
+from duallisten.recorder import ABORTED, PASSED_OVER, Recorder
 from duallisten.records import Recorded, Told, ToldTurns, Turns
 from tests.test_corking import Recording
 
@@ -62,14 +62,14 @@ async def record(request: pytest.FixtureRequest, recorder: Recorder) -> Recorded
 
 def begin(record: Recorded, clock: Clock) -> Cycle:
     record.cycle = cycle = Cycle()
-    record.kinds = record.recorder.noted["GET"]
+    record.kinds = record.recorder.kinds_of("GET")
     record.began = clock.now
     return cycle
 
 
 def noted(record: Recorded) -> dict[int, list[float]]:
     """The durations that were noted, by the first character of the status."""
-    kinds = enumerate(record.recorder.noted["GET"])
+    kinds = enumerate(record.recorder.kinds_of("GET"))
     return {kind: [round(one, 3) for one in durations] for kind, durations in kinds if durations}
 
 
@@ -169,8 +169,8 @@ def told(recorder: Recorder) -> Iterator[list[Any]]:
     """Status, duration, bytes and end of each request that somebody is told of."""
     heard: list[Any] = []
 
-    def finished(record: Told, status: int, duration: float, aborted: bool) -> None:
-        heard.append((record.scope["type"], record.request_id, status, round(duration, 3), record.sent, aborted))
+    def finished(record: Told, cycle: Any, status: int, duration: float, aborted: bool) -> None:
+        heard.append((cycle.scope["type"], cycle.request_id, status, round(duration, 3), record.sent, aborted))
 
     recorder.finished = finished
     yield heard
@@ -188,7 +188,7 @@ async def test_who_is_told_hears_of_each_request_with_the_bytes_of_its_own_answe
         cycle.response_complete = True
         await asyncio.sleep(0)
     cycle = begin(record, clock)
-    record.kinds = recorder.passed_over
+    record.kinds = PASSED_OVER
     record.write(HEAD)
     record.write(b"a page of ours")
     cycle.response_complete = True
@@ -202,6 +202,17 @@ async def test_who_is_told_hears_of_each_request_with_the_bytes_of_its_own_answe
         ("http", "abc", 200, 0.0, len(HEAD) + 10, False),
         ("http", "abc", 200, 2.0, len(HEAD), True),
     ]
-    assert record.scope is None
     recorder.count()
-    assert noted(record) == {} and not any(recorder.passed_over)
+    assert noted(record) == {}
+
+
+async def test_what_is_not_counted_is_not_kept(clock: Clock) -> None:
+    record = Recorded(Recording(), Turns(asyncio.get_running_loop()), Recorder())
+    for _ in range(3):
+        cycle = begin(record, clock)
+        record.write(HEAD)
+        cycle.response_complete = True
+        await asyncio.sleep(0)
+    begin(record, clock)
+    record.end()
+    assert not any(record.kinds)

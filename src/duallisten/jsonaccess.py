@@ -111,12 +111,13 @@ def target(scope: Any, root: bytes) -> str:
         return str(scope.get("path"))
 
 
-def fields_of(record: Told, side: Side, root: bytes, ended: Ended) -> dict[str, Any]:
+def fields_of(record: Told, cycle: Any, side: Side, root: bytes, ended: Ended) -> dict[str, Any]:
     """Give the fields of a request's line, beside time, level and logger.
 
+    cycle: what uvicorn has made for the request
     root: what uvicorn puts before the path
     """
-    scope, connection = record.scope, record.connection
+    scope, connection = cycle.scope, record.connection
     client = scope.get("client")
     return {
         "side": side,
@@ -129,7 +130,7 @@ def fields_of(record: Told, side: Side, root: bytes, ended: Ended) -> dict[str, 
         "status": ended.status or None,
         "bytes": record.sent,
         "duration_ms": int(ended.elapsed * 1e6) / 1000,
-        "request_id": record.request_id,
+        "request_id": cycle.request_id,
         **({"aborted": True} if ended.aborted else {}),
     }
 
@@ -142,12 +143,12 @@ def finishing(lines: AccessLines, side: Side, root_path: str) -> Finished:
     root, add, known, digits = root_path.encode(), lines.add, _QUOTED, THREE_DIGITS
     since, until, stamp = 0.0, 0.0, ""
 
-    def finished(record: Told, status: int, elapsed: float, aborted: bool) -> None:
+    def finished(record: Told, cycle: Any, status: int, elapsed: float, aborted: bool) -> None:
         nonlocal since, until, stamp
-        scope, connection = record.scope, record.connection
+        scope, connection = cycle.scope, record.connection
         if not connection.is_direct:
             if lines.logger.isEnabledFor(logging.INFO):
-                log(lines.logger, fields_of(record, side, root, Ended(status, elapsed, aborted)))
+                log(lines.logger, fields_of(record, cycle, side, root, Ended(status, elapsed, aborted)))
             return
         if not since <= (moment := now()) < until:
             milliseconds = int(moment * 1000)
@@ -166,11 +167,11 @@ def finishing(lines: AccessLines, side: Side, root_path: str) -> Finished:
                 f'{known[method] if method in known else quote(method)},"path":{quote(path.decode("latin-1"))},'
                 f'"http_version":{known[version] if version in known else quote(version)},"status":{status or "null"},'
                 f'"bytes":{record.sent},"duration_ms":{microseconds // 1000}.{digits[microseconds % 1000]},'
-                f'"request_id":{quote(record.request_id)}'
+                f'"request_id":{quote(cycle.request_id)}'
                 f"{_ABORTED if aborted else _DONE}"
             )
         except (KeyError, TypeError, AttributeError):  # an application's own idea of its scope
-            fields = fields_of(record, side, root, Ended(status, elapsed, aborted))
+            fields = fields_of(record, cycle, side, root, Ended(status, elapsed, aborted))
             add(as_line({"time": stamp, "level": "INFO", "logger": ACCESS_LOGGER, **fields}) + "\n")
 
     return finished

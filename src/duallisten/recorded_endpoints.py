@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from duallisten.admission import Side
 from duallisten.endpoints import Application, Hiding, Receive, Scope, Send
-from duallisten.recorder import Recorder, clock
+from duallisten.recorder import PASSED_OVER, Recorder, clock
 from duallisten.requestids import claimed
 from duallisten.rules import Rules
 
@@ -49,13 +49,13 @@ def recorded_endpoint_set(
     hidden: what is hidden from the public side
     pages: duallisten's own, of the private side, which are neither recorded nor in the access log
     """
-    return _asking(app, side, recorder, _instead_of(app, recorder, hidden, pages))
+    return _asking(app, side, recorder, _instead_of(app, hidden, pages))
 
 
 def _asking(app: Application, side: Side, recorder: Recorder, instead: Any) -> Application:
     known, unknown = (instead.known, instead.unknown) if instead is not None else (None, None)
     header, make_id = recorder.naming or (b"", None)
-    gets, is_told = recorder.noted["GET"], recorder.is_told
+    gets, is_told = recorder.kinds_of("GET"), recorder.is_told
 
     def ask(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         cycle: Any = send.__self__  # type: ignore[attr-defined]
@@ -91,7 +91,7 @@ def _asking(app: Application, side: Side, recorder: Recorder, instead: Any) -> A
     return ask
 
 
-def _instead_of(app: Application, recorder: Recorder, hidden: Hiding | None, pages: Pages | None) -> _Else | None:
+def _instead_of(app: Application, hidden: Hiding | None, pages: Pages | None) -> _Else | None:
     """Make what is not for `app`; None where all is. A side has hidden paths or pages, never both."""
     if hidden is not None:
         return _Else(hidden.known, None, hidden.decide, hidden.refuse, hidden.rules)
@@ -101,7 +101,7 @@ def _instead_of(app: Application, recorder: Recorder, hidden: Hiding | None, pag
     def answer(scope: Scope, receive: Receive, send: Any) -> Awaitable[None]:
         if scope["type"] != "http":
             return app(scope, receive, send)
-        send.__self__.flow._transport.kinds = recorder.passed_over
+        send.__self__.flow._transport.kinds = PASSED_OVER
         return pages.serve(scope, receive, send)
 
     return _Else(dict.fromkeys(pages.paths, True).get, False, lambda path, raw, root: False, answer, None)

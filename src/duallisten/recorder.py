@@ -9,23 +9,25 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from duallisten.board_layout import BOUNDS, BUCKETS, METHODS, STATUSES, Cell, request_cell
 from duallisten.requestids import Naming
 
-Finished = Callable[[Any, int, float, bool], None]
-"""Is told of each request that has ended: its `recording.Recorded`, its status (0 where none was sent), its duration in
-seconds, and whether it was aborted."""
+Finished = Callable[[Any, Any, int, float, bool], None]
+"""Is told of each request that has ended: its `records.Told`, what uvicorn has made for it (with its `scope` and
+`request_id`), its status (0 where none was sent), its duration in seconds, and whether it was aborted. A WebSocket's
+handshake is told of in the same way."""
 
 Connected = Callable[[Any, Any], None]
 """Is told of a new connection when one of uvicorn's protocols has it, HTTP's or WebSocket's: of that protocol, and of
 its `recording.Recorded` or `recording.RecordedWebSocket`."""
 
-Kinds = tuple[list[float], ...]
-"""Where the durations of requests are noted, in seconds: by the first character of the status, so that it need not be
-read; what stands for an aborted request is `ABORTED`."""
+Kinds = tuple[Any, ...]
+"""Where the durations of requests are noted, in seconds: what can be appended to, by the first character of the status,
+so that it need not be read; what stands for an aborted request is `ABORTED`."""
 
 ABORTED = ord("0")
 
@@ -34,7 +36,16 @@ STATUSES_BY_TEXT = {b"%d" % status: status for status in range(100, 1000)}
 
 clock = time.perf_counter
 
-_LEADING: Kinds = tuple([] for _ in range(ABORTED))
+
+def _keeping_nothing() -> Kinds:
+    return (deque[float](maxlen=0),) * (ABORTED + len(STATUSES))
+
+
+UNCOUNTED = _keeping_nothing()
+"""For requests that are not counted."""
+
+PASSED_OVER = _keeping_nothing()
+"""The same for those that nobody is told of either: for pages of duallisten's own."""
 
 
 class Recorder:
@@ -54,22 +65,20 @@ class Recorder:
         self.connected: Connected | None = None
         self.finished: Finished | None = None
         self.trusts: Callable[[str | None], bool] = lambda host: False
-        self.noted = {method: _kinds() for method in METHODS}
-        """Durations of requests that are yet to be counted, by method."""
-        self.passed_over = _kinds()
-        """Those of requests that are not to be counted, for they are for pages of duallisten's own."""
-        self._places: list[tuple[int | None, list[float]]] = [
-            *((None, durations) for durations in self.passed_over[ABORTED:]),
-            *(
-                (request_cell(method, status), durations)
-                for method, kinds in self.noted.items()
-                for status, durations in zip(STATUSES, kinds[ABORTED:], strict=True)
-            ),
+        lists: dict[str, tuple[list[float], ...]] = {}
+        if cells is not None:
+            lists = {method: tuple([] for _ in STATUSES) for method in METHODS}
+        self._places: list[tuple[int, list[float]]] = [
+            (request_cell(method, status), durations)
+            for method, by_status in lists.items()
+            for status, durations in zip(STATUSES, by_status, strict=True)
         ]
+        self._noted = {method: UNCOUNTED[:ABORTED] + by_status for method, by_status in lists.items()}
+        self._other = self._noted.get("other", UNCOUNTED)
 
     def kinds_of(self, method: str) -> Kinds:
-        """Give where the durations of a method's requests are noted."""
-        return self.noted.get(method, self.noted["other"])
+        """Give where the durations of a method's requests are noted until they are counted."""
+        return self._noted.get(method, self._other)
 
     def add(self, cell: Cell, number: int = 1) -> None:
         """Count what is no request."""
@@ -80,11 +89,12 @@ class Recorder:
         """Count what was noted."""
         for begin, durations in self._places:
             if durations:
-                if begin is not None and self.cells is not None:
-                    self._count(self.cells, begin, durations)
+                self._count(begin, durations)
                 durations.clear()
 
-    def _count(self, cells: memoryview, begin: int, durations: list[float]) -> None:
+    def _count(self, begin: int, durations: list[float]) -> None:
+        cells = self.cells
+        assert cells is not None  # noqa: S101
         cells[Cell.SECONDS] += round(sum(durations) * 1e9)
         shortest = BOUNDS[0]
         rest = [duration for duration in durations if duration > shortest]  # where all is quick, nothing is sorted
@@ -96,10 +106,6 @@ class Recorder:
                 cells[begin + bucket] += up_to - counted
                 counted = up_to
         cells[begin + BUCKETS - 1] += len(rest) - counted
-
-
-def _kinds() -> Kinds:
-    return _LEADING + tuple([] for _ in STATUSES)
 
 
 def status_of(head: Any) -> int:

@@ -20,10 +20,9 @@ class RecordedWebSocket(Noting):
     """A connection's transport when it has become a WebSocket's; what it has is what `Recorded` has.
 
     cycle, began: its protocol, and when its application was called
-    scope: of its handshake, for whoever is told of that
     """
 
-    __slots__ = ("_is_open", "began", "connection", "cycle", "kinds", "recorder", "request_id", "scope", "trusted")
+    __slots__ = ("_is_open", "began", "connection", "cycle", "kinds", "recorder", "trusted")
 
     def __init__(self, record: Any, corks: Corks) -> None:
         super().__init__(record._transport, corks)
@@ -31,9 +30,7 @@ class RecordedWebSocket(Noting):
         self.began = 0.0
         self.cycle: Any = None
         self.kinds: Any = None
-        self.scope: Any = None
         self.trusted = False
-        self.request_id = ""
         self.connection: Any = None
         self._is_open = False
 
@@ -46,7 +43,7 @@ class RecordedWebSocket(Noting):
         """Write as a corked transport does; the first write is the answer to the handshake."""
         is_answer = self.head is None and data[:5] == HEAD
         if is_answer:
-            self.recorder.noted["websocket"][data[9]].append(0)
+            self.recorder.kinds_of("websocket")[data[9]].append(0.0)
             self._is_open = data[9] == _ONE
             self.recorder.add(Cell.WEBSOCKETS, int(self._is_open))
         super().write(data)
@@ -56,9 +53,7 @@ class RecordedWebSocket(Noting):
     def _finish(self, *, aborted: bool) -> None:
         cycle, self.cycle = self.cycle, None
         if cycle is not None and self.recorder.finished is not None:
-            self.scope, self.request_id = cycle.scope, cycle.request_id
-            self.recorder.finished(self, status_of(self.head), clock() - self.began, aborted)
-            self.scope = None
+            self.recorder.finished(self, cycle, status_of(self.head), clock() - self.began, aborted)
 
     def end(self) -> None:
         """Count one less that is open, and what was written."""

@@ -23,7 +23,7 @@ from typing import Any
 
 from duallisten.board_layout import Cell
 from duallisten.corking import HEAD, MOST_COPIED, Corked, Corks, Data
-from duallisten.recorder import ABORTED, Recorder, clock, status_of
+from duallisten.recorder import ABORTED, PASSED_OVER, STATUSES_BY_TEXT, UNCOUNTED, Recorder, clock, status_of
 
 BUSY = 503
 """How uvicorn answers above `--limit-concurrency`."""
@@ -98,7 +98,7 @@ class Recorded(Noting):
         self.began = 0.0
         self.cycle: Any = None
         self._late: Any = None
-        self.kinds = recorder.noted["other"]
+        self.kinds = UNCOUNTED
         self.trusted = False
 
     def settle(self) -> None:
@@ -149,28 +149,24 @@ class Recorded(Noting):
 class Told(Recorded):
     """The same where somebody is told of requests, or of connections.
 
-    scope, request_id, sent: of the request that is told of: its scope, its id, and the bytes of its answer
+    sent: bytes of the answer that is told of
     connection: for whoever is told
     """
 
-    __slots__ = ("_before", "connection", "request_id", "scope", "sent")
+    __slots__ = ("_before", "connection", "sent")
 
     def __init__(self, transport: asyncio.Transport, corks: Corks, recorder: Recorder) -> None:
         super().__init__(transport, corks, recorder)
         self._before = self.sent = 0
-        self.request_id = ""
-        self.scope: Any = None
         self.connection: Any = None
 
     def tell(self, cycle: Any, head: Any, duration: float, *, aborted: bool = False) -> None:
         """Tell of a request that has ended, or was answered in the application's place."""
-        recorder, held = self.recorder, self._held
+        held, finished = self._held, self.recorder.finished
         self.sent = self.written - self._before + (len(held) if held is not None else 0)
         self._before = self.written
-        if recorder.finished is not None and self.kinds is not recorder.passed_over:
-            self.scope, self.request_id = cycle.scope, cycle.request_id
-            recorder.finished(self, status_of(head), duration, aborted)
-            self.scope = None  # what keeps a scope frees it late, which has its price
+        if finished is not None and self.kinds is not PASSED_OVER:
+            finished(self, cycle, status_of(head), duration, aborted)
 
     def end(self) -> None:
         """End the record."""
@@ -200,12 +196,22 @@ class Turns(Corks):
 class ToldTurns(Turns):
     """The same where somebody is told of each request."""
 
+    _holding: list[Told]  # type: ignore[assignment]
+
     def _release(self) -> None:
         holding, self._holding = self._holding, []
         for record in holding:
-            record.release()
-            if record.cycle is not None:
-                if record.cycle.response_complete:
-                    record.settle()
+            if record._held is not None:
+                record.release()
+            cycle = record.cycle
+            if cycle is not None:
+                if cycle.response_complete:  # `settle` and `tell`, written out; heads of uvicorn's are bytes
+                    head, duration, written = record.head, record.wrote - record.began, record.written
+                    record.cycle = record.head = None
+                    record.kinds[head[9]].append(duration)
+                    record.sent, record._before = written - record._before, written
+                    finished = record.recorder.finished
+                    if finished is not None and record.kinds is not PASSED_OVER:
+                        finished(record, cycle, STATUSES_BY_TEXT[head[9:12]], duration, False)
                 else:
                     record.settle_late()
