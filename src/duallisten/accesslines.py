@@ -98,35 +98,36 @@ class AccessLines:
     """The lines of a process that are yet to be written.
 
     logger: uvicorn's access logger
+    waiting: the lines, each with its end; whoever adds the first has `write` called when this turn of the loop is over
     """
 
     def __init__(self, logger: logging.Logger) -> None:
         self.logger = logger
-        self._lines: list[str] = []
+        self.waiting: list[str] = []
 
     def add(self, line: str) -> None:
         """Have a line, with its end, written when this turn of the loop is over."""
-        if not self._lines:
+        if not self.waiting:
             asyncio.get_running_loop().call_soon(self.write)
-        self._lines.append(line)
+        self.waiting.append(line)
 
     def writer(self, side: Side) -> _Writer:
         """Make what stands in a protocol of `side` where uvicorn's access logger would."""
         suffix = SUFFIXES[side] + "\n"
-        lines, write = self._lines, self.write
+        waiting, write = self.waiting, self.write
 
         def info(message: str, client: str, method: str, path: str, http_version: str, status: int) -> None:
-            if not lines:
+            if not waiting:  # `add`, written out
                 asyncio.get_running_loop().call_soon(write)
             text = STATUSES.get(status) or f"{status} "
-            lines.append(f'INFO:     {client} - "{method} {path} HTTP/{http_version}" {text}{suffix}')
+            waiting.append(f'INFO:     {client} - "{method} {path} HTTP/{http_version}" {text}{suffix}')
 
         return _Writer(info)
 
     def write(self) -> None:
         """Write what there is; called when a turn of the loop is over, and before the process ends."""
-        text = "".join(self._lines)
-        self._lines.clear()
+        text = "".join(self.waiting)
+        self.waiting.clear()
         handler = next(iter(self.logger.handlers), None)
         if not text or not isinstance(handler, logging.StreamHandler):
             return

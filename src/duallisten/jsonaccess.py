@@ -140,39 +140,39 @@ def finishing(lines: AccessLines, side: Side, root_path: str) -> Finished:
 
     root_path: what uvicorn puts before the path
     """
-    root, add, known, digits = root_path.encode(), lines.add, _QUOTED, THREE_DIGITS
+    root, known, digits, waiting, write = root_path.encode(), _QUOTED, THREE_DIGITS, lines.waiting, lines.write
     since, until, stamp = 0.0, 0.0, ""
 
     def finished(record: Told, cycle: Any, status: int, elapsed: float, aborted: bool) -> None:
         nonlocal since, until, stamp
         scope, connection = cycle.scope, record.connection
         if not connection.is_direct:
-            if lines.logger.isEnabledFor(logging.INFO):
-                log(lines.logger, fields_of(record, cycle, side, root, Ended(status, elapsed, aborted)))
+            log(lines.logger, fields_of(record, cycle, side, root, Ended(status, elapsed, aborted)))
             return
         if not since <= (moment := now()) < until:
             milliseconds = int(moment * 1000)
             since, until, stamp = milliseconds / 1000, (milliseconds + 1) / 1000, timestamp(milliseconds)
         try:
             client, method, version = scope["client"], scope.get("method", "GET"), scope["http_version"]
-            path, query = scope["raw_path"], scope["query_string"]
+            path, query, microseconds = scope["raw_path"], scope["query_string"], int(elapsed * 1e6)
             if root:
                 path = path.removeprefix(root)
             if query:
                 path = path + b"?" + query
-            microseconds = int(elapsed * 1e6)
             between = connection.alike if client is connection.peer else connection.between(client)
-            add(
+            line = (
                 f'{{"time":"{stamp}{between}'
                 f'{known[method] if method in known else quote(method)},"path":{quote(path.decode("latin-1"))},'
                 f'"http_version":{known[version] if version in known else quote(version)},"status":{status or "null"},'
                 f'"bytes":{record.sent},"duration_ms":{microseconds // 1000}.{digits[microseconds % 1000]},'
-                f'"request_id":{quote(cycle.request_id)}'
-                f"{_ABORTED if aborted else _DONE}"
+                f'"request_id":{quote(cycle.request_id)}{_ABORTED if aborted else _DONE}'
             )
+            if not waiting:  # `AccessLines.add`, written out
+                asyncio.get_running_loop().call_soon(write)
+            waiting.append(line)
         except (KeyError, TypeError, AttributeError):  # an application's own idea of its scope
             fields = fields_of(record, cycle, side, root, Ended(status, elapsed, aborted))
-            add(as_line({"time": stamp, "level": "INFO", "logger": ACCESS_LOGGER, **fields}) + "\n")
+            lines.add(as_line({"time": stamp, "level": "INFO", "logger": ACCESS_LOGGER, **fields}) + "\n")
 
     return finished
 
