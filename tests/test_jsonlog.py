@@ -25,6 +25,8 @@ from duallisten.accesslines import WHOLE, AccessLines, pieces
 from duallisten.admission import Side
 from duallisten.jsonaccess import connection_of, finishing
 from duallisten.jsonlog import JSONFormatter, timestamp
+from duallisten.recorder import clock
+from duallisten.requestids import ID
 from tests.applications import Observed
 from tests.running import FREE, Launched, ask, launched, run, serving
 from tests.running import connect as open_connection
@@ -129,6 +131,7 @@ class Request:
 
     def __init__(self, scope: dict[str, Any], connection: Any, identity: str = "abc") -> None:
         self.scope, self.connection, self.request_id, self.sent = scope, connection, identity, 131
+        self.wrote = clock()
 
 
 @pytest.fixture
@@ -168,7 +171,7 @@ async def line_of(stream: Stream, request: Any, *ended: Any, side: Side = "publi
     st.binary(),
     text,
     text.filter(bool),
-    st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1),
+    st.from_regex(re.compile(ID.pattern.decode()), fullmatch=True),
 )
 async def test_a_line_gives_back_what_was_sent(raw: bytes, query: bytes, method: str, host: str, identity: str) -> None:
     Config(Observed(), port=0, log_format="json")
@@ -360,7 +363,7 @@ def test_a_request_s_line_tells_what_it_was(parser: str) -> None:
     with launched(DEMO, *JSON, "--http", parser, *FREE) as server:
         private, public = server.url("private"), server.url("public")
         answered = ask(private, b"GET /a%20b?c=%22 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        ask(public, b'GET / HTTP/1.0\r\nX-Forwarded-For: 203.0.113.7\r\nX-Request-ID: "mine"\r\n\r\n')
+        ask(public, b"GET / HTTP/1.0\r\nX-Forwarded-For: 203.0.113.7\r\nX-Request-ID: <mine>\r\n\r\n")
         server.end()
     (line,) = access(server, side="private")
     assert line["path"] == "/a%20b?c=%22"
@@ -370,7 +373,7 @@ def test_a_request_s_line_tells_what_it_was(parser: str) -> None:
     assert line["client"].startswith("127.0.0.1:") and "peer" not in line
     assert 0 < line["duration_ms"] < 60_000
     (line,) = access(server, side="public")
-    assert (line["client"], line["http_version"], line["request_id"]) == ("203.0.113.7", "1.0", '"mine"')
+    assert (line["client"], line["http_version"], line["request_id"]) == ("203.0.113.7", "1.0", "<mine>")
     assert line["peer"].startswith("127.0.0.1:")
 
 

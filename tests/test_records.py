@@ -56,7 +56,7 @@ def recorder() -> Recorder:
 async def record(request: pytest.FixtureRequest, recorder: Recorder) -> Recorded:
     loop = asyncio.get_running_loop()
     if request.param == "told":
-        return Told(Recording(), ToldTurns(loop), recorder)
+        return Told(Recording(), ToldTurns(loop, recorder), recorder)
     return Recorded(Recording(), Turns(loop), recorder)
 
 
@@ -179,7 +179,7 @@ def told(recorder: Recorder) -> Iterator[list[Any]]:
 async def test_who_is_told_hears_of_each_request_with_the_bytes_of_its_own_answer(
     told: list[Any], recorder: Recorder, clock: Clock
 ) -> None:
-    record = Told(Recording(), ToldTurns(asyncio.get_running_loop()), recorder)
+    record = Told(Recording(), ToldTurns(asyncio.get_running_loop(), recorder), recorder)
     for size in (1, 10):
         cycle = begin(record, clock)
         record.write(HEAD)

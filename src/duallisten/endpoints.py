@@ -39,13 +39,13 @@ class HasScope(Protocol):
 class Hiding(NamedTuple):
     """What is hidden from the public side.
 
-    known: gives what has been decided about a raw path; None, or a second value, where nothing has been
+    known: gives what has been decided about a raw path; None where nothing has been
     decide: decides about a request, from its path, raw path and root path
     refuse: answers what is hidden
     """
 
     rules: Rules
-    known: Callable[..., bool | None]
+    known: Callable[[bytes | None], bool | None]
     decide: Callable[[str, bytes | None, str | None], bool]
     refuse: Application
 

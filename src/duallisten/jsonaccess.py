@@ -30,7 +30,7 @@ from duallisten.admission import Side
 from duallisten.clock import now
 from duallisten.endpoints import request_id
 from duallisten.jsonlog import THREE_DIGITS, JSONFormatter, as_line, quote, timestamp
-from duallisten.recorder import Connected, Finished
+from duallisten.recorder import Connected, Finished, clock
 from duallisten.records import Told
 
 MESSAGE = '%s - "%s %s HTTP/%s" %d'
@@ -135,6 +135,16 @@ def fields_of(record: Told, cycle: Any, side: Side, root: bytes, ended: Ended) -
     }
 
 
+def stamped(wrote: float) -> tuple[float, float, str]:
+    """Tell from when to when a time of day is the same to the millisecond, and what it is.
+
+    wrote: a time within that, of `recorder.clock`, as are those that are told
+    """
+    ahead = now() - clock()
+    milliseconds = int((wrote + ahead) * 1000)
+    return milliseconds / 1000 - ahead, (milliseconds + 1) / 1000 - ahead, timestamp(milliseconds)
+
+
 def finishing(lines: AccessLines, side: Side, root_path: str) -> Finished:
     """Make what writes the line of each request of a side that has ended.
 
@@ -149,9 +159,8 @@ def finishing(lines: AccessLines, side: Side, root_path: str) -> Finished:
         if not connection.is_direct:
             log(lines.logger, fields_of(record, cycle, side, root, Ended(status, elapsed, aborted)))
             return
-        if not since <= (moment := now()) < until:
-            milliseconds = int(moment * 1000)
-            since, until, stamp = milliseconds / 1000, (milliseconds + 1) / 1000, timestamp(milliseconds)
+        if not since <= record.wrote < until:
+            since, until, stamp = stamped(record.wrote)
         try:
             client, method, version = scope["client"], scope.get("method", "GET"), scope["http_version"]
             path, query, microseconds = scope["raw_path"], scope["query_string"], int(elapsed * 1e6)
@@ -165,7 +174,7 @@ def finishing(lines: AccessLines, side: Side, root_path: str) -> Finished:
                 f'{known[method] if method in known else quote(method)},"path":{quote(path.decode("latin-1"))},'
                 f'"http_version":{known[version] if version in known else quote(version)},"status":{status or "null"},'
                 f'"bytes":{record.sent},"duration_ms":{microseconds // 1000}.{digits[microseconds % 1000]},'
-                f'"request_id":{quote(cycle.request_id)}{_ABORTED if aborted else _DONE}'
+                f'"request_id":"{cycle.request_id}"{_ABORTED if aborted else _DONE}'
             )
             if not waiting:  # `AccessLines.add`, written out
                 asyncio.get_running_loop().call_soon(write)

@@ -86,12 +86,8 @@ class Pages:
     ) -> None:
         self.answers = answers
         self.applications = applications
+        self.paths = frozenset(answers) | frozenset(applications)
         self.end = end
-
-    @property
-    def paths(self) -> frozenset[bytes]:
-        """The raw paths of all."""
-        return frozenset(self.answers) | frozenset(self.applications)
 
     def in_front_of(self, app: Application) -> Application:
         """Make the application that answers these pages itself, and leaves all else to `app`."""

@@ -10,34 +10,16 @@ what uvicorn has made for the request, whose flow control has the connection's t
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Any
 
 from duallisten.admission import Side
 from duallisten.endpoints import Application, Hiding, Receive, Scope, Send
 from duallisten.recorder import PASSED_OVER, Recorder, clock
 from duallisten.requestids import claimed
-from duallisten.rules import Rules
 
 if TYPE_CHECKING:
     from duallisten.pages import Pages
-
-
-class _Else(NamedTuple):
-    """What of a side is not the application's to answer.
-
-    known: tells of a raw path whether it is, or a second value where nothing is known of it
-    unknown: that value; None if it has to be decided
-    decide: decides about a request, from its path, raw path and root path
-    answer: answers it
-    rules: what else the application is told
-    """
-
-    known: Callable[[Any, Any], bool | None]
-    unknown: bool | None
-    decide: Callable[[str, bytes | None, str | None], bool]
-    answer: Application
-    rules: Rules | None
 
 
 def recorded_endpoint_set(
@@ -49,13 +31,14 @@ def recorded_endpoint_set(
     hidden: what is hidden from the public side
     pages: duallisten's own, of the private side, which are neither recorded nor in the access log
     """
-    return _asking(app, side, recorder, _instead_of(app, hidden, pages))
+    return _asking(app, side, recorder, hidden, pages)
 
 
-def _asking(app: Application, side: Side, recorder: Recorder, instead: Any) -> Application:
-    known, unknown = (instead.known, instead.unknown) if instead is not None else (None, None)
+def _asking(
+    app: Application, side: Side, recorder: Recorder, hidden: Hiding | None, pages: Pages | None
+) -> Application:
     header, make_id = recorder.naming or (b"", None)
-    gets, is_told = recorder.kinds_of("GET"), recorder.is_told
+    gets = recorder.kinds_of("GET")
 
     def ask(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         cycle: Any = send.__self__  # type: ignore[attr-defined]
@@ -68,40 +51,26 @@ def _asking(app: Application, side: Side, recorder: Recorder, instead: Any) -> A
         record.cycle = cycle
         record.kinds = gets if method == "GET" else recorder.kinds_of(method)
         record.began = clock()
+        if pages is not None and scope["raw_path"] in pages.paths and method != "websocket":
+            record.kinds = PASSED_OVER
+            return pages.serve(scope, receive, send)
         if make_id is None:
             stamp: dict[str, Any] = {"side": side}
         else:
             identity = (record.trusted and claimed(scope["headers"], header)) or make_id()
-            if is_told:
+            if recorder.is_told:
                 cycle.request_id = identity
             stamp = {"side": side, "request_id": identity}
         if "extensions" in scope:
             scope["extensions"] = {**scope["extensions"], "duallisten": stamp}
         else:
             scope["extensions"] = {"duallisten": stamp}
-        if known is not None:
-            raw = scope["raw_path"]
-            is_else = known(raw, unknown)
-            if is_else or (is_else is None and instead.decide(scope["path"], raw, scope["root_path"])):
-                return instead.answer(scope, receive, send)  # type: ignore[no-any-return]
-            if instead.rules is not None:
-                stamp["rules"] = instead.rules
+        if hidden is not None:
+            rules, known, decide, refuse = hidden
+            is_hidden = known(scope["raw_path"])
+            if is_hidden or (is_hidden is None and decide(scope["path"], scope["raw_path"], scope["root_path"])):
+                return refuse(scope, receive, send)
+            stamp["rules"] = rules
         return app(scope, receive, send)
 
     return ask
-
-
-def _instead_of(app: Application, hidden: Hiding | None, pages: Pages | None) -> _Else | None:
-    """Make what is not for `app`; None where all is. A side has hidden paths or pages, never both."""
-    if hidden is not None:
-        return _Else(hidden.known, None, hidden.decide, hidden.refuse, hidden.rules)
-    if pages is None:
-        return None
-
-    def answer(scope: Scope, receive: Receive, send: Any) -> Awaitable[None]:
-        if scope["type"] != "http":
-            return app(scope, receive, send)
-        send.__self__.flow._transport.kinds = PASSED_OVER
-        return pages.serve(scope, receive, send)
-
-    return _Else(dict.fromkeys(pages.paths, True).get, False, lambda path, raw, root: False, answer, None)

@@ -68,7 +68,7 @@ def recording(make: Any, corks: Corks, recorder: Recorder, *, is_limited: bool =
         return corking(make, corks)
     base: Any = make
     make_record = Told if recorder.is_told else Recorded
-    turns = ToldTurns(corks.loop) if recorder.is_told else Turns(corks.loop)
+    turns = ToldTurns(corks.loop, recorder) if recorder.is_told else Turns(corks.loop)
 
     class Recording(_Watched, base):  # type: ignore[misc]
         __slots__ = ("record",)  # beside uvicorn's attributes, whose dictionary is full

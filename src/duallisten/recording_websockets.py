@@ -53,7 +53,8 @@ class RecordedWebSocket(Noting):
     def _finish(self, *, aborted: bool) -> None:
         cycle, self.cycle = self.cycle, None
         if cycle is not None and self.recorder.finished is not None:
-            self.recorder.finished(self, cycle, status_of(self.head), clock() - self.began, aborted)
+            self.wrote = clock()
+            self.recorder.finished(self, cycle, status_of(self.head), self.wrote - self.began, aborted)
 
     def end(self) -> None:
         """Count one less that is open, and what was written."""

@@ -37,7 +37,7 @@ class Noting(Corked):
 
     head: the first write that began like the head of an answer
     written: bytes
-    wrote: when something was last written (`clock`)
+    wrote: when something was last written, or its request was aborted (`clock`)
     """
 
     __slots__ = ("head", "written", "wrote")
@@ -139,7 +139,8 @@ class Recorded(Noting):
             self.settle()
         elif cycle is not None:
             self.cycle = self._late = None
-            duration = clock() - self.began
+            self.wrote = clock()
+            duration = self.wrote - self.began
             self.kinds[ABORTED].append(duration)
             self.tell(cycle, self.head, duration, aborted=True)
         self.recorder.add(Cell.SENT, self.written)
@@ -198,8 +199,13 @@ class ToldTurns(Turns):
 
     _holding: list[Told]  # type: ignore[assignment]
 
+    def __init__(self, loop: asyncio.AbstractEventLoop, recorder: Recorder) -> None:
+        super().__init__(loop)
+        self._recorder = recorder
+
     def _release(self) -> None:
         holding, self._holding = self._holding, []
+        finished = self._recorder.finished
         for record in holding:
             if record._held is not None:
                 record.release()
@@ -210,7 +216,6 @@ class ToldTurns(Turns):
                     record.cycle = record.head = None
                     record.kinds[head[9]].append(duration)
                     record.sent, record._before = written - record._before, written
-                    finished = record.recorder.finished
                     if finished is not None and record.kinds is not PASSED_OVER:
                         finished(record, cycle, STATUSES_BY_TEXT[head[9:12]], duration, False)
                 else:

@@ -2,7 +2,8 @@
 
 It goes through the logs of every service that a request passes, so a router's or a neighbour's id is kept. Whoever may
 not be believed (the same that `forwarded` asks about forwarded headers) gets an id of ours, whatever it sends; so does
-a request whose id is too long, or has characters in it that a log should not have.
+a request whose id is too long, or has characters in it that a log should not have: what cannot be seen, or is written
+otherwise in JSON, where nobody would find it again.
 
 An id of ours is the start of a random number, one for each process, and the count of its requests: unique, cheap, and
 not a secret.
@@ -16,8 +17,8 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 from typing import NamedTuple
 
-ID = re.compile(rb"[\x21-\x7e]{1,128}")
-"""What an id may consist of: visible characters of ASCII, and not too many."""
+ID = re.compile(rb"[!#-\[\]-~]{1,128}")
+"""What an id may consist of: visible characters of ASCII that a line of JSON has as they are, and not too many."""
 
 _LAST_DIGITS = tuple(f"{number:02d}" for number in range(100))  # few, so that they are at hand
 
