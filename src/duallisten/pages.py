@@ -2,8 +2,8 @@
 
 A page is asked for by its exact path and no other spelling of it, so that nothing of the application is shadowed by
 accident; where the application's routes can be read, a clash stops the launch (`clash`). The pages stand in front of
-everything that a request otherwise goes through: the application, its middleware and its tracing never hear of them;
-neither does the access log, nor what is recorded of requests.
+the application, its middleware and its tracing, which never hear of them; neither does the access log, nor what is
+recorded of requests (`recorded_endpoints`; where requests are not recorded, `in_front_of`).
 
 An answer is a plain function of what was asked, quick, and safe to call in any thread: while the event loop is blocked,
 another thread gives it (`standby`).
