@@ -206,6 +206,22 @@ async def test_who_is_told_hears_of_each_request_with_the_bytes_of_its_own_answe
     assert noted(record) == {}
 
 
+async def test_who_is_told_hears_of_an_answer_in_the_application_s_place_after_a_page_of_ours(
+    told: list[Any], recorder: Recorder, clock: Clock
+) -> None:
+    record = Told(Recording(), ToldTurns(asyncio.get_running_loop(), recorder), recorder)
+    cycle = begin(record, clock)
+    record.kinds = PASSED_OVER
+    record.write(HEAD)
+    cycle.response_complete = True
+    await asyncio.sleep(0)
+    busy = b"HTTP/1.1 503 Service Unavailable\r\n\r\n"
+    record.write(busy)
+    record.note_unasked(Cycle())
+    assert told == [("http", "abc", 503, 0.0, len(busy), False)]
+    assert recorder.cells is not None and recorder.cells[Cell.BUSY] == 1
+
+
 async def test_what_is_not_counted_is_not_kept(clock: Clock) -> None:
     record = Recorded(Recording(), Turns(asyncio.get_running_loop()), Recorder())
     for _ in range(3):

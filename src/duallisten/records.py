@@ -126,7 +126,7 @@ class Recorded(Noting):
 
     def note_unasked(self, cycle: Any) -> None:
         """Count a request that was answered in the application's place: by uvicorn with 503, or by us with 400."""
-        head, self.head = self.head, None
+        head, self.head, self.kinds = self.head, None, UNCOUNTED  # not those of a page of ours before it
         self.recorder.add(Cell.BUSY if status_of(head) == BUSY else Cell.BAD)
         if self.recorder.naming is not None:
             cycle.request_id = self.recorder.naming.make()
@@ -168,11 +168,6 @@ class Told(Recorded):
         self._before = self.written
         if finished is not None and self.kinds is not PASSED_OVER:
             finished(self, cycle, status_of(head), duration, aborted)
-
-    def end(self) -> None:
-        """End the record."""
-        super().end()
-        self._before = 0
 
 
 class Turns(Corks):
