@@ -10,7 +10,7 @@ handler is as `jsonlog` has made it; where the user has changed how the access l
 the line that is formed directly is the same, and what a connection's lines have in common is written out once.
 
 A client can send any byte. Bytes are read as Latin-1, which has a character for each, so what was sent can be had back,
-and every text is written by `json`'s own encoder.
+and every text is written by `json`'s own encoder, but for ids: those have nothing in them that it would change.
 
 What uvicorn says of a connection through its error logger is told with side and addresses, and within a request with
 that request (`ConnectionLogger`).
@@ -157,7 +157,7 @@ def finishing(lines: AccessLines, side: Side, root_path: str) -> Finished:
         nonlocal since, until, stamp
         scope, connection = cycle.scope, record.connection
         if not connection.is_direct:
-            log(lines.logger, fields_of(record, cycle, side, root, Ended(status, elapsed, aborted)))
+            log(lines.logger, record, cycle, side, root, Ended(status, elapsed, aborted))
             return
         if not since <= record.wrote < until:
             since, until, stamp = stamped(record.wrote)
@@ -186,8 +186,11 @@ def finishing(lines: AccessLines, side: Side, root_path: str) -> Finished:
     return finished
 
 
-def log(logger: logging.Logger, fields: dict[str, Any]) -> None:
-    """Write a request's line through `logging`."""
+def log(logger: logging.Logger, record: Told, cycle: Any, side: Side, root: bytes, ended: Ended) -> None:
+    """Write a request's line through `logging`, where it is to be written."""
+    if not logger.isEnabledFor(logging.INFO):
+        return
+    fields = fields_of(record, cycle, side, root, ended)
     arguments = (fields["client"] or "", fields["method"], fields["path"], fields["http_version"])
     logger.info(MESSAGE, *arguments, fields["status"] or 0, extra=fields)
 

@@ -82,7 +82,7 @@ def listener_config(
     config: loaded already
     side_door: for connections that came to the public listener on a private address: believes no header
     recorder: what records its requests; None where nothing does
-    pages: duallisten's own that are answered before all else
+    pages: duallisten's own, which are answered in front of the application
     """
     assert config.loaded  # noqa: S101
     values = {
@@ -100,8 +100,6 @@ def listener_config(
     except (OSError, RuntimeError, TypeError, ValueError) as error:
         raise LaunchError(f"TLS of the {side} listener: {error}; look at {config.tls_files(side)}") from None
     _place_endpoints(made, config, side, recorder, pages)
-    if isinstance(made.loaded_app, ProxyHeadersMiddleware):
-        believe(made.loaded_app, config.trust(side))
     made.interface = source.interface
     made.access_log = access_log
     if source.ws_protocol_class is None:
@@ -126,8 +124,9 @@ def _place_endpoints(
         placed: Any = recorded_endpoint_set(app, side, recorder, hidden, pages)
     else:
         placed = endpoint_set(app, side, hidden)
-    if middleware is not None:
-        middleware.app, placed = placed, middleware
-    if pages is not None and not is_recorded(made.http_protocol_class):
-        placed = pages.in_front_of(placed)
-    made.loaded_app = placed
+        placed = placed if pages is None else pages.in_front_of(placed)
+    if middleware is None:
+        made.loaded_app = placed
+    else:
+        middleware.app = placed
+        believe(middleware, config.trust(side))

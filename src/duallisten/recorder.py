@@ -23,7 +23,7 @@ handshake is told of in the same way."""
 
 Connected = Callable[[Any, Any], None]
 """Is told of a new connection when one of uvicorn's protocols has it, HTTP's or WebSocket's: of that protocol, and of
-its `recording.Recorded` or `recording.RecordedWebSocket`."""
+its `records.Told` or `recording_websockets.RecordedWebSocket`."""
 
 Kinds = tuple[Any, ...]
 """Where the durations of requests are noted, in seconds: what can be appended to, by the first character of the status,
@@ -75,6 +75,16 @@ class Recorder:
         ]
         self._noted = {method: UNCOUNTED[:ABORTED] + by_status for method, by_status in lists.items()}
         self._other = self._noted.get("other", UNCOUNTED)
+
+    def meet(self, protocol: Any, record: Any) -> None:
+        """See to what there is to know of a connection, when one of uvicorn's protocols has it.
+
+        record: the connection's
+        """
+        if self.naming is not None:
+            record.trusted = self.trusts(protocol.client[0] if protocol.client else None)
+        if self.connected is not None:
+            self.connected(protocol, record)
 
     def kinds_of(self, method: str) -> Kinds:
         """Give where the durations of a method's requests are noted until they are counted."""

@@ -76,10 +76,7 @@ def recording(make: Any, corks: Corks, recorder: Recorder, *, is_limited: bool =
         def connection_made(self: Any, transport: asyncio.Transport) -> None:
             self.record = record = make_record(transport, turns, recorder)
             super().connection_made(record)
-            if recorder.naming is not None:
-                record.trusted = recorder.trusts(self.client[0] if self.client else None)
-            if recorder.connected is not None:
-                recorder.connected(self, record)
+            recorder.meet(self, record)
 
     Recording.corks = corks
     return _limited(Recording) if is_limited else Recording

@@ -29,7 +29,7 @@ class RecordedWebSocket(Noting):
         self.recorder = record.recorder
         self.began = 0.0
         self.cycle: Any = None
-        self.kinds: Any = None
+        self.kinds = self.recorder.kinds_of("websocket")
         self.trusted = False
         self.connection: Any = None
         self._is_open = False
@@ -43,7 +43,7 @@ class RecordedWebSocket(Noting):
         """Write as a corked transport does; the first write is the answer to the handshake."""
         is_answer = self.head is None and data[:5] == HEAD
         if is_answer:
-            self.recorder.kinds_of("websocket")[data[9]].append(0.0)
+            self.kinds[data[9]].append(0.0)
             self._is_open = data[9] == _ONE
             self.recorder.add(Cell.WEBSOCKETS, int(self._is_open))
         super().write(data)
@@ -76,10 +76,8 @@ def recording_websocket(make: Any, recorder: Recorder) -> Any:
             if isinstance(transport, RecordedWebSocket):
                 self._record = transport
             super().connection_made(transport)
-            if self._record is not None and recorder.naming is not None:
-                self._record.trusted = recorder.trusts(self.client[0] if self.client else None)
-            if self._record is not None and recorder.connected is not None:
-                recorder.connected(self, transport)
+            if self._record is not None:
+                recorder.meet(self, transport)
 
         def connection_lost(self, exc: Exception | None) -> None:
             if self._record is not None:
