@@ -13,29 +13,33 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from uvicorn.config import LOGGING_CONFIG
 from uvicorn.logging import AccessFormatter
+from uvicorn.protocols.utils import get_client_addr, get_path_with_query_string
 
 from duallisten import Config
-from duallisten.accesslines import FORMAT, AccessLines
-from duallisten.accesslog import AccessLog, SideAccessLogger
+from duallisten.accesslog import FORMAT, MESSAGE, AccessLines, TextAccessLog
 from duallisten.admission import Side
 from tests.applications import Observed
 from tests.running import DUALLISTEN, FREE, Launched, free_environment, launched
 
 DEMO = "duallisten.demo:app"
 LOGGER = logging.getLogger("uvicorn.access")
-MESSAGE = '%s - "%s %s HTTP/%s" %d'
-"""What uvicorn's protocols say to their access logger, with five arguments."""
 
-Arguments = tuple[str, str, str, str, int]
-GET: Arguments = ("127.0.0.1:1", "GET", "/", "1.1", 200)
+
+def exchange(
+    client: Any = ("127.0.0.1", 1), method: str = "GET", path: str = "/", query: bytes = b"", status: int = 200
+) -> Any:
+    """As much of an exchange as a line tells of."""
+    scope = {"client": client, "method": method, "path": path, "query_string": query, "http_version": "1.1"}
+    return SimpleNamespace(scope=scope, status=status, is_own=False)
 
 
 class Stream(io.StringIO):
@@ -66,41 +70,39 @@ def stream() -> Iterator[Stream]:
     LOGGER.filters.clear()
 
 
-def as_launched() -> AccessLog:
-    """Give the access log of a launch, where no handlers of pytest's stand beside uvicorn's."""
+def as_launched() -> AccessLines:
+    """Give the access lines of a launch, where no handlers of pytest's stand beside uvicorn's."""
     LOGGER.handlers[:] = LOGGER.handlers[:1]
-    return AccessLog()
-
-
-def is_written_directly(log: AccessLog) -> bool:
-    return not isinstance(log.logger("public"), SideAccessLogger)
+    return AccessLines()
 
 
 # --- The lines ---
 
 
-@settings(deadline=None, derandomize=True, max_examples=300)
-@given(
-    st.tuples(
-        st.sampled_from(["", "127.0.0.1:1", "::1:5", "%s"]),
-        st.sampled_from(["GET", "OPTIONS", "M-SEARCH", "%d"]),
-        st.sampled_from(["/", "/a%20b?c=%25d", "/{x}", "%(levelprefix)s"]),
-        st.sampled_from(["1.1", "1.0", "2"]),
-        st.integers(100, 999),
-    )
+@settings(
+    deadline=None, derandomize=True, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-async def test_a_line_is_what_logging_makes_of_it(arguments: Arguments) -> None:
+@given(
+    st.sampled_from([None, ("127.0.0.1", 1), ("::1", 5), ("%s", 0)]),
+    st.sampled_from(["GET", "OPTIONS", "M-SEARCH", "%d"]),
+    st.sampled_from(["/", "/a b", "/%25d{x}", "/\u00e4/" + "x" * 300, "%(levelprefix)s"]),
+    st.sampled_from([b"", b"a=%20&b"]),
+    st.integers(100, 999),
+)
+async def test_a_line_is_what_logging_makes_of_it(
+    stream: Stream, client: Any, method: str, path: str, query: bytes, status: int
+) -> None:
     formatter = AccessFormatter(FORMAT, use_colors=False)
+    one = exchange(client, method, path, query, status)
+    arguments = (get_client_addr(one.scope), method, get_path_with_query_string(one.scope), "1.1", status)
     record = logging.LogRecord("uvicorn.access", logging.INFO, "", 0, MESSAGE, arguments, None)
     theirs = formatter.format(record)
-    handler = logging.StreamHandler(Stream())
-    logger = logging.Logger("a test")
-    logger.addHandler(handler)
-    lines = AccessLines(logger)
-    lines.writer("public").info(MESSAGE, *arguments)
-    lines.writer("private").info(MESSAGE, *arguments)
+    lines = as_launched()
+    before = stream.getvalue()
+    TextAccessLog(lines, "public").response_started(one)
+    TextAccessLog(lines, "private").response_started(one)
     lines.write()
-    assert handler.stream.getvalue() == f"{theirs}\n{theirs} (private)\n"
+    assert stream.getvalue()[len(before) :] == f"{theirs}\n{theirs} (private)\n"
 
 
 def test_uvicorn_s_format_is_the_one_that_is_written() -> None:
@@ -108,25 +110,25 @@ def test_uvicorn_s_format_is_the_one_that_is_written() -> None:
 
 
 async def test_the_lines_of_a_turn_are_written_and_flushed_at_once(stream: Stream) -> None:
-    log = as_launched()
+    lines = as_launched()
     sides: tuple[Side, ...] = ("public", "private", "public")
     for side in sides:
-        log.logger(side).info(MESSAGE, *GET)
+        TextAccessLog(lines, side).response_started(exchange())
     assert stream.writes == []
     await asyncio.sleep(0)
     line = 'INFO:     127.0.0.1:1 - "GET / HTTP/1.1" 200 OK'
     assert stream.writes == [f"{line}\n{line} (private)\n{line}\n"]
     assert stream.flushes == 1
-    log.logger("public").info(MESSAGE, *GET)
+    TextAccessLog(lines, "public").response_started(exchange())
     await asyncio.sleep(0)
     assert stream.writes[1:] == [f"{line}\n"]
 
 
 async def test_what_is_left_at_the_end_is_written(stream: Stream) -> None:
-    log = as_launched()
-    log.logger("public").info(MESSAGE, *GET)
-    log.write()
-    log.write()
+    lines = as_launched()
+    TextAccessLog(lines, "public").response_started(exchange())
+    lines.write()
+    lines.write()
     await asyncio.sleep(0)
     assert len(stream.writes) == 1
 
@@ -155,6 +157,11 @@ def replace_handler(handler: logging.Handler) -> None:
     LOGGER.handlers[:] = [handler]
 
 
+def inner(formatter: Any) -> Any:
+    """The formatter within the one that marks private lines."""
+    return getattr(formatter, "formatter", formatter)
+
+
 CHANGES: dict[str, Callable[[], Any]] = {
     "a filter on the logger": lambda: LOGGER.addFilter(OwnFilter()),
     "a filter on the handler": lambda: LOGGER.handlers[0].addFilter(OwnFilter()),
@@ -169,33 +176,35 @@ CHANGES: dict[str, Callable[[], Any]] = {
     "colours": lambda: LOGGER.handlers[0].setFormatter(AccessFormatter(FORMAT, use_colors=True)),
     "propagation": lambda: setattr(LOGGER, "propagate", True),
     "disabled": lambda: setattr(LOGGER, "disabled", True),
+    "another way to emit": lambda: setattr(LOGGER.handlers[0], "emit", print),
+    "another way to format": lambda: setattr(inner(LOGGER.handlers[0].formatter), "formatMessage", str),
 }
 
 
 @pytest.mark.parametrize("change", CHANGES)
 async def test_a_changed_logger_is_used_as_it_is(change: str, stream: Stream) -> None:
-    log = as_launched()
-    assert is_written_directly(log)
+    lines = as_launched()
+    assert lines.are_direct
     try:
         CHANGES[change]()
-        assert not is_written_directly(log)
+        assert not lines.are_direct
     finally:
         LOGGER.disabled = False
 
 
 async def test_logging_that_is_changed_for_all_is_used_as_it_is(stream: Stream) -> None:
-    log = as_launched()
+    lines = as_launched()
     logging.disable(logging.INFO)
     try:
-        assert not is_written_directly(log)
+        assert not lines.are_direct
     finally:
         logging.disable(logging.NOTSET)
     logging.setLogRecordFactory(OwnRecord)
     try:
-        assert not is_written_directly(log)
+        assert not lines.are_direct
     finally:
         logging.setLogRecordFactory(logging.LogRecord)
-    assert is_written_directly(log)
+    assert lines.are_direct
 
 
 APPLICATION = """
@@ -221,6 +230,35 @@ def test_a_filter_that_the_application_adds_while_it_starts_is_heard(tmp_path: P
     with launched("shop:app", *FREE, cwd=tmp_path) as server:
         httpx.get(server.url("public"))
         assert server.wait_for(r'"GET /FILTERED HTTP/1\.1" 200 OK$')
+
+
+CHANGING = """
+import logging
+
+class Loud(logging.Filter):
+    def filter(self, record):
+        record.args = (*record.args[:2], "/FILTERED", *record.args[3:])
+        return True
+
+async def app(scope, receive, send):
+    if scope["type"] == "http":
+        if scope["path"] == "/change":
+            logging.getLogger("uvicorn.access").addFilter(Loud())
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body"})
+"""
+
+
+def test_a_change_of_the_access_log_is_heard_on_open_connections(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(CHANGING)
+    with launched("shop:app", "--lifespan", "off", *FREE, cwd=tmp_path) as server, httpx.Client() as client:
+        url = server.url("public")
+        client.get(f"{url}/before")
+        server.wait_for(r'"GET /before HTTP/1\.1" 200 OK$')
+        client.get(f"{url}/change")
+        client.get(f"{url}/after")
+        server.wait_for(r'"GET /FILTERED HTTP/1\.1" 200 OK$')
+        assert "/after" not in server.output
 
 
 # --- Whatever happens, no line is lost ---

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 import socket
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
-import uvicorn
-from uvicorn.server import ServerState
 
 from duallisten.endpoints import Receive, Scope, Send
-from duallisten.parsers import guarded
 from tests.applications import Observed, answer
 from tests.bad_requests import CHUNKED, EMPTY, HIDDEN, ODD, REFUSED, Bad, post
 from tests.running import DEADLINE, ObservedServer, serving
@@ -173,67 +168,3 @@ def test_a_body_in_chunks_arrives_whole(server: ObservedServer, app: Reader) -> 
     assert statuses(exchange(server, request)) == [200, 200]
     assert app.bodies == [b"x" * 270_016, b""]
     assert app.paths == ["/outer", "/next"]
-
-
-class Peer(asyncio.Transport):
-    """A transport without a socket: keeps what is written."""
-
-    def __init__(self, protocol: Any) -> None:
-        super().__init__()
-        self.protocol = protocol
-        self.written = b""
-        self.closed = False
-        protocol.connection_made(self)
-
-    def send(self, data: bytes) -> None:
-        if not self.closed:
-            self.protocol.data_received(data)
-
-    def write(self, data: Any) -> None:
-        self.written += data
-
-    def write_eof(self) -> None:
-        self.closed = True
-
-    def can_write_eof(self) -> bool:
-        return True
-
-    def close(self) -> None:
-        self.closed = True
-
-    def is_closing(self) -> bool:
-        return self.closed
-
-    def get_protocol(self) -> Any:
-        return self.protocol
-
-    def set_protocol(self, protocol: Any) -> None:
-        self.protocol = protocol
-
-    def pause_reading(self) -> None:
-        pass
-
-    def resume_reading(self) -> None:
-        pass
-
-
-@pytest.mark.parametrize("http", ["h11", "httptools"])
-def test_it_makes_no_difference_in_which_parts_it_arrives(http: Any) -> None:
-    async def feed(bad: Bad, size: int) -> list[str]:
-        app = Reader()
-        config = uvicorn.Config(app, http=http, log_config=None, access_log=False)
-        config.load()
-        make = guarded(config.http_protocol_class, 65536)
-        peer = Peer(make(config=config, server_state=ServerState(), app_state={}))
-        for start in range(0, len(bad.sent), size):
-            peer.send(bad.sent[start : start + size])
-            for _ in range(3):
-                await asyncio.sleep(0)
-        return app.paths
-
-    async def feed_all() -> None:
-        for bad in REFUSED:
-            for size in (1, 7):
-                assert "/hidden" not in await feed(bad, size), bad.name
-
-    asyncio.run(feed_all())

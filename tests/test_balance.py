@@ -17,6 +17,7 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
+from uvicorn.server import ServerState
 
 from duallisten import Config
 from duallisten.acceptor import Reception
@@ -145,7 +146,7 @@ async def test_a_worker_that_is_told_to_end_while_it_comes_to_stand_in_leaves_th
     pipe, _theirs = Pipe()
     config = Config(DEMO, port=0, private_port=0, log_config=None)
     server = SupervisedServer(config, await_plan(config.request, read_host), [], pipe)
-    server.services = {Verdict.PUBLIC: SimpleNamespace(room=None)}  # type: ignore[dict-item]
+    server.services = {Verdict.PUBLIC: SimpleNamespace(room=None, side="public", state=ServerState(), arriving=0)}  # type: ignore[dict-item]
     server._reception = Reception(server.services, asyncio.get_running_loop())
     server.ending = True
     with socket.create_server(("127.0.0.1", 0)) as queue:

@@ -14,6 +14,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from duallisten import ending
 from duallisten.admission import Side
 from tests.applications import Observed
 from tests.running import DEADLINE, ObservedServer, eventually, serving
@@ -121,7 +122,7 @@ def test_a_websocket_is_closed_for_a_restart() -> None:
         assert caught.value.rcvd is not None and caught.value.rcvd.code == 1012
 
 
-@pytest.mark.parametrize("ws", ["websockets", "websockets-sansio", "wsproto"])
+@pytest.mark.parametrize("ws", ["websockets", "websockets-sansio"])
 @pytest.mark.parametrize("side", ["public", "private"])
 def test_a_handshake_that_is_not_decided_at_the_end_is_sent_elsewhere(side: Side, ws: str) -> None:
     class Undecided(Observed):
@@ -202,3 +203,42 @@ def test_a_server_leaves_no_descriptor_open() -> None:
             httpx.get(server.url("public"))
             httpx.get(server.url("private"))
     assert descriptors() == before
+
+
+class Large(Observed):
+    """Reads the whole of a body, and answers with more than a socket takes."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await super().__call__(scope, receive, send)
+            return
+        while (await receive()).get("more_body", False):
+            pass
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(100):
+            await send({"type": "http.response.body", "body": b"x" * 1_000_000, "more_body": True})
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize(
+    ("sent", "asked"),
+    [
+        (b"POST /part HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhe", "POST /part"),
+        (b"GET /unread HTTP/1.1\r\nHost: x\r\n\r\n", "GET /unread"),
+    ],
+    ids=["does not send its body", "does not read its answer"],
+)
+def test_a_client_that_does_nothing_does_not_hold_up_the_end_for_ever(
+    sent: bytes, asked: str, loop: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(ending, "PATIENCE", 0.5)
+    app = Large()
+    with serving(app, loop=loop) as server, socket.create_connection(server.addresses["public"]) as client:
+        client.sendall(sent)
+        assert eventually(lambda: bool(server.server_state.tasks))
+        server.should_exit = True
+        server.thread.join(DEADLINE)
+        assert not server.thread.is_alive() and server.error is None
+        name = "{}:{}".format(*client.getsockname())
+    assert f"Graceful shutdown timed out; connections still open: {name} ({asked})" in caplog.text
+    assert app.stopped == 1

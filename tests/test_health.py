@@ -334,7 +334,7 @@ def test_beats_come_from_the_event_loop_alone(tmp_path: Path) -> None:
     with serving(Observed(), private_health="/-") as server:
         assert server.observation is not None
         row = server.observation.row
-        loop = next(iter(server.services.values())).corks.loop
+        loop = next(iter(server.services.values())).context.loop
         held, release = threading.Event(), threading.Event()
 
         def hold() -> None:

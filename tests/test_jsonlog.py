@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import io
 import json
 import logging
@@ -11,6 +10,8 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from time import perf_counter
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -21,11 +22,10 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from duallisten import Config, UsageError
-from duallisten.accesslines import WHOLE, AccessLines, pieces
+from duallisten.accesslog import WHOLE, AccessLines, pieces
 from duallisten.admission import Side
-from duallisten.jsonaccess import connection_of, finishing
+from duallisten.jsonaccess import JSONAccessLog, is_plain_json
 from duallisten.jsonlog import JSONFormatter, timestamp
-from duallisten.recorder import clock
 from duallisten.requestids import ID
 from tests.applications import Observed
 from tests.running import FREE, Launched, ask, launched, run, serving
@@ -127,11 +127,16 @@ class Ends:
 
 
 class Request:
-    """As much of a record, and of what uvicorn makes for a request, as a line is made of."""
+    """As much of an exchange as a line is made of."""
 
-    def __init__(self, scope: dict[str, Any], connection: Any, identity: str = "abc") -> None:
-        self.scope, self.connection, self.request_id, self.sent = scope, connection, identity, 131
-        self.wrote = clock()
+    is_own = False
+
+    def __init__(self, scope: dict[str, Any], status: int, seconds: float, *, aborted: bool, identity: str) -> None:
+        self.scope, self.status, self.complete = scope, status, not aborted
+        self.connection = SimpleNamespace(client=Ends.client, server=Ends.server, note=None)
+        self.request_id, self.sent = identity, 131
+        self.ended = perf_counter()
+        self.began = self.ended - seconds
 
 
 @pytest.fixture
@@ -147,17 +152,29 @@ def json_logging() -> Iterator[Stream]:
     ACCESS.filters.clear()
 
 
-def connected(side: Side = "public") -> Any:
-    """A connection of a launch, where no handlers of pytest's stand beside uvicorn's."""
+def as_launched() -> AccessLines:
+    """The access lines of a launch, where no handlers of pytest's stand beside uvicorn's."""
     ACCESS.handlers[:] = ACCESS.handlers[:1]
-    return connection_of(Ends, ACCESS, side)
+    return AccessLines(is_plain_json)
 
 
-async def line_of(stream: Stream, request: Any, *ended: Any, side: Side = "public", root: str = "") -> dict[str, Any]:
+async def line_of(
+    stream: Stream,
+    scope: dict[str, Any],
+    status: int = 200,
+    seconds: float = 5e-9,
+    *,
+    aborted: bool = False,
+    identity: str = "abc",
+    side: Side = "public",
+    root: str = "",
+    lines: AccessLines | None = None,
+) -> dict[str, Any]:
     """Write one line, and read it."""
     stream.writes.clear()
-    lines = AccessLines(ACCESS)
-    finishing(lines, side, root)(request, request, *ended)
+    lines = lines or as_launched()
+    request: Any = Request(scope, status, seconds, aborted=aborted, identity=identity)
+    JSONAccessLog(lines, side, root).exchange_ended(request)
     lines.write()
     (line,) = stream.writes
     assert line.isascii() and line[:-1].isprintable() and line[-1] == "\n"
@@ -185,22 +202,16 @@ async def test_a_line_gives_back_what_was_sent(raw: bytes, query: bytes, method:
         "query_string": query,
         "http_version": "1.1",
     }
-    request = Request(scope, connected(), identity)
-    assert request.connection.is_direct
-    told = await line_of(stream, request, 200, 0.001234567, False)
+    told = await line_of(stream, scope, seconds=0.001234567, identity=identity)
     assert told["path"].encode("latin-1") == (raw + b"?" + query if query else raw)
     assert (told["method"], told["client"], told["request_id"]) == (method, host, identity)
     assert (told["peer"], told["local"]) == ("203.0.113.7:4711", "[2001:db8::1]:80")
-    through_logging = await line_of(
-        stream,
-        Request(scope, dataclasses.replace(request.connection, is_direct=False), identity),
-        200,
-        0.001234567,
-        False,
-    )
+    never = AccessLines(lambda logger: False)
+    through_logging = await line_of(stream, scope, seconds=0.001234567, identity=identity, lines=never)
     if not re.search("[\ud800-\udfff]", method + host):
         assert list(through_logging) == list(told)
-        assert through_logging | {"time": ""} == told | {"time": ""}
+        changing = {"time": "", "duration_ms": 0}
+        assert through_logging | changing == told | changing
 
 
 SCOPE: dict[str, Any] = {
@@ -213,8 +224,7 @@ SCOPE: dict[str, Any] = {
 
 
 async def test_what_was_received_is_told_without_what_uvicorn_has_put_before_it(json_logging: Stream) -> None:
-    connection = connected("private")
-    told = await line_of(json_logging, Request(SCOPE, connection), 0, 0.000005999, True, side="private", root="/api")
+    told = await line_of(json_logging, SCOPE, 0, 0.0000055, aborted=True, side="private", root="/api")
     assert datetime.now(UTC) - datetime.fromisoformat(told.pop("time")) < timedelta(minutes=1)
     assert told == {
         "level": "INFO",
@@ -237,7 +247,7 @@ async def test_what_was_received_is_told_without_what_uvicorn_has_put_before_it(
 @pytest.mark.parametrize("left", ["method", "raw_path", "query_string", "http_version", "client"])
 async def test_an_application_that_changes_its_scope_gets_a_line(left: str, client: Any, json_logging: Stream) -> None:
     scope = {name: value for name, value in SCOPE.items() if name != left} | ({"client": client} if client else {})
-    told = await line_of(json_logging, Request(scope, connected()), 200, 5e-9, False)
+    told = await line_of(json_logging, scope)
     assert (told["status"], told["request_id"]) == (200, "abc")
 
 
@@ -249,9 +259,9 @@ async def test_a_filter_of_the_user_s_is_heard(json_logging: Stream) -> None:
             return True
 
     ACCESS.addFilter(Discreet())
-    connection = connected()
-    assert not connection.is_direct
-    told = await line_of(json_logging, Request(SCOPE, connection), 200, 5e-9, False)
+    lines = as_launched()
+    assert not lines.are_direct
+    told = await line_of(json_logging, SCOPE, lines=lines)
     assert (told["path"], told["bytes"], "message" in told) == ("/***", 131, False)
 
 
@@ -268,12 +278,10 @@ def test_lines_are_divided_where_they_end(lengths: list[int]) -> None:
 
 async def test_what_is_written_at_once_a_pipe_takes_whole(json_logging: Stream) -> None:
     """Several processes write to one pipe; a longer write to a full one is mixed with those of others."""
-    lines = AccessLines(ACCESS)
-    finished = finishing(lines, "public", "")
-    request: Any = Request(SCOPE, connected())
-    assert request.connection.is_direct
+    lines = as_launched()
+    request: Any = Request(SCOPE, 200, 5e-9, aborted=False, identity="abc")
     for _ in range(100):
-        finished(request, request, 200, 5e-9, False)
+        JSONAccessLog(lines, "public", "").exchange_ended(request)
     lines.write()
     assert len(json_logging.writes) < 20
     assert sum(write.count("\n") for write in json_logging.writes) == 100
@@ -439,7 +447,7 @@ def test_what_does_not_come_to_its_end_is_said_to_be_aborted(parser: str, shop: 
     assert (broke["status"], broke["aborted"]) == (200, True)
 
 
-@pytest.mark.parametrize("ws", ["websockets", "websockets-sansio", "wsproto"])
+@pytest.mark.parametrize("ws", ["websockets", "websockets-sansio"])
 def test_a_handshake_s_line_is_like_any_other(ws: str, shop: Path) -> None:
     with shop_serving(shop, "--ws", ws) as server:
         for side in ("public", "private"):

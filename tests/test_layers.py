@@ -15,7 +15,12 @@ LAYERS = (
     (
         "errors",
         "netlink",
-        "corking",
+        "http.settings",
+        "http.answers",
+        "http.timeouts",
+        "http.head",
+        "http.tls",
+        "http.observer",
         "throttle",
         "clock",
         "systemd",
@@ -23,6 +28,22 @@ LAYERS = (
         "opentelemetry",
         "opentelemetry.processes",
     ),
+    (
+        "http.chunks",
+        "http.inbox",
+        "http.scope",
+        "http.response",
+        "http.flow",
+        "http.parsers.httptools",
+        "http.parsers.h11",
+        "http.websocket_messages",
+        "uvicorn_contract",
+    ),
+    ("http.parsers", "http.exchange", "http.websocket_protocol"),
+    ("http.context", "http.request", "http.websocket"),
+    ("http.upgrade",),
+    ("http.connection",),
+    ("http",),
     ("registry.entry",),
     ("registry.backend",),
     ("registry.link", "registry.redis", "registry.postgres"),
@@ -33,22 +54,11 @@ LAYERS = (
     ("rules",),
     ("platforms", "addresses", "admission"),
     ("systemd.activation",),
-    ("endpoints", "accesslines", "application", "forwarded", "routes", "values", "limits", "board_layout"),
-    ("starlette", "accesslog", "parsers.refusal", "scoreboard", "requestids", "jsonlog"),
+    ("endpoints", "accesslog", "application", "forwarded", "routes", "values", "board_layout"),
+    ("starlette", "scoreboard", "requestids", "jsonlog"),
     ("recorder",),
-    ("records",),
-    ("recording_websockets",),
-    (
-        "health",
-        "recording",
-        "fastapi",
-        "frameworks.starlette",
-        "frameworks.django",
-        "parsers.h11",
-        "parsers.httptools",
-        "parsers.zttp",
-    ),
-    ("frameworks.fastapi", "parsers", "jsonaccess", "status"),
+    ("health", "fastapi", "frameworks.starlette", "frameworks.django"),
+    ("frameworks.fastapi", "jsonaccess", "status"),
     ("frameworks", "status_text"),
     ("option", "route_report"),
     ("options",),
@@ -56,12 +66,11 @@ LAYERS = (
     ("uvicorn_options", "sources", "plan", "arguments", "metrics_page", "status_stream"),
     ("keywords", "pools"),
     ("config",),
-    ("recorded_endpoints",),
     ("listener_config",),
-    ("sockets", "signals", "listening", "handshakes"),
+    ("sockets", "signals", "listening"),
     ("acceptor",),
     ("opentelemetry.sides",),
-    ("serving", "launch_board", "stalls", "drain", "lifespans", "queues", "late", "alarm"),
+    ("serving", "launch_board", "drain", "lifespans", "queues", "late", "alarm"),
     ("ending", "registration", "report"),
     ("status_html",),
     ("status_page",),
@@ -95,10 +104,18 @@ def name_of(path: Path) -> str:
     return name.removesuffix(".__init__")
 
 
+def is_for_types(node: ast.AST) -> bool:
+    """Whether this is what a type checker alone sees."""
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
 def imported(tree: ast.Module) -> set[str]:
     """The modules of ours that a module imports, anywhere in it."""
     found: set[str] = set()
+    typing = {id(part) for node in ast.walk(tree) if is_for_types(node) for part in ast.walk(node)}
     for node in ast.walk(tree):
+        if id(node) in typing:
+            continue
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("duallisten"):
             module = node.module.removeprefix("duallisten").lstrip(".")
             names = {alias.name for alias in node.names}
@@ -122,7 +139,7 @@ def test_a_module_is_one_thing(path: Path) -> None:
     text = path.read_text()
     tree = ast.parse(text)
     assert ast.get_docstring(tree), "a module opens with what it is for"
-    assert len(text.splitlines()) <= 300
+    assert len(text.splitlines()) <= 400
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert (node.end_lineno or 0) - node.lineno < 40, f"{node.name} is too long"
@@ -144,7 +161,10 @@ PURE = (
     "openapi",
     "arguments",
     "values",
-    "limits",
+    "http.head",
+    "http.chunks",
+    "http.answers",
+    "http.settings",
     "health",
     "status",
     "status_text",

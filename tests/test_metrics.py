@@ -134,12 +134,11 @@ def test_a_refused_peer_and_the_side_door_are_counted() -> None:
 def test_a_connection_above_the_limit_of_a_shared_port_is_counted() -> None:
     async def take() -> int:
         recorder = Recorder(memoryview(bytearray(SIDE_WORDS * WORD)).cast("Q"))
-        full = SimpleNamespace(room=Room(0), recorder=recorder)
+        full = SimpleNamespace(room=Room(0, lambda: 0), recorder=recorder)
         reception = Reception({Verdict.PRIVATE: full}, asyncio.get_running_loop())  # type: ignore[dict-item]
         ours, theirs = socket.socketpair()
         with ours, theirs:
             Acceptor(reception, lambda local, peer: Verdict.PRIVATE, "public").take(ours, None)
-        assert recorder.cells is not None
         return int(recorder.cells[Cell.REFUSED_LIMIT])
 
     assert asyncio.run(take()) == 1

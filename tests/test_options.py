@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from duallisten import Config
 from duallisten.options import Options, own_options
 
 OPTIONS = {option.name: option for option in own_options()}
@@ -40,6 +41,14 @@ def test_every_option_has_its_flag_variable_default_and_help() -> None:
         ("private_app", print, print),
         ("strict_routes", True, True),
         ("strict_routes", "off", False),
+        ("timeout_request_body", "0.5", 0.5),
+        ("timeout_request_body", 0, 0.0),
+        ("private_timeout_send", "90", 90.0),
+        ("max_head_fields", "50", 50),
+        ("private_max_head_fields", "0", 0),
+        ("max_body_size", "1048576", 1048576),
+        ("private_max_body_size", 0, 0),
+        ("limit_connections_per_peer", "8", 8),
     ],
 )
 def test_a_value_is_read(name: str, given: Any, read: Any) -> None:
@@ -82,8 +91,38 @@ def test_a_value_is_read(name: str, given: Any, read: Any) -> None:
         ("private_app", 5),
         ("strict_routes", "perhaps"),
         ("strict_routes", None),
+        ("timeout_request_body", "a minute"),
+        ("timeout_send", -1),
+        ("max_head_fields", "many"),
+        ("max_body_size", "1 MiB"),
+        ("max_body_size", 0.5),
+        ("private_limit_connections_per_peer", -1),
     ],
 )
 def test_a_value_of_the_wrong_form_is_refused_with_a_reason(name: str, given: Any) -> None:
     with pytest.raises(ValueError, match=r"must|is not|has bits|would make"):
         OPTIONS[name].read(given)
+
+
+LIMITS = {
+    "timeout_request_header": 30.0,
+    "timeout_request_body": 60.0,
+    "timeout_send": 60.0,
+    "max_head_size": 65536,
+    "max_head_fields": 100,
+    "max_body_size": 0,
+    "limit_connections": 0,
+    "limit_connections_per_peer": 0,
+}
+
+
+@pytest.mark.parametrize(("name", "default"), LIMITS.items())
+def test_a_limit_of_peers_holds_on_both_sides_unless_the_private_one_has_its_own(name: str, default: Any) -> None:
+    def limits(**options: Any) -> tuple[Any, Any]:
+        config = Config("shop:app", log_config=None, **options)
+        return config.value(name, "public"), config.value(name, "private")
+
+    assert limits() == (default, default)
+    assert limits(**{name: 7}) == (7, 7)
+    assert limits(**{name: 7, f"private_{name}": "0"}) == (7, 0)
+    assert limits(**{f"private_{name}": "9"}) == (default, 9)

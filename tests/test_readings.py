@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote, unquote
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from duallisten import readings as steps
-from duallisten.readings import MOST_CHARACTERS, STEPS, Step, readings
+from duallisten.readings import A_READING, MOST_WORK, STEPS, Step, as_characters, readings, weight
 
 reproducible = settings(deadline=None, derandomize=True, max_examples=300)
 
@@ -124,15 +126,76 @@ def test_a_root_path_in_the_middle_is_none() -> None:
 
 
 def test_a_path_as_long_as_the_bound_is_read_and_a_longer_one_is_not() -> None:
-    longest = "/" + "a" * (MOST_CHARACTERS - 1)
+    longest = "/" + "a" * (MOST_WORK - A_READING - 1)
     assert readings([longest]) == frozenset({longest})
     assert readings([longest + "a"]) is None
 
 
 def test_a_path_that_can_be_read_in_too_many_ways_has_no_readings() -> None:
-    odd = "/a.;x/%252e%252e//b\\c+d/" * 20
-    assert len(odd) < MOST_CHARACTERS / 32
+    odd = "/a.;x/%252e%252e//b\\c+d/"
+    assert weight(odd) < MOST_WORK / 16
     assert readings([odd]) is None
+
+
+WORST = [
+    "/a//+/..//.h%2e:///%25#%3b.//.",
+    "/...//hi%00?/%2f?/%2fpe:;2/%u002f/%//?h..E%2e%2fa./u0%252a..",
+    "/.%;/%://%u0f%%u%2/./%00%%%%#%",
+    "/...%%%%%.%%%%%u/%%0%%%u00%%%%%%u005c@%;%9%u002f%20%5c;%//",
+    "/%2E;xe352e%2aa..52%2Ee%2aa..+/..//./2%25#%23;x?%u/.%2.%20b/%2E%ef%bd%8%2E9;x%2f%%258%2E%ef%bd%899;x",
+    "/e.ef%%%u00.f%bd%8%u002ff%ef%b7%ba%25.ba%25...%ef%b7%ba//h%ef%b7%bab7%ba%2%cc%81%%ba%ef%b7%ba+%2E%a%",
+    "/%ef%b7%ba%25%cc%81%ef%bd%89%2ehttp:%ehttp:%252e?%3%2%c4%b%ef%b7%ba0/%b%ef%b7%ba0/%/hh%b%ef%b7%ba0/%/hhttp://%/",
+    "/.../2/%25u.u....u..........:..2/.:/.u./../a.........@........2....+........52.%252a%2E....2@/./////",
+    "/%25%20;" * 20,
+    "/" + "%ef%b7%ba.%20" * 30,
+    "/" + ";%252e" * 1000,
+]
+"""The worst that a search has found: paths whose readings took the most time, under this bound and the one before."""
+
+
+@pytest.mark.parametrize("path", WORST)
+def test_the_work_of_reading_a_path_is_bounded(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[str] = []
+
+    def counted(step: Step) -> Step:
+        def taking(path: str) -> str:
+            taken.append(path)
+            return step(path)
+
+        return taking
+
+    monkeypatch.setattr(steps, "STEPS", tuple(counted(step) for step in STEPS))
+    readings([steps.decoded(path), as_characters(path)])
+    assert len(taken) <= len(STEPS) * MOST_WORK / A_READING
+    read = dict.fromkeys(taken)
+    longest = max(map(weight, read), default=0)
+    assert sum(map(weight, read)) <= MOST_WORK + longest
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/поиск/" + "добрый-день" * 6,
+        "/w/日本語の文章がここにあります。とても長いです。日本語の文章がここにあります。とても長いです。",
+        "/kr/안녕하세요 세계 이것은 긴 문장입니다 그리고 더 길어집니다",
+        "/v/Tiếng Việt có dấu phức tạp lắm đấy nhé, và còn dài hơn nữa",
+        "/hindi/नमस्ते दुनिया यह एक लंबा वाक्य है और भी लंबा",
+        "/e/👩‍👩‍👧‍👦 famille/été",
+        "/files/My Document (1) + Anhang.pdf",
+        "/a;jsessionid=0123456789ABCDEF/b;v=1.1/c.html",
+        "/img/300x200/https://example.org/straße/été.jpg?a=b&c=d",
+        "/web/20260101000000/http://example.org/a/b;c=d?e=f#g",
+        "/odata/Products(1)/Name eq 'x'",
+        "/" + "a b" * 100,
+    ],
+)
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_realistic_path_is_read_when_it_is_encoded_once_or_twice(path: str, times: int) -> None:
+    for safe in ("/", "/:;+=&,", "/;,?:@&=+$!*'()#"):  # as Python's quote, a browser and encodeURI do
+        target = quote(path, safe=safe)
+        if times == 2:
+            target = "/r/" + quote(target, safe="")
+        assert readings([unquote(target), as_characters(target)]) is not None, target
 
 
 PIECES = st.sampled_from([*"/.%;\\?:a2fFé", "..", "%2e", "\uff49", "\u200b"])

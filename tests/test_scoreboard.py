@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
+from types import SimpleNamespace
 
 from duallisten.board_layout import BOUNDS, BUCKETS, METHODS, REQUESTS, STATUSES, Cell, Head, Phase, State, request_cell
 from duallisten.recorder import Recorder
@@ -98,7 +99,9 @@ def test_durations_are_counted_in_the_bucket_that_they_are_at_most_as_long_as() 
     cells = board.row(board.take_row()).side("public")
     recorder = Recorder(cells)
     for seconds in (0.0004, 0.0005, 0.00051, 9.9, 11.0, 99.0):
-        recorder.kinds_of("BREW" if seconds > 10 else "GET")[ord("4")].append(seconds)
+        method = "BREW" if seconds > 10 else "GET"
+        ended = {"is_own": False, "by_engine": False, "complete": True, "status": 404, "began": 0.0, "ended": seconds}
+        recorder.exchange_ended(SimpleNamespace(method=method, **ended))  # type: ignore[arg-type]
     recorder.count()
     recorder.count()
     begin, other = request_cell("GET", "4xx"), request_cell("other", "4xx")

@@ -1,89 +1,210 @@
-"""The side of a connection in the access log.
+"""The access log: a line for each request, as uvicorn writes it, byte for byte.
 
-uvicorn writes a line per request through the logger `uvicorn.access`, and a line per WebSocket handshake through
-`uvicorn.error`. On the public side both stay as they are, byte for byte. On the private side the same line ends in
-` (private)`. Where `logging` writes it, its record has the side in `side`; where nobody would see a difference, the
-lines are written without it (`duallisten.accesslines`).
+On the private side a line ends in ` (private)`. `logging` spends twice as long on such a line as uvicorn does on the
+request. Where nobody has changed how it is logged, its text is known beforehand: then it is formed with one f-string,
+and what came together in a turn of the event loop is written and flushed in one go when that turn is over, through the
+handler's own stream. No timer, no thread, and no line that waits longer than that.
 
-uvicorn's `AccessFormatter` builds its line from the record's arguments and not from its message, so the suffix has to
-be added behind it: `mark_private_lines` wraps such formatters where logging has just been configured. Any other
-formatter is a user's own, and sees the suffix in the message.
+A program may change its logging at any time. So `AccessLines` looks anew in each turn whether logger, handler and
+formatter are as uvicorn makes them. With a filter, another handler, level or format, with colours, or a factory of
+records, each line goes through `logging` at once, in the context of its request.
+
+Facts it rests on: uvicorn calls `access_logger.info(message, client, method, path, http_version, status)`;
+`AccessFormatter` makes the line of these five, with `INFO:` padded to ten, and the status with its phrase.
+
+Invariants:
+    - No line is written that `logging` would write otherwise, or not at all.
+    - A stream that blocks, blocks as it does there; one that is closed or broken is the handler's to report.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Mapping, MutableMapping
-from typing import Any
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
-from uvicorn.logging import AccessFormatter
-
-from duallisten.accesslines import ACCESS_LOGGER, HANDSHAKE, SUFFIXES, AccessLines, is_as_uvicorn_has_it
 from duallisten.admission import Side
+from duallisten.http import Exchange, Observer
+from duallisten.uvicorn_contract import AccessFormatter
 
-PRIVATE = SUFFIXES["private"]
+if TYPE_CHECKING:
+    from duallisten.http.websocket import WebSocket
+
+ACCESS_LOGGER = "uvicorn.access"
+
+SUFFIXES: dict[Side, str] = {"public": "", "private": " (private)"}
+"""What stands at the end of a line of each side."""
+
+MESSAGE = '%s - "%s %s HTTP/%s" %d'
+"""uvicorn's message of an access line."""
+
+FORMAT = '%(levelprefix)s %(client_addr)s - "%(request_line)s" %(status_code)s'
+"""uvicorn's format of an access line."""
+
+WHOLE = 4096
+"""Bytes that a pipe takes in one piece: PIPE_BUF of Linux. The lines are ASCII."""
+
+STATUSES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
+
+_format_message = AccessFormatter.formatMessage
+
+logger = logging.getLogger("uvicorn.error")
 
 
-class AccessLog:
-    """The access log of a process, as its protocols write it.
+def plain_handler(logger: logging.Logger) -> logging.Handler | None:
+    """Return the handler that writes a line of `logger` at level INFO, if it is as uvicorn's configuration makes it.
 
-    lines: those that are yet to be written
+    Returns:
+        None where something else is done with such a line, or more, or nothing. Its formatter is not looked at.
+    """
+    handlers = logger.handlers
+    if type(logger) is not logging.Logger or len(handlers) != 1 or logger.propagate or logger.disabled:
+        return None
+    handler = handlers[0]
+    if type(handler) is not logging.StreamHandler or handler.level > logging.INFO or "emit" in handler.__dict__:
+        return None
+    if logger.filters or handler.filters or not logger.isEnabledFor(logging.INFO):
+        return None
+    if logging.getLogRecordFactory() is not logging.LogRecord or logging.getLevelName(logging.INFO) != "INFO":
+        return None
+    return handler
+
+
+def is_as_uvicorn_has_it(logger: logging.Logger) -> bool:
+    """Whether a line of `logger` at level INFO becomes what uvicorn's configuration makes of it, and no more."""
+    handler = plain_handler(logger)
+    formatter: Any = _inner_formatter(handler.formatter) if handler is not None else None
+    return (
+        type(formatter) is AccessFormatter
+        and not formatter.use_colors
+        and formatter._fmt == FORMAT
+        and AccessFormatter.formatMessage is _format_message
+        and "formatMessage" not in formatter.__dict__
+    )
+
+
+class AccessLines:
+    """The lines of a process that are yet to be written.
+
+    Args:
+        is_plain: Whether lines may be written without `logging`, as its configuration is now.
     """
 
-    def __init__(self) -> None:
-        self._logger = logging.getLogger(ACCESS_LOGGER)
-        self.lines = AccessLines(self._logger)
-        sides: tuple[Side, ...] = ("public", "private")
-        self._writers = {side: self.lines.writer(side) for side in sides}
-        self._loggers = {side: SideAccessLogger(self._logger, side) for side in sides}
-
-    def logger(self, side: Side) -> Any:
-        """Give what stands in a new connection's protocol where uvicorn's access logger would."""
-        return (self._writers if is_as_uvicorn_has_it(self._logger, _formatter_of) else self._loggers)[side]
-
-    def write(self) -> None:
-        """Write what is left, before the process ends."""
-        self.lines.write()
-
-
-class SideAccessLogger:
-    """Logs access lines through `logging`, with their side."""
-
-    def __init__(self, logger: logging.Logger, side: Side) -> None:
-        self._logger = logger
-        self._suffix = SUFFIXES[side]
-        self._record = {"side": side}
-
-    def info(self, message: str, *arguments: object) -> None:
-        """Log an access line."""
-        self._logger.info(message + self._suffix, *arguments, extra=self._record)
-
-
-class ProtocolLogger(logging.LoggerAdapter[logging.Logger]):
-    """Stands in a protocol where uvicorn's error logger would, and says more.
-
-    extra: what it says, as attributes of each record
-    """
-
-    def __init__(self, extra: Mapping[str, object] | None = None) -> None:
-        super().__init__(logging.getLogger("uvicorn.error"), extra)
+    def __init__(self, is_plain: Callable[[logging.Logger], bool] = is_as_uvicorn_has_it) -> None:
+        self.logger = logging.getLogger(ACCESS_LOGGER)
+        self._is_plain = is_plain
+        self._waiting: list[str] = []
 
     @property
-    def level(self) -> int:
-        """The level of the logger behind it, which uvicorn's protocols compare with."""
-        return self.logger.level
+    def are_direct(self) -> bool:
+        """Whether a line may be given to `add` in this turn of the event loop; otherwise it is `logging`'s."""
+        return bool(self._waiting) or self._is_plain(self.logger)
+
+    def add(self, line: str) -> None:
+        """Have a line, with its end, written when this turn of the event loop is over."""
+        if not self._waiting:
+            asyncio.get_running_loop().call_soon(self.write)
+        self._waiting.append(line)
+
+    def write(self) -> None:
+        """Write what there is; called when a turn of the loop is over, and before the process ends."""
+        text = "".join(self._waiting)
+        self._waiting.clear()
+        handler = next(iter(self.logger.handlers), None)
+        if not text or not isinstance(handler, logging.StreamHandler):
+            return
+        handler.acquire()
+        try:
+            for piece in pieces(text):
+                handler.stream.write(piece)
+                handler.flush()
+        except Exception:
+            record = self.logger.makeRecord(ACCESS_LOGGER, logging.INFO, "", 0, text.rstrip("\n"), (), None)
+            handler.handleError(record)
+        finally:
+            handler.release()
 
 
-class PrivateWebSocketLogger(ProtocolLogger):
-    """The logger of a private WebSocket's protocol, which marks its handshake lines."""
+def pieces(text: str) -> Iterator[str]:
+    """Divide lines into pieces that a pipe takes whole; a line that is longer than that is a piece of its own.
 
-    def __init__(self) -> None:
-        super().__init__({"side": "private"})
+    What several processes write to one pipe at a time is not mixed up to PIPE_BUF bytes (pipe(7)).
+    """
+    begin = 0
+    while len(text) - begin > WHOLE:
+        end = text.rfind("\n", begin, begin + WHOLE) + 1 or text.find("\n", begin) + 1 or len(text)
+        yield text[begin:end]
+        begin = end
+    if begin < len(text):
+        yield text[begin:]
 
-    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
-        """Mark the line if it is one of uvicorn's handshake lines."""
-        is_handshake = isinstance(msg, str) and msg.startswith(HANDSHAKE)
-        return super().process(msg + PRIVATE if is_handshake else msg, kwargs)
+
+class TextAccessLog(Observer):
+    """Writes uvicorn's lines of the requests and handshakes of one side.
+
+    Args:
+        lines: Those of the process.
+        side: Which side's.
+        requests: Whether requests have lines (`--access-log`); handshakes always have.
+    """
+
+    def __init__(self, lines: AccessLines, side: Side) -> None:
+        self._lines = lines
+        self._side: Side = side
+        self._suffix = SUFFIXES[side]
+
+    def response_started(self, exchange: Exchange) -> None:
+        """Write the line of a request, as uvicorn does when its answer begins."""
+        if exchange.is_own:
+            return
+        scope, status = exchange.scope, exchange.status
+        lines = self._lines
+        if lines.are_direct:
+            client = scope["client"]
+            text = STATUSES.get(status) or f"{status} "
+            lines.add(
+                f'INFO:     {f"{client[0]}:{client[1]}" if client else ""} - "{scope["method"]} {full_path(scope)} '
+                f'HTTP/{scope["http_version"]}" {text}{self._suffix}\n'
+            )
+        elif lines.logger.isEnabledFor(logging.INFO) and lines.logger.hasHandlers():
+            arguments = (client_text(scope), scope["method"], full_path(scope), scope["http_version"], status)
+            lines.logger.info(MESSAGE + self._suffix, *arguments, extra={"side": self._side})
+
+
+class TextHandshakeLog(Observer):
+    """Writes uvicorn's lines of the WebSocket handshakes of one side."""
+
+    def __init__(self, side: Side) -> None:
+        self._suffix = SUFFIXES[side]
+        self._extra = {"side": side} if side == "private" else None
+
+    def handshake_ended(self, websocket: WebSocket) -> None:
+        """Write the line of a handshake, as uvicorn does when it is answered by the application."""
+        if websocket.status:
+            scope = websocket.scope
+            what = "[accepted]" if websocket.status == 101 else str(websocket.status)
+            message = '%s - "WebSocket %s" ' + what + self._suffix
+            logger.info(message, client_text(scope), full_path(scope), extra=self._extra)
+
+
+def client_text(scope: Any) -> str:
+    """Write a scope's client as uvicorn does; empty where there is none."""
+    client = scope.get("client")
+    return f"{client[0]}:{client[1]}" if client else ""
+
+
+def full_path(scope: Any) -> str:
+    """Write the path with the query as uvicorn does: the decoded path, encoded again."""
+    path, query = scope["path"], scope["query_string"]
+    quoted = _known_quoted(path) if len(path) <= 256 else quote(path)
+    return f"{quoted}?{query.decode('ascii')}" if query else quoted
+
+
+_known_quoted = lru_cache(maxsize=1024)(quote)
 
 
 class _SideFormatter(logging.Formatter):
@@ -95,7 +216,7 @@ class _SideFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         line = self.formatter.format(record)
-        return line + PRIVATE if getattr(record, "side", None) == "private" else line
+        return line + SUFFIXES["private"] if getattr(record, "side", None) == "private" else line
 
 
 def mark_private_lines() -> None:
@@ -105,7 +226,6 @@ def mark_private_lines() -> None:
             handler.setFormatter(_SideFormatter(handler.formatter))
 
 
-def _formatter_of(handler: logging.Handler) -> Any:
-    """Give a handler's formatter, without what `mark_private_lines` has put around it."""
-    formatter = handler.formatter
+def _inner_formatter(formatter: Any) -> Any:
+    """Return a formatter without what `mark_private_lines` has put around it."""
     return formatter.formatter if type(formatter) is _SideFormatter else formatter

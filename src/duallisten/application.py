@@ -12,9 +12,8 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from uvicorn.importer import ImportFromStringError, import_from_string
-
 from duallisten.errors import LaunchError
+from duallisten.uvicorn_contract import ImportFromStringError, import_from_string
 
 logger = logging.getLogger("uvicorn.error")
 

@@ -12,15 +12,11 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
-from uvicorn.importer import ImportFromStringError
-from uvicorn.middleware.asgi2 import ASGI2Middleware
-from uvicorn.middleware.message_logger import MessageLoggerMiddleware
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
-from uvicorn.middleware.wsgi import WSGIMiddleware  # type: ignore[attr-defined]
 
+from duallisten import uvicorn_contract
 from duallisten.accesslog import mark_private_lines
 from duallisten.addresses import Passed
 from duallisten.admission import Side
@@ -28,6 +24,9 @@ from duallisten.application import import_application
 from duallisten.errors import DuallistenError, LaunchError
 from duallisten.forwarded import Trust, read_trust
 from duallisten.frameworks import prepare
+from duallisten.http import Connection
+from duallisten.http.parsers import parser_class
+from duallisten.http.settings import ParserName
 from duallisten.keywords import (
     check_logging,
     check_workers,
@@ -40,12 +39,23 @@ from duallisten.keywords import (
 )
 from duallisten.plan import Plan, Request
 from duallisten.platforms import locate
+from duallisten.uvicorn_contract import (
+    ASGI2Middleware,
+    ImportFromStringError,
+    MessageLoggerMiddleware,
+    ProxyHeadersMiddleware,
+    WSGIMiddleware,
+)
 from duallisten.uvicorn_options import CONFIG_VARIABLES, PRIVATE_OFF, is_inherited
 
 if TYPE_CHECKING:
     from duallisten.route_report import Section
 
 logger = logging.getLogger("uvicorn.error")
+
+PARSERS = ("auto", "httptools", "h11")
+WEBSOCKETS = ("auto", "websockets", "websockets-sansio")
+"""The values of `--http` and `--ws` that mean the engine."""
 
 
 class Config(uvicorn.Config):
@@ -81,6 +91,8 @@ class Config(uvicorn.Config):
         self.passed = Passed()  # a launch takes them from the environment
         self.rules = read_rules(self.options)
         self._interface = given.get("interface", "auto")  # `load` replaces it by what it finds
+        self.parser: ParserName = "auto"
+        self.has_websockets = False
         super().__init__(app, **given)
         if warning:
             logger.warning(warning)  # not before uvicorn has configured logging
@@ -198,8 +210,11 @@ class Config(uvicorn.Config):
 
     def load(self) -> None:
         """Load the application, once, and the protocols; raises LaunchError where uvicorn would exit."""
+        uvicorn_contract.check()
         self._check_tls("public")
         self._check_tls("private")
+        asked = self.http, self.ws
+        self._choose_protocols()
         try:
             super().load()
         except DuallistenError:
@@ -212,12 +227,52 @@ class Config(uvicorn.Config):
             raise LaunchError(f"TLS of the public listener: {error}; look at {self.tls_files('public')}") from None
         except (ValueError, RuntimeError) as error:
             raise LaunchError(str(error)) from None
+        finally:
+            self.http, self.ws = asked
         prepare(bare(self.loaded_app))
         self.source("private")  # loaded with this one, so that neither is found broken later
         if self.options.strict_routes:
             self._require_decided()
         if self.has_pages:
             self._refuse_clash()
+
+    def _choose_protocols(self) -> None:
+        """Have uvicorn load the engine where it would load protocols of its own, for which it stands."""
+        if self.http not in PARSERS or self.http2:
+            return
+        self.parser = cast("ParserName", self.http)
+        try:
+            parser_class(self.parser)
+        except ImportError as error:
+            raise LaunchError(f"--http {self.http} cannot be used: {error}") from None
+        self.http = Connection
+        self.has_websockets = self.ws in WEBSOCKETS
+        if self.has_websockets:
+            self.ws = "none"
+
+    @property
+    def is_engine(self) -> bool:
+        """Whether the engine serves connections, and not a protocol class that the user brings; it must be loaded."""
+        return self.http_protocol_class is Connection
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What somebody should know who uses protocol classes that are not the engine's."""
+        found = []
+        is_engine = self.is_engine if self.loaded else self.http in PARSERS and not self.http2
+        if not is_engine:
+            found.append("--http2" if self.http2 else f"--http {_name_of(self.http)}")
+        if self.ws not in (*WEBSOCKETS, "none"):
+            found.append(f"--ws {_name_of(self.ws)}")
+        return tuple(
+            f"{option} serves connections with a protocol class of its own: duallisten's limits, time-outs, refusals, "
+            "request ids, JSON access lines and request metrics do not hold for them"
+            for option in found
+        )
+
+    def has_own(self, *names: str) -> bool:
+        """Whether the private listener has a value of its own for one of these options."""
+        return any(self.private.get(name) is not None for name in names)
 
     def get_loop_factory(self) -> Callable[[], asyncio.AbstractEventLoop] | None:
         """Give uvicorn's factory of the event loop; raises LaunchError where uvicorn would exit."""
@@ -254,6 +309,10 @@ class Config(uvicorn.Config):
         names = ("keyfile", "certfile", "ca_certs")
         given = ((name, self.value(f"ssl_{name}", side)) for name in names)
         return ", ".join(f"{prefix}-{name.replace('_', '-')} {value}" for name, value in given if value)
+
+
+def _name_of(protocol: Any) -> str:
+    return protocol if isinstance(protocol, str) else f"{protocol.__module__}:{protocol.__qualname__}"
 
 
 def bare(app: Any) -> Any:

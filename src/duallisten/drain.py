@@ -2,11 +2,11 @@
 
 The facts it rests on:
 
-- uvicorn's `shutdown()` of a connection closes it at once when no request is in hand, also one that was accepted a
-  moment ago and whose request is still in flight; that request would be reset. So a connection without a request in
-  hand is given `LINGER` to show one, and is not closed while bytes that nobody has read yet wait in its socket.
-- A response that starts during the drain must say `Connection: close` (RFC 9112, 9.6). uvicorn takes a connection's
-  end from that header, also when it stands among its default headers; for a request in hand `shutdown()` sees to it.
+- `shutdown()` of a connection closes it at once when no request is in hand, also one that was accepted a moment ago and
+  whose request is still in flight; that request would be reset. So a connection without a request in hand is given
+  `LINGER` to show one, and is not closed while bytes that nobody has read yet wait in its socket.
+- A response that starts during the drain must say `Connection: close` (RFC 9112, 9.6). The engine does so while its
+  context `is_ending`. uvicorn's own protocols take a connection's end from that header among their default headers.
 - Closing a listening socket resets the connections in its queue (`sockets.drop_newcomers`). Event loops accept in
   batches, so a loop that has been told of a connection may have more of them in the queue.
 """
@@ -19,11 +19,11 @@ import struct
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, NamedTuple
 
-from uvicorn.server import ServerState
-
 from duallisten.acceptor import Acceptor
+from duallisten.http import Connection
 from duallisten.listening import ListeningSocket
 from duallisten.sockets import BoundSocket, drop_newcomers, has_waiting
+from duallisten.uvicorn_contract import ServerState
 
 logger = logging.getLogger("uvicorn.error")
 
@@ -43,6 +43,9 @@ HANDSHAKE = 0.05
 FULL_QUEUE = 1.0
 """Seconds after which a queue is given up that is filled as fast as it is emptied, and a connection whose bytes nobody
 reads."""
+
+NAMED = 5
+"""How many connections are named that an end has waited for."""
 
 CLOSE_HEADER = (b"connection", b"close")
 
@@ -82,7 +85,7 @@ def end_requests(states: Iterable[ServerState], *, websockets: bool) -> None:
     websockets: whether to close WebSockets, too
     """
     for connection in _all(states, "connections"):
-        if hasattr(connection, "cycle"):
+        if isinstance(connection, Connection):
             if not _is_idle(connection):
                 connection.shutdown()
         elif websockets:
@@ -109,12 +112,17 @@ async def drain(
             await _wait("connections to close", lambda: _all(states, "connections"), forced)
             await _wait("background tasks to complete", lambda: _all(states, "tasks"), forced)
     except TimeoutError:
-        tasks = _all(states, "tasks")
+        connections, tasks = _all(states, "connections"), _all(states, "tasks")
+        if connections:
+            logger.error("Graceful shutdown timed out; connections still open: %s", _who(connections))
         logger.error("Cancel %s running task(s), timeout graceful shutdown exceeded", len(tasks))
         for task in tasks:
             task.cancel(msg="Task cancelled, timeout graceful shutdown exceeded")
         if tasks:
             await asyncio.wait(tasks, timeout=GOODBYE)  # what they clean up may need the application
+        for connection in _all(states, "connections"):
+            if (transport := getattr(connection, "transport", None)) is not None:
+                transport.abort()
     finally:
         for handshake in tuple(handshakes):
             handshake.cancel()
@@ -146,13 +154,11 @@ async def _end_connections(
 
 
 def _is_idle(connection: Any) -> bool:
-    """Tell whether a connection of uvicorn's HTTP protocols has no request in hand.
+    """Whether a connection has no request in hand.
 
-    A protocol without a `cycle` (a WebSocket, another implementation) decides for itself in its `shutdown()`.
+    A WebSocket, or a protocol that the user brings, decides for itself in its `shutdown()`.
     """
-    if not hasattr(connection, "cycle"):
-        return False
-    return connection.cycle is None or bool(connection.cycle.response_complete)
+    return isinstance(connection, Connection) and not connection.has_request
 
 
 def _has_unread(connection: Any) -> bool:
@@ -174,6 +180,20 @@ async def _wait(what: str, left: Callable[[], set[Any]], forced: Callable[[], bo
         logger.info("Waiting for %s. (CTRL+C to force quit)", what)
         while left() and not forced():
             await asyncio.sleep(POLL_INTERVAL)
+
+
+def _who(connections: Collection[Any]) -> str:
+    """Name connections by their clients, and what was asked on them; a few of many."""
+    named: list[str] = []
+    for connection in list(connections)[:NAMED]:
+        client = getattr(connection, "client", None)
+        exchange = getattr(connection, "exchange", None) or getattr(connection, "websocket", None)
+        asked = (
+            f" ({exchange.scope.get('method', 'WebSocket')} {exchange.scope['path']})" if exchange is not None else ""
+        )
+        named.append(f"{f'{client[0]}:{client[1]}' if client else 'a client'}{asked}")
+    more = f" and {len(connections) - NAMED} more" if len(connections) > NAMED else ""
+    return ", ".join(named) + more
 
 
 def _all(states: Iterable[ServerState], name: str) -> set[Any]:

@@ -9,8 +9,8 @@
 4. The private listener stops, and the connections of both sides end (`drain`).
 5. The application is shut down.
 
-The time of 2 to 4 is `--timeout-graceful-shutdown`; on a platform it is shorter than the grace before SIGKILL, and what
-is left of that is the application's. A second SIGINT ends all of it at once, as in uvicorn.
+The time of 2 to 4 is `--timeout-graceful-shutdown`, or `PATIENCE`; on a platform it is shorter than the grace before
+SIGKILL, and what is left of that is the application's. A second SIGINT ends all of it at once, as in uvicorn.
 
 A server that is told to end while its application starts gives it as long to come through, so that its shutdown can run
 as it should; then the start is cut short (`lifespans`, and if it blocks the event loop `alarm`). It opens nothing.
@@ -23,8 +23,6 @@ import logging
 from collections.abc import Awaitable, Callable, Collection
 from typing import NamedTuple, Protocol
 
-from uvicorn.server import ServerState
-
 from duallisten.acceptor import Service
 from duallisten.admission import Verdict
 from duallisten.alarm import Alarm
@@ -32,8 +30,13 @@ from duallisten.config import Config
 from duallisten.drain import POLL_INTERVAL, Listening, drain, end_requests, stop_accepting
 from duallisten.lifespans import Lifespans
 from duallisten.plan import Plan
+from duallisten.uvicorn_contract import ServerState
 
 logger = logging.getLogger("uvicorn.error")
+
+PATIENCE = 30.0
+"""Seconds that connections have to end without --timeout-graceful-shutdown: a client that does not read its answer, or
+does not send its body, must not hold the end up for ever."""
 
 START_PATIENCE = 10.0
 """Seconds that an application has to come through its start after a signal, without --timeout-graceful-shutdown."""
@@ -87,7 +90,7 @@ class Ends(Protocol):
 
 
 class Budget(NamedTuple):
-    """The times of an end, of the event loop's clock; None for one without an end.
+    """The times of an end, of the event loop's clock; None where nobody kills the process.
 
     linger: until when the private listener goes on accepting
     drained: when connections are no longer waited for
@@ -95,7 +98,7 @@ class Budget(NamedTuple):
     """
 
     linger: float
-    drained: float | None
+    drained: float
     grace: float | None
 
     @classmethod
@@ -107,7 +110,7 @@ class Budget(NamedTuple):
         grace = server.config.place.platform.grace
         return cls(
             linger=now + limit_linger(linger, timeout),
-            drained=None if timeout is None else now + timeout,
+            drained=now + (PATIENCE if timeout is None else timeout),
             grace=now + grace - RESERVE if grace else None,
         )
 

@@ -74,37 +74,32 @@ def hiding(
     return Hiding(rules, judge.verdicts.get, judge.decide if remember else judge.hides, refuse)
 
 
-def endpoint_set(app: Application, side: Side, hidden: Hiding | None = None) -> Application:
-    """Make the application that `side` reaches: `app`, told on which side it was asked, without what is hidden."""
-    if hidden is not None:
-        return _hiding(app, hidden)
+def endpoint_set(app: Application, side: Side, hidden: Hiding | None = None, *, is_engine: bool = False) -> Application:
+    """Make the application that `side` reaches: `app`, told on which side it was asked, without what is hidden.
+
+    is_engine: whether scopes are the engine's: with extensions of their own, in which an observer of ours may have put
+        the id of the request
+    """
+    if hidden is None:
+        rules, known, decide, refuse = None, None, None, None
+    else:
+        rules, known, decide, refuse = hidden
 
     def ask(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        # New dicts for each request, which no application can change for the next; written out for speed.
-        stamp: dict[str, Any] = {"side": side}
-        if "extensions" in scope:
-            scope["extensions"] = {**scope["extensions"], "duallisten": stamp}
-        else:
-            scope["extensions"] = {"duallisten": stamp}
-        return app(scope, receive, send)
-
-    return ask
-
-
-def _hiding(app: Application, what: Hiding) -> Application:
-    """Make the public side's application: `app` without what is hidden."""
-    rules, known, decide, refuse = what
-
-    def ask(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        raw = scope.get("raw_path")
-        hidden = known(raw)
-        if hidden or (hidden is None and decide(scope["path"], raw, scope.get("root_path"))):
-            return refuse(scope, receive, send)
-        stamp: dict[str, Any] = {"side": "public", "rules": rules}
-        if "extensions" in scope:
-            scope["extensions"] = {**scope["extensions"], "duallisten": stamp}
-        else:
-            scope["extensions"] = {"duallisten": stamp}
+        if is_engine:
+            extensions = scope["extensions"]
+            stamp: dict[str, Any] = extensions.get("duallisten") or {}
+            stamp["side"] = side
+            extensions["duallisten"] = stamp
+        else:  # a new dict for each request, which no application can change for the next
+            stamp = {"side": side}
+            scope["extensions"] = {**(scope.get("extensions") or {}), "duallisten": stamp}
+        if known is not None:
+            raw = scope.get("raw_path")
+            is_hidden = known(raw)
+            if is_hidden or (is_hidden is None and decide(scope["path"], raw, scope.get("root_path"))):  # type: ignore[misc]
+                return refuse(scope, receive, send)  # type: ignore[misc]
+            stamp["rules"] = rules
         return app(scope, receive, send)
 
     return ask
@@ -138,8 +133,7 @@ def refusal(status: int) -> Application:
         if "websocket.http.response" not in scope.get("extensions", {}):
             await send({"type": "websocket.close"})
             return
-        # Without headers: uvicorn before 0.53 adds its own to them, and has each twice.
-        await send({"type": "websocket.http.response.start", "status": status, "headers": []})
+        await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
         await send({"type": "websocket.http.response.body", "body": body})
 
     return refuse

@@ -1,84 +1,142 @@
 """Access lines as JSON: one for each request whose answer is complete, or that has been aborted.
 
-uvicorn writes its access line when an answer begins; that one is off, and this one is written where the request is
-counted (`recording`), so that it can tell how long it took and what was sent. A WebSocket's handshake has a line of the
-same form, with the status of its answer, in the place of uvicorn's.
+uvicorn writes its access line when an answer begins; this one is written when it has ended, so that it can tell how
+long it took and what was sent. A WebSocket's handshake has a line of the same form, with the status of its answer.
 
-Like the lines of text (`accesslines`), it is formed directly and written once per turn of the event loop, where the
+Like the lines of text (`accesslog`), it is formed directly and written once per turn of the event loop, where the
 handler is as `jsonlog` has made it; where the user has changed how the access log is written, it goes through
-`logging`: a record with uvicorn's five arguments and all fields as attributes. What its fields are, `fields_of` says;
-the line that is formed directly is the same, and what a connection's lines have in common is written out once.
+`logging`: a record with uvicorn's five arguments and all fields as attributes. `fields_of` says what its fields are;
+the line that is formed directly is the same.
 
 A client can send any byte. Bytes are read as Latin-1, which has a character for each, so what was sent can be had back,
 and every text is written by `json`'s own encoder, but for ids: those have nothing in them that it would change.
 
-What uvicorn says of a connection through its error logger is told with side and addresses, and within a request with
-that request (`ConnectionLogger`).
+What the engine logs of a request, such as an exception of its application, says the same of it (`describe`).
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import MutableMapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+import time
+from typing import TYPE_CHECKING, Any
 
-from duallisten.accesslines import ACCESS_LOGGER, HANDSHAKE, AccessLines, plain_handler
-from duallisten.accesslog import ProtocolLogger
+from duallisten.accesslog import ACCESS_LOGGER, MESSAGE, AccessLines, plain_handler
 from duallisten.admission import Side
 from duallisten.clock import now
-from duallisten.endpoints import request_id
+from duallisten.http import Connection, Exchange, Observer
 from duallisten.jsonlog import THREE_DIGITS, JSONFormatter, as_line, quote, timestamp
-from duallisten.recorder import Connected, Finished, clock
-from duallisten.records import Told
 
-MESSAGE = '%s - "%s %s HTTP/%s" %d'
-"""uvicorn's own message of an access line."""
+if TYPE_CHECKING:
+    from duallisten.http.websocket import WebSocket
+
+    Ended = Exchange | WebSocket
 
 _QUOTED = {text: quote(text) for text in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "1.0", "1.1")}
-
 
 _ABORTED = ',"aborted":true}\n'
 _DONE = "}\n"
 
 
-class Ended(NamedTuple):
-    """How a request has ended.
+def is_plain_json(logger: logging.Logger) -> bool:
+    """Whether a line of `logger` is written by `jsonlog.JSONFormatter`, as `--log-format json` configures it."""
+    handler = plain_handler(logger)
+    return handler is not None and type(handler.formatter) is JSONFormatter
 
-    status: 0 where none was sent
-    elapsed: seconds
+
+class Peer:
+    """What the lines of a connection have in common: kept in `Connection.note`.
+
+    Attributes:
+        begin: Of a line, from the time on, up to the client.
+        end: From the client to the method, where the client is another than the peer.
+        alike: All of that where it is the peer.
     """
 
-    status: int
-    elapsed: float
-    aborted: bool
+    __slots__ = ("alike", "begin", "end")
+
+    def __init__(self, connection: Connection, side: Side) -> None:
+        own, at = as_text(address(connection.client)), as_text(address(connection.server))
+        self.begin = f'","level":"INFO","logger":"{ACCESS_LOGGER}","side":"{side}","client":'
+        self.end = f',"peer":{own},"local":{at},"method":'
+        self.alike = f'{self.begin}{own},"local":{at},"method":'
 
 
-@dataclass(slots=True)  # whose attributes are found three times as fast as those of a NamedTuple
-class Connection:
-    """What the lines of a connection have in common.
+class JSONAccessLog(Observer):
+    """Writes the lines of the requests and handshakes of one side.
 
-    peer: the other end of the socket, as in a scope
-    local: its own end
-    is_direct: whether its lines are written without `logging`
-    begin: of a line, from the time on, up to the client
-    end: of that, from the client to the method, where the client is another than the peer
-    alike: all of that where it is the peer
+    Args:
+        lines: Those of the process.
+        side: Which side's.
+        root_path: What the engine puts before the path.
     """
 
-    peer: Any
-    local: Any
-    is_direct: bool
-    begin: str
-    end: str
-    alike: str
+    def __init__(self, lines: AccessLines, side: Side, root_path: str) -> None:
+        self._lines = lines
+        self._side: Side = side
+        self._root = root_path.encode()
+        self._since = self._until = 0.0  # from when to when a time of day is `_stamp`
+        self._stamp = ""
 
-    def between(self, client: Any) -> str:
-        """Give what stands between the time and the method of a line."""
-        if client is self.peer or client == self.peer:
-            return self.alike
-        return f"{self.begin}{as_text(address(client))}{self.end}"
+    def exchange_ended(self, exchange: Exchange) -> None:
+        """Write the line of a request."""
+        if not exchange.is_own:
+            self._write(exchange, "aborted" if not exchange.complete else "")
+
+    def handshake_ended(self, websocket: WebSocket) -> None:
+        """Write the line of a handshake."""
+        self._write(websocket, "aborted" if not websocket.status else "")
+
+    def _write(self, of: Ended, aborted: str) -> None:
+        lines = self._lines
+        if not lines.are_direct:
+            self._log(of, bool(aborted))
+            return
+        if not self._since <= of.ended < self._until:
+            self._tell_time(of.ended)
+        scope, connection = of.scope, of.connection
+        peer: Peer = connection.note
+        if peer is None:
+            connection.note = peer = Peer(connection, self._side)
+        try:
+            client, method, version = scope["client"], scope.get("method", "GET"), scope["http_version"]
+            path, query, microseconds = scope["raw_path"], scope["query_string"], int((of.ended - of.began) * 1e6)
+            if self._root:
+                path = path.removeprefix(self._root)
+            if query:
+                path = path + b"?" + query
+            between = peer.alike
+            if client is not connection.client and client != connection.client:
+                between = f"{peer.begin}{as_text(address(client))}{peer.end}"
+            lines.add(
+                f'{{"time":"{self._stamp}{between}'
+                f'{_QUOTED.get(method) or quote(method)},"path":{quote(path.decode("latin-1"))},'
+                f'"http_version":{_QUOTED.get(version) or quote(version)},"status":{of.status or "null"},'
+                f'"bytes":{of.sent},"duration_ms":{microseconds // 1000}.{THREE_DIGITS[microseconds % 1000]},'
+                f'"request_id":"{of.request_id}"{_ABORTED if aborted else _DONE}'
+            )
+        except (KeyError, TypeError, AttributeError):  # an application's own idea of its scope
+            fields = fields_of(of, self._side, self._root, aborted=bool(aborted))
+            lines.add(as_line({"time": self._stamp, "level": "INFO", "logger": ACCESS_LOGGER, **fields}) + "\n")
+
+    def _tell_time(self, wrote: float) -> None:
+        """Find out what time of day it is, and from when to when that is the same to the millisecond.
+
+        Args:
+            wrote: A time within that, of `time.perf_counter`.
+        """
+        ahead = now() - time.perf_counter()
+        milliseconds = int((wrote + ahead) * 1000)
+        self._since, self._until = milliseconds / 1000 - ahead, (milliseconds + 1) / 1000 - ahead
+        self._stamp = timestamp(milliseconds)
+
+    def _log(self, of: Ended, aborted: bool) -> None:
+        """Write a line through `logging`, where it is to be written."""
+        logger = self._lines.logger
+        if not logger.isEnabledFor(logging.INFO):
+            return
+        fields = fields_of(of, self._side, self._root, aborted=aborted)
+        arguments = (fields["client"] or "", fields["method"], fields["path"], fields["http_version"])
+        logger.info(MESSAGE, *arguments, fields["status"] or 0, extra=fields)
 
 
 def address(of: Any) -> str | None:
@@ -100,9 +158,11 @@ def as_text(text: str | None) -> str:
 
 
 def target(scope: Any, root: bytes) -> str:
-    """Give the path with the query, as received.
+    """Return the path with the query, as received.
 
-    root: what uvicorn puts before the path
+    Args:
+        scope: The scope of a request.
+        root: What the engine puts before the path.
     """
     try:
         path, query = scope["raw_path"].removeprefix(root), scope["query_string"]
@@ -111,162 +171,48 @@ def target(scope: Any, root: bytes) -> str:
         return str(scope.get("path"))
 
 
-def fields_of(record: Told, cycle: Any, side: Side, root: bytes, ended: Ended) -> dict[str, Any]:
-    """Give the fields of a request's line, beside time, level and logger.
-
-    cycle: what uvicorn has made for the request
-    root: what uvicorn puts before the path
-    """
-    scope, connection = cycle.scope, record.connection
+def fields_of(of: Ended, side: Side, root: bytes, *, aborted: bool) -> dict[str, Any]:
+    """Return the fields of a line, beside time, level and logger."""
+    scope, connection = of.scope, of.connection
     client = scope.get("client")
     return {
         "side": side,
         "client": address(client),
-        **({"peer": address(connection.peer)} if client != connection.peer else {}),
-        "local": address(connection.local),
+        **({"peer": address(connection.client)} if client != connection.client else {}),
+        "local": address(connection.server),
         "method": scope.get("method", "GET"),
         "path": target(scope, root),
         "http_version": scope.get("http_version"),
-        "status": ended.status or None,
-        "bytes": record.sent,
-        "duration_ms": int(ended.elapsed * 1e6) / 1000,
-        "request_id": cycle.request_id,
-        **({"aborted": True} if ended.aborted else {}),
+        "status": of.status or None,
+        "bytes": of.sent,
+        "duration_ms": int((of.ended - of.began) * 1e6) / 1000,
+        "request_id": of.request_id,
+        **({"aborted": True} if aborted else {}),
     }
 
 
-def stamped(wrote: float) -> tuple[float, float, str]:
-    """Tell from when to when a time of day is the same to the millisecond, and what it is.
+class Describer:
+    """Tells for a log record what is known of a connection, and of a request on it.
 
-    wrote: a time within that, of `recorder.clock`, as are those that are told
-    """
-    ahead = now() - clock()
-    milliseconds = int((wrote + ahead) * 1000)
-    return milliseconds / 1000 - ahead, (milliseconds + 1) / 1000 - ahead, timestamp(milliseconds)
-
-
-def finishing(lines: AccessLines, side: Side, root_path: str) -> Finished:
-    """Make what writes the line of each request of a side that has ended.
-
-    root_path: what uvicorn puts before the path
-    """
-    root, known, digits, waiting, write = root_path.encode(), _QUOTED, THREE_DIGITS, lines.waiting, lines.write
-    since, until, stamp = 0.0, 0.0, ""
-
-    def finished(record: Told, cycle: Any, status: int, elapsed: float, aborted: bool) -> None:
-        nonlocal since, until, stamp
-        scope, connection = cycle.scope, record.connection
-        if not connection.is_direct:
-            log(lines.logger, record, cycle, side, root, Ended(status, elapsed, aborted))
-            return
-        if not since <= record.wrote < until:
-            since, until, stamp = stamped(record.wrote)
-        try:
-            client, method, version = scope["client"], scope.get("method", "GET"), scope["http_version"]
-            path, query, microseconds = scope["raw_path"], scope["query_string"], int(elapsed * 1e6)
-            if root:
-                path = path.removeprefix(root)
-            if query:
-                path = path + b"?" + query
-            between = connection.alike if client is connection.peer else connection.between(client)
-            line = (
-                f'{{"time":"{stamp}{between}'
-                f'{known[method] if method in known else quote(method)},"path":{quote(path.decode("latin-1"))},'
-                f'"http_version":{known[version] if version in known else quote(version)},"status":{status or "null"},'
-                f'"bytes":{record.sent},"duration_ms":{microseconds // 1000}.{digits[microseconds % 1000]},'
-                f'"request_id":"{cycle.request_id}"{_ABORTED if aborted else _DONE}'
-            )
-            if not waiting:  # `AccessLines.add`, written out
-                asyncio.get_running_loop().call_soon(write)
-            waiting.append(line)
-        except (KeyError, TypeError, AttributeError):  # an application's own idea of its scope
-            fields = fields_of(record, cycle, side, root, Ended(status, elapsed, aborted))
-            lines.add(as_line({"time": stamp, "level": "INFO", "logger": ACCESS_LOGGER, **fields}) + "\n")
-
-    return finished
-
-
-def log(logger: logging.Logger, record: Told, cycle: Any, side: Side, root: bytes, ended: Ended) -> None:
-    """Write a request's line through `logging`, where it is to be written."""
-    if not logger.isEnabledFor(logging.INFO):
-        return
-    fields = fields_of(record, cycle, side, root, ended)
-    arguments = (fields["client"] or "", fields["method"], fields["path"], fields["http_version"])
-    logger.info(MESSAGE, *arguments, fields["status"] or 0, extra=fields)
-
-
-def connecting(lines: AccessLines, side: Side, root_path: str) -> Connected:
-    """Make what is told of each new connection of a side: it sees to its lines.
-
-    root_path: what uvicorn puts before the path
-    """
-    root = root_path.encode()
-
-    def connected(protocol: Any, record: Told) -> None:
-        connection = record.connection
-        if connection is None:
-            record.connection = connection = connection_of(protocol, lines.logger, side)
-        known = {"side": side, "client": address(connection.peer), "local": address(connection.local)}
-        protocol.logger = ConnectionLogger(known, root)
-
-    return connected
-
-
-def connection_of(protocol: Any, logger: logging.Logger, side: Side) -> Connection:
-    """Write out what the lines of a connection have in common."""
-    peer, local = protocol.client, protocol.server
-    handler = plain_handler(logger)
-    own, at = as_text(address(peer)), as_text(address(local))
-    begin = f'","level":"INFO","logger":"{ACCESS_LOGGER}","side":"{side}","client":'
-    return Connection(
-        peer,
-        local,
-        is_direct=handler is not None and type(handler.formatter) is JSONFormatter,
-        begin=begin,
-        end=f',"peer":{own},"local":{at},"method":',
-        alike=f'{begin}{own},"local":{at},"method":',
-    )
-
-
-class ConnectionLogger(ProtocolLogger):
-    """The logger of a protocol, which tells of its connection and its requests.
-
-    known: of the connection
-    root: what uvicorn puts before the path
+    Args:
+        side: The side of the listener.
+        root_path: What the engine puts before the path.
     """
 
-    def __init__(self, known: dict[str, Any], root: bytes) -> None:
-        super().__init__()
-        self._known = known
-        self._root = root
+    def __init__(self, side: Side, root_path: str) -> None:
+        self._side = side
+        self._root = root_path.encode()
 
-    def info(self, msg: object, *args: object, **kwargs: Any) -> None:
-        """Log what is not a handshake's line: that has one of ours."""
-        if not (isinstance(msg, str) and msg.startswith(HANDSHAKE)):
-            super().info(msg, *args, **kwargs)
-
-    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
-        """Add what is known of the connection, and of the request in whose task this is said."""
-        kwargs["extra"] = {**self._known, **told_of(current_scope(), self._root), **(kwargs.get("extra") or {})}
-        return msg, kwargs
-
-
-def current_scope() -> Any:
-    """Give the scope of the request in whose task this runs; None elsewhere.
-
-    Requests of a connection overlap, for an application may go on when its answer is complete; but each runs in a task
-    of its own, whose coroutine is a method of what uvicorn has made for it.
-    """
-    try:
-        coroutine: Any = asyncio.current_task().get_coro()  # type: ignore[union-attr]
-        return coroutine.cr_frame.f_locals["self"].scope
-    except (AttributeError, KeyError, RuntimeError):
-        return None
-
-
-def told_of(scope: Any, root: bytes) -> dict[str, Any]:
-    """Tell of a request what a line about it should have; nothing where there is none."""
-    if scope is None:
-        return {}
-    told = {"client": address(scope.get("client")), "method": scope.get("method", "GET"), "path": target(scope, root)}
-    return {**told, "request_id": request_id(scope)}
+    def __call__(self, connection: Connection, of: Ended | None) -> dict[str, Any]:
+        """Describe a connection, and an exchange or a WebSocket on it."""
+        known = {"side": self._side, "client": address(connection.client), "local": address(connection.server)}
+        if of is None:
+            return known
+        scope = of.scope
+        return {
+            **known,
+            "client": address(scope.get("client")),
+            "method": scope.get("method", "GET"),
+            "path": target(scope, self._root),
+            "request_id": of.request_id,
+        }

@@ -2,7 +2,7 @@
 
 `JSONFormatter` makes the line of a record of `logging`: uvicorn's, ours, or those of an application that uses it for
 its own handlers. It rests on: a formatter gets every record that a handler writes; what a caller gives as `extra`
-becomes attributes of the record; uvicorn's access records have five arguments (`accesslines`).
+becomes attributes of the record; uvicorn's access records have five arguments (`accesslog`).
 
 The strings are what `json` itself writes with ASCII alone, so a line has no line break, no control character and no
 byte that a terminal or another encoding could change (RFC 8259, 7). A surrogate without its other half is no
@@ -22,7 +22,7 @@ from functools import lru_cache
 from typing import Any
 
 from duallisten import clock
-from duallisten.accesslines import ACCESS_LOGGER
+from duallisten.accesslog import ACCESS_LOGGER
 
 quote = json.encoder.encode_basestring_ascii
 """Writes a text as JSON."""

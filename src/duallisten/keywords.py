@@ -13,7 +13,6 @@ from functools import cache
 from typing import Any
 
 import uvicorn
-from uvicorn.config import LOGGING_CONFIG
 
 from duallisten.errors import UsageError
 from duallisten.option import NOT_SHOWN, is_secret
@@ -21,6 +20,7 @@ from duallisten.options import Options, own_options
 from duallisten.platforms import Place
 from duallisten.rules import Rules, contradiction
 from duallisten.sources import nearest
+from duallisten.uvicorn_contract import LOGGING_CONFIG
 from duallisten.uvicorn_options import CONFIG_VARIABLES, is_per_listener
 
 

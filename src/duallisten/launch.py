@@ -22,6 +22,7 @@ from duallisten.plan import Plan
 from duallisten.pools import Pool, make_pools
 from duallisten.registration import registration_of
 from duallisten.server import Server
+from duallisten.uvicorn_contract import change_reloader
 
 if TYPE_CHECKING:
     from duallisten.supervisor import Supervisor
@@ -140,8 +141,6 @@ def _make_notifier() -> Notifier | None:
 
 def _reload(config: Config, plan: Plan, bound: list[sock.BoundSocket]) -> None:
     """Run uvicorn's own reloader, with a process that serves the whole plan."""
-    from uvicorn.supervisors import ChangeReload
-
     from duallisten.serving import log_listeners
     from duallisten.worker_process import ReloadedProcess
 
@@ -156,7 +155,7 @@ def _reload(config: Config, plan: Plan, bound: list[sock.BoundSocket]) -> None:
         from duallisten.systemd.reload import notifying_process, tell_end
 
         target = notifying_process(target, notifier)
-    reloader = ChangeReload(config, target=target, sockets=[one.socket for one in bound])
+    reloader = change_reloader()(config, target=target, sockets=[one.socket for one in bound])
     if notifier is not None:
         tell_end(reloader, notifier)
     reloader.run()

@@ -1,29 +1,26 @@
-"""What the connections of one listener are served by: a `uvicorn.Config` for each, and the endpoint set of its side.
+"""What the connections of one listener are served by: a `uvicorn.Config` for each side, and its endpoint set.
 
 So trust, TLS, limits, keep-alive and headers are each listener's own at no cost to a request. Nothing of uvicorn's
-`Config.load` is copied: a listener's configuration is loaded by uvicorn itself, with the endpoint set of its side as
-the application.
+`Config.load` is copied: a listener's configuration is loaded by uvicorn itself. What a program has set on the loaded
+public configuration (`ssl`, `http_protocol_class`, `ws_protocol_class`, `encoded_headers`) is taken over.
 """
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from duallisten.admission import Side
-from duallisten.board_layout import Cell
 from duallisten.config import Config, bare
 from duallisten.endpoints import Application, endpoint_set, hiding
 from duallisten.errors import LaunchError
 from duallisten.forwarded import believe
 from duallisten.frameworks import root_paths
+from duallisten.http import Limits, Settings, WebSocketSettings
 from duallisten.keywords import uvicorn_defaults
-from duallisten.recorded_endpoints import recorded_endpoint_set
-from duallisten.recorder import Recorder
-from duallisten.recording import is_recorded
+from duallisten.uvicorn_contract import ProxyHeadersMiddleware
 from duallisten.uvicorn_options import is_per_listener
 
 if TYPE_CHECKING:
@@ -37,6 +34,9 @@ PROCESS_WIDE = frozenset(
         "uds",
         "fd",
         "loop",
+        "http",
+        "http2",
+        "ws",
         "lifespan",
         "env_file",
         "log_config",
@@ -58,75 +58,128 @@ PROCESS_WIDE = frozenset(
 def endpoints_of(config: Config, side: Side) -> Application:
     """Make the application that requests of `side` reach whose root path may be any: a test client's.
 
-    config: loaded already
+    Args:
+        config: It must be loaded.
+        side: Whose requests.
     """
     app = bare(config.source(side).loaded_app)
     return endpoint_set(app, side, hiding(side, config.rules, _roots(config, side, app)))
 
 
 def _roots(config: Config, side: Side, app: Application) -> tuple[str, ...]:
-    """Give the path prefixes that an application takes off by itself; path rules alone ask for them."""
+    """Return the path prefixes that an application takes off by itself; path rules alone ask for them."""
     return tuple(root_paths(app)) if side == "public" and config.rules.hide_something else ()
 
 
-def listener_config(
-    config: Config,
-    side: Side,
-    *,
-    side_door: bool = False,
-    recorder: Recorder | None = None,
-    pages: Pages | None = None,
-) -> uvicorn.Config:
-    """Make the `uvicorn.Config` that connections of `side` are served by; raises LaunchError.
+def listener_config(config: Config, side: Side, *, proxy_headers: bool = True) -> uvicorn.Config:
+    """Make the `uvicorn.Config` that connections of `side` are served by.
 
-    config: loaded already
-    side_door: for connections that came to the public listener on a private address: believes no header
-    recorder: what records its requests; None where nothing does
-    pages: duallisten's own, which are answered in front of the application
+    Args:
+        config: It must be loaded.
+        side: Whose connections.
+        proxy_headers: Whether uvicorn's middleware is to read forwarded headers, where the engine does not.
+
+    Raises:
+        LaunchError: Its TLS cannot be set up.
     """
     assert config.loaded  # noqa: S101
-    values = {
-        name: config.value(name, side) if is_per_listener(name) else getattr(config, name)
-        for name in uvicorn_defaults().keys() - PROCESS_WIDE
-        if is_per_listener(name) or hasattr(config, name)
-    }
-    if side_door:
-        values["proxy_headers"] = False
-    access_log = values.pop("access_log")
     source = config.source(side)
+    values = _values(config, side)
+    values["proxy_headers"] = proxy_headers and not config.is_engine
+    access_log = values.pop("access_log")
     made = uvicorn.Config(bare(source.loaded_app), log_config=None, interface="asgi3", workers=1, **values)
     try:
         made.load()
     except (OSError, RuntimeError, TypeError, ValueError) as error:
         raise LaunchError(f"TLS of the {side} listener: {error}; look at {config.tls_files(side)}") from None
-    _place_endpoints(made, config, side, recorder, pages)
+    if side == "public":
+        made.ssl = config.ssl
+    if side == "public" or not config.has_own("headers", "server_header"):
+        made.encoded_headers = config.encoded_headers
     made.interface = source.interface
     made.access_log = access_log
-    if source.ws_protocol_class is None:
-        made.ws_protocol_class = None
     return made
 
 
-def _place_endpoints(
-    made: uvicorn.Config, config: Config, side: Side, recorder: Recorder | None, pages: Pages | None
-) -> None:
-    """Put the endpoint set of `side` where it hears of a request when the client's address is known.
+def _values(config: Config, side: Side) -> dict[str, Any]:
+    """Return the values of a listener for the parameters of `uvicorn.Config`."""
+    values = {
+        name: config.value(name, side) if is_per_listener(name) else getattr(config, name)
+        for name in uvicorn_defaults().keys() - PROCESS_WIDE
+        if is_per_listener(name) or hasattr(config, name)
+    }
+    if side == "public":  # its TLS is loaded already
+        values |= dict.fromkeys(("ssl_keyfile", "ssl_certfile", "ssl_ca_certs", "ssl_context_factory"))
+    return values | {"http": config.http_protocol_class, "ws": config.ws_protocol_class or "none"}
 
-    made: the listener's configuration, loaded with the bare application
+
+def place_endpoints(
+    made: uvicorn.Config,
+    config: Config,
+    side: Side,
+    *,
+    note_hidden: Callable[[], None] | None = None,
+    pages: Pages | None = None,
+) -> None:
+    """Put the endpoint set of `side` between the server and the application.
+
+    Args:
+        made: The listener's configuration, as `listener_config` makes it.
+        config: The configuration of all.
+        side: Whose endpoint set.
+        note_hidden: Is called for each request that is hidden.
+        pages: duallisten's own, which are answered in front of the application.
     """
     loaded: Any = made.loaded_app
     middleware = loaded if isinstance(loaded, ProxyHeadersMiddleware) else None
     app: Any = middleware.app if middleware is not None else loaded
-    note_hidden = None if recorder is None else partial(recorder.add, Cell.HIDDEN)
-    roots = _roots(config, side, bare(app))
-    hidden = hiding(side, config.rules, roots, remember=True, note_hidden=note_hidden)
-    if recorder is not None and is_recorded(made.http_protocol_class):
-        placed: Any = recorded_endpoint_set(app, side, recorder, hidden, pages)
-    else:
-        placed = endpoint_set(app, side, hidden)
-        placed = placed if pages is None else pages.in_front_of(placed)
+    hidden = hiding(side, config.rules, _roots(config, side, bare(app)), remember=True, note_hidden=note_hidden)
+    placed: Any = endpoint_set(app, side, hidden, is_engine=config.is_engine)
+    placed = placed if pages is None else pages.in_front_of(placed)
     if middleware is None:
         made.loaded_app = placed
     else:
         middleware.app = placed
         believe(middleware, config.trust(side))
+
+
+def engine_settings(config: Config, side: Side, made: uvicorn.Config) -> Settings:
+    """Return what the engine has to know of a listener.
+
+    Args:
+        config: The configuration of all.
+        side: The listener's side.
+        made: Its own configuration.
+    """
+
+    def limit(name: str) -> Any:
+        return config.value(name, side) or None
+
+    head_bytes = limit("max_head_size")
+    incomplete = made.h11_max_incomplete_event_size
+    if incomplete is not None and config.parser == "h11":
+        head_bytes = min(incomplete, head_bytes or incomplete)
+    websocket = WebSocketSettings(
+        max_size=made.ws_max_size,
+        max_queue=made.ws_max_queue,
+        ping_interval=made.ws_ping_interval,
+        ping_timeout=made.ws_ping_timeout,
+        per_message_deflate=made.ws_per_message_deflate,
+    )
+    return Settings(
+        parser=config.parser,
+        limits=Limits(
+            head_bytes=head_bytes,
+            head_fields=limit("max_head_fields"),
+            body_bytes=limit("max_body_size"),
+            head_seconds=limit("timeout_request_header"),
+            body_seconds=limit("timeout_request_body"),
+            send_seconds=limit("timeout_send"),
+        ),
+        keep_alive=made.timeout_keep_alive,
+        websocket=websocket if config.has_websockets else None,
+        root_path=made.root_path,
+        asgi_version=made.asgi_version,
+        limit_concurrency=made.limit_concurrency,
+        reset_contextvars=bool(getattr(made, "reset_contextvars", False)),
+    )

@@ -126,9 +126,8 @@ class Observation:
 
     def _count(self) -> None:
         """Count the requests that were answered since the last beat."""
-        for service in self._server.services.values():
-            if service.recorder is not None:
-                service.recorder.count()
+        for recorder in {service.recorder for service in self._server.services.values()} - {None}:
+            recorder.count()  # type: ignore[union-attr]
 
     def _sample(self) -> None:
         for side in SIDES:

@@ -176,11 +176,31 @@ class Options(NamedTuple):
         float | None,
         Face(
             values.seconds,
-            "How long a peer may take for the whole head of a request, and for a TLS handshake. 0: no limit.",
+            "How long a peer may take for the whole head of a request, for a TLS handshake and for a WebSocket "
+            "handshake. 0: no limit.",
             metavar="SECONDS",
             per_listener=True,
         ),
     ] = 30.0
+    timeout_request_body: Annotated[
+        float | None,
+        Face(
+            values.seconds,
+            "The longest time between two reads of a request's body; then its connection is closed. 0: no limit.",
+            metavar="SECONDS",
+            per_listener=True,
+        ),
+    ] = 60.0
+    timeout_send: Annotated[
+        float | None,
+        Face(
+            values.seconds,
+            "The longest time in which a peer takes nothing of what is written to it; then its connection is closed. "
+            "0: no limit.",
+            metavar="SECONDS",
+            per_listener=True,
+        ),
+    ] = 60.0
     max_head_size: Annotated[
         int,
         Face(
@@ -190,11 +210,39 @@ class Options(NamedTuple):
             per_listener=True,
         ),
     ] = 65536
+    max_head_fields: Annotated[
+        int,
+        Face(
+            values.count,
+            "The most header fields of a request; more are answered with 431. 0: no limit.",
+            metavar="N",
+            per_listener=True,
+        ),
+    ] = 100
+    max_body_size: Annotated[
+        int,
+        Face(
+            values.count,
+            "The largest body of a request, chunked or not; a larger one is answered with 413. 0: no limit.",
+            metavar="BYTES",
+            per_listener=True,
+        ),
+    ] = 0
     limit_connections: Annotated[
         int,
         Face(
             values.count,
             "Connections that a process has open on a listener; further ones wait in the kernel's queue. 0: no limit.",
+            metavar="N",
+            per_listener=True,
+        ),
+    ] = 0
+    limit_connections_per_peer: Annotated[
+        int,
+        Face(
+            values.count,
+            "Connections that a process has open on a listener from one peer address; further ones are closed. "
+            "0: no limit.",
             metavar="N",
             per_listener=True,
         ),

@@ -2,8 +2,8 @@
 
 A page is asked for by its exact path and no other spelling of it, so that nothing of the application is shadowed by
 accident; where the application's routes can be read, a clash stops the launch (`clash`). The pages stand in front of
-the application, its middleware and its tracing, which never hear of them; neither does the access log, nor what is
-recorded of requests (`recorded_endpoints`; where requests are not recorded, `in_front_of`).
+the application, its middleware and its tracing, which never hear of them; neither does the access log, nor what counts
+requests (`services.OwnPages`).
 
 An answer is a plain function of what was asked, quick, and safe to call in any thread: while the event loop is blocked,
 another thread gives it (`standby`).
@@ -15,7 +15,6 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from importlib.util import find_spec
 from typing import NamedTuple
 
-from duallisten.accesslines import leave_no_line
 from duallisten.endpoints import Application, Receive, Scope, Send
 from duallisten.health import QUESTIONS
 from duallisten.options import Options
@@ -102,7 +101,6 @@ class Pages:
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request for one of them."""
-        leave_no_line(send)
         raw, asked = scope["raw_path"], asked_of(scope)
         if raw in self.applications and asked.method in READING:
             await self.applications[raw](scope, receive, send)

@@ -15,7 +15,8 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import count
-from typing import NamedTuple
+
+from duallisten.http import Connection, Exchange, Observer
 
 ID = re.compile(rb"[!#-\[\]-~]{1,128}")
 """What an id may consist of: visible characters of ASCII that a line of JSON has as they are, and not too many."""
@@ -23,23 +24,27 @@ ID = re.compile(rb"[!#-\[\]-~]{1,128}")
 _LAST_DIGITS = tuple(f"{number:02d}" for number in range(100))  # few, so that they are at hand
 
 
-class Naming(NamedTuple):
-    """How requests get their ids.
+class RequestIds(Observer):
+    """Gives each request of a side its id: in `exchange.request_id`, and for the application in its scope.
 
-    header: the name of the request header that holds the id that a peer has given it, in lower case
-    make: makes an id
+    Args:
+        header: The name of the request header that holds the id that a peer has given it.
+        trusts: Whether the ids of a connection's peer are kept.
     """
 
-    header: bytes
-    make: Callable[[], str]
+    def __init__(self, header: str, trusts: Callable[[Connection], bool]) -> None:
+        self._header = header.lower().encode()
+        self._trusts = trusts
+        self._make = make_ids().__next__
 
-
-def naming(header: str) -> Naming:
-    """Make what gives requests their ids.
-
-    header: the request header that holds the id that a peer has given it
-    """
-    return Naming(header.lower().encode(), _ids().__next__)
+    def exchange_began(self, exchange: Exchange) -> None:
+        """Give a request its id; `endpoints.endpoint_set` adds the side to what stands in the scope."""
+        if exchange.is_own:
+            return
+        scope = exchange.scope
+        kept = claimed(scope["headers"], self._header) if self._trusts(exchange.connection) else None
+        exchange.request_id = identity = kept or self._make()
+        scope["extensions"]["duallisten"] = {"request_id": identity}
 
 
 def claimed(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> str | None:
@@ -53,7 +58,7 @@ def claimed(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> str | None:
     return None
 
 
-def _ids() -> Iterator[str]:
+def make_ids() -> Iterator[str]:
     """Make ids without end: two texts joined, which is half as dear as a number formatted."""
     prefix = os.urandom(8).hex()
     for hundreds in count():

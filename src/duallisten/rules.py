@@ -84,8 +84,10 @@ class Prefixes:
 
     def __init__(self, prefixes: Iterable[str]) -> None:
         self._tree: dict[str, Any] = {}
+        self._depth = 0
         for prefix in sorted(prefixes, key=len, reverse=True):  # a shorter one replaces what lies below it
             *around, last = prefix.rstrip("/").split("/")
+            self._depth = max(self._depth, len(around) + 1)
             node = self._tree
             for segment in around:
                 node = node.setdefault(segment, {})
@@ -94,7 +96,7 @@ class Prefixes:
     def cover(self, path: str) -> bool:
         """Tell whether `path` is one of them or lies below one, segment by segment."""
         node: Any = self._tree
-        for segment in path.split("/"):
+        for segment in path.split("/", self._depth):  # no prefix has more
             if segment not in node:
                 return False
             node = node[segment]

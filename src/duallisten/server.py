@@ -19,18 +19,19 @@ import asyncio
 import logging
 import os
 import socket
+import sys
+import threading
 from asyncio import to_thread
 from collections.abc import Sequence
 from functools import partial
+from importlib import import_module
 from types import FrameType
 from typing import Literal
 
 import uvicorn
-from uvicorn.server import ServerState
 
 from duallisten import sockets as sock
 from duallisten.acceptor import Acceptor, Reception, Service
-from duallisten.accesslog import AccessLog
 from duallisten.addresses import TCPAddress
 from duallisten.admission import Side, Verdict
 from duallisten.alarm import Alarm
@@ -38,6 +39,7 @@ from duallisten.config import Config
 from duallisten.drain import Listening
 from duallisten.ending import SIGNAL_INTERVAL, Budget, DrainStep, end, start_or_give_up, start_patience
 from duallisten.errors import LaunchError
+from duallisten.http import Clock
 from duallisten.late import Watch, await_plan, watch_from
 from duallisten.lifespans import Lifespans
 from duallisten.listening import ListeningSocket
@@ -46,10 +48,10 @@ from duallisten.observation import observe
 from duallisten.plan import Plan
 from duallisten.registration import registration_of
 from duallisten.scoreboard import Seat
-from duallisten.services import Process, give_headers, head_watches, judge_of, make_services, trace
+from duallisten.services import Process, access_lines, give_headers, judge_of, make_services, trace
 from duallisten.serving import log_listeners, names_of, scheme
 from duallisten.sockets import BoundSocket
-from duallisten.stalls import HeadWatch
+from duallisten.uvicorn_contract import ServerState
 
 logger = logging.getLogger("uvicorn.error")
 
@@ -86,9 +88,9 @@ class Server(uvicorn.Server):
         self.plan = plan
         self.bound = bound
         self.services: dict[Verdict, Service] = {}
-        self._watches: list[HeadWatch] = []
         self._reception: Reception | None = None
-        self.access_log = AccessLog()
+        self._lines = access_lines(config)
+        self._clock: Clock | None = None
         self.observation = observe(self, seat)
         self._registration = registration_of(config) if bound is None else None
         self.listening: list[Listening] = []
@@ -132,7 +134,9 @@ class Server(uvicorn.Server):
             if self.observation is not None:
                 self.observation.stop()
             self.alarm.turn_off()
-            self.access_log.write()
+            self._lines.write()
+            if self._clock is not None:
+                self._clock.stop()
             sock.close(self.bound or [])
             if self.is_alone and self.plan is not None:
                 sock.remove_path(self.plan)
@@ -158,9 +162,10 @@ class Server(uvicorn.Server):
         if not self.config.loaded:
             self.config.load()
         board, row = self.observation.seat if self.observation is not None else (None, 0)
-        process = Process(self.server_state, self.lifespans, self.access_log, board, row, self)
+        self._clock = Clock(asyncio.get_running_loop())
+        process = Process(self.server_state, self.lifespans, self._lines, self._clock, board, row, self)
         self.services = make_services(self.config, self.plan, process)
-        self._watches = list(head_watches(self.services))
+        self.refresh_headers()
         if not await start_or_give_up(self, self.lifespans):
             return
         await self.before_accepting()
@@ -178,8 +183,15 @@ class Server(uvicorn.Server):
         if self.is_alone:
             log_listeners(self.config, self.plan, self.bound, lambda side: f"process {os.getpid()}")
         self.started = True
+        self._prepare_for_websockets()
         self.await_private()
         self._tell()
+
+    def _prepare_for_websockets(self) -> None:
+        """Import what WebSockets need, beside the event loop: the first handshake would stop it for 30 ms."""
+        if self.config.has_websockets and "duallisten.http.websocket" not in sys.modules:
+            name = "duallisten-imports"
+            threading.Thread(target=import_module, args=("duallisten.http.websocket",), name=name, daemon=True).start()
 
     async def before_accepting(self) -> None:
         """Do what must come between the application's start and the first connection: nothing, in this class."""
@@ -232,7 +244,13 @@ class Server(uvicorn.Server):
         acceptor = Acceptor(self._reception, judge_of(bound.side, self.plan, lambda: self.plan or plan), bound.side)
         service = self.services[Verdict.PRIVATE if bound.side == "private" else Verdict.PUBLIC]
         room = None if self.plan.shared else service.room
-        server = ListeningSocket(bound.socket, acceptor.take, room=room, keeps_reserve=bound.side == "public")
+        server = ListeningSocket(
+            bound.socket,
+            acceptor.take,
+            room=room,
+            count=None if self.plan.shared else lambda: self._taken(bound.side),
+            total=lambda: self._taken("public") + self._taken("private"),
+        )
         await server.start_serving()
         listening = Listening(bound, server, acceptor)
         if self.ending:  # told to end meanwhile, when all that was known of was closed
@@ -240,6 +258,12 @@ class Server(uvicorn.Server):
         else:
             self.listening.append(listening)
         return listening
+
+    def _taken(self, side: Side) -> int:
+        """Return how many connections a side has, those included that are about to be open."""
+        services = [service for service in self.services.values() if service.side == side]
+        connections = {id(service.state): len(service.state.connections) for service in services}
+        return sum(connections.values()) + sum(service.arriving for service in services)
 
     @property
     def servers(self) -> list[ListeningSocket]:  # type: ignore[override]
@@ -260,8 +284,6 @@ class Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Do uvicorn's periodic work for every side; tells whether to exit."""
         should_exit = await super().on_tick(counter)
-        for watch in self._watches:
-            watch.look(asyncio.get_running_loop())
         if counter % 10 == 0:
             self.refresh_headers()
         limit = self.limit_max_requests

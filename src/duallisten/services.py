@@ -1,4 +1,4 @@
-"""What answers each verdict in a process: one configuration, one state and one set of limits for each side."""
+"""What answers each verdict in a process: one configuration, one state and one engine context for each side."""
 
 from __future__ import annotations
 
@@ -6,28 +6,27 @@ import asyncio
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from email.utils import formatdate
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import uvicorn
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
-from uvicorn.server import ServerState
 
 from duallisten.acceptor import Judge, Service
-from duallisten.accesslog import AccessLog
+from duallisten.accesslog import AccessLines, TextAccessLog, TextHandshakeLog
 from duallisten.admission import Side, Verdict
+from duallisten.board_layout import Cell
 from duallisten.config import Config
-from duallisten.corking import Corks
 from duallisten.drain import CLOSE_HEADER
+from duallisten.forwarded import believing
+from duallisten.http import Clock, Connection, Context, Exchange, Observer, hooks_of
 from duallisten.lifespans import Lifespans
-from duallisten.limits import Limits
-from duallisten.listener_config import listener_config
-from duallisten.listening import Room
+from duallisten.listener_config import engine_settings, listener_config, place_endpoints
+from duallisten.listening import PeerLimit, Room
 from duallisten.plan import Plan
 from duallisten.recorder import Recorder
-from duallisten.recording import is_recorded
 from duallisten.scoreboard import Scoreboard
 from duallisten.serving import Placed
-from duallisten.stalls import HeadWatch
+from duallisten.uvicorn_contract import ServerState
 
 if TYPE_CHECKING:
     from duallisten.pages import Pages
@@ -36,63 +35,177 @@ if TYPE_CHECKING:
 class Process(NamedTuple):
     """What the services of a process share.
 
-    state: the public side's, or that of the only side
-    board: the scoreboard, and this process's row on it; None where nothing is observed
-    server: what serves, for the status page
+    Attributes:
+        state: The public side's, or that of the only side.
+        lines: The access lines of the process.
+        clock: Where the time-outs of connections come from.
+        board: The scoreboard, and this process's row on it; None where nothing is observed.
+        server: What serves, for the status page.
     """
 
     state: ServerState
     lifespans: Lifespans
-    access_log: AccessLog
+    lines: AccessLines
+    clock: Clock
     board: Scoreboard | None = None
     row: int = 0
     server: Placed | None = None
 
 
-def make_services(config: Config, plan: Plan, process: Process) -> dict[Verdict, Service]:
-    """Give each side its configuration and state; the public side of the side door shares the public state.
+class OwnPages(Observer):
+    """Marks the requests for duallisten's own pages, of which no line and no metric tells.
 
-    config: loaded already
+    Args:
+        paths: The raw paths of the pages.
     """
-    corks = Corks(asyncio.get_running_loop())
-    pages = make_pages(config, process)
+
+    def __init__(self, paths: frozenset[bytes]) -> None:
+        self._paths = paths
+
+    def exchange_began(self, exchange: Exchange) -> None:
+        """Mark a request."""
+        exchange.is_own = exchange.scope["raw_path"] in self._paths and exchange.scope["type"] == "http"
+
+
+class ConnectionLimits(Observer):
+    """Tells the limits on connections of a listener when one has ended."""
+
+    def __init__(self, room: Room | None, peers: PeerLimit | None) -> None:
+        self._room = room
+        self._peers = peers
+
+    def connection_lost(self, connection: Connection) -> None:
+        """Make room for another."""
+        if self._peers is not None:
+            self._peers.remove(connection.client[0] if connection.client else None)
+        if self._room is not None:
+            self._room.tell()
+
+
+class Shared(NamedTuple):
+    """What the services of one state share: both that the public side has.
+
+    Attributes:
+        recorder: What counts their requests; None where nothing does.
+        room: For how many connections there is room; None where there is no limit.
+        peers: How many of them one peer may have; None where there is no limit.
+    """
+
+    recorder: Recorder | None
+    room: Room | None
+    peers: PeerLimit | None
+
+
+def make_services(config: Config, plan: Plan, process: Process) -> dict[Verdict, Service]:
+    """Give each side its configuration, state and context; the side door's public side shares the public state.
+
+    Args:
+        config: It must be loaded.
+        plan: What is served.
+        process: What the services share.
+    """
     services: dict[Verdict, Service] = {}
-
-    def add(verdict: Verdict, side: Side, its: ServerState) -> None:
-        recorder = make_recorder(config, side, process)
-        its_pages = pages if side == "private" else None
-        side_door = verdict is Verdict.SIDE_DOOR
-        one = listener_config(config, side, side_door=side_door, recorder=recorder, pages=its_pages)
-        if recorder is not None and recorder.naming is not None:
-            recorder.trusts = _trusting(one, side)
-            if recorder.is_told:
-                _log_as_json(recorder, one, side, process.access_log)
-        asked = limits(config, side)
-        room = next((other.room for other in services.values() if other.state is its), None)
-        if room is None and asked.connections is not None:
-            room = Room(asked.connections)
-            its.connections = room.connections
-        state, log = process.lifespans.state(side), process.access_log
-        services[verdict] = Service(side, one, its, state, log, corks, asked, room, recorder, its_pages)
-
     if plan.public is not None:
-        add(Verdict.PUBLIC, "public", process.state)
+        shared = _share(config, "public", process.state, process)
+        services[Verdict.PUBLIC] = _make_service(config, Verdict.PUBLIC, process.state, process, shared)
         if plan.admission.side_door == "serve":
-            add(Verdict.SIDE_DOOR, "public", process.state)
+            services[Verdict.SIDE_DOOR] = _make_service(config, Verdict.SIDE_DOOR, process.state, process, shared)
     if plan.private is not None or plan.later:
-        add(Verdict.PRIVATE, "private", process.state if plan.public is None else ServerState())
+        state = process.state if plan.public is None else ServerState()
+        shared = _share(config, "private", state, process)
+        services[Verdict.PRIVATE] = _make_service(config, Verdict.PRIVATE, state, process, shared)
     return services
 
 
-def make_recorder(config: Config, side: Side, process: Process) -> Recorder | None:
-    """Make what records the requests of a side; None where there is no need to."""
-    cells = process.board.row(process.row).side(side) if process.board is not None else None
-    if config.request_id_header is not None:
-        from duallisten.requestids import naming
+def _share(config: Config, side: Side, state: ServerState, process: Process) -> Shared:
+    recorder = Recorder(process.board.row(process.row).side(side)) if process.board is not None else None
+    if not config.is_engine:  # nobody tells when a connection ends
+        return Shared(recorder, None, None)
+    connections, per_peer = (config.value(name, side) for name in ("limit_connections", "limit_connections_per_peer"))
+    return Shared(
+        recorder,
+        Room(connections, lambda: len(state.connections)) if connections else None,
+        PeerLimit(per_peer) if per_peer else None,
+    )
 
-        is_told = config.options.log_format == "json"
-        return Recorder(cells, naming=naming(config.request_id_header), is_told=is_told)
-    return Recorder(cells) if cells is not None else None
+
+def _make_service(config: Config, verdict: Verdict, state: ServerState, process: Process, shared: Shared) -> Service:
+    """Make what answers connections of one verdict."""
+    side: Side = "private" if verdict is Verdict.PRIVATE else "public"
+    is_believed = verdict is not Verdict.SIDE_DOOR and bool(config.value("proxy_headers", side))
+    made = listener_config(config, side, proxy_headers=is_believed)
+    pages = make_pages(config, process) if side == "private" else None
+    recorder, room, peers = shared
+    note_hidden = partial(recorder.add, Cell.HIDDEN) if recorder is not None else None
+    place_endpoints(made, config, side, note_hidden=note_hidden, pages=pages)
+    observers = [*([OwnPages(pages.paths)] if pages is not None else ()), *_observers(config, side, made, process)]
+    if recorder is not None:
+        observers.append(recorder)
+    if room is not None or peers is not None:
+        observers.append(ConnectionLimits(room, peers))
+    context = Context(
+        asyncio.get_running_loop(),
+        engine_settings(config, side, made),
+        made.loaded_app,
+        state,
+        clock=process.clock,
+        app_state=process.lifespans.state(side),
+        hooks=hooks_of(observers),
+        believe=believing(config.trust(side)) if is_believed else None,
+        describe=_describe(config, side, made),
+    )
+    if made.ws_protocol_class is not None:
+        context.hand_over = partial(_hand_over, made, state, context.app_state)
+    return Service(side, made, state, context, config.is_engine, room, peers, recorder, pages)
+
+
+def _observers(config: Config, side: Side, made: uvicorn.Config, process: Process) -> Iterable[Observer]:
+    """Make what hears of the requests of a side: ids first, for the lines tell them."""
+    if config.request_id_header is not None:
+        from duallisten.requestids import RequestIds
+
+        # Whoever gets in on the private side is a neighbour, and an id grants nothing.
+        is_private = side == "private"
+        yield RequestIds(config.request_id_header, lambda connection: is_private or connection.is_trusted)
+    if config.options.log_format == "json":
+        from duallisten.jsonaccess import JSONAccessLog
+
+        if made.access_log:
+            yield JSONAccessLog(process.lines, side, made.root_path)
+        return
+    if made.access_log:
+        yield TextAccessLog(process.lines, side)
+    yield TextHandshakeLog(side)
+
+
+def access_lines(config: Config) -> AccessLines:
+    """Make the access lines of a process."""
+    if config.options.log_format != "json":
+        return AccessLines()
+    from duallisten.jsonaccess import is_plain_json
+
+    return AccessLines(is_plain_json)
+
+
+def _describe(config: Config, side: Side, made: uvicorn.Config) -> Callable[..., dict[str, object]] | None:
+    """Make what tells in log records of a connection and a request; None where lines are text."""
+    if config.options.log_format != "json":
+        return None
+    from duallisten.jsonaccess import Describer
+
+    return Describer(side, made.root_path)
+
+
+def _hand_over(
+    config: uvicorn.Config, state: ServerState, app_state: dict[str, object], transport: asyncio.Transport, head: bytes
+) -> asyncio.Protocol:
+    """Give a connection to a WebSocket protocol class that the user brings, as uvicorn's HTTP protocols do."""
+    make: Callable[..., asyncio.Protocol] = config.ws_protocol_class  # type: ignore[assignment]
+    protocol = make(config=config, server_state=state, app_state=app_state)
+    protocol.connection_made(transport)
+    protocol.data_received(head)
+    transport.set_protocol(protocol)
+    return protocol
 
 
 def make_pages(config: Config, process: Process) -> Pages | None:
@@ -102,32 +215,6 @@ def make_pages(config: Config, process: Process) -> Pages | None:
     from duallisten.page_set import page_set
 
     return page_set(config, process.board, process.server)
-
-
-def _trusting(config: uvicorn.Config, side: Side) -> Callable[[str | None], bool]:
-    """Make what tells whose ids are kept: those of neighbours, and of whoever's forwarded headers are believed.
-
-    config: the listener's own, loaded
-    """
-    if side == "private":  # whoever gets in is a neighbour, and an id grants nothing
-        return lambda host: True
-    app = config.loaded_app
-    if isinstance(app, ProxyHeadersMiddleware):
-        return lambda host: host in app.trusted_hosts
-    return lambda host: False
-
-
-def _log_as_json(recorder: Recorder, config: uvicorn.Config, side: Side, log: AccessLog) -> None:
-    """Have the access lines of a side written as JSON, where there are to be any, in place of uvicorn's.
-
-    config: the listener's own, loaded
-    """
-    from duallisten.jsonaccess import connecting, finishing
-
-    recorder.connected = connecting(log.lines, side, config.root_path)
-    if config.access_log and is_recorded(config.http_protocol_class):
-        recorder.finished = finishing(log.lines, side, config.root_path)
-        config.access_log = False
 
 
 def trace(services: Mapping[Verdict, Service]) -> None:
@@ -158,22 +245,7 @@ def give_headers(services: Iterable[Service], *, ending: bool) -> None:
     date = (b"date", formatdate(usegmt=True).encode())
     for service in services:
         dated = [date] if service.config.date_header else []
-        closing = [CLOSE_HEADER] if ending else []
-        service.state.default_headers = dated + service.config.encoded_headers + closing
-
-
-def limits(config: Config, side: Side) -> Limits:
-    """Tell what the peers of a side may take up."""
-    return Limits(
-        head_seconds=config.value("timeout_request_header", side) or None,
-        head_bytes=config.value("max_head_size", side) or None,
-        connections=config.value("limit_connections", side) or None,
-    )
-
-
-def head_watches(services: Mapping[Verdict, Service]) -> Iterable[HeadWatch]:
-    """Make what ends the connections whose heads do not end, for each state that has such a limit."""
-    states = {id(service.state): service for service in services.values()}
-    for service in states.values():
-        if service.limits.head_seconds is not None:
-            yield HeadWatch(service.state, service.limits.head_seconds)
+        fields = dated + service.config.encoded_headers
+        service.context.set_default_fields(fields)
+        service.context.is_ending = ending
+        service.state.default_headers = fields + ([CLOSE_HEADER] if ending else [])

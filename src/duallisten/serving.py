@@ -32,6 +32,8 @@ def log_listeners(config: Config, plan: Plan, bound: Iterable[BoundSocket], proc
     """
     for note in plan.notes:
         logger.info(note)
+    for warning in config.warnings:
+        logger.warning(warning)
     for side, place in places(config, plan, bound):
         admitted = f", admits {join(plan.admission.allowed)}" if side == "private" else ""
         logger.info("Serving the %s side on %s (%s%s; press CTRL+C to quit)", side, place, process(side), admitted)
@@ -83,5 +85,7 @@ def _url(config: Config, side: Side, place: str) -> str:
 
 def scheme(config: Config, side: Side) -> Literal["http", "https"]:
     """Tell whether a side speaks TLS."""
+    if side == "public" and config.loaded:  # a program may have set it since
+        return "https" if config.ssl is not None else "http"
     secure = any(config.value(name, side) for name in ("ssl_keyfile", "ssl_certfile", "ssl_context_factory"))
     return "https" if secure else "http"

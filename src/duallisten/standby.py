@@ -19,17 +19,17 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from http import HTTPStatus
 from typing import Any, NamedTuple, Protocol
-
-import h11
 
 from duallisten.acceptor import Service, host_of
 from duallisten.admission import Verdict
 from duallisten.board_layout import State
 from duallisten.drain import Listening
+from duallisten.http.answers import STATUS_LINES, encode_fields
+from duallisten.http.head import BadRequest, check_head
+from duallisten.http.parsers import Parser
 from duallisten.pages import Asked, Pages, head_of
 from duallisten.plan import Plan
 from duallisten.scoreboard import Scoreboard, Seat
@@ -127,7 +127,7 @@ class Standby:
             return
         taken = len(self._pending) + self._handed
         room = service.room
-        free = MOST if room is None else room.limit - len(room.connections) - room.arriving
+        free = MOST if room is None else room.limit - room.taken
         if taken < min(MOST, free):
             shared = self._server.plan is not None and self._server.plan.shared
             for one in list(self._server.listening):
@@ -160,7 +160,7 @@ class Standby:
     def _look_at_pending(self) -> None:
         waiting: list[Peeked] = []
         for peeked in self._pending:
-            path, asked, size = _peek(peeked.connection)
+            path, asked, size = _peek(peeked.connection, self._server.services[Verdict.PRIVATE].context.make_parser)
             if path is not None and (raw := self._root + path) in self._pages.answers:
                 self._answer(peeked.connection, raw, asked, size)
             elif path is None and size >= 0 and time.monotonic() < peeked.until:
@@ -177,21 +177,17 @@ class Standby:
 
     def _answer(self, connection: socket.socket, raw: bytes, asked: Asked, size: int) -> None:
         page = self._pages.answer(raw, asked)
-        headers = [
-            *self._server.services[Verdict.PRIVATE].state.default_headers,
-            *head_of(page),
-            (b"connection", b"close"),
+        parts = [
+            STATUS_LINES[page.status],
+            self._server.services[Verdict.PRIVATE].context.default_fields,
+            encode_fields(head_of(page)),
+            b"connection: close\r\n\r\n",
+            b"" if asked.method == "HEAD" else page.body,
         ]
-        reason = HTTPStatus(page.status).phrase.encode()
-        ours = h11.Connection(h11.SERVER)
-        ours.receive_data(f"{asked.method} / HTTP/1.1\r\nhost: -\r\n\r\n".encode())
-        ours.next_event()
-        parts = [ours.send(h11.Response(status_code=page.status, reason=reason, headers=headers))]
-        parts.append(ours.send(h11.Data(b"" if asked.method == "HEAD" else page.body)))
         with connection, suppress(OSError):
             connection.recv(size)
             connection.settimeout(PATIENCE)
-            connection.sendall(b"".join(part or b"" for part in parts))
+            connection.sendall(b"".join(parts))
             connection.shutdown(socket.SHUT_WR)
 
     def _give(self, listening: Listening, connection: socket.socket, peer: Any) -> None:
@@ -203,7 +199,7 @@ class Standby:
             connection.close()
 
 
-def _peek(connection: socket.socket) -> tuple[bytes | None, Asked, int]:
+def _peek(connection: socket.socket, make_parser: Callable[[], Parser]) -> tuple[bytes | None, Asked, int]:
     """Look at what a peer asks for: the path, what else it says, and the bytes of it.
 
     The path is None as long as the head has not come; the number -1 where there is nothing to wait for.
@@ -215,14 +211,12 @@ def _peek(connection: socket.socket) -> tuple[bytes | None, Asked, int]:
         return None, nothing, 0
     except OSError:
         return None, nothing, -1
-    theirs = h11.Connection(h11.SERVER)
-    try:
-        theirs.receive_data(data)
-        event = theirs.next_event()
-    except h11.RemoteProtocolError:
-        return None, nothing, -1
-    if not isinstance(event, h11.Request):
+    end = data.find(b"\r\n\r\n") + 4
+    if end < 4:
         return None, nothing, -1 if not data or len(data) == HEAD_BYTES else len(data)
-    path, _, query = bytes(event.target).partition(b"?")
-    headers = tuple((bytes(name), bytes(value)) for name, value in event.headers)
-    return path, Asked(event.method.decode("ascii"), query, headers), len(data)
+    try:
+        line = check_head(data[:end], None)
+        fields = make_parser().read_head(data[:end])
+    except BadRequest:
+        return None, nothing, -1
+    return line.raw_path, Asked(line.method, line.query, tuple(fields)), len(data)

@@ -10,8 +10,8 @@ A stream is a request without an end, and so must never be in the way of anythin
 A client comes back by itself (`RETRY`), to whatever process is there then, and goes on, for the figures are those of
 the launch. Where that shows another page than its own, after a deployment, it knows by the page's edition.
 
-The facts it rests on: what an `EventSource` does is the HTML standard's, 9.2; uvicorn's `send` waits while a client
-reads nothing, and is a method of the request's cycle, which has the `transport`.
+The facts it rests on: what an `EventSource` does is the HTML standard's, 9.2; the engine's `send` waits while a client
+reads nothing, and its `Abort` closes the connection.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from contextlib import suppress
 from typing import Any
 
 from duallisten.endpoints import Receive, Scope, Send
+from duallisten.http import Abort
 from duallisten.pages import Page, send_page
 from duallisten.scoreboard import Scoreboard
 from duallisten.status import Reading, Status, make_status, read
@@ -146,10 +147,7 @@ class Streams:
                 await writing
                 await send({"type": "http.response.body", "body": b""})
         except TimeoutError:
-            transport = getattr(getattr(send, "__self__", None), "transport", None)
-            if transport is not None:
-                transport.abort()
-                await gone
+            raise Abort from None
 
 
 async def _left(receive: Receive) -> None:

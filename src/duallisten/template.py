@@ -14,14 +14,13 @@ from multiprocessing import Pipe
 from multiprocessing.connection import wait
 from multiprocessing.reduction import recv_handle, send_handle
 
-from uvicorn._subprocess import get_subprocess
-
 from duallisten.config import Config
 from duallisten.errors import LaunchError
 from duallisten.plan import Plan
 from duallisten.scoreboard import Scoreboard, Seat
 from duallisten.sockets import BoundSocket
 from duallisten.template_process import Fork, TemplateProcess, TemplateReport
+from duallisten.uvicorn_contract import get_subprocess
 from duallisten.worker import Worker, tell_end
 
 PATIENCE = 10.0

@@ -15,12 +15,11 @@ from multiprocessing.connection import Connection
 from multiprocessing.reduction import send_handle
 from typing import Protocol
 
-from uvicorn._subprocess import get_subprocess
-
 from duallisten.config import Config
 from duallisten.plan import Plan
 from duallisten.scoreboard import Seat
 from duallisten.sockets import BoundSocket
+from duallisten.uvicorn_contract import get_subprocess
 from duallisten.worker_process import Order, Report, WorkerProcess
 
 BLOCKED = 1.0

@@ -1,7 +1,7 @@
 """The side of a request on its span, as `duallisten.side`.
 
 Instrumentation makes the span of a request (`SpanKind.SERVER`), and sees neither connection nor listener. So the side
-is put into a context variable, in the task of its own that uvicorn runs each request in, and a span processor of the
+is put into a context variable, in the task of its own that each request runs in, and a span processor of the
 global provider writes it to the span when that begins. The semantic conventions have no attribute for it:
 `server.address` is what the client says, and an interface's name does not tell who is admitted.
 
@@ -52,7 +52,8 @@ def write_sides(services: Iterable[Service]) -> None:
         _told.add(provider)
         provider.add_span_processor(SideProcessor())
     for service in services:
-        service.config.loaded_app = _telling(service.config.loaded_app, service.side)
+        telling = _telling(service.context.app, service.side)
+        service.context.app = service.config.loaded_app = telling
 
 
 def _telling(app: Application, side: Side) -> Application:

@@ -13,13 +13,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-
-from uvicorn.supervisors.basereload import BaseReload
+from typing import TYPE_CHECKING
 
 from duallisten.server import Server
 from duallisten.systemd.notify import Notifier
 from duallisten.systemd.server import NotifyingServer
 from duallisten.worker_process import ReloadedProcess
+
+if TYPE_CHECKING:
+    from duallisten.uvicorn_contract import BaseReload
 
 
 @dataclass(frozen=True)

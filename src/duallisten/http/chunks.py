@@ -1,0 +1,155 @@
+r"""The chunked coding of a request's body: a guard in front of the parser.
+
+The parser decodes the chunks. The guard reads the same bytes before it and decides what is refused, so that httptools
+and h11 refuse alike (h11 takes `5 \r\n`, control characters in extensions, and bare LFs in trailers). It finds where
+the message ends, so that the parser never sees a byte of what follows. It reads the trailer section itself, and bounds
+it: both parsers take some of its fields for headers, and not the same ones. And it refuses framing that outweighs the
+data, for each line of framing costs us far more than it costs the sender.
+
+It keeps no byte of the data. Of a line of framing that is not complete it keeps what has come.
+
+Source: RFC 9112, 7.1.
+"""
+
+from __future__ import annotations
+
+import re
+
+from duallisten.http.head import TEXT, BadRequest
+
+MAX_OVERHEAD = 16 * 1024
+"""Bytes of framing beyond those of data, from which on a body is refused. Real clients send chunks of kilobytes; a
+client that sends lines of text as chunks stays far below."""
+
+MAX_LINE = 4096
+"""Bytes of the longest line of framing. nginx, node and Go take 4 to 16 KiB."""
+
+SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t\x20-\x7e\x80-\xff]*)?\r\n")
+"""A chunk's size, below 2**60, and its extensions, which mean nothing to us."""
+
+TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n")
+"""A field of the trailer section, not folded. Fields of it are checked and thrown away (RFC 9110, 6.5.1)."""
+
+
+class ChunkGuard:
+    """Follows the framing of one chunked body.
+
+    Args:
+        max_trailer_bytes: The largest trailer section; None for no limit.
+        max_body_bytes: The largest body; None for no limit.
+
+    Attributes:
+        complete: Whether the last byte of the message has been seen.
+        lines: Lines of framing so far: a measure of the work that the body has caused.
+    """
+
+    __slots__ = (
+        "_data_left",
+        "_in_trailer",
+        "_line",
+        "_max_body",
+        "_max_trailer",
+        "_overhead",
+        "_received",
+        "_trailer_bytes",
+        "complete",
+        "lines",
+    )
+
+    def __init__(self, max_trailer_bytes: int | None, max_body_bytes: int | None) -> None:
+        self._max_trailer = max_trailer_bytes
+        self._max_body = max_body_bytes
+        self._data_left = 0  # of the chunk at hand, with its CRLF
+        self._in_trailer = False
+        self._line = b""
+        self._overhead = self._received = self._trailer_bytes = 0
+        self.complete = False
+        self.lines = 0
+
+    def check(self, data: bytes, max_lines: int) -> tuple[int, int]:
+        """Check bytes of the message, and say how many of them are its own, and how many the parser gets.
+
+        Args:
+            data: What came next.
+            max_lines: Lines of framing after which to stop, so that others have their turn.
+
+        Returns:
+            The number of bytes that are part of this message and in order, and how many of those stand before its
+            trailer section. Where the first is fewer than there are, the message is `complete`, or `max_lines` was
+            reached.
+
+        Raises:
+            BadRequest: 400 for malformed framing or too much of it, 413 for too large a body.
+        """
+        at = chunks_end = 0
+        last_line = self.lines + max_lines
+        while at < len(data) and not self.complete and self.lines < last_line:
+            was_in_trailer = self._in_trailer
+            at = self._skip_data(data, at) if self._data_left else self._read_line(data, at)
+            if not was_in_trailer:
+                chunks_end = at
+        return at, chunks_end
+
+    def _skip_data(self, data: bytes, at: int) -> int:
+        """Step over the data of a chunk, and check the CRLF after it."""
+        left = self._data_left
+        end = min(len(data), at + left)
+        if left > 2:
+            self._overhead -= min(left - 2, end - at)
+        if end - at > left - 2:  # some of the CRLF has come
+            tail = data[max(at, at + left - 2) : end]
+            if tail != b"\r\n"[2 - min(left, 2) :][: len(tail)]:
+                raise BadRequest(400, "a chunk that is longer or shorter than its size")
+        self._data_left = left - (end - at)
+        return end
+
+    def _read_line(self, data: bytes, at: int) -> int:
+        """Read a line of framing, or as much of it as there is."""
+        end = data.find(b"\n", at) + 1
+        part = data[at : end or len(data)]
+        line = self._line + part if self._line else part
+        if len(line) > MAX_LINE:
+            raise BadRequest(400, "a line of chunk framing that is too long")
+        if not end:
+            _check_beginning(line)
+            self._line = line
+            return len(data)
+        self._line = b""
+        self.lines += 1
+        if self._in_trailer:
+            self._take_trailer(line)
+        else:
+            self._take_size(line)
+        return end
+
+    def _take_size(self, line: bytes) -> None:
+        match = SIZE.fullmatch(line)
+        if match is None:
+            raise BadRequest(400, "a chunk size that is malformed")
+        size = int(match[1], 16)
+        self._overhead += len(line) + 2
+        if self._overhead > MAX_OVERHEAD:
+            raise BadRequest(400, "chunk framing that outweighs the data")
+        self._received += size
+        if self._max_body is not None and self._received > self._max_body:
+            raise BadRequest(413, f"a body of more than {self._max_body} bytes")
+        if size:
+            self._data_left = size + 2
+        else:
+            self._in_trailer = True
+
+    def _take_trailer(self, line: bytes) -> None:
+        if line == b"\r\n":
+            self.complete = True
+            return
+        if TRAILER.fullmatch(line) is None:
+            raise BadRequest(400, "a trailer field that is malformed")
+        self._trailer_bytes += len(line)
+        if self._max_trailer is not None and self._trailer_bytes > self._max_trailer:
+            raise BadRequest(400, "a trailer section that is too large")
+
+
+def _check_beginning(line: bytes) -> None:
+    """Refuse the beginning of a line that has a control character in it, whatever follows."""
+    if line.removesuffix(b"\r").translate(None, TEXT):
+        raise BadRequest(400, "a control character in chunk framing")

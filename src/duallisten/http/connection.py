@@ -1,0 +1,400 @@
+"""A connection that speaks HTTP/1.1: bytes in, exchanges out, in order.
+
+The engine reads one request at a time. Bytes that come while one is in hand wait here, and reading stops when there are
+many; so requests that a client sends ahead are answered in their order without a queue of their own. A request is in
+hand until its response is complete *and* its body has been read; what nobody wants of the body is thrown away.
+
+For each request the engine finds where the head ends, has its bytes checked (`head`), has it parsed (`parsers`), has
+the framing decided (`head` again), and calls the application in a task (`exchange`). The parser gets the head and the
+body, never what follows, so a WebSocket handshake or an ignored upgrade cannot swallow the next request.
+
+How it ends. What cannot be served gets one answer, after the answers before it, and the connection lingers: our half is
+closed, and what the peer still sends is dropped for a second (`flow`). A peer that has closed its sending half (RFC
+9293, 3.6) is answered first; its application is told that it is gone, for nobody can tell the two apart.
+
+Fairness. A read may hold thousands of chunks, or requests. After `MAX_LINES` lines of framing, and after each request
+whose answer is complete, the rest waits for the next turn of the event loop.
+
+Invariants:
+    - The bytes of one request never reach the parser, or the application, as part of another.
+    - Nothing is written within another answer.
+    - A connection has a deadline whenever it is the peer's turn to do something.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+from duallisten.http.answers import TEXTS, closing_answer, unavailable
+from duallisten.http.exchange import Exchange
+from duallisten.http.flow import Flow
+from duallisten.http.head import PLAIN, BadRequest, Framing
+from duallisten.http.inbox import Inbox
+from duallisten.http.request import RequestReader
+from duallisten.http.scope import connection_scope, make_scope, own_address, peer_address
+from duallisten.http.timeouts import NEVER
+from duallisten.http.upgrade import begin_handshake, hand_over
+
+if TYPE_CHECKING:
+    from duallisten.http.context import Context, Scope
+
+HIGH_WATER = 1 << 16
+"""Bytes of a body, or of requests to come, from which on nothing more is read until they are used up."""
+
+HEAD, EXCHANGE, LINGER, CLOSED = range(4)
+"""What a connection waits for, or does. HEAD: the head of a request. EXCHANGE: a request is in hand. LINGER: our half
+is closed, and what the peer sends is dropped. CLOSED: the transport is closed, or handed over."""
+
+
+class Connection(Flow):
+    """One connection of a listener.
+
+    Args:
+        context: What the listener's connections share.
+
+    Attributes:
+        server: Our own address, as in a scope.
+        scheme: `http` or `https`.
+        scope, extensions: What the scopes of its requests have in common.
+        is_trusted: Whether the peer's forwarded headers are believed.
+        exchange: The request in hand.
+        sent: Bytes written so far, as of the last response.
+        note: For observers.
+    """
+
+    __slots__ = (
+        "_inbox",
+        "_reader",
+        "_rewrite",
+        "exchange",
+        "extensions",
+        "is_half_closed",
+        "is_http_1_0",
+        "is_starting",
+        "is_trusted",
+        "note",
+        "scheme",
+        "scope",
+        "sent",
+        "server",
+        "stage",
+        "write",
+    )
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self.stage, self.sent = HEAD, 0
+        self._inbox = Inbox()
+        self._reader = RequestReader(context.make_parser(), context.limits)
+        self.exchange: Exchange | None = None
+        self.is_http_1_0 = self.is_starting = self.is_trusted = self.is_half_closed = False
+        self.note: Any = None
+
+    # What the transport calls.
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for a request."""
+        context = self.context
+        self.transport = transport
+        self.write = transport.write
+        self.server = own_address(transport.get_extra_info("sockname"))
+        self.client = peer_address(transport.get_extra_info("peername"))
+        self.scheme = "http"
+        if transport.get_extra_info("sslcontext") is not None:
+            from duallisten.http.tls import describe_tls
+
+            self.scheme = "https"
+            self.tls = describe_tls(transport)
+        self.scope = connection_scope(self)
+        self.extensions: dict[str, Any] = {"http.response.trailers": {}, "http.response.early_hint": {}}
+        if self.tls is not None:
+            self.extensions["tls"] = self.tls
+        self._rewrite = None
+        if context.believe is not None:
+            self._rewrite = context.believe(self.client[0] if self.client else None)
+            self.is_trusted = self._rewrite is not None
+        context.connections.add(self)
+        self.deadline = context.clock.after(context.limits.head_seconds)
+        self._trace("HTTP connection made")
+        if context.hooks.connection_made is not None:
+            context.hooks.connection_made(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let go of everything: the connection has ended."""
+        context = self.context
+        context.connections.discard(self)
+        self.stage = CLOSED
+        self.deadline = NEVER
+        self._reader.close()
+        self._inbox.clear()
+        self.resume_writing()
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            exchange.disconnect()
+            self.sent += exchange.sent
+        self._trace("HTTP connection lost")
+        if context.hooks.connection_lost is not None:
+            context.hooks.connection_lost(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the peer has sent."""
+        try:
+            if self.stage == HEAD and not self._inbox:
+                self._read_head(data)
+            elif self.stage in (HEAD, EXCHANGE):
+                self._inbox.add(data)
+                self._read_on()
+        except BadRequest as bad:
+            self.refuse(bad)
+
+    def eof_received(self) -> bool:
+        """Note that the peer sends nothing more; keep our half open while there is something to answer."""
+        self.is_half_closed = True
+        if self.tls is not None:
+            return False
+        if self.stage == EXCHANGE and self.exchange is not None:
+            self.exchange.half_close()
+            return not self.exchange.disconnected
+        return self._is_scheduled  # a request that was sent ahead is about to be read
+
+    # Reading.
+
+    def _read_on(self) -> None:
+        """Use what is in the inbox, as far as it can be used now."""
+        inbox = self._inbox
+        if self.stage == HEAD:
+            if inbox.has_head(self.context.max_head):
+                self._read_head(inbox.take())
+            elif self.is_half_closed:
+                self.close()
+        elif self._reader.has_body:
+            self._read_body(inbox.take())
+        elif len(inbox) > HIGH_WATER:
+            self.pause_reading()
+
+    def _read_head(self, data: bytes) -> None:
+        """Read the head of a request, if all of it is there, and call the application.
+
+        Args:
+            data: What has come; the inbox is empty.
+        """
+        context = self.context
+        end = data.find(b"\r\n\r\n") + 4
+        if end < 4 or data[0] == 13:  # it is not all there, or an empty line is in front of it
+            self._inbox.add(data)
+            self._read_on()
+            if self.stage == HEAD and self._inbox and self._reader.host is not None:
+                self.deadline = context.clock.after(context.limits.head_seconds)  # from its first byte on
+            return
+        if end > context.max_head:
+            raise BadRequest(431, f"a head of more than {context.max_head} bytes")
+        rest = b""
+        if end != len(data):
+            rest = data[end:]
+            data = data[:end]
+        line, fields, framing = self._reader.read_head(data)
+        if framing.wants_websocket and context.hand_over is not None:
+            hand_over(self, data + rest)
+            return
+        scope = make_scope(self, line, fields)
+        if self._rewrite is not None:
+            self._rewrite(scope)
+        if framing.wants_websocket and context.settings.websocket is not None:
+            self.stage = EXCHANGE
+            self.deadline = NEVER
+            self._inbox.add(rest)
+            begin_handshake(self, scope, framing)
+        else:
+            self._begin(scope, framing, rest)
+
+    def _begin(self, scope: Scope, framing: Framing, rest: bytes) -> None:
+        """Make the exchange, take what has come of its body, and start its application.
+
+        Args:
+            scope: The scope of the request.
+            framing: How it is delimited.
+            rest: What has come behind the head.
+        """
+        context = self.context
+        length, most = framing.length, context.limits.body_bytes
+        if most is not None and length is not None and length > most:
+            raise BadRequest(413, f"a body of more than {most} bytes")
+        self.exchange = exchange = Exchange(self, scope, framing.keep_alive, length != 0)
+        self.stage = EXCHANGE
+        self.deadline = NEVER
+        if framing is not PLAIN:
+            self.is_http_1_0 = scope["http_version"] == "1.0"
+            if length != 0:
+                self._reader.begin_body(length)
+                if framing.expects_continue and not rest:
+                    exchange.expect_continue()
+                self._set_deadline()
+        app = context.app
+        if context.is_limited and context.is_over_limit:
+            app = unavailable
+            exchange.by_engine = True
+            context.log_warning("Exceeded concurrency limit.", self)
+        if context.is_timed:
+            exchange.began = time.perf_counter()
+        if context.on_begin is not None:
+            context.on_begin(exchange)
+        if rest:
+            self._inbox.add(rest)
+            self._read_on()
+        self.is_starting = True
+        exchange.task = task = context.start(exchange.run(app))
+        self.is_starting = False
+        if not task.done():
+            context.tasks.add(task)
+            exchange.flush()
+
+    def _read_body(self, data: bytes) -> None:
+        """Give the application what has come of its body, or throw it away if it has answered."""
+        exchange, reader = self.exchange, self._reader
+        assert exchange is not None  # noqa: S101
+        pieces, size = reader.read_body(data)
+        waiting = exchange.feed(pieces) if pieces else exchange.body_bytes
+        if size < len(data):
+            self._inbox.add(data[size:])
+        if not reader.has_body:
+            exchange.end_body()
+            self._set_deadline()
+            if exchange.complete:
+                self._end_exchange()
+        elif waiting > HIGH_WATER and not exchange.complete:
+            self.pause_reading()
+        elif self._inbox:  # this turn's share of work is done
+            self.pause_reading()
+            self.resume_reading()
+        else:
+            self._set_deadline()
+
+    def _go_on(self) -> None:
+        """Go on with what is in the inbox, in another turn of the event loop."""
+        self._is_scheduled = False
+        if self.stage in (HEAD, EXCHANGE):
+            try:
+                self._read_on()
+            except BadRequest as bad:
+                self.refuse(bad)
+            if self.stage == HEAD or not self._inbox:
+                self._resume()
+
+    def _reading_has_changed(self) -> None:
+        self._set_deadline()
+
+    def _has_received(self) -> bool:
+        return bool(self._inbox) and self.stage != LINGER
+
+    def response_complete(self, exchange: Exchange) -> None:
+        """Go on after a response: with the rest of the body, the next request, or the end."""
+        context = self.context
+        context.state.total_requests += 1
+        self.sent += exchange.sent
+        if not exchange.keep_alive:
+            self.exchange = None
+            if not (self._reader.has_body or self._inbox):
+                self.close()
+            else:
+                self.linger()
+        elif self._reader.has_body:
+            self.resume_reading()
+            self._set_deadline()
+        elif self._inbox or self.is_read_paused or self.is_half_closed:
+            self._end_exchange()
+        else:  # as nearly always
+            self.exchange = None
+            self.stage = HEAD
+            self.deadline = context.clock.now + context.keep_alive
+
+    def _end_exchange(self) -> None:
+        """Wait for the next request, of which some may be there."""
+        self.exchange = None
+        self.stage = HEAD
+        if self._inbox:
+            self.deadline = self.context.clock.after(self.context.limits.head_seconds)
+            self._schedule()
+        elif self.is_half_closed:
+            self.close()
+        else:
+            self.deadline = self.context.clock.now + self.context.keep_alive
+            self._resume()
+
+    @property
+    def has_request(self) -> bool:
+        """Whether a request is in hand that is not answered yet."""
+        return self.exchange is not None and not self.exchange.complete
+
+    def refuse(self, bad: BadRequest) -> None:
+        """Answer what cannot be served, unless an answer has begun, and end the connection."""
+        exchange, self.exchange = self.exchange, None
+        self.context.tell_refused(self, bad.status, bad.reason)
+        self.context.log_warning(TEXTS[bad.status], self)
+        if exchange is None or not exchange.status:
+            self.write(closing_answer(bad.status, self.context.default_fields))
+        else:
+            exchange.flush()
+        if exchange is not None:
+            exchange.disconnect()
+        self.linger()
+
+    def linger(self) -> None:
+        """Close our half, drop what the peer still sends, and close the rest when it has had the time to read."""
+        self._inbox.clear()
+        if self._close_half():
+            self.stage = LINGER
+            self._resume()
+        else:
+            self.close()
+
+    def release(self) -> bytes:
+        """Let go of the transport, which goes on with another protocol; return what has come, and is not used yet."""
+        self.stage = CLOSED
+        self.deadline = NEVER
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            self.sent += exchange.sent
+        self._reader.close()
+        return self._inbox.take()
+
+    def close(self) -> None:
+        """Close the connection when what was written has been sent."""
+        if self.stage != CLOSED:
+            self.stage = CLOSED
+            self._give_time_to_send()
+            self.transport.close()
+
+    def abort(self) -> None:
+        """Close the connection at once."""
+        self.stage = CLOSED
+        self.transport.abort()
+
+    def shutdown(self) -> None:
+        """End after the request in hand, or at once where there is none: the server ends."""
+        if self.exchange is not None and not self.exchange.complete:
+            self.exchange.shutdown()
+        elif self.stage != LINGER:
+            self.close()
+
+    def _set_deadline(self) -> None:
+        """Set the deadline for what the peer is to do while a request is in hand."""
+        if self.stage == EXCHANGE and not self.is_write_paused:
+            waits = self._reader.has_body and not self.is_read_paused
+            self.deadline = self.context.clock.after(self.context.limits.body_seconds) if waits else NEVER
+
+    def expire(self) -> None:
+        """Do what is due: the peer has not done in time what it was to do."""
+        if self.stage == LINGER:
+            self.close()
+        elif self.stage == CLOSED or self.is_write_paused:
+            if self._is_stuck():
+                self.context.tell_refused(self, 0, "nothing was taken of what was written")
+                self.abort()
+        elif self.stage == EXCHANGE:
+            self.refuse(BadRequest(408, "the body did not come in time"))
+        else:
+            if self._inbox or self._reader.host is None:
+                self.context.tell_refused(self, 0, "no whole head came in time")
+            self.close()

@@ -1,0 +1,400 @@
+"""An exchange: one request and its response, as the application sees them.
+
+`receive` gives the application the body as it comes, `send` writes what it answers. The rules are ASGI's (HTTP &
+WebSocket message format, 2.3) and, where that leaves something open, uvicorn's, down to the texts of its errors.
+
+The head of a response is held back until the first of its body comes, so that both leave in one write: with
+TCP_NODELAY, two writes are two system calls and two segments. It is never held longer than the turn of the event loop
+in which the application sent it.
+
+Facts it rests on: which responses have no body (RFC 9112, 6.3), chunked coding (7.1) and its absence in HTTP/1.0 (6.1),
+`Connection: close` (9.6); 100 Continue (RFC 9110, 10.1.1); no length in a 204 (8.6).
+
+Invariants:
+    - Nothing that the application sends can end a line, begin another header, or go beyond the length it announced.
+    - `exchange_ended` is told once, when the response is complete or can no longer be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from duallisten.http.answers import STATUS_LINES, closing_answer
+from duallisten.http.response import BODYLESS, CHUNKED, check_fields, encode_checked
+
+if TYPE_CHECKING:
+    from duallisten.http.connection import Connection
+    from duallisten.http.context import Application, Scope
+
+logger = logging.getLogger("uvicorn.error")
+
+MAX_COPIED = 1 << 16
+"""Bytes; a body up to this size is copied behind its head, which costs less than a second write."""
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+_warned_of: set[str] = set()
+
+
+class Abort(Exception):  # noqa: N818
+    """Raised by an application of ours: close the connection at once, and say nothing of it."""
+
+
+class Exchange:
+    """One request and its response.
+
+    Attributes:
+        connection: The connection that it came on.
+        scope: The ASGI scope.
+        status: The status of the response; 0 before it has begun.
+        sent: Bytes of the response so far, its head included.
+        complete: Whether the response is complete.
+        began: When the application was called, on `time.perf_counter`; 0 where nobody asks for it.
+        ended: When the response was complete, or the exchange aborted; likewise.
+        by_engine: Whether the engine answers in the application's place (503).
+        request_id: The request's id, where an observer has given it one.
+        is_own: For observers: that this is no request of the application's.
+    """
+
+    __slots__ = (
+        "_body",
+        "_bodyless",
+        "_chunked",
+        "_event",
+        "_expects_continue",
+        "_expects_trailers",
+        "_has_news",
+        "_head",
+        "_knows_of_end",
+        "_left",
+        "_more_body",
+        "began",
+        "body_bytes",
+        "by_engine",
+        "complete",
+        "connection",
+        "disconnected",
+        "ended",
+        "is_own",
+        "keep_alive",
+        "method",
+        "request_id",
+        "scope",
+        "sent",
+        "status",
+        "task",
+    )
+
+    def __init__(self, connection: Connection, scope: Scope, keep_alive: bool, has_body: bool) -> None:
+        self.connection = connection
+        self.scope = scope
+        self.keep_alive = keep_alive
+        self.method = scope["method"]
+        self.task: asyncio.Task[None] | None = None
+        self._more_body = has_body
+        self._has_news = not has_body
+        self._body: list[bytes] = []
+        self.body_bytes = 0
+        self._event: asyncio.Event | None = None
+        self._expects_continue = self._expects_trailers = False
+        self._knows_of_end = False
+        self.disconnected = self.complete = self.by_engine = self.is_own = False
+        self.status = self.sent = 0
+        self._head: bytes | None = None
+        self.began = self.ended = 0.0
+        self.request_id: str | None = None
+
+    # What the connection calls.
+
+    def expect_continue(self) -> None:
+        """Note that the client waits for 100 before it sends its body."""
+        self._expects_continue = True
+
+    def feed(self, pieces: list[bytes]) -> int:
+        """Take pieces of the body; return the bytes that wait for the application."""
+        if not (self.complete or self.disconnected):
+            self._body += pieces
+            self.body_bytes += sum(map(len, pieces))
+            self._wake()
+        return self.body_bytes
+
+    def end_body(self) -> None:
+        """Note that the whole body has come."""
+        self._more_body = False
+        self._wake()
+
+    def disconnect(self) -> None:
+        """Tell the application that the client is gone; nothing more is sent."""
+        self.disconnected = True
+        if self._event is not None:
+            self._event.set()
+        self._end()
+
+    def half_close(self) -> None:
+        """Tell the application that the client sends nothing more; it still reads."""
+        if self._more_body:
+            self.disconnect()
+        elif self._event is not None:
+            self._event.set()
+
+    def shutdown(self) -> None:
+        """Have the connection end after the response: the server ends."""
+        self.keep_alive = False
+
+    def flush(self) -> None:
+        """Send the head, if it is held back."""
+        head = self._head
+        if head is not None:
+            self._head = None
+            self._write(head)
+
+    async def run(self, app: Application) -> None:
+        """Call the application, and see that there is an answer."""
+        try:
+            result: Any = await app(  # type: ignore[func-returns-value]
+                self.scope, self.receive, self.send
+            )
+        except Abort:
+            self.connection.abort()
+        except BaseException as error:
+            self._fail("Exception in ASGI application\n", error=error)
+        else:
+            if result is not None:
+                self.connection.context.log_error(
+                    "ASGI callable should return None, but returned '%s'.", result, about=self
+                )
+                self.flush()
+                self.connection.close()
+            elif self._knows_of_end and not self.complete:  # it has given up, as it may
+                self.disconnect()
+                self.connection.close()
+            elif not self.complete and not self.disconnected:
+                what = "completing" if self.status else "starting"
+                self._fail(f"ASGI callable returned without {what} response.")
+        finally:
+            if self.task is not None:
+                self.connection.context.tasks.discard(self.task)
+
+    def _fail(self, message: str, *, error: BaseException | None = None) -> None:
+        """Log what went wrong, and answer 500 if there was no answer; else end the connection."""
+        connection = self.connection
+        connection.context.log_error(message, about=self, error=error)
+        if self.disconnected or self.complete:
+            return
+        if self.status:
+            self.flush()
+            connection.close()
+        else:
+            self.answer_and_close(500)
+
+    def answer_and_close(self, status: int) -> None:
+        """Answer in the application's place, and end the connection."""
+        context = self.connection.context
+        self.status = status
+        if context.on_start is not None:
+            self._tell_start(context.on_start)
+        self._write(closing_answer(status, context.default_fields, with_body=self.method != "HEAD"))
+        self.keep_alive = False
+        self._finish()
+
+    def _tell_start(self, hook: Callable[[Exchange], None]) -> None:
+        hook(self)
+
+    # What the application calls.
+
+    async def receive(self) -> dict[str, Any]:
+        """Give the next part of the body, or tell that the client is gone or has its answer (ASGI's `receive`)."""
+        connection = self.connection
+        if self._expects_continue and self._more_body and not (self.status or self.disconnected):
+            self._expects_continue = False
+            connection.write(CONTINUE)
+        while not (self._has_news or self.disconnected or self.complete or connection.is_half_closed):
+            connection.resume_reading()
+            if self._event is None:
+                self._event = asyncio.Event()
+            self._event.clear()
+            await self._event.wait()
+        if self.disconnected or self.complete or not self._has_news:
+            self._knows_of_end = True
+            return {"type": "http.disconnect"}
+        self._has_news = False
+        pieces, self._body = self._body, []
+        self.body_bytes = 0
+        if self._more_body:
+            connection.resume_reading()
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return {"type": "http.request", "body": body, "more_body": self._more_body}
+
+    async def send(self, message: Any) -> None:
+        """Send a part of the response (ASGI's `send`); nothing, where the client is gone.
+
+        Raises:
+            RuntimeError: The message is out of order, or malformed.
+        """
+        connection = self.connection
+        if connection.is_write_paused and not self.disconnected:
+            await connection.wait_for_room()
+        if self.disconnected:
+            return
+        kind = message["type"]
+        if not self.status:
+            if kind == "http.response.start":
+                self._start(message)
+            elif kind == "http.response.early_hint":
+                self._hint(message)
+            else:
+                raise RuntimeError(f"Expected ASGI message 'http.response.start', but got '{kind}'.")
+        elif self.complete:
+            raise RuntimeError(f"Unexpected ASGI message '{kind}' sent, after response already completed.")
+        elif kind == "http.response.body":
+            self._send_body(message)
+        elif kind == "http.response.trailers" and self._expects_trailers:
+            self._send_trailers(message)
+        else:
+            raise RuntimeError(f"Expected ASGI message 'http.response.body', but got '{kind}'.")
+
+    # The response.
+
+    def _start(self, message: Any) -> None:
+        """Form the head, and hold it back."""
+        connection = self.connection
+        context = connection.context
+        self.status = status = message["status"]
+        parts = [STATUS_LINES[status], context.default_fields]
+        length: int | None = None
+        chunked = says_close = False
+        for line, says in check_fields(message.get("headers", ())):
+            parts.append(line)
+            if says is None:
+                continue
+            if says >= 0:
+                length = says if length is None else length
+            elif says == CHUNKED:
+                chunked = True
+            else:
+                says_close = True
+        if says_close or context.is_ending or (self._expects_continue and self._more_body):
+            self.keep_alive = False
+        self._bodyless = bodyless = self.method == "HEAD" or status in BODYLESS or status < 200
+        if length is None or chunked or bodyless or connection.is_http_1_0:
+            length, chunked = self._frame(parts, length, chunked)
+        self._left = length
+        self._chunked = chunked
+        if message.get("trailers"):
+            self._expects_trailers = chunked and not bodyless
+        parts.append(b"\r\n" if self.keep_alive or says_close else b"connection: close\r\n\r\n")
+        self._head = b"".join(parts)
+        if context.on_start is not None:
+            self._tell_start(context.on_start)
+        if not connection.is_starting:
+            context.hold(self)
+
+    def _frame(self, parts: list[bytes], length: int | None, chunked: bool) -> tuple[int | None, bool]:
+        """Decide how a response is framed that is not simply a body of a known length.
+
+        Returns:
+            The length of the body and whether it comes in chunks; None and False for one that ends with the connection.
+        """
+        is_old, status = self.connection.is_http_1_0, self.status
+        has_none = status == 204 or status < 200
+        if has_none or (chunked and is_old):
+            parts[2:] = [
+                part for part in parts[2:] if not part.startswith((b"content-length: ", b"transfer-encoding: "))
+            ]
+            length, chunked = (length, False) if is_old and not has_none else (None, False)
+        elif chunked and length is not None:
+            parts[2:] = [part for part in parts[2:] if not part.startswith(b"content-length: ")]
+            length = None
+        if length is None and not chunked and not self._bodyless:
+            if is_old:
+                self.keep_alive = False
+            else:
+                chunked = True
+                parts.append(b"transfer-encoding: chunked\r\n")
+        return length, chunked
+
+    def _hint(self, message: Any) -> None:
+        """Send a 103 with links (ASGI's extension `http.response.early_hint`)."""
+        if not self.connection.is_http_1_0:
+            lines = encode_checked((b"link", link) for link in message["links"])
+            self._write(b"".join((STATUS_LINES[103], lines, b"\r\n")))
+
+    def _send_body(self, message: Any) -> None:
+        body = message.get("body", b"")
+        more = message.get("more_body", False)
+        head, self._head = self._head, None
+        if self._left is not None and not self._bodyless:
+            self._left -= len(body)
+            if self._left < 0:
+                if head is not None:
+                    self._write(head)
+                raise RuntimeError("Response content longer than Content-Length")
+        elif self._bodyless or self._chunked:
+            body = self._encode(body, more)
+        if head is None:
+            if body:
+                self._write(body)
+        elif len(body) <= MAX_COPIED:
+            self._write(b"".join((head, body)))
+        else:
+            self._write(head)
+            self._write(body)
+        if not more and not self._expects_trailers:
+            if self._left and not self._bodyless:
+                raise RuntimeError("Response content shorter than Content-Length")
+            self._finish()
+
+    def _encode(self, body: bytes, more: bool) -> bytes:
+        """Return what goes out for a part of the body: nothing, or a chunk."""
+        if self._bodyless:
+            if body and self.method != "HEAD":
+                _warn_once(f"A response with status {self.status} has no body; the application's was dropped.")
+            return b""
+        end = b"" if more or self._expects_trailers else b"0\r\n\r\n"
+        return b"".join((b"%x\r\n" % len(body), body, b"\r\n", end)) if body else end
+
+    def _send_trailers(self, message: Any) -> None:
+        """Send the trailer section (ASGI's extension `http.response.trailers`)."""
+        self.flush()
+        lines = encode_checked(message.get("headers", ()))
+        more = message.get("more_trailers", False)
+        start = b"0\r\n" if self._expects_trailers and self._left is None else b""
+        self._left = 0  # the last chunk has been sent
+        self._write(b"".join((start, lines, b"" if more else b"\r\n")))
+        if not more:
+            self._finish()
+
+    def _write(self, data: bytes) -> None:
+        self.sent += len(data)
+        self.connection.write(data)
+
+    def _finish(self) -> None:
+        """Note that the response is complete."""
+        self.complete = True
+        if self._event is not None:
+            self._event.set()
+        connection = self.connection
+        if connection.context.on_end is not None:
+            self._end()
+        connection.response_complete(self)
+
+    def _end(self) -> None:
+        hook = self.connection.context.on_end
+        if hook is not None and not self.ended:
+            self.ended = time.perf_counter()
+            hook(self)
+
+    def _wake(self) -> None:
+        self._has_news = True
+        if self._event is not None:
+            self._event.set()
+
+
+def _warn_once(message: str) -> None:
+    if message not in _warned_of:
+        _warned_of.add(message)
+        logger.warning(message)

@@ -1,0 +1,76 @@
+"""HTTP/1.1 by httptools, which is llhttp, the parser of Node.js, in C."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httptools
+
+from duallisten.http.head import BadRequest, Field
+
+
+class HttpToolsParser:
+    """Reads the messages of one connection; see `Parser`.
+
+    After any `Upgrade` that a client asks for, llhttp takes what follows for another protocol's, and httptools skips
+    the body. We decide about upgrades ourselves: a request that has one gets a parser for its body that never hears of
+    the upgrade.
+    """
+
+    __slots__ = ("_body", "_fields", "_is_plain", "_parser")
+
+    def __init__(self) -> None:
+        self._fields: list[Field] = []
+        self._body: list[bytes] = []
+        self._parser: Any = httptools.HttpRequestParser(self)
+        self._is_plain = True  # it has read heads without a body, and no upgrade
+
+    def read_head(self, head: bytes) -> list[Field]:
+        """Read a whole head."""
+        if not self._is_plain:
+            self._parser = httptools.HttpRequestParser(self)
+            self._is_plain = True
+        fields: list[Field] = []
+        self._fields = fields
+        try:
+            self._parser.feed_data(head)
+        except httptools.HttpParserUpgrade:
+            self._read_framing_alone()
+        except httptools.HttpParserError as error:
+            raise BadRequest(400, f"httptools: {error}") from None
+        return fields
+
+    def _read_framing_alone(self) -> None:
+        """Give a new parser those fields alone that say how the body is framed."""
+        framing = (b"content-length", b"transfer-encoding")
+        lines = [b"%s: %s\r\n" % field for field in self._fields if field[0] in framing]
+        self._fields = []
+        self._parser = httptools.HttpRequestParser(self)
+        self._is_plain = False
+        self._parser.feed_data(b"".join((b"POST / HTTP/1.1\r\n", *lines, b"\r\n")))
+
+    def read_body(self, data: bytes) -> list[bytes]:
+        """Read bytes of the body."""
+        self._is_plain = False
+        self._fields = []  # trailers go here, and nowhere else
+        body: list[bytes] = []
+        self._body = body
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            raise BadRequest(400, f"httptools: {error}") from None
+        return body
+
+    def close(self) -> None:
+        """Let go of llhttp, which holds on to this object."""
+        self._parser = None
+
+    # What llhttp calls.
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a field."""
+        self._fields.append((name.lower(), value.strip(b" \t")))
+
+    def on_body(self, data: bytes) -> None:
+        """Take a part of the body."""
+        self._body.append(data)

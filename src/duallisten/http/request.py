@@ -1,0 +1,87 @@
+"""Reading a request: its head, checked before and after the parser, and then its body.
+
+The parser gets the head and the body, never a byte of what follows. What must be refused is decided around it (`head`,
+`chunks`), so both parsers refuse alike.
+"""
+
+from __future__ import annotations
+
+from duallisten.http.chunks import ChunkGuard
+from duallisten.http.head import Field, Framing, RequestLine, check_head, check_host, join_fields, read_framing
+from duallisten.http.parsers import Parser
+from duallisten.http.settings import Limits
+
+MAX_LINES = 512
+"""Lines of chunk framing that are read in one turn of the event loop: about a millisecond of work."""
+
+
+class RequestReader:
+    """Reads the requests of one connection, one after the other.
+
+    Args:
+        parser: The parser of the connection.
+        limits: What the peer may send.
+
+    Attributes:
+        has_body: Whether some of the body of the last request is still to come.
+        host: The last Host that was found in order; None before the first.
+    """
+
+    __slots__ = ("_guard", "_left", "_limits", "_max_fields", "_parser", "has_body", "host")
+
+    def __init__(self, parser: Parser, limits: Limits) -> None:
+        self._parser = parser
+        self._limits = limits
+        self._max_fields = limits.head_fields
+        self._left = 0  # bytes of the body that are still to come, where its length is known
+        self._guard: ChunkGuard | None = None
+        self.has_body = False
+        self.host: bytes | None = None
+
+    def read_head(self, head: bytes) -> tuple[RequestLine, list[Field], Framing]:
+        """Read a whole head, up to the empty line at its end.
+
+        Raises:
+            BadRequest: It is malformed, or could be read in two ways.
+        """
+        line = check_head(head, self._max_fields)
+        fields = self._parser.read_head(head)
+        found = join_fields(fields, self._max_fields)
+        host = found.get(b"host")
+        if host != self.host or host is None or line.authority is not None:
+            check_host(line, host)
+            self.host = host
+            if line.authority is not None:  # it counts, and Host does not (RFC 9112, 3.2.2)
+                fields = [(name, line.authority if name == b"host" else value) for name, value in fields]
+        return line, fields, read_framing(line, found)
+
+    def begin_body(self, length: int | None) -> None:
+        """Prepare to read a body of `length` bytes; None for one that comes in chunks."""
+        self.has_body = True
+        self._left = length or 0
+        self._guard = ChunkGuard(self._limits.head_bytes, self._limits.body_bytes) if length is None else None
+
+    def read_body(self, data: bytes) -> tuple[list[bytes], int]:
+        """Read bytes of the body, as far as this turn of the event loop goes.
+
+        Returns:
+            What they hold, in pieces, and how many were read.
+
+        Raises:
+            BadRequest: They are malformed, or too many.
+        """
+        guard = self._guard
+        if guard is None:
+            size = end = min(self._left, len(data))
+            self._left -= size
+            self.has_body = self._left > 0
+        else:
+            size, end = guard.check(data, MAX_LINES)
+            self.has_body = not guard.complete
+        if not end:  # nothing for the parser; to h11, no bytes are the end of the connection
+            return [], size
+        return self._parser.read_body(data if end == len(data) else data[:end]), size
+
+    def close(self) -> None:
+        """Let go of the parser: the connection has ended."""
+        self._parser.close()

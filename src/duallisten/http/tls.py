@@ -1,0 +1,83 @@
+"""What an application is told of a TLS connection: ASGI's extension `tls`.
+
+With `--ssl-cert-reqs` (or `--private-ssl-cert-reqs`) it says who the peer is: the certificate that it has shown, and
+the name in it.
+
+Source: ASGI, TLS extension 0.2; RFC 4514 for the form of a name. Python does not tell our own certificate, nor before
+3.13 the chain above the peer's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import Any
+
+VERSIONS = {"TLSv1": 0x0301, "TLSv1.1": 0x0302, "TLSv1.2": 0x0303, "TLSv1.3": 0x0304}
+
+SHORT_NAMES = {
+    "commonName": "CN",
+    "localityName": "L",
+    "stateOrProvinceName": "ST",
+    "organizationName": "O",
+    "organizationalUnitName": "OU",
+    "countryName": "C",
+    "streetAddress": "STREET",
+    "domainComponent": "DC",
+    "userId": "UID",
+}
+"""Types of attributes by OpenSSL's names, and what RFC 4514, 3, calls them."""
+
+
+def describe_tls(transport: asyncio.BaseTransport) -> dict[str, Any]:
+    """Describe the TLS connection of a transport, as a scope has it."""
+    tls: Any = transport.get_extra_info("ssl_object")
+    described: dict[str, Any] = {
+        "server_cert": None,
+        "client_cert_chain": [],
+        "client_cert_name": None,
+        "client_cert_error": None,
+        "tls_version": None,
+        "cipher_suite": None,
+    }
+    if tls is None:  # a transport that does not tell
+        return described
+    described["tls_version"] = VERSIONS.get(tls.version() or "")
+    described["cipher_suite"] = _suite(tls)
+    certificate = tls.getpeercert(binary_form=True)
+    if certificate is not None:
+        described["client_cert_chain"] = [ssl.DER_cert_to_PEM_cert(one) for one in _chain(tls, certificate)]
+        described["client_cert_name"] = name_of((tls.getpeercert() or {}).get("subject", ())) or None
+    return described
+
+
+def _chain(tls: Any, certificate: bytes) -> list[bytes]:
+    if hasattr(tls, "get_verified_chain"):
+        return list(tls.get_verified_chain()) or [certificate]
+    return [certificate]
+
+
+def _suite(tls: Any) -> int | None:
+    """Return the number of the cipher suite, as registered with IANA."""
+    cipher = tls.cipher()
+    known = {one["name"]: one["id"] & 0xFFFF for one in tls.context.get_ciphers()}
+    return known.get(cipher[0]) if cipher else None
+
+
+def name_of(subject: Any) -> str:
+    """Write a certificate's subject as RFC 4514 has it: the last part first.
+
+    Args:
+        subject: As in `ssl.SSLSocket.getpeercert()`.
+    """
+    parts = (
+        "+".join(f"{SHORT_NAMES.get(kind, kind)}={_escape(value)}" for kind, value in relative) for relative in subject
+    )
+    return ",".join(reversed(list(parts)))
+
+
+def _escape(value: str) -> str:
+    text = "".join(f"\\{one}" if one in ',+"\\<>;' else "\\00" if one == "\0" else one for one in value)
+    if text.startswith(("#", " ")):
+        text = f"\\{text}"
+    return f"{text[:-1]}\\ " if text.endswith(" ") and not text.endswith("\\ ") else text

@@ -1,0 +1,347 @@
+"""An open WebSocket: bytes in, messages out, and back, until both sides have closed.
+
+`websockets` parses and writes the frames; this is what it leaves to whoever has the connection: how much is read and
+when, what is sent when there is no room, pings, and the end.
+
+Room. A message is inflated within its limit, by websockets. Nothing more is read while much waits for the application.
+While the peer does not read, of its pings only the latest will be answered (RFC 6455, 5.5.3).
+
+Fairness. What was read is parsed a piece at a time, and after `MAX_FRAMES` frames the rest waits for the next turn of
+the event loop.
+
+How it ends. Whoever sends a Close first waits for the other's, but not for ever. The server closes the transport when
+both are there (RFC 6455, 7.1.1). A peer that breaks the rules is sent a Close with the reason, and may still be
+sending: our half is closed, and what comes is dropped for a moment, because closed with bytes unread, a socket sends a
+reset, which overtakes the Close.
+
+Time. There is one deadline: for the end when that has begun, else for the peer to take what we write, else for pings.
+
+Invariants:
+    - No callback raises.
+    - A connection whose end has begun has a deadline.
+    - `websocket_closed` is told once.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from websockets.frames import Opcode
+
+from duallisten.http.flow import LINGER_SECONDS, Flow
+from duallisten.http.timeouts import NEVER
+from duallisten.http.websocket_messages import BadMessage, FrameCutter, MessageReader
+
+if TYPE_CHECKING:
+    from websockets.server import ServerProtocol
+
+    from duallisten.http.websocket import WebSocket
+
+MAX_FRAMES = 256
+"""Frames after which the rest waits for the next turn of the event loop."""
+
+CLOSE_SECONDS = 10.0
+"""The time for a peer to answer our Close; uvicorn's."""
+
+DATA = frozenset((Opcode.TEXT, Opcode.BINARY, Opcode.CONT))
+
+OPEN, CLOSING, LINGERING, CLOSED = range(4)
+"""OPEN: messages go both ways. CLOSING: we have sent a Close, and wait for the peer's. LINGERING: our half is closed,
+and what the peer sends is dropped. CLOSED: the transport is closed when what was written has been sent."""
+
+
+class WebSocketProtocol(Flow):
+    """An open WebSocket on its transport.
+
+    Args:
+        websocket: What stands between it and the application.
+        frames: What parses and writes its frames; the handshake is done.
+
+    Attributes:
+        connection: The connection as it was before.
+        server: Our own address, as in a scope.
+    """
+
+    __slots__ = (
+        "_at",
+        "_cut",
+        "_frames",
+        "_messages",
+        "_ping",
+        "_pong",
+        "_rest",
+        "_settings",
+        "_stage",
+        "connection",
+        "server",
+        "websocket",
+    )
+
+    def __init__(self, websocket: WebSocket, frames: ServerProtocol) -> None:
+        connection = websocket.connection
+        super().__init__(connection.context)
+        self.websocket = websocket
+        self.connection = connection
+        self.transport, self.tls = connection.transport, connection.tls
+        self.client, self.server = connection.client, connection.server
+        self.is_write_paused = connection.is_write_paused
+        settings = connection.context.settings.websocket
+        assert settings is not None  # noqa: S101
+        self._settings = settings
+        self._frames = frames
+        self._stage = OPEN
+        self._messages = MessageReader()
+        self._cut = FrameCutter().cut
+        self._rest = b""  # what has been read of the socket, and is not parsed yet: from `_at` on
+        self._at = 0
+        self._ping: bytes | None = None  # the last one, until it is answered
+        self._pong = b""  # the answer to the latest ping that there was no room for
+
+    def start(self, data: bytes) -> None:
+        """Begin, with what came behind the handshake."""
+        self._trace("WebSocket connection made")
+        self._set_deadline()
+        if data:
+            self.data_received(data)
+        if self.connection.is_half_closed:
+            self.eof_received()
+
+    # What the transport calls.
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let go of everything: the connection has ended."""
+        context = self.context
+        context.connections.discard(self)
+        self._stage = CLOSED
+        self.deadline = NEVER
+        self.resume_writing()
+        self._frames.receive_eof()
+        self._rest = b""
+        self.websocket.disconnect()
+        self._trace("WebSocket connection lost")
+        if context.hooks.websocket_closed is not None:
+            context.hooks.websocket_closed(self.websocket)
+        self.connection.connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the peer has sent."""
+        if self._stage > CLOSING:
+            return
+        if self._rest:
+            data = self._rest[self._at :] + data
+            self._rest, self._at = data, 0
+            if self.is_read_paused:
+                return
+        self._read(data, 0)
+
+    def eof_received(self) -> None:
+        """Close: a peer that sends nothing more cannot answer a Close, nor a ping."""
+        self.websocket.tell_end(1005)
+        self._close()
+
+    def pause_writing(self) -> None:
+        """Have the application wait: the peer does not take what we write fast enough."""
+        self.is_write_paused = True
+        self._unsent = self.transport.get_write_buffer_size()
+        self._set_deadline()
+
+    def resume_writing(self) -> None:
+        """Let the application go on, and answer the latest ping."""
+        super().resume_writing()
+        pong, self._pong = self._pong, b""
+        if pong:
+            self._write(pong)
+
+    # Reading.
+
+    def _read(self, data: bytes, at: int) -> bool:
+        """Parse what was read from the socket, from `at` on, as far as this turn of the event loop goes.
+
+        Returns:
+            Whether more is needed from the socket.
+        """
+        frames, websocket = self._frames, self.websocket
+        left = MAX_FRAMES
+        end = len(data)
+        while at < end:
+            begin, at = at, self._cut(data, at)
+            if begin == at:
+                break
+            frames.receive_data(data[begin:at])
+            received = frames.events_received()
+            left -= len(received)
+            for frame in received:
+                self._take(frame)
+            if frames.parser_exc is not None:
+                self._reply()
+                self._break_off()
+            if self._stage > CLOSING:
+                return False
+            is_full = websocket.is_full and self._stage == OPEN
+            if is_full or (left <= 0 and at < end):
+                self.pause_reading()
+                self._rest, self._at = (data, at) if at < end else (b"", 0)
+                if not is_full:
+                    self.resume_reading()
+                return False
+        self._rest, self._at = (data[at:], 0) if at < end else (b"", 0)
+        return True
+
+    def _reply(self) -> None:
+        """Send what the frames that were read call for: pongs, or a Close, behind which stands an empty end."""
+        replies = self._frames.data_to_send()
+        if replies:
+            if self.is_write_paused and replies[-1]:
+                self._pong = replies[-1]
+            else:
+                self._write(b"".join(replies))
+
+    def _take(self, frame: Any) -> None:
+        """Take a frame; none after the end has begun."""
+        opcode = frame.opcode
+        if self._stage > CLOSING:
+            return
+        if opcode in DATA:
+            if self._stage == OPEN:
+                self._take_data(frame)
+        elif opcode is Opcode.PING:
+            self._reply()
+        elif opcode is Opcode.CLOSE:
+            self._reply()
+            close = self._frames.close_rcvd
+            if close is not None:
+                self.websocket.tell_end(close.code, close.reason)
+            self._close()
+        elif self._ping is not None and frame.data == self._ping:
+            self._ping = None
+            if self._settings.ping_timeout is not None:
+                self._set_deadline()
+
+    def _take_data(self, frame: Any) -> None:
+        """Take a data frame, and give the application the message that it completes."""
+        try:
+            message = self._messages.read(frame)
+        except BadMessage as bad:
+            self._frames.fail(bad.code, bad.reason)
+            self._reply()
+            self._break_off()
+        else:
+            if message is not None:
+                self.websocket.put(message, self._messages.size)
+
+    def _has_received(self) -> bool:
+        return bool(self._rest) and self._stage <= CLOSING
+
+    def _go_on(self) -> None:
+        """Go on with what is left of the last read."""
+        self._is_scheduled = False
+        data, at, self._rest, self._at = self._rest, self._at, b"", 0
+        if self._stage <= CLOSING and self._read(data, at):
+            self._resume()
+
+    # What the application's side calls.
+
+    @property
+    def is_open(self) -> bool:
+        """Whether messages can be sent."""
+        return self._stage == OPEN
+
+    def send(self, data: bytes | None, text: str | None) -> None:
+        """Send a message: bytes, or else a text; it must be open."""
+        if data is not None:
+            self._frames.send_binary(data)
+        elif text is not None:
+            self._frames.send_text(text.encode())
+        self._write(b"".join(self._frames.data_to_send()))
+
+    def send_close(self, code: int, reason: str, seconds: float = CLOSE_SECONDS) -> None:
+        """Send a Close; it must be open.
+
+        Args:
+            seconds: How long the peer has to answer it.
+
+        Raises:
+            websockets.exceptions.ProtocolError: The code or the reason cannot be sent.
+        """
+        self._frames.send_close(code, reason)
+        self._write(b"".join(self._frames.data_to_send()))
+        self._stage = CLOSING
+        self.deadline = self.context.clock.after(seconds)
+        self.resume_reading()
+
+    def end(self) -> None:
+        """Close the transport, unless it is about to be: the application has returned."""
+        if self._stage == OPEN:
+            self._close()
+
+    # The end.
+
+    def shutdown(self) -> None:
+        """Close with 1012: the server ends, and a client may come back."""
+        if self._stage == OPEN:
+            self.send_close(1012, "", LINGER_SECONDS)
+            self.websocket.tell_end(1012)
+        elif self._stage == CLOSING:
+            self._close()
+
+    def _break_off(self) -> None:
+        """End after a Close that says why; the peer may still be sending."""
+        error = self._frames.parser_exc
+        if error is not None:
+            error.with_traceback(None)  # which would keep what was inflated
+        close = self._frames.close_sent
+        if close is not None:
+            self.websocket.tell_end(close.code, close.reason)
+        if self._stage <= CLOSING and self._close_half():
+            self._stage = LINGERING
+            self._rest = b""
+            self.resume_reading()
+        else:
+            self._close()
+
+    def _close(self) -> None:
+        """Close the transport when what was written has been sent."""
+        if self._stage != CLOSED:
+            self._stage = CLOSED
+            self._rest = b""
+            self._give_time_to_send()
+            self.transport.close()
+
+    # Time.
+
+    def _set_deadline(self) -> None:
+        """Set the deadline for the peer to take what was written, or for the next ping or its answer."""
+        after, settings = self.context.clock.after, self._settings
+        if self._stage == CLOSED or (self._stage == OPEN and self.is_write_paused):
+            self.deadline = after(self.context.limits.send_seconds)
+        elif self._stage == OPEN:
+            is_due = self._ping is not None and settings.ping_timeout is not None
+            self.deadline = after((settings.ping_timeout if is_due else settings.ping_interval) or None)
+
+    def expire(self) -> None:
+        """Do what is due."""
+        if self._stage == CLOSED or (self._stage == OPEN and self.is_write_paused):
+            if self._is_stuck():
+                self._stage = CLOSED
+                self.transport.abort()
+        elif self._stage != OPEN:
+            self._close()
+        elif self._ping is None or self._settings.ping_timeout is None:
+            self._ping = os.urandom(4)
+            self._frames.send_ping(self._ping)
+            self._write(b"".join(self._frames.data_to_send()))
+            self._set_deadline()
+        elif self.is_read_paused:
+            self._set_deadline()  # its answer may be among what the application has no time for
+        else:
+            self._trace("WebSocket keepalive ping timeout")
+            self._frames.fail(1011, "keepalive ping timeout")
+            self._reply()
+            self.websocket.tell_end(1005)
+            self._close()
+
+    def _write(self, data: bytes) -> None:
+        if not self.transport.is_closing():
+            self.connection.sent += len(data)
+            self.transport.write(data)

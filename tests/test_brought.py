@@ -1,0 +1,145 @@
+"""Protocol classes that a user brings: served on both sides, with their side and path rules, and with a warning."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import httpx
+import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
+from tests.applications import Observed
+from tests.running import DEADLINE, FREE, ObservedServer, launched, run, serving
+
+H11 = "uvicorn.protocols.http.h11_impl:H11Protocol"
+DEMO = "duallisten.demo:app"
+
+BROUGHT: dict[str, dict[str, Any]] = {
+    "a class of uvicorn's": {"http": H11},
+    "zttp": {"http": "zttp"},
+    "zttp with HTTP/2": {"http": "zttp", "http2": True},
+}
+
+
+@pytest.mark.parametrize("name", BROUGHT)
+def test_what_is_brought_serves_both_sides_and_keeps_the_rules(name: str) -> None:
+    if "zttp" in name:
+        pytest.importorskip("zttp")
+        pytest.importorskip("uvicorn.protocols.http.zttp_impl", reason="this uvicorn has no zttp")
+    app = Observed()
+    with serving(app, private_paths=["/internal"], **BROUGHT[name]) as server:
+        assert httpx.get(server.url("public")).text == "public"
+        assert httpx.get(server.url("private") + "/internal").text == "private"
+        assert httpx.get(server.url("public") + "/internal/x").status_code == 404
+        with pytest.raises(InvalidStatus, match="404"):
+            connect(server.url("public").replace("http", "ws") + "/internal")
+        with connect(server.url("private").replace("http", "ws") + "/internal") as websocket:
+            assert websocket.recv() == "private"
+    assert [scope["path"] for scope in app.scopes] == ["/", "/internal", "/internal"]
+
+
+def test_http2_is_served_with_the_side(request: pytest.FixtureRequest) -> None:
+    zttp = pytest.importorskip("zttp")
+    pytest.importorskip("uvicorn.protocols.http.zttp_impl", reason="this uvicorn has no zttp")
+    with serving(Observed(), http="zttp", http2=True) as server:
+        assert [ask_http2(zttp, server, side) for side in ("public", "private")] == [b"public", b"private"]
+
+
+def ask_http2(zttp: Any, server: ObservedServer, side: str) -> bytes:
+    """Ask over HTTP/2, without TLS, and give the body."""
+    client = zttp.Connection(zttp.CLIENT, zttp.HTTP2)
+    client.initiate_connection()
+    client.send_request(b"GET", b"/", b"2", [(b"host", b"x")]).end_message()
+    body = b""
+    with socket.create_connection(server.addresses[side], timeout=DEADLINE) as connection:  # type: ignore[index]
+        connection.sendall(client.data_to_send())
+        while data := connection.recv(65536):
+            client.receive_data(data)
+            while (event := client.next_event()) is not zttp.NEED_DATA:
+                if isinstance(event, zttp.Data):
+                    body += bytes(event.data)
+                elif isinstance(event, zttp.EndOfMessage):
+                    return body
+    return body
+
+
+@pytest.mark.parametrize("arguments", [("--http", H11), ("--ws", "wsproto")], ids=" ".join)
+def test_the_launch_and_the_check_say_what_does_not_hold(arguments: tuple[str, ...]) -> None:
+    told = f"{arguments[0]} {arguments[1]} serves connections with a protocol class of its own"
+    with launched(DEMO, *arguments, *FREE) as server:
+        server.wait_for(f"WARNING:  {told}")
+        assert httpx.get(server.url("private")).json()["side"] == "private"
+        server.end()
+        assert server.output.count(told) == 1
+    checked = run(DEMO, *arguments, *FREE, "--check", "--json")
+    assert checked.returncode == 0 and told in checked.stdout
+
+
+def test_a_class_that_a_program_sets_after_loading_is_used() -> None:
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    from duallisten import Config
+
+    made: list[Any] = []
+
+    class Own(H11Protocol):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            made.append(self)
+            super().__init__(*args, **kwargs)
+
+    config = Config(Observed(), host="127.0.0.1", port=0, private_port=0, log_config=None)
+    config.load()
+    config.http_protocol_class = Own
+    server = ObservedServer(config)
+    server.thread.start()
+    try:
+        assert server.ready.wait(DEADLINE) and server.error is None
+        assert httpx.get(server.url("public")).text == "public"
+        assert made
+    finally:
+        server.finish()
+
+
+def test_headers_that_a_program_sets_after_loading_are_sent() -> None:
+    from duallisten import Config
+
+    config = Config(Observed(), host="127.0.0.1", port=0, private_port=0, log_config=None)
+    config.load()
+    config.encoded_headers = [(b"x-program", b"1")]
+    server = ObservedServer(config)
+    server.thread.start()
+    try:
+        assert server.ready.wait(DEADLINE) and server.error is None
+        for side in ("public", "private"):
+            assert httpx.get(server.url(side)).headers["x-program"] == "1"  # type: ignore[arg-type]
+    finally:
+        server.finish()
+
+
+def test_tls_that_a_program_sets_after_loading_is_spoken(tmp_path: Any) -> None:
+    import ssl
+
+    import trustme
+
+    from duallisten import Config
+
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    config = Config(Observed(), host="127.0.0.1", port=0, private_port=0, log_config=None)
+    config.load()
+    config.ssl = context
+    server = ObservedServer(config)
+    server.thread.start()
+    try:
+        assert server.ready.wait(DEADLINE) and server.error is None
+        host, port = server.addresses["public"]
+        assert httpx.get(f"https://{host}:{port}", verify=trusting).text == "public"
+        assert server.url("public").startswith("https://")
+        assert httpx.get(server.url("private")).text == "private"
+    finally:
+        server.finish()
