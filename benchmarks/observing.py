@@ -26,7 +26,7 @@ COMPARISONS = {
     "health and metrics, no access log, public": ("public", SILENT, (*SILENT, *ON[:4]), 1.03),
     "the same and request ids, no access log, public": ("public", SILENT, (*SILENT, *ON), 1.03),
     "the same and request ids, no access log, private": ("private", SILENT, (*SILENT, *ON), 1.03),
-    "lines of JSON, with request ids, beside lines of text": ("public", TEXT, JSON, 1.15),
+    "lines of JSON, with request ids, beside lines of text": ("public", TEXT, JSON, 1.08),
     "everything, beside a launch by default, public": ("public", TEXT, (*JSON, *ON[:4]), 1.03),
     "everything, beside a launch by default, private": ("private", TEXT, (*JSON, *ON[:4]), 1.03),
 }

@@ -39,7 +39,8 @@ def exchange(
 ) -> Any:
     """As much of an exchange as a line tells of."""
     scope = {"client": client, "method": method, "path": path, "query_string": query, "http_version": "1.1"}
-    return SimpleNamespace(scope=scope, status=status, is_own=False)
+    connection = SimpleNamespace(client=client, note=None)
+    return SimpleNamespace(scope=scope, status=status, is_own=False, connection=connection)
 
 
 class Stream(io.StringIO):

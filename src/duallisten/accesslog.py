@@ -48,6 +48,9 @@ FORMAT = '%(levelprefix)s %(client_addr)s - "%(request_line)s" %(status_code)s'
 WHOLE = 4096
 """Bytes that a pipe takes in one piece: PIPE_BUF of Linux. The lines are ASCII."""
 
+KNOWN = 256
+"""The longest path with its query that is remembered."""
+
 STATUSES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 
 _format_message = AccessFormatter.formatMessage
@@ -164,12 +167,17 @@ class TextAccessLog(Observer):
         scope, status = exchange.scope, exchange.status
         lines = self._lines
         if lines.are_direct:
-            client = scope["client"]
-            text = STATUSES.get(status) or f"{status} "
-            lines.add(
-                f'INFO:     {f"{client[0]}:{client[1]}" if client else ""} - "{scope["method"]} {full_path(scope)} '
-                f'HTTP/{scope["http_version"]}" {text}{self._suffix}\n'
-            )
+            client, connection = scope["client"], exchange.connection
+            if client is connection.client and connection.note is not None:
+                who = connection.note
+            else:
+                who = client_text(scope)
+                if client is connection.client:
+                    connection.note = who
+            path, query = scope["path"], scope["query_string"]
+            write = _known_request if len(path) + len(query) <= KNOWN else _request
+            what = write(scope["method"], path, query, scope["http_version"], status)
+            lines.add(f'INFO:     {who} - "{what}{self._suffix}\n')
         elif lines.logger.isEnabledFor(logging.INFO) and lines.logger.hasHandlers():
             arguments = (client_text(scope), scope["method"], full_path(scope), scope["http_version"], status)
             lines.logger.info(MESSAGE + self._suffix, *arguments, extra={"side": self._side})
@@ -199,12 +207,18 @@ def client_text(scope: Any) -> str:
 
 def full_path(scope: Any) -> str:
     """Write the path with the query as uvicorn does: the decoded path, encoded again."""
-    path, query = scope["path"], scope["query_string"]
-    quoted = _known_quoted(path) if len(path) <= 256 else quote(path)
-    return f"{quoted}?{query.decode('ascii')}" if query else quoted
+    path, query = quote(scope["path"]), scope["query_string"]
+    return f"{path}?{query.decode('ascii')}" if query else path
 
 
-_known_quoted = lru_cache(maxsize=1024)(quote)
+def _request(method: str, path: str, query: bytes, version: str, status: int) -> str:
+    """Write what comes behind the client and a quotation mark."""
+    full = full_path({"path": path, "query_string": query})
+    return f'{method} {full} HTTP/{version}" {STATUSES.get(status) or f"{status} "}'
+
+
+_known_request = lru_cache(maxsize=2048)(_request)
+"""The same, remembered: most requests are like others."""
 
 
 class _SideFormatter(logging.Formatter):

@@ -85,10 +85,11 @@ def end_requests(states: Iterable[ServerState], *, websockets: bool) -> None:
     websockets: whether to close WebSockets, too
     """
     for connection in _all(states, "connections"):
-        if isinstance(connection, Connection):
-            if not _is_idle(connection):
+        exchange = connection.exchange if isinstance(connection, Connection) else None
+        if exchange is not None and exchange.scope["type"] == "http":
+            if not exchange.complete:
                 connection.shutdown()
-        elif websockets:
+        elif websockets and (exchange is not None or not isinstance(connection, Connection)):
             connection.shutdown()
 
 

@@ -282,8 +282,7 @@ class Exchange:
         self._bodyless = bodyless = self.method == "HEAD" or status in BODYLESS or status < 200
         if length is None or chunked or bodyless or connection.is_http_1_0:
             length, chunked = self._frame(parts, length, chunked)
-        self._left = length
-        self._chunked = chunked
+        self._left, self._chunked = length, chunked
         if message.get("trailers"):
             self._expects_trailers = chunked and not bodyless
         parts.append(b"\r\n" if self.keep_alive or says_close else b"connection: close\r\n\r\n")
@@ -299,16 +298,17 @@ class Exchange:
         Returns:
             The length of the body and whether it comes in chunks; None and False for one that ends with the connection.
         """
-        is_old, status = self.connection.is_http_1_0, self.status
-        has_none = status == 204 or status < 200
-        if has_none or (chunked and is_old):
-            parts[2:] = [
-                part for part in parts[2:] if not part.startswith((b"content-length: ", b"transfer-encoding: "))
-            ]
-            length, chunked = (length, False) if is_old and not has_none else (None, False)
+        is_old = self.connection.is_http_1_0
+        dropped: tuple[bytes, ...] = ()
+        if self.status == 204 or self.status < 200:
+            dropped = (b"content-length: ", b"transfer-encoding: ")
+            length, chunked = None, False
+        elif chunked and is_old:
+            dropped, chunked = (b"transfer-encoding: ",), False
         elif chunked and length is not None:
-            parts[2:] = [part for part in parts[2:] if not part.startswith(b"content-length: ")]
-            length = None
+            dropped, length = (b"content-length: ",), None
+        if dropped:
+            parts[2:] = [part for part in parts[2:] if not part.startswith(dropped)]
         if length is None and not chunked and not self._bodyless:
             if is_old:
                 self.keep_alive = False
