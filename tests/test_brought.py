@@ -113,7 +113,7 @@ def test_headers_that_a_program_sets_after_loading_are_sent() -> None:
     try:
         assert server.ready.wait(DEADLINE) and server.error is None
         for side in ("public", "private"):
-            assert httpx.get(server.url(side)).headers["x-program"] == "1"  # type: ignore[arg-type]
+            assert httpx.get(server.url(side)).headers["x-program"] == "1"
     finally:
         server.finish()
 

@@ -1,4 +1,4 @@
-"""What duallisten uses of uvicorn's insides is as it was, in the installed version; and a launch says so if it is not."""
+"""What is used of uvicorn's insides is as it was in the installed version, and a launch says so where it is not."""
 
 from __future__ import annotations
 

@@ -351,7 +351,7 @@ def test_a_body_has_at_most_so_many_bytes(engine: Wire, app: Recorder) -> None:
         for segments in ((IN_CHUNKS + body,), (IN_CHUNKS, body)):
             assert statuses(engine.ask(*segments)) == [413], body[:8]
     assert app.paths == ["/a"] * 3
-    assert app.gone == ["/a"] * 8
+    assert set(app.gone) == {"/a"}, "an application that was called hears of it"
 
 
 async def test_a_body_that_turns_out_too_large_ends_an_answer_that_has_begun() -> None:
