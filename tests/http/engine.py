@@ -18,9 +18,10 @@ import uvloop
 from uvicorn.server import ServerState
 
 from duallisten.http import Clock, Connection, Context, Hooks, Limits, Settings
+from duallisten.http.settings import ParserName
 
 LOOPS = ("asyncio", "uvloop")
-PARSERS = ("httptools", "h11")
+PARSERS: tuple[ParserName, ...] = ("httptools", "h11")
 
 DEADLINE = 30.0
 """Seconds after which something that should have happened has not."""
@@ -427,17 +428,20 @@ class Hand(asyncio.Transport):
         """Say that nothing more will be sent."""
         if not self._is_closing and not self.connection.eof_received():
             self.close()
-        await self.settle()
+        await self.settle(8)
 
     async def reset(self) -> None:
         """End the connection at once."""
         self.close()
         await self.settle()
 
-    async def settle(self) -> None:
-        """Let the event loop turn until nothing happens any more."""
+    async def settle(self, turns: int = 64) -> None:
+        """Let the event loop turn until nothing happens any more.
+
+        turns: how many of them in a row are enough; a large body is read in many of which nothing is to be seen
+        """
         calm = 0
-        while calm < 64:  # a body may be read in many turns of which nothing is to be seen
+        while calm < turns:
             before = len(self.written), self._is_closing, self.is_lost, self.is_paused, self.connection.exchange
             await asyncio.sleep(0)
             after = len(self.written), self._is_closing, self.is_lost, self.is_paused, self.connection.exchange

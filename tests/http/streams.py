@@ -232,6 +232,7 @@ CHUNKS = [
         ("an extension", b"2;a\r\nab\r\n0\r\n\r\n", b"ab"),
         ("an extension with a value", b"2;a=b\r\nab\r\n0;c=d\r\n\r\n", b"ab"),
         ("an extension in quotes", b'2;a="b"\r\nab\r\n0\r\n\r\n', b"ab"),
+        ("an extension with a quote in quotes", b'2;a="b\\"\\\\;c";d=e\r\nab\r\n0\r\n\r\n', b"ab"),
         ("several extensions", b"2;a;b=c\r\nab\r\n1;d\r\nc\r\n0\r\n\r\n", b"abc"),
         ("a chunk that looks like the end", b"5\r\n0\r\n\r\n\r\n0\r\n\r\n", b"0\r\n\r\n"),
         ("a chunk that is a request", b"21\r\n" + HIDDEN + b"\r\n0\r\n\r\n", HIDDEN),
@@ -284,6 +285,17 @@ OTHERS = [
         (("GET", "/a", HIDDEN), B),
     ),
     Served("a field without a value", get(b"X-A:") + GET_B, (A, B)),
+    Served("Proxy-Connection: close", get(b"Proxy-Connection: close") + GET_B, (A, B)),
+    Served(
+        "Proxy-Connection: close and an upgrade",
+        get(b"Proxy-Connection: close, upgrade", b"Upgrade: foo") + GET_B,
+        (A, B),
+    ),
+    Served(
+        "Proxy-Connection: close and a body",
+        with_length(b"Proxy-Connection: close", body=HIDDEN) + GET_B,
+        (("POST", "/a", HIDDEN), B),
+    ),
     Served("a field that is not ASCII", get(b"X-A: \xc3\xa9\xff") + GET_B, (A, B)),
     Served("a field with a tab in it", get(b"X-A: a\tb") + GET_B, (A, B)),
     Served("an Expect of something else", with_length(b"Expect: tea", body=b"ab") + GET_B, (("POST", "/a", b"ab"), B)),
@@ -365,6 +377,11 @@ CODINGS = [
     Refused("a length of 0 and chunks", post(b"Content-Length: 0", b"Transfer-Encoding: chunked", body=EMPTY + HIDDEN)),
     Refused("chunks in HTTP/1.0", head(b"POST /a HTTP/1.0", b"Host: x", b"Transfer-Encoding: chunked") + EMPTY + HIDDEN, WRONG_CODING),
     Refused("chunks in HTTP/1.0 that is kept", head(b"POST /a HTTP/1.0", b"Connection: keep-alive", CHUNKED[:-2]) + EMPTY + HIDDEN, WRONG_CODING),
+    *(
+        Refused(f"the coding {coding!r} behind {fields[1].decode()}", post(*fields, b"Transfer-Encoding: " + coding, body=EMPTY + HIDDEN), WRONG_CODING)
+        for coding in (b"chunked\t", b"chunked x", b"gzip", b"chunked, gzip", b"xchunked", b"")
+        for fields in (UPGRADES[0], UPGRADES[3])
+    ),
     Refused("a coding behind an upgrade", post(*UPGRADES[0], b"Transfer-Encoding: gzip, chunked", body=EMPTY + HIDDEN), WRONG_CODING),
 ]  # fmt: skip
 
@@ -387,6 +404,14 @@ VERSIONS = [
 BAD_CHUNKS = [
     Refused(f"the chunks {body[:24]!r}", chunked(body + EMPTY + HIDDEN))
     for body in (
+        b"5;\r\nabcde\r\n",
+        b"5;;a\r\nabcde\r\n",
+        b"5; a\r\nabcde\r\n",
+        b"5;a =b\r\nabcde\r\n",
+        b"5;a=\r\nabcde\r\n",
+        b"5;a:b\r\nabcde\r\n",
+        b'5;a="b\r\nabcde\r\n',
+        b'5;a="b"c\r\nabcde\r\n',
         b"5 \r\nabcde\r\n", b"5\t\r\nabcde\r\n", b" 5\r\nabcde\r\n", b"5 ;a\r\nabcde\r\n", b"5;a\x00\r\nabcde\r\n", b"5;\x01=b\r\nabcde\r\n",
         b"5;a=\x7f\r\nabcde\r\n", b"5;a\n\r\nabcde\r\n", b"5;a\rb\r\nabcde\r\n", b"5\nabcde\r\n", b"5\n\nabcde\r\n", b"5\r\nabcde\n", b"5\r\nabcde",
         b"5\r\r\nabcde\r\n", b"5\r\nabcdef\r\n", b"5\r\nabcd\r\n", b"5,a\r\nabcde\r\n", b"0x5\r\nabcde\r\n", b"+5\r\nabcde\r\n", b"-5\r\nabcde\r\n",

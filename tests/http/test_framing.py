@@ -91,13 +91,13 @@ Feed = Callable[[Hand, bytes], Awaitable[None]]
 
 async def byte_by_byte(hand: Hand, stream: bytes) -> None:
     await hand.send(*(stream[at : at + 1] for at in range(len(stream))), turns=1)
-    await hand.settle()
+    await hand.settle(8)
 
 
 def cut_at(at: int) -> Feed:
     async def feed(hand: Hand, stream: bytes) -> None:
         await hand.send(stream[:at], stream[at:], turns=3)
-        await hand.settle()
+        await hand.settle(8)
 
     return feed
 

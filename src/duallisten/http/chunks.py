@@ -24,8 +24,12 @@ client that sends lines of text as chunks stays far below."""
 MAX_LINE = 4096
 """Bytes of the longest line of framing. nginx, node and Go take 4 to 16 KiB."""
 
-SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t\x20-\x7e\x80-\xff]*)?\r\n")
-"""A chunk's size, below 2**60, and its extensions, which mean nothing to us."""
+TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
+QUOTED = rb'"(?:[\t\x20\x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*+"'
+
+SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;%b(?:=(?:%b|%b))?)*+\r\n" % (TOKEN, TOKEN, QUOTED))
+"""A chunk's size, below 2**60, and its extensions, which mean nothing to us; white space around their signs, which is
+allowed for the sake of old clients, is refused as by llhttp."""
 
 TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n")
 """A field of the trailer section, not folded. Fields of it are checked and thrown away (RFC 9110, 6.5.1)."""

@@ -6,13 +6,27 @@ The parser gets the head and the body, never a byte of what follows. What must b
 
 from __future__ import annotations
 
+import re
+
 from duallisten.http.chunks import ChunkGuard
-from duallisten.http.head import Field, Framing, RequestLine, check_head, check_host, join_fields, read_framing
+from duallisten.http.head import (
+    BadRequest,
+    Field,
+    Framing,
+    RequestLine,
+    check_head,
+    check_host,
+    join_fields,
+    read_framing,
+)
 from duallisten.http.parsers import Parser
 from duallisten.http.settings import Limits
 
 MAX_LINES = 512
 """Lines of chunk framing that are read in one turn of the event loop: about a millisecond of work."""
+
+TAB_BEHIND_CODING = re.compile(rb"\r\ntransfer-encoding:[^\r]*\t *\r", re.IGNORECASE)
+"""What llhttp refuses, though not always, and h11 does not."""
 
 
 class RequestReader:
@@ -53,7 +67,10 @@ class RequestReader:
             self.host = host
             if line.authority is not None:  # it counts, and Host does not (RFC 9112, 3.2.2)
                 fields = [(name, line.authority if name == b"host" else value) for name, value in fields]
-        return line, fields, read_framing(line, found)
+        framing = read_framing(line, found)
+        if framing.length is None and TAB_BEHIND_CODING.search(head):
+            raise BadRequest(400, "a tab behind a transfer coding")
+        return line, fields, framing
 
     def begin_body(self, length: int | None) -> None:
         """Prepare to read a body of `length` bytes; None for one that comes in chunks."""

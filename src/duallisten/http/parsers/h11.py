@@ -8,8 +8,11 @@ import h11
 
 from duallisten.http.head import BadRequest, Field
 
-LENGTHS = re.compile(rb"\r\ncontent-length:([^\r]*)", re.IGNORECASE)
-"""The lengths in a head, as they were sent."""
+NORMALIZED = frozenset((b"content-length", b"transfer-encoding"))
+"""Fields that h11 changes: it makes one of several lengths that are equal, and writes codings in small letters."""
+
+SENT = re.compile(rb"\r\n(content-length|transfer-encoding):([^\r]*)", re.IGNORECASE)
+"""The same fields in a head, as they were sent."""
 
 NO_LIMIT = 1 << 62
 """Bytes of the largest head and line of framing. The engine has checked both before h11 sees them."""
@@ -34,10 +37,7 @@ class H11Parser:
         if not isinstance(event, h11.Request):
             raise BadRequest(400, "h11: not a request")
         fields = list(event.headers)
-        if any(name == b"content-length" for name, _ in fields):  # h11 makes one of several that are equal
-            fields = [field for field in fields if field[0] != b"content-length"]
-            fields += [(b"content-length", value.strip(b" \t")) for value in LENGTHS.findall(head)]
-        return fields
+        return fields if NORMALIZED.isdisjoint(name for name, _ in fields) else _as_sent(fields, head)
 
     def read_body(self, data: bytes) -> list[bytes]:
         """Read bytes of the body."""
@@ -55,3 +55,13 @@ class H11Parser:
     def close(self) -> None:
         """Let go of the message at hand."""
         self._connection = None
+
+
+def _as_sent(fields: list[Field], head: bytes) -> list[Field]:
+    """Put what was sent in the place of what h11 has made of it."""
+    sent = [(name.lower(), value.strip(b" \t")) for name, value in SENT.findall(head)]
+    found: list[Field] = []
+    for field in fields:
+        at = next((at for at, one in enumerate(sent) if one[0] == field[0]), None)
+        found.append(field if at is None else sent.pop(at))
+    return found + sent

@@ -27,9 +27,16 @@ class HttpToolsParser:
 
     def read_head(self, head: bytes) -> list[Field]:
         """Read a whole head."""
-        if not self._is_plain:
-            self._parser = httptools.HttpRequestParser(self)
-            self._is_plain = True
+        if self._is_plain:
+            try:
+                return self._read_head(head)
+            except BadRequest:
+                pass  # perhaps for an earlier `Proxy-Connection: close`, after which llhttp takes nothing more
+        self._parser = httptools.HttpRequestParser(self)
+        self._is_plain = True
+        return self._read_head(head)
+
+    def _read_head(self, head: bytes) -> list[Field]:
         fields: list[Field] = []
         self._fields = fields
         try:
@@ -47,7 +54,10 @@ class HttpToolsParser:
         self._fields = []
         self._parser = httptools.HttpRequestParser(self)
         self._is_plain = False
-        self._parser.feed_data(b"".join((b"POST / HTTP/1.1\r\n", *lines, b"\r\n")))
+        try:
+            self._parser.feed_data(b"".join((b"POST / HTTP/1.1\r\n", *lines, b"\r\n")))
+        except httptools.HttpParserError as error:
+            raise BadRequest(400, f"httptools: {error}") from None
 
     def read_body(self, data: bytes) -> list[bytes]:
         """Read bytes of the body."""
@@ -69,7 +79,9 @@ class HttpToolsParser:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a field."""
-        self._fields.append((name.lower(), value.strip(b" \t")))
+        name = name.lower()
+        # llhttp refuses a coding with a tab behind it, and must go on to, where it is read once more.
+        self._fields.append((name, value.strip(b" " if name == b"transfer-encoding" else b" \t")))
 
     def on_body(self, data: bytes) -> None:
         """Take a part of the body."""
