@@ -238,7 +238,7 @@ class Config(uvicorn.Config):
 
     def _choose_protocols(self) -> None:
         """Have uvicorn load the engine where it would load protocols of its own, for which it stands."""
-        if self.http not in PARSERS or self.http2:
+        if self.http not in PARSERS or getattr(self, "http2", False):
             return
         self.parser = cast("ParserName", self.http)
         try:
@@ -259,9 +259,9 @@ class Config(uvicorn.Config):
     def warnings(self) -> tuple[str, ...]:
         """What somebody should know who uses protocol classes that are not the engine's."""
         found = []
-        is_engine = self.is_engine if self.loaded else self.http in PARSERS and not self.http2
+        is_engine = self.is_engine if self.loaded else self.http in PARSERS and not getattr(self, "http2", False)
         if not is_engine:
-            found.append("--http2" if self.http2 else f"--http {_name_of(self.http)}")
+            found.append("--http2" if getattr(self, "http2", False) else f"--http {_name_of(self.http)}")
         if self.ws not in (*WEBSOCKETS, "none"):
             found.append(f"--ws {_name_of(self.ws)}")
         return tuple(

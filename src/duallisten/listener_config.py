@@ -109,7 +109,8 @@ def _values(config: Config, side: Side) -> dict[str, Any]:
         if is_per_listener(name) or hasattr(config, name)
     }
     if side == "public":  # its TLS is loaded already
-        values |= dict.fromkeys(("ssl_keyfile", "ssl_certfile", "ssl_ca_certs", "ssl_context_factory"))
+        loaded = ("ssl_keyfile", "ssl_certfile", "ssl_ca_certs", "ssl_context_factory")
+        values |= dict.fromkeys(name for name in loaded if name in values)
     return values | {"http": config.http_protocol_class, "ws": config.ws_protocol_class or "none"}
 
 
