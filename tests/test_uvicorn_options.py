@@ -49,7 +49,7 @@ def test_each_of_uvicorn_s_defaults_is_read_as_itself(parameter: click.Parameter
 
 def test_what_makes_sense_per_listener_is_a_parameter_of_uvicorn_s_config() -> None:
     assert set(PER_LISTENER) | set(PRIVATE_OFF) <= uvicorn_defaults().keys()
-    assert PROCESS_WIDE - {"app"} <= uvicorn_defaults().keys()
+    assert PROCESS_WIDE - {"app", "http2"} <= uvicorn_defaults().keys()
     assert CONFIG_VARIABLES.keys() <= uvicorn_defaults().keys()
 
 

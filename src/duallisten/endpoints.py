@@ -133,9 +133,7 @@ def refusal(status: int) -> Application:
         if "websocket.http.response" not in scope.get("extensions", {}):
             await send({"type": "websocket.close"})
             return
-        await send(
-            {"type": "websocket.http.response.start", "status": status, "headers": headers[:1]}
-        )  # the server adds the length
+        await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
         await send({"type": "websocket.http.response.body", "body": body})
 
     return refuse
