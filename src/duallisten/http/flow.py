@@ -81,7 +81,7 @@ class Flow(asyncio.Protocol):
 
     def resume_reading(self) -> None:
         """Read again, if reading was paused: first what has come already, then what the peer sends."""
-        if self.is_read_paused and self._has_received():
+        if self.is_read_paused and self.has_received():
             self._schedule()
         else:
             self._resume()
@@ -102,7 +102,7 @@ class Flow(asyncio.Protocol):
     def _reading_has_changed(self) -> None:
         """Hear that reading was paused, or goes on."""
 
-    def _has_received(self) -> bool:
+    def has_received(self) -> bool:
         """Whether there is something that was received, and can be used when reading goes on."""
         raise NotImplementedError
 

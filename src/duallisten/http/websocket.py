@@ -299,6 +299,7 @@ class WebSocket(Exchange):
         """Deny the handshake with a whole response."""
         self._log_rejection(status)
         self.tell_end(ABNORMAL)
+        self._end_unless_more_came()
         self._start({"status": status, "headers": fields})
         self._send_body({"body": body})
 
@@ -317,8 +318,13 @@ class WebSocket(Exchange):
                 fields.append((b"content-length", b"%d" % len(message.get("body", b""))))
             self._log_rejection(start["status"])
             self.tell_end(ABNORMAL)
+            self._end_unless_more_came()
             self._start({"status": start["status"], "headers": fields})
         self._send_body(message)
+
+    def _end_unless_more_came(self) -> None:
+        """End the connection with a denial, as clients of WebSockets wait for it, unless a request was sent ahead."""
+        self.keep_alive = self.keep_alive and self.connection.has_received()
 
     def _log_rejection(self, status: int) -> None:
         logger.info("connection rejected (%d %s)", status, STATUS_LINES[status][13:-2].decode())

@@ -230,7 +230,8 @@ class WebSocketProtocol(Flow):
             if message is not None:
                 self.websocket.put(message, self._messages.size)
 
-    def _has_received(self) -> bool:
+    def has_received(self) -> bool:
+        """Whether something was received that can be used when reading goes on."""
         return bool(self._rest) and self._stage <= CLOSING
 
     def _go_on(self) -> None:
