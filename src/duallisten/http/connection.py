@@ -92,8 +92,6 @@ class Connection(Flow):
         self.is_http_1_0 = self.is_starting = self.is_trusted = self.is_half_closed = False
         self.note: Any = None
 
-    # What the transport calls.
-
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request."""
         context = self.context
@@ -286,7 +284,7 @@ class Connection(Flow):
         self._set_deadline()
 
     def has_received(self) -> bool:
-        """Whether something was received that can be used when reading goes on."""
+        """Whether something has come that is not used yet."""
         return bool(self._inbox) and self.stage != LINGER
 
     def response_complete(self, exchange: Exchange) -> None:
