@@ -31,7 +31,7 @@ SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;%b(?:=(?:%b|%b))?)*+\r\n" % (TOKEN, 
 """A chunk's size, below 2**60, and its extensions, which mean nothing to us; white space around their signs, which is
 allowed for the sake of old clients, is refused as by llhttp."""
 
-TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n")
+TRAILER = re.compile(TOKEN + rb":[\t\x20-\x7e\x80-\xff]*\r\n")
 """A field of the trailer section, not folded. Fields of it are checked and thrown away (RFC 9110, 6.5.1)."""
 
 

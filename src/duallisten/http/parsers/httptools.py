@@ -79,9 +79,7 @@ class HttpToolsParser:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a field."""
-        name = name.lower()
-        # llhttp refuses a coding with a tab behind it, and must go on to, where it is read once more.
-        self._fields.append((name, value.strip(b" " if name == b"transfer-encoding" else b" \t")))
+        self._fields.append((name.lower(), value.strip(b" \t")))
 
     def on_body(self, data: bytes) -> None:
         """Take a part of the body."""
