@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import socket
 import struct
 import threading
@@ -327,3 +328,21 @@ async def test_at_the_end_nobody_waits_for_a_body_longer_than_usual(parser: str)
     clock_of(hand).advance(2)
     await hand.settle()
     assert hand.is_lost
+
+
+@pytest.mark.parametrize("parser", PARSERS)
+async def test_what_is_written_is_counted_once_whatever_it_is(parser: str) -> None:
+    early = b"POST /early HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n12"
+    patient = b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n"
+    for stream, expected in (
+        (GET_A + GET_B, [200, 200]),
+        (GET_A + early, [200, 200]),  # the peer leaves when its answer is complete, and its body is not
+        (GET_A + b"GET / HTTP/1.1\r\n\r\n", [200, 400]),
+        (patient, [100]),
+    ):
+        hand = by_hand(Recorder(), parser)
+        await hand.send(stream)
+        await hand.settle()
+        assert [int(found) for found in re.findall(rb"HTTP/1\.1 (\d{3}) ", hand.written)] == expected
+        await hand.reset()
+        assert hand.connection.sent == len(hand.written), stream

@@ -60,7 +60,7 @@ class Connection(Flow):
         scope, extensions: What the scopes of its requests have in common.
         is_trusted: Whether the peer's forwarded headers are believed.
         exchange: The request in hand.
-        sent: Bytes written so far, as of the last response.
+        sent: Bytes written so far, of whatever kind.
         note: For observers.
     """
 
@@ -80,7 +80,6 @@ class Connection(Flow):
         "sent",
         "server",
         "stage",
-        "write",
     )
 
     def __init__(self, context: Context) -> None:
@@ -96,7 +95,6 @@ class Connection(Flow):
         """Begin to wait for a request."""
         context = self.context
         self.transport = transport
-        self.write = transport.write
         self.server = own_address(transport.get_extra_info("sockname"))
         self.client = peer_address(transport.get_extra_info("peername"))
         self.scheme = "http"
@@ -131,7 +129,6 @@ class Connection(Flow):
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
             exchange.disconnect()
-            self.sent += exchange.sent
         self._trace("HTTP connection lost")
         if context.hooks.connection_lost is not None:
             context.hooks.connection_lost(self)
@@ -291,7 +288,6 @@ class Connection(Flow):
         """Go on after a response: with the rest of the body, the next request, or the end."""
         context = self.context
         context.state.total_requests += 1
-        self.sent += exchange.sent
         if not exchange.keep_alive:
             self.exchange = None
             if not (self._reader.has_body or self._inbox):
@@ -339,6 +335,11 @@ class Connection(Flow):
             exchange.disconnect()
         self.linger()
 
+    def write(self, data: bytes) -> None:
+        """Write, and count what is written."""
+        self.sent += len(data)
+        self.transport.write(data)
+
     def linger(self) -> None:
         """Close our half, drop what the peer still sends, and close the rest when it has had the time to read."""
         self._inbox.clear()
@@ -352,9 +353,7 @@ class Connection(Flow):
         """Let go of the transport, which goes on with another protocol; return what has come, and is not used yet."""
         self.stage = CLOSED
         self.deadline = NEVER
-        exchange, self.exchange = self.exchange, None
-        if exchange is not None:
-            self.sent += exchange.sent
+        self.exchange = None
         self._reader.close()
         return self._inbox.take()
 

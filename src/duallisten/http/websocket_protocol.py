@@ -344,5 +344,4 @@ class WebSocketProtocol(Flow):
 
     def _write(self, data: bytes) -> None:
         if not self.transport.is_closing():
-            self.connection.sent += len(data)
-            self.transport.write(data)
+            self.connection.write(data)
