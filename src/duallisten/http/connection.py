@@ -238,12 +238,7 @@ class Connection(Flow):
         if rest:
             self._inbox.add(rest)
             self._read_on()
-        self.is_starting = True
-        exchange.task = task = context.start(exchange.run(app))
-        self.is_starting = False
-        if not task.done():
-            context.tasks.add(task)
-            exchange.flush()
+        context.call(app, exchange)
 
     def _read_body(self, data: bytes) -> None:
         """Give the application what has come of its body, or throw it away if it has answered."""

@@ -156,7 +156,17 @@ class Context:
         for exchange in held:
             exchange.flush()
 
-    def start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def call(self, app: Application, exchange: Exchange) -> None:
+        """Call an application for an exchange, in a task; what it holds back in its first step is sent after that."""
+        connection = exchange.connection
+        connection.is_starting = True
+        exchange.task = task = self._start(exchange.run(app))
+        connection.is_starting = False
+        if not task.done():
+            self.tasks.add(task)
+            exchange.flush()
+
+    def _start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a coroutine in a task: its first step at once where Python can, in the caller's context.
 
         A task factory that the program has set is used as it is.

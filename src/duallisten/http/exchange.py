@@ -377,10 +377,8 @@ class Exchange:
         self.complete = True
         if self._event is not None:
             self._event.set()
-        connection = self.connection
-        if connection.context.on_end is not None:
-            self._end()
-        connection.response_complete(self)
+        self._end()
+        self.connection.response_complete(self)
 
     def _end(self) -> None:
         hook = self.connection.context.on_end

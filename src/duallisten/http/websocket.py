@@ -114,11 +114,7 @@ class WebSocket(Exchange):
             self._refuse()
             return
         self._messages.append({"type": "websocket.connect"})
-        connection.is_starting = True
-        self.task = task = context.start(self.run(context.app))
-        connection.is_starting = False
-        if not task.done():
-            context.tasks.add(task)
+        context.call(context.app, self)
 
     def half_close(self) -> None:
         """Give up: a client that sends nothing more wants no WebSocket."""
@@ -331,11 +327,6 @@ class WebSocket(Exchange):
 
     def _tell_start(self, hook: Callable[[Exchange], None]) -> None:
         pass  # `handshake_ended` says it
-
-    def _finish(self) -> None:
-        self.complete = True
-        self._end()
-        self.connection.response_complete(self)
 
     def _end(self) -> None:
         hook = self.connection.context.hooks.handshake_ended
