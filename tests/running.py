@@ -38,11 +38,22 @@ class ObservedServer(ThreadedServer):
         super().finish(timeout)
 
 
+def local_config(app: Any, **options: Any) -> Config:
+    """Make a configuration with free loopback ports."""
+    given: dict[str, Any] = {"host": "127.0.0.1", "port": 0, "private_port": 0, "log_config": None} | options
+    return Config(app, **given)
+
+
 @contextmanager
 def serving(app: Any, **options: Any) -> Iterator[ObservedServer]:
     """Serve `app` on free loopback ports in a thread, and stop when the block ends."""
-    given: dict[str, Any] = {"host": "127.0.0.1", "port": 0, "private_port": 0, "log_config": None} | options
-    server = ObservedServer(Config(app, **given))
+    with running(ObservedServer(local_config(app, **options))) as server:
+        yield server
+
+
+@contextmanager
+def running(server: ObservedServer) -> Iterator[ObservedServer]:
+    """Run a server, and stop it when the block ends."""
     server.thread.start()
     try:
         assert server.ready.wait(DEADLINE), "the server did not start"
@@ -66,12 +77,8 @@ def sharing(app: Any, **options: Any) -> Iterator[ObservedServer]:
         Admission((ip_network("127.0.0.2/32"),), ip_address("127.0.0.2"), (ip_network("127.0.0.3/32"),)),
         shared=True,
     )
-    server.thread.start()
-    try:
-        assert server.ready.wait(DEADLINE)
+    with running(server):
         yield server
-    finally:
-        server.finish()
 
 
 @dataclass

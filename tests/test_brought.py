@@ -11,7 +11,7 @@ from websockets.exceptions import InvalidMessage, InvalidStatus
 from websockets.sync.client import connect
 
 from tests.applications import Observed
-from tests.running import DEADLINE, FREE, ObservedServer, launched, run, serving
+from tests.running import DEADLINE, FREE, ObservedServer, launched, local_config, run, running, serving
 
 H11 = "uvicorn.protocols.http.h11_impl:H11Protocol"
 DEMO = "duallisten.demo:app"
@@ -80,8 +80,6 @@ def test_the_launch_and_the_check_say_what_does_not_hold(arguments: tuple[str, .
 def test_a_class_that_a_program_sets_after_loading_is_used() -> None:
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
-    from duallisten import Config
-
     made: list[Any] = []
 
     class Own(H11Protocol):
@@ -89,33 +87,21 @@ def test_a_class_that_a_program_sets_after_loading_is_used() -> None:
             made.append(self)
             super().__init__(*args, **kwargs)
 
-    config = Config(Observed(), host="127.0.0.1", port=0, private_port=0, log_config=None)
+    config = local_config(Observed())
     config.load()
     config.http_protocol_class = Own
-    server = ObservedServer(config)
-    server.thread.start()
-    try:
-        assert server.ready.wait(DEADLINE) and server.error is None
+    with running(ObservedServer(config)) as server:
         assert httpx.get(server.url("public")).text == "public"
         assert made
-    finally:
-        server.finish()
 
 
 def test_headers_that_a_program_sets_after_loading_are_sent() -> None:
-    from duallisten import Config
-
-    config = Config(Observed(), host="127.0.0.1", port=0, private_port=0, log_config=None)
+    config = local_config(Observed())
     config.load()
     config.encoded_headers = [(b"x-program", b"1")]
-    server = ObservedServer(config)
-    server.thread.start()
-    try:
-        assert server.ready.wait(DEADLINE) and server.error is None
+    with running(ObservedServer(config)) as server:
         for side in ("public", "private"):
             assert httpx.get(server.url(side)).headers["x-program"] == "1"
-    finally:
-        server.finish()
 
 
 def test_tls_that_a_program_sets_after_loading_is_spoken(tmp_path: Any) -> None:
@@ -123,23 +109,16 @@ def test_tls_that_a_program_sets_after_loading_is_spoken(tmp_path: Any) -> None:
 
     import trustme
 
-    from duallisten import Config
-
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
     trusting = ssl.create_default_context()
     authority.configure_trust(trusting)
-    config = Config(Observed(), host="127.0.0.1", port=0, private_port=0, log_config=None)
+    config = local_config(Observed())
     config.load()
     config.ssl = context
-    server = ObservedServer(config)
-    server.thread.start()
-    try:
-        assert server.ready.wait(DEADLINE) and server.error is None
+    with running(ObservedServer(config)) as server:
         host, port = server.addresses["public"]
         assert httpx.get(f"https://{host}:{port}", verify=trusting).text == "public"
         assert server.url("public").startswith("https://")
         assert httpx.get(server.url("private")).text == "private"
-    finally:
-        server.finish()

@@ -12,6 +12,7 @@ import pytest
 
 from duallisten.endpoints import Receive, Scope, Send
 from tests.applications import answer
+from tests.http.engine import read_until
 from tests.running import DEADLINE, connect, serving
 
 LOOPS = ["asyncio", "uvloop"]
@@ -19,15 +20,6 @@ PARSERS = ["h11", "httptools"]
 
 DATA_SEGMENTS_IN = 152
 """Where `tcp_info` has the segments with data that came in (linux/tcp.h)."""
-
-
-def receive(connection: socket.socket, until: bytes) -> bytes:
-    received = b""
-    while until not in received:
-        data = connection.recv(65536)
-        assert data, received
-        received += data
-    return received
 
 
 async def hello(scope: Scope, receive: Receive, send: Send) -> None:
@@ -42,7 +34,7 @@ def test_an_answer_is_one_segment(loop: str, http: str) -> None:
     with serving(hello, loop=loop, http=http) as server, connect(server.url("private")) as connection:
         for count in (1, 2, 3):
             connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-            receive(connection, b"hello")
+            read_until(connection, b"hello")
             info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, DATA_SEGMENTS_IN + 4)
             assert struct.unpack_from("=I", info, DATA_SEGMENTS_IN) == (count,)
 
@@ -60,10 +52,10 @@ def test_the_head_of_a_slow_body_does_not_wait_for_it(loop: str, http: str) -> N
 
     with serving(slow, loop=loop, http=http) as server, connect(server.url("public")) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert b"late" not in receive(connection, b"\r\n\r\n")
+        assert b"late" not in read_until(connection, b"\r\n\r\n")
         assert not seen.is_set()
         seen.set()
-        receive(connection, b"late")
+        read_until(connection, b"late")
 
 
 @pytest.mark.parametrize("http", PARSERS)
@@ -74,9 +66,9 @@ def test_a_client_that_waits_for_a_continue_gets_it(http: str) -> None:
 
     with serving(echo, http=http) as server, connect(server.url("public")) as connection:
         connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
-        assert receive(connection, b"\r\n\r\n").startswith(b"HTTP/1.1 100 Continue")
+        assert read_until(connection, b"\r\n\r\n").startswith(b"HTTP/1.1 100 Continue")
         connection.sendall(b"body")
-        assert receive(connection, b"body").startswith(b"HTTP/1.1 200")
+        assert read_until(connection, b"body").startswith(b"HTTP/1.1 200")
 
 
 @pytest.mark.parametrize("http", PARSERS)
@@ -89,7 +81,7 @@ def test_pipelined_requests_are_answered_in_their_order(loop: str, http: str) ->
     with serving(path, loop=loop, http=http) as server, connect(server.url("public")) as connection:
         heads = (f"{'HEAD' if number == 2 else 'GET'} /{number} HTTP/1.1\r\nHost: x\r\n\r\n" for number in range(5))
         connection.sendall("".join(heads).encode())
-        received = receive(connection, b"/4;")
+        received = read_until(connection, b"/4;")
     assert received.count(b"HTTP/1.1 200 OK") == 5
     assert [received.find(b"/%d;" % number) >= 0 for number in range(5)] == [True, True, False, True, True]
     assert received.find(b"/0;") < received.find(b"/1;") < received.find(b"/3;") < received.find(b"/4;")

@@ -52,20 +52,11 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Wire]:
         yield made
 
 
-@pytest.fixture
-def app(engine: Wire) -> Answers:
-    app = engine.app
-    assert isinstance(app, Answers)
-    app.seen.clear()
-    app.gone.clear()
-    return app
-
-
 # --- Responses without a body ---
 
 
 @pytest.mark.parametrize("query", [b"", b"?length"])
-def test_no_body_follows_an_answer_that_has_none(engine: Wire, app: Answers, query: bytes) -> None:
+def test_no_body_follows_an_answer_that_has_none(engine: Wire, app: Recorder, query: bytes) -> None:
     for status in (204, 304):
         got = engine.ask(get(path=b"/%d%s" % (status, query)) + GET_A + LAST)
         answers = read_responses(got)
@@ -76,7 +67,7 @@ def test_no_body_follows_an_answer_that_has_none(engine: Wire, app: Answers, que
 
 
 @pytest.mark.parametrize("query", [b"", b"?length"])
-def test_an_answer_to_head_has_no_body(engine: Wire, app: Answers, query: bytes) -> None:
+def test_an_answer_to_head_has_no_body(engine: Wire, app: Recorder, query: bytes) -> None:
     head = b"HEAD /200%s HTTP/1.1\r\nHost: x\r\n\r\n" % query
     got = engine.ask(head + b"HEAD /a HTTP/1.1\r\nHost: x\r\n\r\n" + LAST)
     answers = read_responses(got, heads=(0, 1))
@@ -99,7 +90,7 @@ async def test_a_body_that_is_dropped_is_warned_of_once(caplog: pytest.LogCaptur
 EXPECT = b"Expect: 100-continue"
 
 
-def test_who_waits_for_100_gets_it_when_the_application_wants_the_body(engine: Wire, app: Answers) -> None:
+def test_who_waits_for_100_gets_it_when_the_application_wants_the_body(engine: Wire, app: Recorder) -> None:
     for fields, body in (((b"Content-Length: 2",), b"ab"), ((b"Transfer-Encoding: chunked",), b"2\r\nab\r\n0\r\n\r\n")):
         for expect in (EXPECT, b"expect: 100-Continue"):
             with engine.connect() as client:
@@ -110,7 +101,7 @@ def test_who_waits_for_100_gets_it_when_the_application_wants_the_body(engine: W
     assert app.requests[0] == ("POST", "/a", b"ab")
 
 
-def test_who_waits_for_100_and_is_answered_is_told_that_the_connection_ends(engine: Wire, app: Answers) -> None:
+def test_who_waits_for_100_and_is_answered_is_told_that_the_connection_ends(engine: Wire, app: Recorder) -> None:
     """The client may send the body or not: nobody knows what comes next."""
     for fields in ((b"Content-Length: 33",), (b"Transfer-Encoding: chunked",)):
         got = engine.ask(post(EXPECT, *fields, path=b"/early"))
@@ -122,7 +113,7 @@ def test_who_waits_for_100_and_is_answered_is_told_that_the_connection_ends(engi
     assert app.paths == ["/early"] * 4
 
 
-def test_who_sends_the_body_at_once_gets_no_100(engine: Wire, app: Answers) -> None:
+def test_who_sends_the_body_at_once_gets_no_100(engine: Wire, app: Recorder) -> None:
     for request in (
         with_length(EXPECT, body=b"ab"),
         in_chunks(EXPECT, body=b"ab"),
@@ -138,7 +129,7 @@ def test_who_sends_the_body_at_once_gets_no_100(engine: Wire, app: Answers) -> N
 # --- Order ---
 
 
-def test_answers_come_in_the_order_of_their_requests(engine: Wire, app: Answers) -> None:
+def test_answers_come_in_the_order_of_their_requests(engine: Wire, app: Recorder) -> None:
     requests = b"".join(get(path=b"/%s" % name) for name in (b"a", b"b", b"c"))
     got = engine.ask(requests + with_length(body=b"d", path=b"/d") + b"BAD\r\n\r\n" + GET_A)
     assert [one.body for one in read_responses(got)][:4] == [b"/a", b"/b", b"/c", b"/d"]
@@ -163,7 +154,7 @@ def test_an_application_never_has_two_requests_of_one_connection_at_a_time() -> 
     assert at_once == [1] * 51
 
 
-def test_a_good_request_then_one_that_is_cut_short_are_told_apart(engine: Wire, app: Answers) -> None:
+def test_a_good_request_then_one_that_is_cut_short_are_told_apart(engine: Wire, app: Recorder) -> None:
     got = engine.ask(GET_A + post(b"Content-Length: 10", body=b"12345"), half_close=True)
     assert statuses(got) == [200]
     assert app.paths == ["/a"]
@@ -172,7 +163,7 @@ def test_a_good_request_then_one_that_is_cut_short_are_told_apart(engine: Wire, 
 # --- A client that has closed its half ---
 
 
-def test_a_client_that_sends_nothing_more_is_answered(engine: Wire, app: Answers) -> None:
+def test_a_client_that_sends_nothing_more_is_answered(engine: Wire, app: Recorder) -> None:
     for stream, count in (
         (GET_A, 1),
         (GET_A + GET_B, 2),
@@ -205,13 +196,13 @@ def test_an_answer_that_takes_its_time_reaches_a_client_that_sends_nothing_more(
             assert len(response.body) == 300_000
 
 
-def test_a_client_that_leaves_in_its_head_gets_nothing(engine: Wire, app: Answers) -> None:
+def test_a_client_that_leaves_in_its_head_gets_nothing(engine: Wire, app: Recorder) -> None:
     for stream in (b"", b"G", b"GET /a HTTP/1.1\r\nHost: x\r\n", b"\r\n", b"\r", b"GET /a HTTP/1.1\r\nHost: x\r\n\r"):
         assert engine.ask(stream, half_close=True) == b"", stream
     assert not app.seen
 
 
-def test_an_application_hears_of_a_client_that_leaves_in_its_body(engine: Wire, app: Answers) -> None:
+def test_an_application_hears_of_a_client_that_leaves_in_its_body(engine: Wire, app: Recorder) -> None:
     for stream in (post(b"Content-Length: 5", body=b"ab"), post(b"Transfer-Encoding: chunked", body=b"5\r\nab")):
         assert engine.ask(stream, half_close=True) == b""
     assert app.gone == ["/a", "/a"]
@@ -238,7 +229,7 @@ def reset(client: socket.socket) -> None:
     ],
     ids=["nothing", "half a head", "a request", "half a body", "half a chunk", "nonsense", "two requests"],
 )
-def test_clients_that_reset_are_forgotten_at_once(engine: Wire, app: Answers, sent: bytes) -> None:
+def test_clients_that_reset_are_forgotten_at_once(engine: Wire, app: Recorder, sent: bytes) -> None:
     clients = [engine.connect() for _ in range(20)]
     for client in clients:
         engine.send(client, sent, b"")

@@ -266,15 +266,6 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Wire]:
         yield made
 
 
-@pytest.fixture
-def app(engine: Wire) -> Recorder:
-    app = engine.app
-    assert isinstance(app, Recorder)
-    app.seen.clear()
-    app.gone.clear()
-    return app
-
-
 def fields(count: int) -> bytes:
     """A request with as many fields, Host included."""
     return get(*(b"X-%d: y" % number for number in range(count - 1)))

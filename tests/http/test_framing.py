@@ -22,15 +22,6 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Wire]:
         yield made
 
 
-@pytest.fixture
-def app(engine: Wire) -> Recorder:
-    app = engine.app
-    assert isinstance(app, Recorder)
-    app.seen.clear()
-    app.gone.clear()
-    return app
-
-
 def cuts(stream: bytes) -> list[tuple[bytes, ...]]:
     """The stream whole, cut behind its first head, and cut in three."""
     end = stream.find(b"\r\n\r\n") + 4

@@ -12,6 +12,7 @@ from duallisten.http import Connection, Exchange, Limits, Observer, hooks_of
 from tests.http.engine import (
     LOOPS,
     PARSERS,
+    Hand,
     Recorder,
     answer,
     by_hand,
@@ -236,8 +237,9 @@ class Large:
         self.ended = True
 
 
-@with_parsers
-async def test_a_peer_that_takes_nothing_is_given_up(parser: str) -> None:
+async def stuck(parser: str) -> Hand:
+    """Ask for what the application answers when the peer has begun to take nothing."""
+
     async def app(scope: Any, receive: Any, send: Any) -> None:
         hand.unsent = 100_000
         hand.connection.pause_writing()
@@ -245,6 +247,12 @@ async def test_a_peer_that_takes_nothing_is_given_up(parser: str) -> None:
 
     hand = by_hand(app, parser, limits=LIMITS)
     await hand.send(GET_A)
+    return hand
+
+
+@with_parsers
+async def test_a_peer_that_takes_nothing_is_given_up(parser: str) -> None:
+    hand = await stuck(parser)
     clock_of(hand).advance(59)
     assert not hand.is_aborted
     clock_of(hand).advance(2)
@@ -256,13 +264,7 @@ async def test_a_peer_that_takes_nothing_is_given_up(parser: str) -> None:
 
 @with_parsers
 async def test_a_peer_that_takes_a_little_at_a_time_is_not(parser: str) -> None:
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        hand.unsent = 100_000
-        hand.connection.pause_writing()
-        await answer(send, b"late")
-
-    hand = by_hand(app, parser, limits=LIMITS)
-    await hand.send(GET_A)
+    hand = await stuck(parser)
     for _ in range(10):
         hand.unsent -= 1000
         clock_of(hand).advance(61)
