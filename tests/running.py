@@ -164,7 +164,8 @@ class Launched:
             self.end(signal.SIGKILL)
         finally:
             assert self.process.stdout is not None
-            self.process.stdout.close()
+            if not self._reader.is_alive():  # else something that it has started holds the other end, and closing waits
+                self.process.stdout.close()
 
 
 def eventually(true: Callable[[], bool]) -> bool:

@@ -9,6 +9,8 @@ import signal
 import socket
 import ssl
 import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -130,16 +132,28 @@ def test_what_the_queues_of_workers_hold_when_all_end_is_answered() -> None:
         urls = server.url("public"), server.url("private")
         workers = processes(urls[0])
         assert len(workers) == 2
-        for worker in workers:
-            os.kill(worker, signal.SIGSTOP)
-        asking = [Asking(url, 20) for url in urls]
-        server.send(signal.SIGTERM)
-        server.wait_for("Received SIGTERM")
-        for worker in workers:
-            assert eventually(lambda worker=worker: signal.SIGTERM in pending(worker))  # type: ignore[misc]
-            os.kill(worker, signal.SIGCONT)
+        with stopped(workers):
+            asking = [Asking(url, 20) for url in urls]
+            server.send(signal.SIGTERM)
+            server.wait_for("Received SIGTERM")
+            assert eventually(lambda: all(signal.SIGTERM in pending(worker) for worker in workers))
         assert [are_answered(each.answers()) for each in asking] == [True, True]
         assert server.process.wait(DEADLINE) == 0
+
+
+@contextmanager
+def stopped(pids: Iterable[int]) -> Iterator[None]:
+    """Stop processes for as long as the block lasts."""
+    try:
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+            # A process that has yet to take its SIGSTOP would take the signals that come meanwhile first.
+            assert eventually(lambda pid=pid: psutil.Process(pid).status() == psutil.STATUS_STOPPED)  # type: ignore[misc]
+        yield
+    finally:
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
 
 
 def pending(process: int) -> set[int]:

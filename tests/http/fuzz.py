@@ -37,10 +37,24 @@ SAMPLES = [sent for sent in KNOWN if len(sent) < 2000 and b"/early" not in sent]
 """What is mutated."""
 
 METHODS = (b"GET", b"POST", b"PUT", b"HEAD", b"OPTIONS", b"DELETE", b"CONNECT", b"PRI", b"get", b"M-SEARCH")
-TARGETS = (b"/a", b"/", b"/b?c=d", b"*", b"http://x/a", b"http://y", b"x:80", b"/a%20b", b"//", b"", b"/a#b", b"/\xe9")
+TARGETS = (
+    b"/a",
+    b"/",
+    b"/b?c=d",
+    b"*",
+    b"http://x/a",
+    b"http://y",
+    b"http://:80/a",
+    b"x:80",
+    b"/a%20b",
+    b"//",
+    b"",
+    b"/a#b",
+    b"/\xe9",
+)
 VERSIONS = (b"HTTP/1.1",) * 6 + (b"HTTP/1.0", b"HTTP/1.2", b"HTTP/2.0", b"RTSP/1.0", b"")
 FIELDS = (
-    b"Host: x", b"Host: y", b"Host: x/y", b"Host:", b"Content-Length: 0", b"Content-Length: 5", b"Content-Length: 33", b"Content-Length: 5, 5",
+    b"Host: x", b"Host: y", b"Host: x/y", b"Host:", b"Host: :80", b"Content-Length: 0", b"Content-Length: 5", b"Content-Length: 33", b"Content-Length: 5, 5",
     b"Content-Length: +5", b"Transfer-Encoding: chunked", b"Transfer-Encoding: gzip, chunked", b"Transfer-Encoding: Chunked", b"Transfer-Encoding : chunked",
     b"Connection: close", b"Connection: keep-alive", b"Connection: Upgrade", b"Connection: close, Upgrade", b"Upgrade: h2c", b"Upgrade: websocket",
     b"Expect: 100-continue", b"X-A: b", b"X-A:", b" folded", b"\tfolded", b"X-A: \x00", b"nothing", b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",

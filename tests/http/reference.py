@@ -119,6 +119,8 @@ def _is_host(host: bytes) -> bool:
             return False
     else:
         name, colon, port = host.partition(b":")
+        if colon and not name:
+            return False
         port = colon + port
         while name:
             if name[0] == 0x25:

@@ -354,10 +354,14 @@ BAD_HOSTS = [
     for host in (
         b"x/y", b"x?y", b"x#y", b"x y", b"x\ty", b"u@x", b"@", b"x@y:80", b"x,y", b"x, x", b"x\\y", b'"x"', b"<x>", b"{x}",
         b"x|y", b"x^y", b"x`y", b"x:a", b"x:80:80", b"x:-1", b"[::1", b"::1", b"[::1]x", b"http://x", b"x%zz", b"x%", b"\xe9", b"x\xff",
+        b":80", b":",
     )
 ] + [
     Refused("two hosts in HTTP/1.0", head(b"GET /a HTTP/1.0", b"Host: x", b"Host: x") + HIDDEN),
     Refused("a bad host in HTTP/1.0", head(b"GET /a HTTP/1.0", b"Host: x/y") + HIDDEN),
+    Refused("a URL with a port and no host", head(b"GET http://:80/a HTTP/1.1", b"Host: x") + HIDDEN),
+    Refused("a URL with nothing but a colon", head(b"GET http://: HTTP/1.1", b"Host: x") + HIDDEN),
+    Refused("a URL with no host", head(b"GET http:///a HTTP/1.1", b"Host: x") + HIDDEN),
     Refused("a URL with a user", head(b"GET http://u@x/a HTTP/1.1", b"Host: x") + HIDDEN),
     Refused("a URL and no host", head(b"GET http://x/a HTTP/1.1") + HIDDEN),
 ]  # fmt: skip

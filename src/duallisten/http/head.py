@@ -76,8 +76,11 @@ TEXT = bytes([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)])
 LENGTH = re.compile(rb"[0-9]{1,19}")
 """A length in decimal digits (RFC 9110, 8.6), of at most 64 bits."""
 
-HOST = re.compile(rb"(?:\[[0-9A-Za-z:._~%-]+\]|(?:[A-Za-z0-9._~!$&'()*+;=-]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?", re.ASCII)
-"""A host with an optional port (RFC 3986, 3.2.2), without user information; a comma would be two values of a list."""
+HOST = re.compile(
+    rb"(?:(?:\[[0-9A-Za-z:._~%-]+\]|(?:[A-Za-z0-9._~!$&'()*+;=-]|%[0-9A-Fa-f]{2})+)(?::[0-9]*)?)?", re.ASCII
+)
+"""A host with an optional port (RFC 3986, 3.2.2), or nothing. There is no user information in it (RFC 9110, 4.2.4), no
+port without a host (4.2.1), and no comma, which would make it two values of a list."""
 
 SINGLE = frozenset((b"host", b"content-length", b"transfer-encoding"))
 """Fields of which a second one makes a request ambiguous, whatever it says."""
