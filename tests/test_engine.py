@@ -6,6 +6,7 @@ import asyncio
 import re
 import socket
 import ssl
+import threading
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -194,6 +195,34 @@ def test_a_request_runs_in_a_task_of_its_own_with_its_own_variables(loop: str) -
             assert client.get(server.url("public")).status_code == 200
     assert len({id(task) for task, _ in found}) == 3 and all(task is not None for task, _ in found)
     assert [seen for _, seen in found] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_what_a_request_sets_is_seen_by_none_that_comes_after_it(loop: str) -> None:
+    """Neither by the next of its connection, sent ahead or after a body, nor by those of others in the same turn."""
+    from contextvars import ContextVar
+
+    number: ContextVar[int] = ContextVar("number", default=0)
+    found: list[int] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        found.append(number.get())
+        number.set(1)
+        await asyncio.sleep(0)
+        while (await receive()).get("more_body", False):
+            pass
+        await answer(send, b"")
+
+    post = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\n" + bytes(200_000)
+    get = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+    stream = get + get + post + get + GET
+    with serving(app, loop=loop, lifespan="off") as server:
+        asking = [threading.Thread(target=ask, args=(server.url("public"), stream)) for _ in range(4)]
+        for one in asking:
+            one.start()
+        for one in asking:
+            one.join(DEADLINE)
+    assert found == [0] * 20
 
 
 def test_a_task_factory_of_the_program_s_is_used() -> None:

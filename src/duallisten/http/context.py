@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMapping
-from contextvars import Context as Variables
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from logging import getLogger
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,6 +12,7 @@ from duallisten.http.answers import encode_fields
 from duallisten.http.observer import NO_HOOKS, Hooks
 from duallisten.http.parsers import parser_class
 from duallisten.http.settings import Settings
+from duallisten.http.tasks import Tasks
 from duallisten.http.timeouts import Clock
 
 if TYPE_CHECKING:
@@ -29,9 +29,6 @@ Describe = Callable[[Any, Any], dict[str, Any]]
 
 HandOver = Callable[[asyncio.Transport, bytes], asyncio.Protocol]
 """Gives a transport, and the head of a WebSocket handshake as it came, to a protocol that is not the engine's."""
-
-IS_EAGER = sys.version_info >= (3, 12)
-"""Whether asyncio can run the first step of a task at once."""
 
 logger = getLogger("uvicorn.error")
 
@@ -61,6 +58,7 @@ class Context:
 
     Attributes:
         is_ending: Whether every response says `Connection: close` from now on.
+        call: Calls an application for an exchange, in a task.
         default_fields: The fields that every response has, as they go out.
         hand_over: Who serves WebSocket connections in the engine's place; None for nobody.
     """
@@ -71,6 +69,7 @@ class Context:
         "app_state",
         "asgi_version",
         "believe",
+        "call",
         "clock",
         "connections",
         "default_fields",
@@ -131,6 +130,7 @@ class Context:
         self.is_ending = False
         self.default_fields = b""
         self._held: list[Exchange] = []
+        self.call = Tasks(loop, self.tasks, reset_variables=settings.reset_contextvars).call
         times = (limits.head_seconds, limits.body_seconds, limits.send_seconds, settings.keep_alive)
         self.clock.watch(self.connections, (*times, *_ping_times(settings)))
         self.keep_alive = settings.keep_alive + self.clock.interval
@@ -154,29 +154,8 @@ class Context:
     def _release(self) -> None:
         held, self._held = self._held, []
         for exchange in held:
-            exchange.flush()
-
-    def call(self, app: Application, exchange: Exchange) -> None:
-        """Call an application for an exchange, in a task; what it holds back in its first step is sent after that."""
-        connection = exchange.connection
-        connection.is_starting = True
-        exchange.task = task = self._start(exchange.run(app))
-        connection.is_starting = False
-        if not task.done():
-            self.tasks.add(task)
-            exchange.flush()
-
-    def _start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run a coroutine in a task: its first step at once where Python can, in the caller's context.
-
-        A task factory that the program has set is used as it is.
-        """
-        variables = Variables() if self.settings.reset_contextvars else None
-        if IS_EAGER and self.loop.get_task_factory() is None:
-            return _start_eagerly(coroutine, self.loop, variables)
-        if variables is None:
-            return self.loop.create_task(coroutine)
-        return self.loop.create_task(coroutine, context=variables)
+            if exchange.held is not None:
+                exchange.flush()
 
     def tell_refused(self, connection: Any, status: int, reason: str) -> None:
         """Tell the observers what the engine refuses; status 0 for a connection that is closed."""
@@ -192,14 +171,6 @@ class Context:
         """Log a warning about a connection."""
         extra = self.describe(connection, None) if self.describe is not None else None
         logger.warning(message, extra=extra)
-
-
-def _start_eagerly(
-    coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop, variables: Variables | None
-) -> asyncio.Task[None]:
-    make: Any = asyncio.Task  # what type checkers know of it is of Python 3.11
-    task: asyncio.Task[None] = make(coroutine, loop=loop, context=variables, eager_start=True)
-    return task
 
 
 def _ping_times(settings: Settings) -> tuple[float | None, ...]:

@@ -51,7 +51,7 @@ class Exchange:
         connection: The connection that it came on.
         scope: The ASGI scope.
         status: The status of the response; 0 before it has begun.
-        sent: Bytes of the response so far, its head included.
+        held: The head, in parts, while it is held back; else None.
         complete: Whether the response is complete.
         began: When the application was called, on `time.perf_counter`; 0 where nobody asks for it.
         ended: When the response was complete, or the exchange aborted; likewise.
@@ -68,10 +68,10 @@ class Exchange:
         "_expects_continue",
         "_expects_trailers",
         "_has_news",
-        "_head",
         "_knows_of_end",
         "_left",
         "_more_body",
+        "_sent_before",
         "began",
         "body_bytes",
         "by_engine",
@@ -79,12 +79,12 @@ class Exchange:
         "connection",
         "disconnected",
         "ended",
+        "held",
         "is_own",
         "keep_alive",
         "method",
         "request_id",
         "scope",
-        "sent",
         "status",
         "task",
     )
@@ -103,10 +103,16 @@ class Exchange:
         self._expects_continue = self._expects_trailers = False
         self._knows_of_end = False
         self.disconnected = self.complete = self.by_engine = self.is_own = False
-        self.status = self.sent = 0
-        self._head: bytes | None = None
+        self.status = 0
+        self._sent_before = connection.sent
+        self.held: list[bytes] | None = None
         self.began = self.ended = 0.0
         self.request_id: str | None = None
+
+    @property
+    def sent(self) -> int:
+        """Bytes of the response so far: its head, its body, and interim responses before it."""
+        return self.connection.sent - self._sent_before
 
     # What the connection calls.
 
@@ -147,10 +153,10 @@ class Exchange:
 
     def flush(self) -> None:
         """Send the head, if it is held back."""
-        head = self._head
+        head = self.held
         if head is not None:
-            self._head = None
-            self._write(head)
+            self.held = None
+            self.connection.write(b"".join(head))
 
     async def run(self, app: Application) -> None:
         """Call the application, and see that there is an answer."""
@@ -197,7 +203,7 @@ class Exchange:
         self.status = status
         if context.on_start is not None:
             self._tell_start(context.on_start)
-        self._write(closing_answer(status, context.default_fields, with_body=self.method != "HEAD"))
+        self.connection.write(closing_answer(status, context.default_fields, with_body=self.method != "HEAD"))
         self.keep_alive = False
         self._finish()
 
@@ -286,7 +292,7 @@ class Exchange:
         if message.get("trailers"):
             self._expects_trailers = chunked and not bodyless
         parts.append(b"\r\n" if self.keep_alive or says_close else b"connection: close\r\n\r\n")
-        self._head = b"".join(parts)
+        self.held = parts
         if context.on_start is not None:
             self._tell_start(context.on_start)
         if not connection.is_starting:
@@ -321,28 +327,26 @@ class Exchange:
         """Send a 103 with links (ASGI's extension `http.response.early_hint`)."""
         if not self.connection.is_http_1_0:
             lines = encode_checked((b"link", link) for link in message["links"])
-            self._write(b"".join((STATUS_LINES[103], lines, b"\r\n")))
+            self.connection.write(b"".join((STATUS_LINES[103], lines, b"\r\n")))
 
     def _send_body(self, message: Any) -> None:
         body = message.get("body", b"")
         more = message.get("more_body", False)
-        head, self._head = self._head, None
         if self._left is not None and not self._bodyless:
             self._left -= len(body)
             if self._left < 0:
-                if head is not None:
-                    self._write(head)
+                self.flush()
                 raise RuntimeError("Response content longer than Content-Length")
         elif self._bodyless or self._chunked:
             body = self._encode(body, more)
-        if head is None:
-            if body:
-                self._write(body)
-        elif len(body) <= MAX_COPIED:
-            self._write(b"".join((head, body)))
-        else:
-            self._write(head)
-            self._write(body)
+        head = self.held
+        if head is not None and len(body) <= MAX_COPIED:
+            self.held = None
+            head.append(body)
+            self.connection.write(b"".join(head))
+        elif body:
+            self.flush()
+            self.connection.write(body)
         if not more and not self._expects_trailers:
             if self._left and not self._bodyless:
                 raise RuntimeError("Response content shorter than Content-Length")
@@ -364,21 +368,19 @@ class Exchange:
         more = message.get("more_trailers", False)
         start = b"0\r\n" if self._expects_trailers and self._left is None else b""
         self._left = 0  # the last chunk has been sent
-        self._write(b"".join((start, lines, b"" if more else b"\r\n")))
+        self.connection.write(b"".join((start, lines, b"" if more else b"\r\n")))
         if not more:
             self._finish()
-
-    def _write(self, data: bytes) -> None:
-        self.sent += len(data)
-        self.connection.write(data)
 
     def _finish(self) -> None:
         """Note that the response is complete."""
         self.complete = True
         if self._event is not None:
             self._event.set()
-        self._end()
-        self.connection.response_complete(self)
+        connection = self.connection
+        if connection.context.is_timed:
+            self._end()
+        connection.response_complete(self)
 
     def _end(self) -> None:
         hook = self.connection.context.on_end

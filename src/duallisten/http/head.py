@@ -20,8 +20,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
 from urllib.parse import unquote
 
 Field = tuple[bytes, bytes]
@@ -113,7 +113,8 @@ class BadRequest(Exception):  # noqa: N818
         self.reason = reason
 
 
-class RequestLine(NamedTuple):
+@dataclass(slots=True)
+class RequestLine:
     """What the first line of a request says.
 
     Attributes:
@@ -133,7 +134,8 @@ class RequestLine(NamedTuple):
     authority: bytes | None = None
 
 
-class Framing(NamedTuple):
+@dataclass(slots=True)
+class Framing:
     """How a request's message is delimited, and what it means for the connection.
 
     Attributes:
@@ -220,8 +222,6 @@ def read_framing(line: RequestLine, found: dict[bytes, bytes]) -> Framing:
     Raises:
         BadRequest: 400 for a length or a transfer coding that is malformed or not known, and for both of them.
     """
-    if line.version == "1.1" and FRAMING_FIELDS.isdisjoint(found):
-        return PLAIN
     length: int | None = 0
     if b"content-length" in found or b"transfer-encoding" in found:
         length = _read_length(found, line.version)
@@ -245,8 +245,15 @@ def join_fields(fields: Sequence[Field], max_fields: int | None) -> dict[bytes, 
     """
     if max_fields is not None and len(fields) > max_fields:
         raise BadRequest(431, f"more than {max_fields} header fields")
-    found = dict(fields)
-    return found if len(found) == len(fields) else _join(fields)
+    found: dict[bytes, bytes] = {}
+    for name, value in fields:
+        if name not in found:
+            found[name] = value
+        elif name in SINGLE:
+            raise BadRequest(400, f"more than one {name.decode('latin-1')} field")
+        else:
+            found[name] += b", " + value
+    return found
 
 
 def check_host(line: RequestLine, host: bytes | None) -> None:
@@ -262,18 +269,6 @@ def check_host(line: RequestLine, host: bytes | None) -> None:
         raise BadRequest(400, "a Host field that is not a host and a port")
     if line.authority is not None and not HOST.fullmatch(line.authority):
         raise BadRequest(400, "a request target whose authority is not a host and a port")
-
-
-def _join(fields: Sequence[Field]) -> dict[bytes, bytes]:
-    found: dict[bytes, bytes] = {}
-    for name, value in fields:
-        if name not in found:
-            found[name] = value
-        elif name in SINGLE:
-            raise BadRequest(400, f"more than one {name.decode('latin-1')} field")
-        else:
-            found[name] += b", " + value
-    return found
 
 
 def _read_length(found: dict[bytes, bytes], version: str) -> int | None:

@@ -13,31 +13,28 @@ from duallisten.http.head import BadRequest
 BLANK_LINES = re.compile(rb"(?:\r\n)+")
 
 
-class Inbox:
-    """Bytes in the order in which they came."""
+class Inbox(bytearray):
+    """Bytes in the order in which they came; whether there are any is asked for each request, so it is a bytearray."""
 
-    __slots__ = ("_data", "_searched")
+    __slots__ = ("_searched",)
 
     def __init__(self) -> None:
-        self._data = bytearray()
+        super().__init__()
         self._searched = 0  # bytes in which no head ends, and no line in a bare LF
-
-    def __len__(self) -> int:
-        return len(self._data)
 
     def add(self, data: bytes) -> None:
         """Take what came next."""
-        self._data += data
+        self.extend(data)
 
     def take(self) -> bytes:
         """Give all of it away."""
-        data = bytes(self._data)
+        data = bytes(self)
         self.clear()
         return data
 
     def clear(self) -> None:
         """Throw all of it away."""
-        self._data.clear()
+        super().clear()
         self._searched = 0
 
     def has_head(self, max_bytes: int) -> bool:
@@ -51,18 +48,18 @@ class Inbox:
         Raises:
             BadRequest: 431 for more than that, 400 for what cannot become a head.
         """
-        data = self._data
-        if data[:1] == b"\r" and (match := BLANK_LINES.match(data)) is not None:
-            del data[: match.end()]
-            self._searched = 0
-        if data[:1] == b"\r" and len(data) > 1:
-            raise BadRequest(400, "a CR in front of a request line")
-        if data.find(b"\r\n\r\n", max(0, self._searched - 3)) >= 0:
+        if self.startswith(b"\r"):
+            if (match := BLANK_LINES.match(self)) is not None:
+                del self[: match.end()]
+                self._searched = 0
+            if self.startswith(b"\r") and len(self) > 1:
+                raise BadRequest(400, "a CR in front of a request line")
+        if self.find(b"\r\n\r\n", max(0, self._searched - 3)) >= 0:
             return True
-        if len(data) > max_bytes:
+        if len(self) > max_bytes:
             raise BadRequest(431, f"a head of more than {max_bytes} bytes")
-        new = bytes(data[max(0, self._searched - 1) :])
+        new = bytes(self[max(0, self._searched - 1) :])
         if new.count(b"\n") != new.count(b"\r\n") + new.startswith(b"\n"):
             raise BadRequest(400, "a line that does not end in CRLF")
-        self._searched = len(data)
+        self._searched = len(self)
         return False

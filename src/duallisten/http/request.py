@@ -7,9 +7,12 @@ The parser gets the head and the body, never a byte of what follows. What must b
 from __future__ import annotations
 
 import re
+import sys
 
 from duallisten.http.chunks import ChunkGuard
 from duallisten.http.head import (
+    FRAMING_FIELDS,
+    PLAIN,
     BadRequest,
     Field,
     Framing,
@@ -41,12 +44,13 @@ class RequestReader:
         host: The last Host that was found in order; None before the first.
     """
 
-    __slots__ = ("_guard", "_left", "_limits", "_max_fields", "_parser", "has_body", "host")
+    __slots__ = ("_guard", "_left", "_limits", "_max_fields", "_most", "_parser", "has_body", "host")
 
     def __init__(self, parser: Parser, limits: Limits) -> None:
         self._parser = parser
         self._limits = limits
         self._max_fields = limits.head_fields
+        self._most = sys.maxsize if limits.head_fields is None else limits.head_fields
         self._left = 0  # bytes of the body that are still to come, where its length is known
         self._guard: ChunkGuard | None = None
         self.has_body = False
@@ -60,13 +64,17 @@ class RequestReader:
         """
         line = check_head(head, self._max_fields)
         fields = self._parser.read_head(head)
-        found = join_fields(fields, self._max_fields)
+        found = dict(fields)
+        if len(found) != len(fields) or len(fields) > self._most:
+            found = join_fields(fields, self._max_fields)
         host = found.get(b"host")
         if host != self.host or host is None or line.authority is not None:
             check_host(line, host)
             self.host = host
             if line.authority is not None:  # it counts, and Host does not (RFC 9112, 3.2.2)
                 fields = [(name, line.authority if name == b"host" else value) for name, value in fields]
+        if line.version == "1.1" and FRAMING_FIELDS.isdisjoint(found):
+            return line, fields, PLAIN
         framing = read_framing(line, found)
         if framing.length is None and TAB_BEHIND_CODING.search(head):
             raise BadRequest(400, "a tab behind a transfer coding")

@@ -23,10 +23,6 @@ BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 CHUNKED, CLOSE = -1, -2
 """What a field says of a response, beside a length: that it is chunked, that the connection ends with it."""
 
-LINES: dict[Any, tuple[bytes, int | None]] = {}
-"""Fields of responses that were found in order before, each as it goes out, and what it says of the response: a length,
-`CHUNKED`, `CLOSE` or nothing (None). Applications send the same few fields again and again."""
-
 MAX_LINES = 2048
 MAX_LINE = 256
 """How many of them are kept, and the bytes of the longest."""
@@ -39,20 +35,22 @@ def check_fields(fields: Iterable[Any]) -> list[tuple[bytes, int | None]]:
     """Check the header fields that an application gives: pairs of a name and a value, as tuples or lists.
 
     Returns:
-        For each what goes out, and what it says of the response.
+        For each what goes out, and what it says of the response: a length, `CHUNKED`, `CLOSE` or nothing (None).
 
     Raises:
         RuntimeError: A name or a value has characters in it that could end its line or begin another field.
     """
+    if not isinstance(fields, list):
+        fields = list(fields)
     try:
-        return [LINES.get(field) or _check(field) for field in fields]
+        return list(map(_known_line, fields))
     except TypeError:  # lists, or values that cannot be looked up
         return [_check(field) for field in fields]
 
 
 def encode_checked(fields: Iterable[Any]) -> bytes:
     """Write header fields that an application gives as they go out; see `check_fields`."""
-    return b"".join(line for line, _ in check_fields(list(fields)))
+    return b"".join(line for line, _ in check_fields(fields))
 
 
 def _check(field: Any) -> tuple[bytes, int | None]:
@@ -71,7 +69,17 @@ def _check(field: Any) -> tuple[bytes, int | None]:
         says = CHUNKED
     elif name == b"connection" and b"close" in [token.strip() for token in value.lower().split(b",")]:
         says = CLOSE
-    known = b"%b: %b\r\n" % (name, value), says
-    if len(LINES) < MAX_LINES and len(known[0]) <= MAX_LINE:
-        LINES[given, value] = known
-    return known
+    return b"%b: %b\r\n" % (name, value), says
+
+
+class _Lines(dict[Any, tuple[bytes, int | None]]):
+    """Fields that were found in order before, each as it goes out and what it says; checked when first looked up."""
+
+    def __missing__(self, field: Any) -> tuple[bytes, int | None]:
+        line, says = _check(field)
+        if len(self) < MAX_LINES and len(line) <= MAX_LINE:
+            self[tuple(map(bytes, field))] = line, says
+        return line, says
+
+
+_known_line = _Lines().__getitem__

@@ -35,12 +35,11 @@ def make_scope(connection: Connection, line: RequestLine, fields: list[Field]) -
     """Make the scope of a request; every dict in it is new, but for the empty ones of extensions."""
     context = connection.context
     scope: Scope = connection.scope.copy()  # a copy costs less than a dict of so many keys
-    scope["method"], raw_path, path, scope["query_string"], scope["http_version"], _ = line
-    if context.root_path:
-        path = context.root_path + path
-        raw_path = context.raw_root_path + raw_path
-    scope["path"] = path
-    scope["raw_path"] = raw_path
+    scope["method"] = line.method
+    scope["http_version"] = line.version
+    scope["path"] = context.root_path + line.path
+    scope["raw_path"] = context.raw_root_path + line.raw_path
+    scope["query_string"] = line.query
     scope["headers"] = fields
     scope["asgi"] = {"version": context.asgi_version, "spec_version": "2.3"}
     scope["state"] = context.app_state.copy()

@@ -272,7 +272,7 @@ class WebSocket(Exchange):
         frames.send_response(offer)
         frames.data_to_send()  # it is said below, for bytes of the application's fields are to stay what they are
         self.status = 101
-        self._write(
+        connection.write(
             b"".join((STATUS_LINES[101], encode_checked(own), connection.context.default_fields, lines, b"\r\n"))
         )
         self.complete = True

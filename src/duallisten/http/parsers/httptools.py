@@ -28,15 +28,19 @@ class HttpToolsParser:
     def read_head(self, head: bytes) -> list[Field]:
         """Read a whole head."""
         if self._is_plain:
+            fields: list[Field] = []
+            self._fields = fields
             try:
-                return self._read_head(head)
-            except BadRequest:
-                pass  # perhaps for an earlier `Proxy-Connection: close`, after which llhttp takes nothing more
+                self._parser.feed_data(head)
+            except (httptools.HttpParserUpgrade, httptools.HttpParserError):
+                pass  # an earlier `Proxy-Connection: close` may be why: after it, llhttp takes nothing more
+            else:
+                return fields
+        return self._read_with_new_parser(head)
+
+    def _read_with_new_parser(self, head: bytes) -> list[Field]:
         self._parser = httptools.HttpRequestParser(self)
         self._is_plain = True
-        return self._read_head(head)
-
-    def _read_head(self, head: bytes) -> list[Field]:
         fields: list[Field] = []
         self._fields = fields
         try:
