@@ -1,6 +1,6 @@
 """The clients of `engine.py`, each in a process of its own: `engine_load.py KIND PORT SECONDS`; prints what was done.
 
-KIND: `websocket` (messages echoed), `up` and `down` (1 GiB each way, once), `chunks` and `pongs` (a flood on one
+KIND: `websocket` (messages echoed), `up` and `down` (1 GiB one way, a few times), `chunks` and `pongs` (a flood on one
 connection, for SECONDS), `latency` (the longest of many short requests, in milliseconds).
 """
 
@@ -17,6 +17,7 @@ from websockets.asyncio.client import connect
 CLIENTS = 64
 SIZE = 32
 GIB = 1 << 30
+TRANSFERS = 4
 PIECE = bytes(1 << 20)
 HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 HANDSHAKE = (
@@ -54,19 +55,24 @@ async def echo_many(port: int, seconds: float) -> int:
 
 
 def transfer(kind: str, port: int) -> int:
-    """Move 1 GiB, and give the bytes that were moved."""
+    """Move 1 GiB a few times, for CPU time is told in steps of 10 ms, and give the bytes that were moved."""
+    return sum(transfer_once(kind, port) for _ in range(TRANSFERS))
+
+
+def transfer_once(kind: str, port: int) -> int:
     with socket.create_connection(("127.0.0.1", port)) as connection:
         if kind == "up":
-            connection.sendall(b"POST /up HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % GIB)
+            connection.sendall(b"POST /up HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % GIB)
             for _ in range(GIB // len(PIECE)):
                 connection.sendall(PIECE)
-            return int(connection.recv(65536).rpartition(b"\r\n\r\n")[2])
-        connection.sendall(b"GET /down HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        moved = 0
+        else:
+            connection.sendall(b"GET /down HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        moved, last = 0, b""
         buffer = bytearray(1 << 20)
         while size := connection.recv_into(buffer):
             moved += size
-        return moved
+            last = (last + buffer[:size])[-20:]
+    return moved if kind == "down" else int(last.rpartition(b"\n")[2])
 
 
 def flood(kind: str, port: int, seconds: float) -> int:

@@ -138,6 +138,8 @@ class Connection(Flow):
         try:
             if self.stage == HEAD and not self._inbox:
                 self._read_head(data)
+            elif self.stage == EXCHANGE and self._reader.has_body and not self._inbox:
+                self._read_body(data)
             elif self.stage in (HEAD, EXCHANGE):
                 self._inbox.add(data)
                 self._read_on()

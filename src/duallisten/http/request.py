@@ -1,6 +1,7 @@
 """Reading a request: its head, checked before and after the parser, and then its body.
 
-The parser gets the head and the body, never a byte of what follows. What must be refused is decided around it (`head`,
+The parser gets the head, and a body that comes in chunks, never a byte of what follows. A body of known length needs no
+parsing: it is counted here, and given on without a copy. What must be refused is decided around the parser (`head`,
 `chunks`), so both parsers refuse alike.
 """
 
@@ -83,8 +84,11 @@ class RequestReader:
     def begin_body(self, length: int | None) -> None:
         """Prepare to read a body of `length` bytes; None for one that comes in chunks."""
         self.has_body = True
-        self._left = length or 0
-        self._guard = ChunkGuard(self._limits.head_bytes, self._limits.body_bytes) if length is None else None
+        if length is None:
+            self._guard = ChunkGuard(self._limits.head_bytes, self._limits.body_bytes)
+        else:
+            self._guard, self._left = None, length
+            self._parser.skip_body()
 
     def read_body(self, data: bytes) -> tuple[list[bytes], int]:
         """Read bytes of the body, as far as this turn of the event loop goes.
@@ -97,12 +101,12 @@ class RequestReader:
         """
         guard = self._guard
         if guard is None:
-            size = end = min(self._left, len(data))
+            size = min(self._left, len(data))
             self._left -= size
             self.has_body = self._left > 0
-        else:
-            size, end = guard.check(data, MAX_LINES)
-            self.has_body = not guard.complete
+            return [data if size == len(data) else data[:size]], size
+        size, end = guard.check(data, MAX_LINES)
+        self.has_body = not guard.complete
         if not end:  # nothing for the parser; to h11, no bytes are the end of the connection
             return [], size
         return self._parser.read_body(data if end == len(data) else data[:end]), size

@@ -1,6 +1,7 @@
 """The parsers of HTTP/1.1: one small interface, and a module for each library behind it.
 
-The engine gives a parser the whole head of a message, then its body, and never a byte of what follows. A library's own
+The engine gives a parser the whole head of a message, then its body if that comes in chunks, and never a byte of what
+follows. A library's own
 parser that has read anything but a plain head is not used again, so that nothing of one message can reach the next.
 """
 
@@ -27,8 +28,11 @@ class Parser(Protocol):
             BadRequest: It is malformed.
         """
 
+    def skip_body(self) -> None:
+        """Expect the head of another message next: this one's body is of known length, and not read here."""
+
     def read_body(self, data: bytes) -> list[bytes]:
-        """Read bytes of the body as they were sent.
+        """Read bytes of a body that comes in chunks.
 
         Returns:
             What they hold once decoded, in pieces. Fields of a trailer section are thrown away.

@@ -39,8 +39,12 @@ class H11Parser:
         fields = list(event.headers)
         return fields if NORMALIZED.isdisjoint(name for name, _ in fields) else _as_sent(fields, head)
 
+    def skip_body(self) -> None:
+        """Let go of the message at hand."""
+        self._connection = None
+
     def read_body(self, data: bytes) -> list[bytes]:
-        """Read bytes of the body."""
+        """Read bytes of a body that comes in chunks."""
         connection = self._connection
         assert connection is not None  # noqa: S101
         body: list[bytes] = []

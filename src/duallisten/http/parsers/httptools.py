@@ -46,15 +46,14 @@ class HttpToolsParser:
         try:
             self._parser.feed_data(head)
         except httptools.HttpParserUpgrade:
-            self._read_framing_alone()
+            self._read_coding_alone()
         except httptools.HttpParserError as error:
             raise BadRequest(400, f"httptools: {error}") from None
         return fields
 
-    def _read_framing_alone(self) -> None:
-        """Give a new parser those fields alone that say how the body is framed."""
-        framing = (b"content-length", b"transfer-encoding")
-        lines = [b"%s: %s\r\n" % field for field in self._fields if field[0] in framing]
+    def _read_coding_alone(self) -> None:
+        """Give a new parser that field alone that says that the body comes in chunks."""
+        lines = [b"%s: %s\r\n" % field for field in self._fields if field[0] == b"transfer-encoding"]
         self._fields = []
         self._parser = httptools.HttpRequestParser(self)
         self._is_plain = False
@@ -63,8 +62,12 @@ class HttpToolsParser:
         except httptools.HttpParserError as error:
             raise BadRequest(400, f"httptools: {error}") from None
 
+    def skip_body(self) -> None:
+        """Have the next head read by a new parser."""
+        self._is_plain = False
+
     def read_body(self, data: bytes) -> list[bytes]:
-        """Read bytes of the body."""
+        """Read bytes of a body that comes in chunks."""
         self._is_plain = False
         self._fields = []  # trailers go here, and nowhere else
         body: list[bytes] = []
