@@ -1,6 +1,6 @@
 """The CPU time of deciding: what path rules add to the call between uvicorn and the application.
 
-What is timed is the function that `duallisten.endpoints.endpoint_set` makes for the public side, called as uvicorn
+What is timed is the function that `endpoints.endpoint_set.endpoint_set` makes for the public side, called as uvicorn
 calls it, around an application that does nothing. The same function made without rules is timed, too, and the
 difference is the cost of the rules; the loop, the clock and the stamp of the side, which both pay, fall out of it.
 
@@ -30,8 +30,9 @@ from urllib.parse import unquote
 from measuring import stop
 from reporting import in_turn
 
-from duallisten.endpoints import Application, Scope, endpoint_set, hiding
-from duallisten.rules import REMEMBERED, Rules
+from duallisten.endpoints.endpoint_set import endpoint_set, hidden_paths
+from duallisten.endpoints.path_rules import REMEMBERED, Rules
+from duallisten.sides import Application, Scope
 
 BATCH = 50
 TURNS = 200
@@ -103,7 +104,7 @@ def nanoseconds(ask: Callable[[Scope, Any, Any], Any], pattern: str) -> float:
 
 def function(rules: Rules, pattern: str) -> Application:
     """Make the public side's function, its memory full, the path seen if it is always the same."""
-    ask: Any = endpoint_set(application, "public", hiding("public", rules, remember=True))
+    ask: Any = endpoint_set(application, "public", hidden_paths("public", rules, remember=True))
     for asked in (*(["/api/v1/users/{}"] * (REMEMBERED - 1)), pattern):
         if ask(scope_of(asked), None, None) is not _NOTHING:
             stop(f"{rules} hide {asked}, which is to be measured as served")

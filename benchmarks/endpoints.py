@@ -37,7 +37,7 @@ from measuring import (
 )
 from reporting import Row, circumstances, in_turn, publish, read_options, spread, table_row, tell, verdict
 
-from duallisten.rules import REMEMBERED
+from duallisten.endpoints.path_rules import REMEMBERED
 
 RESULTS = HERE / "results" / "endpoints.md"
 

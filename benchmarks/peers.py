@@ -25,7 +25,7 @@ from measuring import Cores, check_machine, load, memory
 from reporting import ratios, read_options
 from throughput import check_hidden, compare, cost_ratios, rate_ratios
 
-from duallisten.admission import Side
+from duallisten.sides import Side
 
 ISOLATION_ROUNDS = 5
 BLOCK_ROUNDS = 3

@@ -20,8 +20,8 @@ import httpx
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from tests.chromium import browsing  # noqa: E402
-from tests.running import FREE, launched  # noqa: E402
+from tests.support.chromium import browsing  # noqa: E402
+from tests.support.running import FREE, launched  # noqa: E402
 
 SECONDS = 58.0
 WIDTH = 1000

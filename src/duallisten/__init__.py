@@ -10,11 +10,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from duallisten.config import Config
-    from duallisten.endpoints import request_id, side
+    from duallisten.config.config import Config
     from duallisten.errors import DuallistenError, LaunchError, UsageError
-    from duallisten.launch import run
-    from duallisten.server import Server
+    from duallisten.processes.launch import run
+    from duallisten.server.server import Server
+    from duallisten.sides import request_id, side
 
 __version__ = "0.1.0"
 
@@ -22,14 +22,14 @@ __all__ = ["Config", "DuallistenError", "LaunchError", "Server", "UsageError", "
 
 if not TYPE_CHECKING:  # a type checker knows the names above, and no others
     _MODULES = {
-        "Config": "config",
+        "Config": "config.config",
         "DuallistenError": "errors",
         "LaunchError": "errors",
-        "Server": "server",
+        "Server": "server.server",
         "UsageError": "errors",
-        "request_id": "endpoints",
-        "run": "launch",
-        "side": "endpoints",
+        "request_id": "sides",
+        "run": "processes.launch",
+        "side": "sides",
     }
 
     def __getattr__(name: str) -> Any:

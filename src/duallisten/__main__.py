@@ -19,7 +19,7 @@ def main() -> None:
     gc.disable()
     if None in (sys.stdin, sys.stdout, sys.stderr):
         open_closed_streams()
-    from duallisten.cli import main as run_command_line
+    from duallisten.cli.main import main as run_command_line
 
     run_command_line()
 

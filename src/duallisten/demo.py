@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 
-from duallisten.endpoints import Receive, Scope, Send, side
+from duallisten.sides import Receive, Scope, Send, side
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:

@@ -22,12 +22,11 @@ import socket
 import threading
 from typing import Any, NamedTuple
 
-from duallisten.admission import Side
 from duallisten.config import Config
-from duallisten.endpoints import Application, Receive, Scope, Send
 from duallisten.errors import LaunchError
-from duallisten.listener_config import endpoints_of
+from duallisten.listeners import endpoints_of
 from duallisten.server import Server
+from duallisten.sides import Application, Receive, Scope, Send, Side
 
 LOOPBACK = "127.0.0.1"
 
@@ -45,7 +44,7 @@ class AsSide:
 
 
 def as_side(app: Any, name: Side, **options: Any) -> AsSide:
-    """Make an ASGI application that answers as `app` does on a side.
+    """Build an ASGI application that answers as `app` does on a side.
 
     app: the application, or `"module:attribute"`
     name: `"public"` or `"private"`

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from duallisten.demo import app as demo
-from duallisten.endpoints import Receive, Scope, Send
+from duallisten.sides import Receive, Scope, Send
 
 CHUNK = bytes(1 << 16)
 CHUNKS = 800

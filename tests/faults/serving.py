@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.running import FREE, Launched, launched
+from tests.support.running import FREE, Launched, launched
 
 FAULTY = "tests.faults.faulty:app"
 ROOT = Path(__file__).parents[2]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.serving import ask_over, faulty, request
-from tests.running import ask, connect, process_of
+from tests.support.running import ask, connect, process_of
 
 
 @pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=["alone", "workers"])

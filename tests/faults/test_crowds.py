@@ -15,11 +15,11 @@ import psutil
 import pytest
 import trustme
 
-from duallisten.admission import Side
-from tests.applications import Observed
+from duallisten.sides import Side
 from tests.faults.serving import FAULTY, FOUND, ROOT, ask_over, request
 from tests.faults.test_load import MOST_GROWTH, sockets
-from tests.running import DEADLINE, DUALLISTEN, FREE, address, ask, connect, eventually, launched, serving
+from tests.support.applications import Observed
+from tests.support.running import DEADLINE, DUALLISTEN, FREE, address, ask, connect, eventually, launched, serving
 
 SPARE = 300
 """Descriptors that are left to a process beside the connections."""

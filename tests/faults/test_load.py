@@ -11,7 +11,7 @@ import pytest
 
 from tests.faults.faulty import CHUNK, CHUNKS
 from tests.faults.serving import ask_over, faulty, request
-from tests.running import DEADLINE, address, connect, eventually
+from tests.support.running import DEADLINE, address, connect, eventually
 
 WARM_UP, REQUESTS, CONNECTIONS = 4_000, 20_000, 16
 

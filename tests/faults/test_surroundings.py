@@ -16,10 +16,10 @@ import pytest
 
 import duallisten
 from tests.faults.serving import FAULTY, FOUND, ask_over, faulty, request, workers
-from tests.net.conftest import network
-from tests.net.topology import PRIVATE, PUBLIC, Topology
-from tests.net.visits import visit, visits
-from tests.running import DEADLINE, DUALLISTEN, FREE, ask, connect, eventually, free_environment, launched
+from tests.netns.conftest import network
+from tests.netns.topology import PRIVATE, PUBLIC, Topology
+from tests.netns.visits import visit, visits
+from tests.support.running import DEADLINE, DUALLISTEN, FREE, ask, connect, eventually, free_environment, launched
 
 __all__ = ["network"]
 
@@ -182,7 +182,7 @@ def date_in(answer: bytes) -> bytes:
 
 
 DATES = frozenset({"formatdate"})
-"""What reads the wall clock in order to show it; the module `clock` does so for the rest."""
+"""What reads the wall clock in order to show it; `logs` does so for the rest."""
 
 WALL_CLOCK = re.compile(r"time|time_ns|ctime|localtime|gmtime|strftime|now|utcnow|today|clock_gettime")
 
@@ -190,7 +190,7 @@ WALL_CLOCK = re.compile(r"time|time_ns|ctime|localtime|gmtime|strftime|now|utcno
 @pytest.mark.parametrize("path", sorted(Path(duallisten.__file__).parent.rglob("*.py")), ids=lambda path: path.stem)
 def test_no_decision_is_made_by_the_wall_clock(path: Path) -> None:
     """It can be set back, the monotonic clock and the event loop's cannot."""
-    if path.stem == "clock":
+    if path.stem == "logs":
         return
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):

@@ -13,7 +13,8 @@ import psutil
 import pytest
 
 from tests.faults.serving import FAULTY, ROOT, ask_over, faulty, request, workers
-from tests.running import (
+from tests.processes.test_reload import APP
+from tests.support.running import (
     DEADLINE,
     FREE,
     address,
@@ -24,7 +25,6 @@ from tests.running import (
     process_of,
     processes,
 )
-from tests.test_reload import APP
 
 
 def test_the_clients_of_others_and_new_ones_are_answered_while_a_worker_is_stopped(tmp_path: Path) -> None:
@@ -81,11 +81,11 @@ def test_a_killed_supervisor_leaves_its_port_to_the_next(more: tuple[str, ...], 
 
 
 HURRIED = f"""
-import duallisten, duallisten.errors, duallisten.supervisor, sys
+import duallisten, duallisten.errors, duallisten.processes.supervisor, sys
 
 if __name__ == "__main__":
-    duallisten.slots.FIRST_DELAY = 0.01
-    duallisten.slots.LONGEST_DELAY = 0.02
+    duallisten.processes.worker_slots.FIRST_DELAY = 0.01
+    duallisten.processes.worker_slots.LONGEST_DELAY = 0.02
     try:
         duallisten.run("{FAULTY}", workers=2, port=0, private_port=0)
     except duallisten.LaunchError as error:
@@ -103,9 +103,9 @@ def test_workers_that_keep_crashing_are_given_up(tmp_path: Path) -> None:
         (tmp_path / "crash").touch()
         for worker in workers(server.process):
             worker.kill()
-        server.wait_for(r"gave up: the workers keep dying; the last one: child process \[\d+\] exited with code 9")
+        server.wait_for(r"gave up: the workers keep dying; the last one: worker \[\d+\] exited with code 9")
         assert server.process.wait(DEADLINE) == 3
-        assert server.output.count("It died young") >= 9
+        assert server.output.count("s after its start; restarting in") >= 9
         with pytest.raises(ConnectionRefusedError):
             ask(url)
 

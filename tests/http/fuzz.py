@@ -20,10 +20,10 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from duallisten.http import Limits
-from tests.bad_requests import HIDDEN
 from tests.http import reference
 from tests.http.engine import PARSERS, Hand, Recorder, Seen, by_hand, clock_of, read_responses
 from tests.http.streams import ENDED_BY_VERSION, REFUSED, SERVED
+from tests.support.bad_requests import HIDDEN
 
 LIMITS = Limits(head_seconds=30, body_seconds=60, send_seconds=60)
 

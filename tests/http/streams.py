@@ -1,15 +1,15 @@
 """What clients send, as data: what is served, and what is refused.
 
 Each stream that is served has what the application must see of it. Each stream that is refused has a request behind it,
-or in it, that must not be seen. Sources: RFC 9110 and 9112, and `tests/bad_requests.py`, of which these are the sequel.
+or in it, that must not be seen. Sources: RFC 9110 and 9112, and `tests/support/bad_requests.py`, of which these are the sequel.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from tests.bad_requests import CHUNKED, EMPTY, HIDDEN, HOST
-from tests.bad_requests import REFUSED as REFUSED_BEFORE
+from tests.support.bad_requests import CHUNKED, EMPTY, HIDDEN, HOST
+from tests.support.bad_requests import REFUSED as REFUSED_BEFORE
 
 Request = tuple[str, str, bytes]
 """Method, path, body."""

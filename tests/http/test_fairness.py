@@ -12,7 +12,6 @@ from duallisten.http import Limits
 from duallisten.http.chunks import MAX_OVERHEAD
 from duallisten.http.connection import HIGH_WATER
 from duallisten.http.request import MAX_LINES
-from tests.bad_requests import HIDDEN
 from tests.http.engine import (
     LAST,
     LOOPS,
@@ -28,6 +27,7 @@ from tests.http.engine import (
     wire,
 )
 from tests.http.streams import GET_A, GET_B, get, head, in_chunks, post, with_length
+from tests.support.bad_requests import HIDDEN
 
 with_parsers = pytest.mark.parametrize("parser", PARSERS)
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.bad_requests import HIDDEN
 from tests.http.engine import LAST, LOOPS, PARSERS, Hand, Recorder, Wire, by_hand, statuses, wire
 from tests.http.streams import ENDED_BY_VERSION, GET_A, GET_B, LARGE_ONES, REFUSED, SERVED, Refused, Served, get
+from tests.support.bad_requests import HIDDEN
 
 LAST_SEEN = ("GET", "/last", b"")
 

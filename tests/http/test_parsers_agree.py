@@ -17,9 +17,9 @@ from duallisten.http.head import METHODS, BadRequest
 from duallisten.http.parsers import parser_class
 from duallisten.http.request import RequestReader
 from duallisten.http.settings import Limits
-from tests.bad_requests import HIDDEN
 from tests.http import fuzz
 from tests.http.engine import PARSERS, Recorder, Seen, by_hand
+from tests.support.bad_requests import HIDDEN
 
 fixed = settings(max_examples=150, derandomize=True, deadline=None, database=None)
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from duallisten.registry import Registry
-from tests.net.conftest import require
+from tests.netns.conftest import require
 from tests.registry.databases import Database, PostgresServer, RedisServer, missing, postgres_server, redis_server
 
 

@@ -19,7 +19,7 @@ from typing import Any, LiteralString
 
 import psycopg
 
-from tests.running import DEADLINE, eventually
+from tests.support.running import DEADLINE, eventually
 
 USER, PASSWORD = "billing_user", "s3cret-p4ssword"
 CREATE: LiteralString = "create role billing_user login password 's3cret-p4ssword'"

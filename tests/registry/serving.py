@@ -16,8 +16,8 @@ from types import FrameType
 from typing import Any
 
 from duallisten import Config, Server
-from duallisten.registry import Instance, Pace, Registrar
-from tests.running import Launched
+from duallisten.registry import Instance, Registrar, Timing
+from tests.support.running import Launched
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -64,7 +64,7 @@ def main() -> None:
 
     def make(address: tuple[str, int]) -> Registrar:
         instance = Instance(given.service, given.id, address[0], address[1], container=given.id)
-        return Registrar(os.environ["REGISTRY"], instance, Pace(given.ttl, given.beat))
+        return Registrar(os.environ["REGISTRY"], instance, Timing(given.ttl, given.beat))
 
     Registered(Config(given.app, access_log=False, **options), make).run()
 

@@ -16,9 +16,9 @@ from duallisten.errors import LaunchError, UsageError
 from duallisten.registry import Backend, Instance, Registry, RegistryError, Write
 from duallisten.registry.backend import check_url, make_backend, reason
 from duallisten.registry.entry import to_json
-from tests.net.conftest import require
+from tests.netns.conftest import require
 from tests.registry.databases import PASSWORD, Database, PostgresServer, RedisServer, free_port, missing, redis_server
-from tests.running import DEADLINE, free_environment
+from tests.support.running import DEADLINE, free_environment
 
 BODY = to_json(Instance("billing", "a", "10.240.0.5", 9240))
 GONE = ""
@@ -307,7 +307,8 @@ def test_a_reason_repeats_nothing_of_an_error() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["duallisten.cli", "duallisten.registry", "duallisten.registry.registrar", "duallisten.registry.finding"]
+    "module",
+    ["duallisten.cli.main", "duallisten.registry", "duallisten.registry.registrar", "duallisten.registry.finding"],
 )
 def test_no_database_library_is_imported_before_it_is_used(module: str) -> None:
     code = f"import sys, json, {module}; print(json.dumps(sorted(sys.modules)))"
@@ -315,4 +316,4 @@ def test_no_database_library_is_imported_before_it_is_used(module: str) -> None:
     loaded = set(json.loads(ran.stdout))
     assert module in loaded
     assert not loaded & {"redis", "psycopg", "httpx", "duallisten.registry.redis", "duallisten.registry.postgres"}
-    assert module != "duallisten.cli" or "duallisten.registry" not in loaded
+    assert module != "duallisten.cli.main" or "duallisten.registry" not in loaded

@@ -15,7 +15,7 @@ from duallisten.registry.__main__ import main
 from duallisten.registry.backend import make_backend
 from duallisten.registry.entry import to_json
 from tests.registry.databases import PASSWORD, Database, free_port
-from tests.running import launched, run
+from tests.support.running import launched, run
 
 COMMAND = (sys.executable, "-m", "duallisten.registry")
 BILLING = Instance(

@@ -14,7 +14,7 @@ from duallisten.registry import Backend, Instance, Registry, RegistryError, Writ
 from duallisten.registry.backend import make_backend
 from duallisten.registry.entry import to_json
 from tests.registry.databases import PASSWORD, Database
-from tests.running import DEADLINE
+from tests.support.running import DEADLINE
 
 
 @pytest.fixture

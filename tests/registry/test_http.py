@@ -13,7 +13,6 @@ import httpx
 import pytest
 import trustme
 
-from duallisten.endpoints import Receive, Scope, Send
 from duallisten.errors import UsageError
 from duallisten.registry import Instance, Registry, Write
 from duallisten.registry import resolver as resolving
@@ -21,8 +20,9 @@ from duallisten.registry.backend import make_backend
 from duallisten.registry.entry import to_json
 from duallisten.registry.http import Transport, client
 from duallisten.registry.resolver import Address, DNSSource, RegistrySource, to_use
+from duallisten.sides import Receive, Scope, Send
 from tests.registry.databases import Database, free_port
-from tests.running import DEADLINE, ObservedServer, serving
+from tests.support.running import DEADLINE, ObservedServer, serving
 
 
 class Fixed:

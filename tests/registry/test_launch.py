@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from duallisten import Config, LaunchError, UsageError
-from duallisten.network import Host, Interface, resolve_name
-from duallisten.registration import reachable, registration_of, service_of
+from duallisten.net.networks import Host, Interface, resolve_name
 from duallisten.registry import Instance, Registry
+from duallisten.server.registration import reachable, registration_of, service_of
 from tests.registry.databases import Database
-from tests.running import DEADLINE, FREE, Launched, address, ask, launched, run
+from tests.support.running import DEADLINE, FREE, Launched, address, ask, launched, run
 
 SECRET = "hunter2"
 

@@ -12,13 +12,13 @@ from contextlib import ExitStack
 import pytest
 
 from duallisten.errors import LaunchError, UsageError
-from duallisten.registry import Instance, Pace, Registrar, Registry, RegistryError
+from duallisten.registry import Instance, Registrar, Registry, RegistryError, Timing
 from duallisten.registry.backend import Write, make_backend
 from tests.registry.databases import PASSWORD, Database, RedisServer, free_port
 from tests.registry.serving import served
-from tests.running import DEADLINE, eventually
+from tests.support.running import DEADLINE, eventually
 
-PACE = Pace(ttl=2.0, beat=0.1, timeout=0.5, longest_pause=0.3)
+PACE = Timing(ttl=2.0, beat=0.1, timeout=0.5, longest_pause=0.3)
 INSTANCE = Instance("billing", "web-1", "10.240.0.5", 9240)
 
 Make = Callable[..., Registrar]
@@ -29,7 +29,7 @@ def make(database: Database) -> Iterator[Make]:
     """Make a registrar that is stopped at the end."""
     with ExitStack() as stack:
 
-        def make_one(instance: Instance = INSTANCE, pace: Pace = PACE, url: str = database.url) -> Registrar:
+        def make_one(instance: Instance = INSTANCE, pace: Timing = PACE, url: str = database.url) -> Registrar:
             made = Registrar(url, instance, pace)
             stack.callback(made.remove, 0)
             return made
@@ -114,7 +114,7 @@ def test_a_registry_that_is_started_again_has_its_entries_back(
     assert becomes(database, "web-1 draining")
     assert eventually(lambda: is_registered(registrar))
     (warning,) = warnings(caplog)
-    assert "it is tried on, and serving goes on" in warning
+    assert "retrying, requests are not affected" in warning
 
 
 def test_a_registry_that_is_not_there_at_first_is_found_later(database: Database, make: Make) -> None:

@@ -13,7 +13,7 @@ from duallisten.registry import Registry
 from duallisten.registry.http import client
 from tests.registry.databases import Database
 from tests.registry.serving import served
-from tests.running import DEADLINE, Launched
+from tests.support.running import DEADLINE, Launched
 
 CLIENTS = 2
 

@@ -39,7 +39,7 @@ def encode_fields(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
 
 
 def closing_answer(status: int, default_fields: bytes = b"", *, with_body: bool = True) -> bytes:
-    """Make the last answer on a connection.
+    """Build the last answer on a connection.
 
     Args:
         status: Its status.

@@ -207,7 +207,7 @@ class Connection(Flow):
             self._begin(scope, framing, rest)
 
     def _begin(self, scope: Scope, framing: Framing, rest: bytes) -> None:
-        """Make the exchange, take what has come of its body, and start its application.
+        """Build the exchange, take what has come of its body, and start its application.
 
         Args:
             scope: The scope of the request.

@@ -213,7 +213,7 @@ class Exchange:
     # What the application calls.
 
     async def receive(self) -> dict[str, Any]:
-        """Give the next part of the body, or tell that the client is gone or has its answer (ASGI's `receive`)."""
+        """Return the next part of the body, or tell that the client is gone or has its answer (ASGI's `receive`)."""
         connection = self.connection
         if self._expects_continue and self._more_body and not (self.status or self.disconnected):
             self._expects_continue = False

@@ -66,7 +66,7 @@ NO_HOOKS = Hooks()
 
 
 def hooks_of(observers: Iterable[Observer]) -> Hooks:
-    """Make the hooks that tell these observers, in this order."""
+    """Build the hooks that tell these observers, in this order."""
     observers = tuple(observers)
     return Hooks(**{name: _combine([one for one in observers if _listens(one, name)], name) for name in Hooks._fields})
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def connection_scope(connection: Connection) -> dict[str, Any]:
-    """Make what the scopes of a connection have in common; it is copied for each request, and never handed out."""
+    """Build what the scopes of a connection have in common; it is copied for each request, and never handed out."""
     return {
         "type": "http",
         "asgi": None,
@@ -32,7 +32,7 @@ def connection_scope(connection: Connection) -> dict[str, Any]:
 
 
 def make_scope(connection: Connection, line: RequestLine, fields: list[Field]) -> Scope:
-    """Make the scope of a request; every dict in it is new, but for the empty ones of extensions."""
+    """Build the scope of a request; every dict in it is new, but for the empty ones of extensions."""
     context = connection.context
     scope: Scope = connection.scope.copy()  # a copy costs less than a dict of so many keys
     scope["method"] = line.method

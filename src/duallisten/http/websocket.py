@@ -183,7 +183,7 @@ class WebSocket(Exchange):
                 self.answer_and_close(500)
 
     async def receive(self) -> dict[str, Any]:
-        """Give the next message: a client asks to connect, has sent something, or is gone (ASGI's `receive`)."""
+        """Return the next message: a client asks to connect, has sent something, or is gone (ASGI's `receive`)."""
         messages = self._messages
         while not messages:
             if self._disconnect is not None:
@@ -342,7 +342,7 @@ class WebSocket(Exchange):
 
 
 def _make_websocket_scope(scope: Scope) -> None:
-    """Make the scope of a request that of a WebSocket."""
+    """Turn the scope of a request into that of a WebSocket."""
     extensions: dict[str, Any] = {"websocket.http.response": {}}
     if "tls" in scope["extensions"]:
         extensions["tls"] = scope["extensions"]["tls"]

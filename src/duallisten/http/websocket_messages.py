@@ -52,7 +52,7 @@ class BadMessage(Exception):  # noqa: N818
 
 
 def make_frames(settings: WebSocketSettings, logger: logging.Logger) -> ServerProtocol:
-    """Make what decides about a handshake, and then parses and writes frames; compression is as in uvicorn."""
+    """Build what decides about a handshake, and then parses and writes frames; compression is as in uvicorn."""
     deflate = ServerPerMessageDeflateFactory(
         server_max_window_bits=12, client_max_window_bits=12, compress_settings={"memLevel": 5}
     )

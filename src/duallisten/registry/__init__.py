@@ -14,18 +14,18 @@ imported by itself, for it needs httpx.
 from duallisten.registry.backend import Backend, Polling, RegistryError, Stored, Wake, Write
 from duallisten.registry.entry import Instance, State
 from duallisten.registry.finding import Registry
-from duallisten.registry.registrar import Pace, Registrar
+from duallisten.registry.registrar import Registrar, Timing
 
 __all__ = [
     "Backend",
     "Instance",
-    "Pace",
     "Polling",
     "Registrar",
     "Registry",
     "RegistryError",
     "State",
     "Stored",
+    "Timing",
     "Wake",
     "Write",
 ]

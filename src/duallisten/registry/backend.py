@@ -92,7 +92,7 @@ class Backend(Protocol):
         """Write if it counts, and give the claim; None where it does not. See the module's rules."""
 
     async def read(self, service: str | None) -> list[Stored]:
-        """Give what has not expired of one service, or of all."""
+        """Return what has not expired of one service, or of all."""
 
     async def listen(self, service: str | None) -> Wake:
         """Begin to listen for changes of one service, or of all; `Polling` for a database that tells of none."""
@@ -124,7 +124,7 @@ _BUILT_IN = {"redis": _REDIS, "rediss": _REDIS, "postgres": _POSTGRES, "postgres
 
 
 def check_url(url: str) -> None:
-    """See whether there is a back end for this URL, without importing it.
+    """Check whether there is a back end for this URL, without importing it.
 
     Raises UsageError for a URL that cannot be read, LaunchError where an extra is not installed.
     """
@@ -140,7 +140,7 @@ def check_url(url: str) -> None:
 
 
 def make_backend(url: str) -> Backend:
-    """Make the back end for this URL; it connects when it is first asked."""
+    """Build the back end for this URL; it connects when it is first asked."""
     check_url(url)
     scheme = _scheme(url)
     kind = _BUILT_IN.get(scheme)
@@ -152,7 +152,7 @@ def make_backend(url: str) -> Backend:
 
 
 def _scheme(url: str) -> str:
-    """Give the scheme of a URL; what is not one may be a secret, and is not shown."""
+    """Return the scheme of a URL; what is not one may be a secret, and is not shown."""
     scheme, separator, _ = url.partition("://")
     if not separator or not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", scheme):
         raise UsageError("the registry's URL does not begin with a scheme such as redis://")

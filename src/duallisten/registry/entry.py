@@ -96,7 +96,7 @@ def from_json(text: str) -> Instance:
 
 
 def is_service(value: Any) -> bool:
-    """Tell whether this can be the name of a service."""
+    """Whether this can be the name of a service."""
     return isinstance(value, str) and _SERVICE.fullmatch(value) is not None
 
 

@@ -53,7 +53,7 @@ class Registry:
         await self._link.aclose()
 
     async def instances(self, service: str | None = None) -> tuple[Instance, ...]:
-        """Give the instances of a service, or of all, in every state, sorted.
+        """Return the instances of a service, or of all, in every state, sorted.
 
         Raises RegistryError where the registry cannot be asked.
         """
@@ -62,7 +62,7 @@ class Registry:
         return tuple(sorted(self._readable(found)))
 
     async def watch(self, service: str | None = None) -> AsyncGenerator[tuple[Instance, ...]]:
-        """Give the instances of a service, or of all, now and whenever they are others than before."""
+        """Return the instances of a service, or of all, now and whenever they are others than before."""
         seen: tuple[Instance, ...] | None = None
         wake: Wake | None = None
         pauses, is_lost = Pauses(30.0), False
@@ -75,7 +75,7 @@ class Registry:
                 except RegistryError as error:
                     if not is_lost:
                         logger.warning(
-                            "Cannot look for %s: %s; what was last seen stands", service or "services", error
+                            "Cannot look for %s: %s; using the last known instances", service or "services", error
                         )
                     self._hang_up(wake)
                     wake, is_lost = None, True
@@ -127,6 +127,6 @@ class Registry:
 
 
 def check_service(service: str | None) -> None:
-    """See whether this can be the name of a service; raises UsageError."""
+    """Check whether this can be the name of a service; raises UsageError."""
     if service is not None and not is_service(service):
         raise UsageError(f"{service!r} cannot be the name of a service: letters, digits, `.`, `_` and `-` can")

@@ -45,7 +45,7 @@ def client(
     scheme: Literal["http", "https"] = "http",
     **options: Any,
 ) -> httpx.AsyncClient:
-    """Make a client whose base URL is the service.
+    """Build a client whose base URL is the service.
 
     service: its name in the registry; without a registry, its host name
     registry: or the registry's URL

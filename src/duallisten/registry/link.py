@@ -40,7 +40,7 @@ class Link:
         self._left: set[asyncio.Future[Any]] = set()
 
     def prepare(self) -> Backend:
-        """Make the back end, if there is none: this imports what it takes. Raises as `make_backend` does."""
+        """Build the back end, if there is none: this imports what it takes. Raises as `make_backend` does."""
         if self._backend is None:
             self._backend = make_backend(self._url)
             self._has_answered = False
@@ -124,7 +124,7 @@ class Pauses:
         self._next = min(FIRST_PAUSE, longest)
 
     def next(self) -> float:
-        """Give the seconds to wait now."""
+        """Return the seconds to wait now."""
         pause, self._next = self._next, min(self._next * 2, self._longest)
         return pause * random.uniform(0.5, 1.0)  # noqa: S311  # so that not all come back at once
 

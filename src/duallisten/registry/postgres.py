@@ -85,7 +85,7 @@ delete from duallisten_registry where ctid in (
 
 
 def make(url: str) -> PostgresBackend:
-    """Make the back end for a `postgresql://` or `postgres://` URL."""
+    """Build the back end for a `postgresql://` or `postgres://` URL."""
     psycopg.conninfo.conninfo_to_dict(url)  # raises for what libpq could not read
     return PostgresBackend(url)
 
@@ -110,7 +110,7 @@ class PostgresBackend:
         return rows[0][0] if rows else None
 
     async def read(self, service: str | None) -> list[Stored]:
-        """Give what has not expired of one service, or of all."""
+        """Return what has not expired of one service, or of all."""
         rows = await self._execute(READ if service is None else READ_ONE, {"service": service})
         return [Stored(*row) for row in rows]
 

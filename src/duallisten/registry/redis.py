@@ -81,7 +81,7 @@ return whole(claim)
 
 
 def make(url: str) -> RedisBackend:
-    """Make the back end for a `redis://` or `rediss://` URL."""
+    """Build the back end for a `redis://` or `rediss://` URL."""
     return RedisBackend(url)
 
 
@@ -109,7 +109,7 @@ class RedisBackend:
         return None if found is None else int(found)
 
     async def read(self, service: str | None) -> list[Stored]:
-        """Give what has not expired of one service, or of all."""
+        """Return what has not expired of one service, or of all."""
         services = [service] if service is not None else await self._client.zrange(SERVICES, 0, -1)
         pipeline = self._client.pipeline(transaction=False)
         pipeline.time()
@@ -164,7 +164,7 @@ class _Subscribed:
 
 
 def _live_body(record: str, now: int) -> str | None:
-    """Give the body of a record; None for one that has expired or is a tombstone."""
+    """Return the body of a record; None for one that has expired or is a tombstone."""
     parts = record.split(" ", 4)
     if len(parts) != 5 or not all(part.isascii() and part.isdigit() for part in parts[1:4]):
         return record  # no record of ours: whoever reads it as an entry will find that it is none

@@ -39,7 +39,7 @@ CLOSING = 0.5
 """Seconds for connections to close at the end."""
 
 
-class Pace(NamedTuple):
+class Timing(NamedTuple):
     """How often an entry is written, in seconds.
 
     ttl: until an entry expires that is not written again
@@ -54,7 +54,7 @@ class Pace(NamedTuple):
     longest_pause: float = 30.0
 
 
-USUAL = Pace()
+USUAL = Timing()
 
 
 class Registrar:
@@ -70,7 +70,7 @@ class Registrar:
     Raises UsageError and LaunchError for a URL that no back end takes, UsageError for an instance nobody could read.
     """
 
-    def __init__(self, url: str, instance: Instance, pace: Pace = USUAL) -> None:
+    def __init__(self, url: str, instance: Instance, pace: Timing = USUAL) -> None:
         try:
             from_json(to_json(instance))
         except BadEntry as error:
@@ -219,7 +219,7 @@ class Registrar:
 
     def _note_failure(self, error: RegistryError, wanted: Instance | None) -> None:
         if self.standing != "unreachable":
-            logger.warning("Cannot keep up the registration: %s; it is tried on, and serving goes on", error)
+            logger.warning("Cannot keep up the registration: %s; retrying, requests are not affected", error)
         self.standing = "unreachable"
         if wanted is self._wanted:
             self._answer(False)  # whoever waits has something to end

@@ -45,7 +45,7 @@ class Source(Protocol):
     """Knows the addresses of one service."""
 
     async def addresses(self) -> tuple[Address, ...]:
-        """Give those to use now, or none; raises RegistryError where that is not known, and never was."""
+        """Return those to use now, or none; raises RegistryError where that is not known, and never was."""
 
     async def aclose(self) -> None:
         """Stop looking."""
@@ -70,7 +70,7 @@ class RegistrySource:
         self._held_until = 0.0
 
     async def addresses(self) -> tuple[Address, ...]:
-        """Give the ready instances, or else those that drain."""
+        """Return the ready instances, or else those that drain."""
         if self._task is None:
             self._task = asyncio.create_task(self._look())
         if not self._known.is_set():
@@ -101,7 +101,7 @@ class RegistrySource:
 
 
 def to_use(instances: tuple[Instance, ...]) -> tuple[Address, ...]:
-    """Give the addresses of the instances that are ready, or else of those that drain."""
+    """Return the addresses of the instances that are ready, or else of those that drain."""
     for state in ("ready", "draining"):
         found = tuple(
             Address(one.scheme, one.address, one.private_port, one.host or one.address)
@@ -128,7 +128,7 @@ class DNSSource:
         self._good_until = 0.0
 
     async def addresses(self) -> tuple[Address, ...]:
-        """Give all addresses; raises RegistryError where the name was never resolved."""
+        """Return all addresses; raises RegistryError where the name was never resolved."""
         loop = asyncio.get_running_loop()
         if loop.time() >= self._good_until:
             if self._asking is None or self._asking.done():

@@ -1,0 +1,180 @@
+"""The application's own metrics where there are several processes: files that these share, for whichever is scraped.
+
+`prometheus_client` then keeps every number in files that it maps into memory, in the directory that
+`PROMETHEUS_MULTIPROC_DIR` names. The facts that this rests on:
+
+- The variable is read when the package is imported, which an application does; so it is set before any worker or
+  template starts, in the supervisor's environment, which they inherit.
+- A file is named after the process that writes it, by its id if nothing else is said (`values.MultiProcessValue`), and
+  must be kept when that one is gone: it has its counts. A launch that replaces its workers for days would fill a disk,
+  and each scrape would read all of it. So files are named after the worker's row of the scoreboard: a row has one
+  process at a time, whose successor takes its files over and counts on. Processes that an application forks by itself
+  go by their ids.
+- After a fork the package notices that it is somebody else, and opens files of its own (`--preload`).
+- Gauges of a `live` mode are to vanish with their process: `mark_process_dead`, which the supervisor calls.
+- A directory of a launch that was killed is left behind. Each process of a launch holds a lock on its directory
+  (flock(2)), and the next launch removes those that nobody holds. The same lock keeps systemd-tmpfiles(8) away.
+
+A directory that the user has named is used as it is; what earlier launches have left in it (`*.db`) is removed at
+launch, as the package asks for, and nothing else ever.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from duallisten.errors import LaunchError
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
+
+VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+PREFIX = "duallisten-metrics-"
+"""What the names of our own directories begin with."""
+
+
+def directory() -> str | None:
+    """Return the directory that the processes share, by the variable or its older name; None where there is none."""
+    return os.environ.get(VARIABLE) or os.environ.get(VARIABLE.lower()) or None
+
+
+@contextmanager
+def shared_directory(*, several: bool) -> Iterator[None]:
+    """Ensure that the processes of a launch have a directory for their files, if there are several, and an empty one.
+
+    Raises LaunchError where the directory that the user has named cannot be used.
+    """
+    named = directory()
+    if named is not None:
+        _empty(Path(named))
+        yield
+        return
+    if not several:
+        yield
+        return
+    path, lock = _make()
+    before = os.environ.get(VARIABLE)
+    os.environ[VARIABLE] = str(path)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[VARIABLE]
+        else:
+            os.environ[VARIABLE] = before
+        shutil.rmtree(path, ignore_errors=True)
+        os.close(lock)
+
+
+def _empty(path: Path) -> None:
+    """Remove what earlier launches have left, but not what this process, having imported the application, has begun."""
+    ours = f"_{os.getpid()}.db" if "prometheus_client" in sys.modules else None
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        for file in path.glob("*.db"):
+            if ours is None or not file.name.endswith(ours):
+                file.unlink(missing_ok=True)
+    except OSError as error:
+        raise LaunchError(f"${VARIABLE} {path} cannot be used: {error.strerror}") from None
+
+
+def _make() -> tuple[Path, int]:
+    """Build a directory of our own, and hold it; give its path and the lock."""
+    try:
+        _sweep(Path(tempfile.gettempdir()))
+        while True:
+            path = Path(tempfile.mkdtemp(prefix=PREFIX))
+            lock = _open(path)
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            if path.exists():  # another launch, which sweeps, has not been quicker
+                return path, lock
+            os.close(lock)
+    except OSError as error:
+        raise LaunchError(
+            f"no directory can be made for the application's metrics: {error}; ${VARIABLE} may name one"
+        ) from None
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+
+def _sweep(parent: Path) -> None:
+    """Remove the directories of launches of this user's of which no process is left."""
+    for path in parent.glob(f"{PREFIX}*"):
+        with suppress(OSError):
+            if path.lstat().st_uid != os.geteuid():
+                continue
+            lock = _open(path)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path)
+            finally:
+                os.close(lock)
+
+
+class _Name:
+    """What the files of this process are named after."""
+
+    def __init__(self) -> None:
+        self.row = 0
+        self.process = 0
+
+    def __call__(self) -> str:
+        pid = os.getpid()
+        return f"w{self.row}" if self.row and pid == self.process else str(pid)
+
+
+_name = _Name()
+_held: list[int] = []
+"""The lock on the directory, for as long as this process lives; empty in one that has none."""
+
+
+def join(row: int = 0) -> None:
+    """Have this process keep its metrics in files that are its row's, before it imports the application.
+
+    row: 0 for one that has none, or is yet to be forked and given one; its files are named after its id
+    """
+    shared = directory()
+    if shared is None:
+        return
+    _name.row, _name.process = row, os.getpid()
+    if _held:  # a fork of one that has joined: the package asks for its name again
+        return
+    from prometheus_client import values
+
+    _held.append(_open(Path(shared)))
+    fcntl.flock(_held[0], fcntl.LOCK_SH)
+    make: Any = values.MultiProcessValue
+    values.ValueClass = make(process_identifier=_name)
+
+
+def leave(row: int = 0, pid: int = 0) -> None:
+    """Have the gauges vanish that were to live as long as a process, which is gone; the supervisor's to call.
+
+    row, pid: the name that its files have: its row's, or its id
+    """
+    shared = directory()
+    if shared is None:
+        return
+    from prometheus_client.multiprocess import mark_process_dead
+
+    with suppress(OSError):
+        mark_process_dead(f"w{row}" if row else pid, shared)  # type: ignore[no-untyped-call]
+
+
+def read_files(shared: str) -> Iterable[Metric]:
+    """Read the metrics of all processes, merged as each metric's mode says."""
+    from prometheus_client.multiprocess import MultiProcessCollector
+
+    collector: Any = MultiProcessCollector
+    merged: Iterable[Metric] = collector(None, path=shared).collect()
+    return merged

@@ -1,0 +1,26 @@
+"""What was asked for: options, where their values come from, the platform, and `Config`."""
+
+from duallisten.config.config import Config, bare
+from duallisten.config.keywords import uvicorn_defaults
+from duallisten.config.option import NOT_SHOWN, Option, is_secret
+from duallisten.config.options import Options, own_options
+from duallisten.config.platforms import Place
+from duallisten.config.sources import Settings, add_environment, add_file
+from duallisten.config.uvicorn_options import private_twins, uvicorn_options
+
+__all__ = [
+    "NOT_SHOWN",
+    "Config",
+    "Option",
+    "Options",
+    "Place",
+    "Settings",
+    "add_environment",
+    "add_file",
+    "bare",
+    "is_secret",
+    "own_options",
+    "private_twins",
+    "uvicorn_defaults",
+    "uvicorn_options",
+]

@@ -1,0 +1,292 @@
+"""The configuration: uvicorn's own `Config`, with duallisten's options and the private listener's twins beside it.
+
+A `Config` is what was asked for, checked, with what the platform adds; it opens nothing. From it come the `Request`
+that a plan is made from, and one `uvicorn.Config` for each listener (`listener_config`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import logging
+import os
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
+
+import uvicorn
+
+from duallisten.config import uvicorn_contract
+from duallisten.config.app_import import import_application
+from duallisten.config.keywords import (
+    check_logging,
+    check_workers,
+    read_own,
+    read_rules,
+    sort,
+    take_platform_values,
+    with_platform,
+)
+from duallisten.config.platforms import locate
+from duallisten.config.side_config import SideConfig, side_config
+from duallisten.config.uvicorn_contract import (
+    AccessFormatter,
+    ASGI2Middleware,
+    ImportFromStringError,
+    MessageLoggerMiddleware,
+    ProxyHeadersMiddleware,
+    WSGIMiddleware,
+)
+from duallisten.config.uvicorn_options import CONFIG_VARIABLES
+from duallisten.endpoints.frameworks import prepare
+from duallisten.errors import DuallistenError, LaunchError
+from duallisten.http import Connection
+from duallisten.http.parsers import parser_class
+from duallisten.http.settings import ParserName
+from duallisten.logs import mark_private_lines
+from duallisten.net import Passed
+from duallisten.sides import Side
+
+if TYPE_CHECKING:
+    from duallisten.endpoints.route_table import AppRoutes
+
+logger = logging.getLogger("uvicorn.error")
+
+PARSERS = ("auto", "httptools", "h11")
+WEBSOCKETS = ("auto", "websockets", "websockets-sansio")
+"""The values of `--http` and `--ws` that mean the engine."""
+
+
+class Config(uvicorn.Config):
+    """What to serve, where, and to whom.
+
+    app: the application, or `"module:attribute"`
+    origins: where each option came from, by its name, for messages and for `--check`
+    options: uvicorn's options; duallisten's (`config.options.Options`); and `private_<x>`, the private listener's
+        own value of a uvicorn option `<x>`
+
+    Raises UsageError for a value that cannot be read, TypeError for an option that does not exist. From code,
+    neither the configuration file nor `DUALLISTEN_*` and `UVICORN_*` are read; `$PORT` and the platform's variables
+    are, and so are uvicorn's own `WEB_CONCURRENCY` and `FORWARDED_ALLOW_IPS`.
+    """
+
+    def __init__(self, app: Any, *, origins: Mapping[str, str] | None = None, **options: Any) -> None:
+        own, self.private, given = sort(options)
+        self.origins = dict(origins or {})
+        if given.get("env_file"):
+            from dotenv import load_dotenv
+
+            load_dotenv(given["env_file"])  # before anything is read from the environment; uvicorn does it late
+        asked = read_own(own, self.private)
+        self.place = locate(asked.platform, os.environ)
+        self.options = with_platform(asked, self.place)
+        given_trust = given.get("forwarded_allow_ips") is not None
+        self.has_own_trust = given_trust or CONFIG_VARIABLES["forwarded_allow_ips"] in os.environ
+        self.port_asked = any(given.get(name) is not None for name in ("port", "uds", "fd"))
+        self._take_port(given)
+        warning = take_platform_values(given, self.origins, self.place)
+        check_workers(given)
+        check_logging(given, self.options)
+        self.passed = Passed()  # a launch takes them from the environment
+        self.rules = read_rules(self.options)
+        self._interface = given.get("interface", "auto")  # `load` replaces it by what it finds
+        self.parser: ParserName = "auto"
+        self.has_websockets = False
+        super().__init__(app, **given)
+        if warning:
+            logger.warning(warning)  # not before uvicorn has configured logging
+
+    def _take_port(self, given: dict[str, Any]) -> None:
+        """Take the public address from `$PORT` as far as it was not asked for."""
+        if self.place.port is None:
+            return
+        for name, value in (("host", "0.0.0.0"), ("port", self.place.port)):  # noqa: S104
+            if given.get(name) is None:
+                given[name] = value
+                self.origins.setdefault(name, "$PORT")
+
+    def configure_logging(self) -> None:
+        """Configure logging as uvicorn does, keeping the access log if either side wants it."""
+        asked = self.access_log, self.log_config, self.use_colors
+        self.access_log = self.access_log or bool(self.private.get("access_log"))
+        if self.options.log_format == "json" and isinstance(self.log_config, dict):
+            from duallisten.logs import with_json
+
+            self.log_config, self.use_colors = with_json(self.log_config), None
+        try:
+            super().configure_logging()
+        except (OSError, ValueError, LookupError, TypeError, ImportError, RuntimeError) as error:
+            raise LaunchError(f"--log-config {self.log_config}: {' '.join(str(error).split())}") from None
+        finally:
+            self.access_log, self.log_config, self.use_colors = asked
+        mark_private_lines(AccessFormatter)
+
+    def load_app(self) -> Any:
+        """Import the application; raises LaunchError, in one line, where that fails."""
+        return import_application(self.app, factory=self.factory, verbose=self.is_verbose)
+
+    @cached_property
+    def private_source(self) -> Config:
+        """The configuration of the private side's application: this one, or with `--private-app` a copy."""
+        own = self.options.private_app
+        if own is None or own is self.app or (isinstance(own, str) and own == self.app):
+            return self
+        source = copy.copy(self)
+        source.options = self.options._replace(private_app=None, strict_routes=False)
+        source.app, source.interface, source.loaded = own, self._interface, False
+        source.load()
+        return source if _innermost(source.loaded_app) is not _innermost(self.loaded_app) else self
+
+    def source(self, side: Side) -> Config:
+        """Return the configuration of the application that `side` reaches; this one must be loaded."""
+        return self.private_source if side == "private" else self
+
+    def sections(self) -> list[AppRoutes]:
+        """Read the routes of what is served, an application after the other; this one must be loaded."""
+        if self.source("private") is self:
+            return [self._section("public", "private")]
+        return [self._section("public"), self.source("private")._section("private")]
+
+    def _require_decided(self) -> None:
+        from duallisten.endpoints.route_table import strict_errors
+
+        if text := strict_errors(self.sections()):
+            raise LaunchError(text)
+
+    def _refuse_clash(self) -> None:
+        from duallisten.config.admin_paths import clash, own_paths
+
+        if text := clash(own_paths(self.options), self.sections()):
+            raise LaunchError(text)
+
+    def check_pages(self, *, has_private: bool) -> None:
+        """Raise LaunchError where endpoints of duallisten's own are asked for that the launch cannot serve.
+
+        has_private: whether there is a private side, now or later
+        """
+        if self.has_pages:
+            from duallisten.config.admin_paths import lacking
+
+            if text := lacking(self.options, has_private=has_private):
+                raise LaunchError(text)
+
+    @property
+    def has_pages(self) -> bool:
+        """Whether it asks for pages of duallisten's own, and so for what they tell of."""
+        return self.options.private_health is not None or self.options.private_metrics is not None
+
+    @property
+    def request_id_header(self) -> str | None:
+        """The request header that holds an id; None where requests get no ids."""
+        asked = self.options.request_id_header
+        return asked or ("X-Request-ID" if self.options.log_format == "json" else None)
+
+    def _section(self, *sides: Side) -> AppRoutes:
+        from duallisten.endpoints.route_table import read_section
+
+        return read_section(self.app_name, bare(self.loaded_app), self.rules, sides)
+
+    @property
+    def app_name(self) -> str:
+        """What the application is called in messages: its import string, or its class."""
+        return self.app if isinstance(self.app, str) else type(self.app).__name__
+
+    @property
+    def is_verbose(self) -> bool:
+        """Whether a developer is watching: a failed import then shows its traceback, too."""
+        return self.should_reload or self.log_level in ("debug", "trace", 10, 5)
+
+    def load(self) -> None:
+        """Load the application, once, and the protocols; raises LaunchError where uvicorn would exit."""
+        uvicorn_contract.check()
+        for one in (self.side("public"), self.side("private")):
+            if one.has_key_alone:
+                raise LaunchError(f"TLS of the {one.side} listener: {one.tls_files} needs its certificate file, too")
+        asked = self.http, self.ws
+        self._choose_protocols()
+        try:
+            super().load()
+        except DuallistenError:
+            raise
+        except SystemExit:
+            raise LaunchError("uvicorn could not load what was asked for: see the error above") from None
+        except ImportFromStringError as error:
+            raise LaunchError(f"--http, --ws or --loop names what cannot be imported: {error}") from None
+        except OSError as error:
+            raise LaunchError(f"TLS of the public listener: {error}; look at {self.side('public').tls_files}") from None
+        except (ValueError, RuntimeError) as error:
+            raise LaunchError(str(error)) from None
+        finally:
+            self.http, self.ws = asked
+        prepare(bare(self.loaded_app))
+        self.source("private")  # loaded with this one, so that neither is found broken later
+        if self.options.strict_routes:
+            self._require_decided()
+        if self.has_pages:
+            self._refuse_clash()
+
+    def _choose_protocols(self) -> None:
+        """Have uvicorn load the engine where it would load protocols of its own, for which it stands."""
+        if self.http not in PARSERS or getattr(self, "http2", False):
+            return
+        self.parser = cast("ParserName", self.http)
+        try:
+            parser_class(self.parser)
+        except ImportError as error:
+            raise LaunchError(f"--http {self.http} cannot be used: {error}") from None
+        self.http = Connection
+        self.has_websockets = self.ws in WEBSOCKETS
+        if self.has_websockets:
+            self.ws = "none"
+
+    @property
+    def is_engine(self) -> bool:
+        """Whether the engine serves connections, and not a protocol class that the user brings; it must be loaded."""
+        return self.http_protocol_class is Connection
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What somebody should know who uses protocol classes that are not the engine's."""
+        found = []
+        is_engine = self.is_engine if self.loaded else self.http in PARSERS and not getattr(self, "http2", False)
+        if not is_engine:
+            found.append("--http2" if getattr(self, "http2", False) else f"--http {_name_of(self.http)}")
+        if self.ws not in (*WEBSOCKETS, "none"):
+            found.append(f"--ws {_name_of(self.ws)}")
+        return tuple(
+            f"{option} serves connections with a protocol class of its own: duallisten's limits, time-outs, refusals, "
+            "request ids, JSON access lines and request metrics do not hold for them"
+            for option in found
+        )
+
+    def has_own(self, *names: str) -> bool:
+        """Whether the private listener has a value of its own for one of these options."""
+        return any(self.private.get(name) is not None for name in names)
+
+    def get_loop_factory(self) -> Callable[[], asyncio.AbstractEventLoop] | None:
+        """Return uvicorn's factory of the event loop; raises LaunchError where uvicorn would exit."""
+        try:
+            return super().get_loop_factory()
+        except (SystemExit, ImportError) as error:
+            raise LaunchError(f"--loop {self.loop} cannot be used: uvicorn cannot import it ({error})") from None
+
+    def side(self, side: Side) -> SideConfig:
+        """Return what is asked for of the listener of `side`, as this configuration now is."""
+        return side_config(self, side)
+
+
+def _name_of(protocol: Any) -> str:
+    return protocol if isinstance(protocol, str) else f"{protocol.__module__}:{protocol.__qualname__}"
+
+
+def bare(app: Any) -> Any:
+    """Return the application without the middleware that uvicorn wraps each listener's own around."""
+    while isinstance(app, ProxyHeadersMiddleware | MessageLoggerMiddleware):
+        app = app.app
+    return app
+
+
+def _innermost(app: Any) -> Any:
+    """Return the application as it was imported, without what uvicorn makes it an ASGI 3 one with."""
+    app = bare(app)
+    return app.app if isinstance(app, ASGI2Middleware | WSGIMiddleware) else app

@@ -1,0 +1,99 @@
+"""What was asked for of one listener: a frozen value for each side, in which the private twins are resolved.
+
+The private side has its own value of an option where one was given. Otherwise it takes the public value, but for what
+must not follow it: TLS and forwarded headers are off there unless they are asked for (`uvicorn_options.is_inherited`).
+
+A program may change a `Config` until it serves. So a `SideConfig` is made when it is asked for, and shows what then
+holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from duallisten.config.keywords import uvicorn_defaults
+from duallisten.config.uvicorn_options import PRIVATE_OFF, is_inherited, is_per_listener
+from duallisten.http.settings import Limits
+from duallisten.sides import Side
+
+if TYPE_CHECKING:
+    from duallisten.config.config import Config
+
+
+class SideConfig(NamedTuple):
+    """What was asked for of the listener of one side.
+
+    Attributes:
+        side: Which side's listener.
+        backlog: Connections that wait in its accept queue.
+        access_log: Whether its requests have access lines.
+        root_path: The path prefix that a proxy in front of it has taken off.
+        proxy_headers: Whether forwarded headers are read.
+        forwarded_allow_ips: Whose, as uvicorn's option says it.
+        limits: What a peer may take up on one connection.
+        limit_connections: The most connections; None for no limit.
+        limit_connections_per_peer: The most of one peer's; None for no limit.
+        has_tls: Whether it speaks TLS.
+        tls_files: Its TLS files with the options that named them, for a message.
+        uvicorn: Its values of those options of uvicorn's that each listener may have for itself, by name.
+    """
+
+    side: Side
+    backlog: int
+    access_log: bool
+    root_path: str
+    proxy_headers: bool
+    forwarded_allow_ips: list[str] | str
+    limits: Limits
+    limit_connections: int | None
+    limit_connections_per_peer: int | None
+    has_tls: bool
+    tls_files: str
+    uvicorn: Mapping[str, Any]
+
+    @property
+    def has_key_alone(self) -> bool:
+        """Whether there is a TLS key without its certificate."""
+        return bool(self.uvicorn["ssl_keyfile"]) and not self.uvicorn["ssl_certfile"]
+
+
+def side_config(config: Config, side: Side) -> SideConfig:
+    """Return what a configuration says of the listener of `side`."""
+
+    def value(name: str) -> Any:
+        if side == "private":
+            own = config.private.get(name)
+            if own is not None:
+                return own
+            if not is_inherited(name):
+                return False if name in PRIVATE_OFF else uvicorn_defaults()[name]
+        return getattr(config.options if name in config.options._fields else config, name)
+
+    def limit(name: str) -> Any:
+        return value(name) or None
+
+    uvicorn = {name: value(name) for name in uvicorn_defaults() if is_per_listener(name)}
+    prefix = "--private-ssl" if side == "private" else "--ssl"
+    files = {name: uvicorn[f"ssl_{name}"] for name in ("keyfile", "certfile", "ca_certs")}
+    return SideConfig(
+        side=side,
+        backlog=int(uvicorn["backlog"]),
+        access_log=bool(uvicorn["access_log"]),
+        root_path=uvicorn["root_path"],
+        proxy_headers=bool(uvicorn["proxy_headers"]),
+        forwarded_allow_ips=uvicorn["forwarded_allow_ips"],
+        limits=Limits(
+            head_bytes=limit("max_head_size"),
+            head_fields=limit("max_head_fields"),
+            body_bytes=limit("max_body_size"),
+            head_seconds=limit("timeout_request_header"),
+            body_seconds=limit("timeout_request_body"),
+            send_seconds=limit("timeout_send"),
+        ),
+        limit_connections=limit("limit_connections"),
+        limit_connections_per_peer=limit("limit_connections_per_peer"),
+        has_tls=any(map(uvicorn.get, ("ssl_keyfile", "ssl_certfile", "ssl_context_factory"))),
+        tls_files=", ".join(f"{prefix}-{name.replace('_', '-')} {file}" for name, file in files.items() if file),
+        uvicorn=uvicorn,
+    )

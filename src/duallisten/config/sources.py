@@ -1,0 +1,105 @@
+"""Where an option's value comes from: command line, environment, file; the first that says something wins.
+
+What none of them says is left to `Config`, which knows the platform and the defaults. Every value keeps its origin, in
+the words a user would look for (`--private-port`, `$DUALLISTEN_PRIVATE_PORT`, `pyproject.toml`), for messages and
+for `--check`. The file is `duallisten.toml`, or `[tool.duallisten]` in `pyproject.toml`, in the current directory.
+
+A key that no option has is an error: a misspelt option that is silently ignored is the worst kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from duallisten.config.option import NOT_SHOWN, Option, is_secret
+from duallisten.errors import UsageError
+
+NOT_IN_FILE = frozenset({"version"})
+
+
+@dataclass(slots=True)
+class Settings:
+    """What was asked for: `values` by option name, and the `origins` they came from."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    origins: dict[str, str] = field(default_factory=dict)
+
+    def add(self, option: Option, raw: Any, origin: str) -> None:
+        """Take `raw` for `option`, unless a stronger source has spoken; raises UsageError where it cannot be read."""
+        if option.name in self.values:
+            return
+        try:
+            self.values[option.name] = option.read(raw)
+        except ValueError as error:
+            raise UsageError(f"{origin} {_shown(option, raw)}: {error}") from None
+        self.origins[option.name] = origin
+
+
+def _shown(option: Option, raw: Any) -> str:
+    if is_secret(option.name):
+        return NOT_SHOWN
+    return " ".join(map(str, raw)) if isinstance(raw, list | tuple) else str(raw)
+
+
+def add_environment(settings: Settings, options: Iterable[Option], environ: Mapping[str, str]) -> None:
+    """Add what environment variables say. An empty variable says nothing, as in a shell's `VAR= command`."""
+    for option in options:
+        for variable in option.variables:
+            text = environ.get(variable, "")
+            if text:
+                settings.add(option, option.split(text) if option.kind == "list" else text, f"${variable}")
+
+
+def add_file(settings: Settings, options: Iterable[Option], directory: Path) -> None:
+    """Add what the configuration file in `directory` says, if there is one."""
+    found = find_table(directory)
+    if found is None:
+        return
+    place, table = found
+    named = [option for option in options if option.name not in NOT_IN_FILE]
+    by_key = {option.name.replace("_", "-"): option for option in named} | {option.key: option for option in named}
+    taken: dict[str, str] = {}
+    for key, value in table.items():
+        option = by_key.get(key.replace("_", "-"))
+        if option is None:
+            raise UsageError(f"{place} has the unknown key {key!r}{nearest(key, by_key)}")
+        if other := taken.get(option.name):
+            raise UsageError(f"{place} has {other!r} and {key!r}, which are one option: keep one of them")
+        taken[option.name] = key
+        settings.add(option, value, f"{place}, {key}")
+
+
+def find_table(directory: Path) -> tuple[str, dict[str, Any]] | None:
+    """Find the table of options in `directory`: the name of its place, and the table; None where there is none."""
+    own, project = directory / "duallisten.toml", directory / "pyproject.toml"
+    own_table = _load(own) if own.is_file() else None
+    project_table = _load(project).get("tool", {}).get("duallisten") if project.is_file() else None
+    if own_table is not None and project_table is not None:
+        raise UsageError("both duallisten.toml and [tool.duallisten] in pyproject.toml have options: keep one of them")
+    if own_table is not None:
+        return own.name, own_table
+    if project_table is None:
+        return None
+    if not isinstance(project_table, dict):
+        raise UsageError("tool.duallisten in pyproject.toml must be a table: [tool.duallisten]")
+    return "[tool.duallisten] in pyproject.toml", project_table
+
+
+def _load(path: Path) -> dict[str, Any]:
+    import tomllib  # many launches have no file
+
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"{path.name} cannot be read: {error}") from None
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Say in a message which known name `name` was probably meant to be; nothing where none is near."""
+    from difflib import get_close_matches  # only a mistake needs it
+
+    close = get_close_matches(name.replace("_", "-"), list(known), n=1, cutoff=0.5)
+    return f": did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,75 @@
+"""The URL patterns of Django, read for `--routes`.
+
+Django's patterns are one tree for the process (`ROOT_URLCONF`), whatever application object serves it. Methods are
+known of class-based views alone. Nothing of Django's is changed: what a side reaches is a matter of path rules.
+
+A route is shown by the path that its patterns spell out. What they do not (a regular expression from its first special
+character on, the language of `i18n_patterns`) is shown as a parameter, so that no rule is said to cover what it may
+not.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from duallisten.endpoints.routes import Route
+
+_LITERAL = re.compile(r"\^([\w/-]*)")
+
+
+def read_routes(app: Any) -> Iterator[Route]:
+    """Read every URL pattern, with the prefixes of those that include it."""
+    from django.urls import get_resolver
+
+    return _walk(get_resolver().url_patterns, "/")
+
+
+def root_paths(app: Any = None) -> tuple[str, ...]:
+    """Return what Django takes off paths by itself: `FORCE_SCRIPT_NAME`, which is the process's."""
+    settings = getattr(sys.modules.get("django.conf"), "settings", None)
+    if settings is None or not settings.configured or not settings.FORCE_SCRIPT_NAME:
+        return ()
+    return (settings.FORCE_SCRIPT_NAME,)
+
+
+def prepare(app: Any) -> None:
+    """Do nothing: Django has no documentation of its routes, and serves no WebSockets."""
+
+
+def _walk(patterns: Iterable[Any], prefix: str) -> Iterator[Route]:
+    for pattern in patterns:
+        for path in _paths(pattern.pattern):
+            if hasattr(pattern, "url_patterns"):
+                yield from _walk(pattern.url_patterns, prefix + path)
+            else:
+                yield Route(prefix + path, _methods(pattern.callback))
+
+
+def _paths(pattern: Any) -> tuple[str, ...]:
+    """Return what a pattern adds to the path; several where it may add one of several."""
+    if type(pattern).__name__ == "LocalePrefixPattern":
+        return ("<language>/",) if pattern.prefix_default_language else ("<language>/", "")
+    text = str(pattern)
+    return (_spelt_out(text),) if type(pattern).__name__ == "RegexPattern" else (text,)
+
+
+def _spelt_out(expression: str) -> str:
+    """Return a regular expression as what it says literally at its beginning, and the rest in parentheses."""
+    found = _LITERAL.match(expression)
+    if found is None or "|" in expression:
+        return f"({expression})"
+    literal, rest = found[1], expression[found.end() :].removesuffix("$").removesuffix(r"\Z")
+    if rest[:1] in ("?", "*", "{"):  # the last literal character may be missing
+        literal, rest = literal[:-1], literal[-1:] + rest
+    return literal + (f"({rest})" if rest else "")
+
+
+def _methods(view: Any) -> tuple[str, ...]:
+    """Return the methods that a class-based view answers; none where it is not known."""
+    cls = getattr(view, "view_class", None)
+    if cls is None:
+        return ()
+    return tuple(sorted(name.upper() for name in cls.http_method_names if hasattr(cls, name)))

@@ -1,0 +1,155 @@
+"""The private address that comes late: waited for before a launch, or while the public side is served already.
+
+A platform may attach its private network after the container has started. `await_plan` waits for it before anything is
+bound (`--private-wait`). With `--private-missing later` the plan is made without it, and a `Watch` goes on looking.
+
+A watch looks from a thread of its own, for a look may ask a resolver; it opens nothing but the sockets of the private
+listener, bound and not listening. It never gives up and never ends the process: what else stands in the way (several
+addresses, a port in use) is told once, and looked at again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from multiprocessing import Pipe
+from typing import Any
+
+from duallisten.errors import LaunchError, PrivateAddressMissing
+from duallisten.listeners import sockets
+from duallisten.listeners.plan import Plan, Request, make_plan, sides, sought
+from duallisten.listeners.sockets import BoundSocket
+from duallisten.net import Host, read_host
+
+logger = logging.getLogger("uvicorn.error")
+
+POLL_INTERVAL = 0.1
+"""Seconds between two looks for an address that a launch waits for."""
+
+WATCH_INTERVAL = 0.5
+"""Seconds between two looks while the public side is served."""
+
+
+def await_plan(
+    request: Request,
+    read_host: Callable[[], Host],
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Plan:
+    """Build the plan, waiting up to `--private-wait` seconds for the private address to appear.
+
+    Blocks while it waits; raises what `make_plan` raises, with what was found at the end. Where the address may come
+    later (`--private-missing`), and there is something to serve meanwhile, it does not wait.
+    """
+    if request.options.private_missing == "later" and sides(request) != "private":
+        return make_plan(request, read_host())
+    strict = _strict(request)
+    patience = request.options.private_wait or 0.0
+    deadline = clock() + patience
+    told = False
+    while True:
+        host = read_host()
+        try:
+            return make_plan(strict, host)
+        except PrivateAddressMissing as error:
+            if clock() >= deadline:
+                if told and request.options.private_missing != "loopback":
+                    raise PrivateAddressMissing(f"waited {patience:g} s: {error}") from None
+                return make_plan(request, host)
+            if not told:
+                logger.info("Waiting up to %g s for %s", patience, sought(request.options))
+                told = True
+        sleep(POLL_INTERVAL)
+
+
+def _strict(request: Request) -> Request:
+    return request._replace(options=request.options._replace(private_missing="fail"))
+
+
+class Watch:
+    """Looks for a private address until it is there, and binds the private listener.
+
+    request: what was asked for
+    found: is given the plan as it now is, and the private listener's bound sockets, in the watch's thread
+    """
+
+    def __init__(self, request: Request, found: Callable[[Plan, list[BoundSocket]], None]) -> None:
+        self._request = _strict(request)
+        self._found = found
+        self._stopped = threading.Event()
+        self._told = ""
+
+    def start(self) -> None:
+        """Begin to look."""
+        threading.Thread(target=self._run, name="duallisten-private-address", daemon=True).start()
+
+    def stop(self) -> None:
+        """Look no more; what is being found now is still told."""
+        self._stopped.set()
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                plan = make_plan(self._request, read_host())
+                bound = sockets.bind(plan._replace(public=None))
+            except PrivateAddressMissing:
+                pass
+            except LaunchError as error:
+                if self._told != str(error):
+                    self._told = str(error)
+                    logger.error("The private side cannot be opened yet: %s", error)
+            else:
+                self._found(plan, bound)
+                return
+            self._stopped.wait(WATCH_INTERVAL)
+
+
+def watch_from(
+    loop: asyncio.AbstractEventLoop,
+    request: Request,
+    found: Callable[[Plan, list[BoundSocket]], Coroutine[Any, Any, None]],
+) -> Watch:
+    """Build a watch whose find is taken care of in an event loop; sockets that come when it has ended are closed."""
+
+    def tell(plan: Plan, bound: list[BoundSocket]) -> None:
+        taking = found(plan, bound)
+        try:
+            asyncio.run_coroutine_threadsafe(taking, loop)
+        except RuntimeError:
+            taking.close()
+            sockets.close(bound)
+
+    return Watch(request, tell)
+
+
+class Latecomer:
+    """A watch for a program that waits for several things at once.
+
+    pipe: can be read when the private listener has been found
+    """
+
+    def __init__(self, request: Request) -> None:
+        self.pipe, self._told = Pipe(duplex=False)
+        self._finds: list[tuple[Plan, list[BoundSocket]]] = []
+        self._watch = Watch(request, self._note)
+        self._watch.start()
+
+    def _note(self, plan: Plan, bound: list[BoundSocket]) -> None:
+        self._finds.append((plan, bound))
+        self._told.send(None)
+
+    def take(self) -> tuple[Plan, list[BoundSocket]] | None:
+        """Return the plan and the private listener's sockets, once."""
+        if not self.pipe.poll():
+            return None
+        self.pipe.recv()
+        return self._finds.pop()
+
+    def stop(self) -> None:
+        """Look no more; what was found and not taken is closed."""
+        self._watch.stop()
+        if (find := self.take()) is not None:
+            sockets.close(find[1])

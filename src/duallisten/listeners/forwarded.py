@@ -1,0 +1,268 @@
+"""Whose forwarded headers a listener believes, and what it takes from them: a request's client and its scheme.
+
+The rules are uvicorn's, for a list of proxies and for `*`:
+
+- X-Forwarded-For is a list, to which each proxy appends the peer that it has seen (MDN, X-Forwarded-For). Read from the
+  right, the first entry that is no trusted proxy is the client. All further to the left may have been written by the
+  client itself. Where all entries are proxies, the left-most is the client.
+- `*` trusts every peer and every entry, so the left-most entry is the client.
+- X-Forwarded-Proto becomes the scheme where it is one of `SCHEMES`.
+
+Three things are added:
+
+- An IPv4-mapped address is looked up as its IPv4 address, too.
+- On a platform whose routers come in on the outer interface from addresses that it does not promise, the connection's
+  own addresses are the evidence: whoever comes in there with no private address at either end (`admission` sees to
+  that) is a router. X-Forwarded-For is read from the right, past the platform's own proxies; where all entries are
+  such proxies, the right-most is the client.
+- At most `MOST_PROXIES` entries are looked at. A header may have thousands, and whoever writes it must not decide how
+  long it takes to read.
+
+Whether a peer is believed does not change while it is connected. The engine asks `believing` once per connection.
+Protocol classes that a user brings are served through uvicorn's middleware, which `believe` makes ask here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from duallisten.config.uvicorn_contract import ProxyHeadersMiddleware
+from duallisten.net import LONGEST_ADDRESS, IPNetwork, canonical, covers, join
+from duallisten.sides import Side
+
+if TYPE_CHECKING:
+    from duallisten.config import Config
+
+Rewrite = Callable[[MutableMapping[str, Any]], None]
+"""Puts into a request's ASGI scope what its forwarded headers say."""
+
+SCHEMES = frozenset({"http", "https", "ws", "wss"})
+"""What X-Forwarded-Proto may say."""
+
+MOST_PROXIES = 64
+"""How many trusted entries of X-Forwarded-For are looked at; real chains of proxies have a handful."""
+
+REMEMBERED = 4096
+"""Peers, and entries of X-Forwarded-For, for which the decision is kept: uvicorn keeps as many. An entry that is longer
+than an address is not kept, for a client may have written it."""
+
+
+class Trust(NamedTuple):
+    """Whose forwarded headers are believed.
+
+    hosts: addresses, networks and literals in uvicorn's form; `*` alone is every peer
+    routers: a platform's proxies; where given, every peer is believed, for only the platform's routers come in here,
+        and these are skipped from the right in X-Forwarded-For
+    """
+
+    hosts: tuple[str, ...] = ()
+    routers: tuple[IPNetwork, ...] = ()
+
+    def __str__(self) -> str:
+        if self.routers:
+            return f"any peer; in X-Forwarded-For the right-most address outside {join(self.routers)}"
+        return ", ".join(self.hosts) or "none"
+
+
+def trust_of(config: Config, side: Side) -> Trust:
+    """Return whose forwarded headers `side` believes."""
+    asked = config.side(side)
+    if not asked.proxy_headers:
+        return Trust()
+    if side == "public" and config.place.is_routed and not config.has_own_trust:
+        return Trust(routers=config.place.platform.routers)
+    return read_trust(asked.forwarded_allow_ips)
+
+
+def read_trust(forwarded_allow_ips: list[str] | str) -> Trust:
+    """Read uvicorn's `forwarded_allow_ips`: a list, or a text with commas."""
+    hosts = forwarded_allow_ips.split(",") if isinstance(forwarded_allow_ips, str) else forwarded_allow_ips
+    return Trust(hosts=tuple(host.strip() for host in hosts))
+
+
+def believing(trust: Trust) -> Callable[[str | None], Rewrite | None]:
+    """Build what decides whether a peer is believed.
+
+    Args:
+        trust: Whose forwarded headers are believed.
+
+    Returns:
+        A function that is given the host part of a peer's socket address, None for a UNIX domain socket. It returns
+        what sets `client` and `scheme` of a request's scope by its forwarded headers, or None where the peer is not
+        believed. It remembers what it has decided.
+    """
+    peers = TrustedPeers(trust)
+
+    @lru_cache(maxsize=REMEMBERED)
+    def rewrite_for(host: str | None) -> Rewrite | None:
+        return peers.rewrite if host in peers else None
+
+    return rewrite_for
+
+
+def believe(middleware: ProxyHeadersMiddleware, trust: Trust) -> None:
+    """Have uvicorn's middleware believe exactly whom `trust` names."""
+    peers: Any = TrustedPeers(trust)
+    middleware.trusted_hosts = peers
+
+
+class TrustedPeers:
+    """A `Trust`, ready to be asked: by `believing`, and by uvicorn's middleware as its `trusted_hosts`."""
+
+    def __init__(self, trust: Trust) -> None:
+        self.always_trust = trust.hosts == ("*",)
+        self._routers = trust.routers
+        self._is_listed = Listed(trust.hosts).covers
+        self._find_address = lru_cache(maxsize=REMEMBERED)(self._find)
+
+    def __contains__(self, host: str | None) -> bool:
+        if self.always_trust:
+            return True
+        if not host:
+            return False
+        return bool(self._routers) or self._is_proxy(host)
+
+    def rewrite(self, scope: MutableMapping[str, Any]) -> None:
+        """Set `client` and `scheme` of a request from a believed peer by its forwarded headers."""
+        scheme: bytes | None = None
+        lines: list[bytes] = []
+        for name, value in scope["headers"]:
+            if name == b"x-forwarded-for":
+                lines.append(value)
+            elif name == b"x-forwarded-proto":
+                scheme = value
+        if scheme is not None:
+            text = scheme.decode("latin-1").strip()
+            if text in SCHEMES:
+                scope["scheme"] = text.replace("http", "ws") if scope["type"] == "websocket" else text
+        if lines:
+            client = self.client_of(lines)
+            if client[0]:
+                scope["client"] = client
+
+    def client_of(self, lines: Sequence[bytes]) -> tuple[str, int]:
+        """Pick the client out of X-Forwarded-For.
+
+        Args:
+            lines: The values of the header's lines, as received; at least one.
+
+        Returns:
+            The client's address and port. The port is 0 where none is given; the address is empty where the entry is.
+        """
+        if self.always_trust:
+            return read_entry(left_most(lines[0]))
+        client: tuple[str, int] | None = None
+        for number, entry in enumerate(entries_from_the_right(lines), 1):
+            read = read_entry(entry)
+            if not self._is_proxy(read[0]):
+                return read
+            if client is None or not self._routers:
+                client = read
+            if number == MOST_PROXIES:
+                break
+        assert client is not None  # noqa: S101
+        return client
+
+    def get_trusted_client_address(self, x_forwarded_for: str) -> tuple[str, int]:
+        """Pick the client out of X-Forwarded-For: what uvicorn's middleware calls."""
+        return self.client_of((x_forwarded_for.encode("latin-1"),))
+
+    def _is_proxy(self, host: str) -> bool:
+        """Whether `host` is a proxy whose entries are read past."""
+        return self._find_address(host) if len(host) <= LONGEST_ADDRESS else self._find(host)
+
+    def _find(self, host: str) -> bool:
+        if self._routers:
+            address = _read_ip(host)
+            return address is not None and covers(self._routers, address)
+        return self._is_listed(host)
+
+
+class Listed:
+    """Addresses, networks and literals, as `--forwarded-allow-ips` lists them.
+
+    Args:
+        hosts: What is listed. A literal is what is neither an address nor a network; it stands for itself.
+    """
+
+    def __init__(self, hosts: Iterable[str]) -> None:
+        self.addresses: set[IPv4Address | IPv6Address] = set()
+        self.networks: set[IPv4Network | IPv6Network] = set()
+        self.literals: set[str] = set()
+        for host in hosts:
+            try:
+                if "/" in host:
+                    self.networks.add(ip_network(host))
+                else:
+                    self.addresses.add(ip_address(host))
+            except ValueError:
+                self.literals.add(host)
+
+    def covers(self, host: str) -> bool:
+        """Whether `host` is listed, an address as it is written or in canonical form."""
+        written = _read_ip(host)
+        if written is None:
+            return host != "" and host in self.literals
+        return any(
+            address in self.addresses or any(address in network for network in self.networks)
+            for address in {written, canonical(written)}
+        )
+
+
+def _read_ip(host: str) -> IPv4Address | IPv6Address | None:
+    """Read an address as it is written; None where it is none."""
+    if len(host) > LONGEST_ADDRESS:
+        return None
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None
+
+
+def left_most(line: bytes) -> str:
+    """Return the left-most entry of a line of X-Forwarded-For, and read no further."""
+    comma = line.find(b",")
+    return (line if comma < 0 else line[:comma]).decode("latin-1").strip()
+
+
+def entries_from_the_right(lines: Sequence[bytes]) -> Iterator[str]:
+    """Return the entries of X-Forwarded-For from right to left, each only when it is asked for.
+
+    Args:
+        lines: The values of the header's lines. Together they are one list (RFC 9110, 5.3).
+    """
+    for line in reversed(lines):
+        end = len(line)
+        while end >= 0:
+            comma = line.rfind(b",", 0, end)
+            yield line[comma + 1 : end].decode("latin-1").strip()
+            end = comma
+
+
+def read_entry(entry: str) -> tuple[str, int]:
+    """Read an entry of X-Forwarded-For: `address`, `address:port` or `[IPv6 address]:port`.
+
+    Returns:
+        The host and the port, 0 where none is given. What has another form is the host as it is.
+    """
+    if entry.startswith("["):
+        host, bracket, rest = entry[1:].partition("]")
+        if not bracket or (rest and not rest.startswith(":")):
+            return entry, 0
+        return host, _read_port(rest[1:]) or 0
+    if entry.count(":") == 1:
+        host, _, text = entry.partition(":")
+        port = _read_port(text)
+        return (entry, 0) if port is None else (host, port)
+    return entry, 0
+
+
+def _read_port(text: str) -> int | None:
+    """Read a port; None where it is no number."""
+    try:
+        return int(text)
+    except ValueError:
+        return None

@@ -1,0 +1,152 @@
+"""The plan as a person reads it (a table) and as a machine does (JSON): the answer of `--check`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from duallisten.config import NOT_SHOWN, Config, is_secret
+from duallisten.listeners.description import scheme
+from duallisten.listeners.forwarded import trust_of
+from duallisten.listeners.plan import Listener, Plan
+from duallisten.listeners.pools import Pool, make_pools
+from duallisten.net import InheritedSocket, join
+from duallisten.sides import Side
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerReport:
+    """One listener as `--check` shows it; every value is text."""
+
+    side: Side
+    address: str
+    peers_admitted: str
+    proxies_trusted: str
+    tls: str
+    endpoint_set: str
+    workers: str
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class ValueReport:
+    """An option that is not at its default, and where its value came from."""
+
+    option: str
+    value: Any
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a launch would do."""
+
+    application: str
+    platform: str
+    process_type: str | None
+    workers: int
+    listeners: tuple[ListenerReport, ...]
+    values: tuple[ValueReport, ...]
+    notes: tuple[str, ...]
+
+
+def make_report(config: Config, plan: Plan) -> Report:
+    """Describe `plan` and the values that it was made from; raises LaunchError where no workers can serve it."""
+    pools = make_pools(plan, config.workers, config.options.private_workers)
+    return Report(
+        application=config.app_name,
+        platform=config.place.platform.name,
+        process_type=config.place.process_type,
+        workers=sum(pool.size for pool in pools),
+        listeners=tuple(_listener(config, plan, listener, pools) for listener in plan.listeners),
+        values=tuple(
+            ValueReport(name, _value(config, name), origin) for name, origin in sorted(config.origins.items())
+        ),
+        notes=(*plan.notes, *config.warnings),
+    )
+
+
+def _listener(config: Config, plan: Plan, listener: Listener, pools: tuple[Pool, ...]) -> ListenerReport:
+    side = listener.side
+    if side == "private":
+        peers, names = (
+            join(plan.admission.allowed),
+            ("private_host", "private_port", "private_network", "platform"),
+        )
+    else:
+        peers = "all"
+        if plan.admission.side_door == "refuse":
+            peers += f", except on an address in {join(plan.admission.private_networks)}"
+        names = ("host", "port", "uds", "fd")
+    origins = [f"{name.replace('_', '-')}: {config.origins[name]}" for name in names if name in config.origins]
+    if any(isinstance(one, InheritedSocket) and one.address is not None for one in listener.addresses):
+        origins = ["LISTEN_FDS"]
+    return ListenerReport(
+        side=side,
+        address=str(listener),
+        peers_admitted=peers,
+        proxies_trusted=str(trust_of(config, side)),
+        tls="yes" if scheme(config, side) == "https" else "no",
+        endpoint_set=_endpoint_set(config, side),
+        workers=_workers(side, pools),
+        origin=", ".join(origins) or "default",
+    )
+
+
+def _endpoint_set(config: Config, side: Side) -> str:
+    own = config.source("private")
+    if side == "public":
+        return str(config.rules)
+    return "all" if own is config else f"all of {own.app_name}"
+
+
+def _workers(side: Side, pools: tuple[Pool, ...]) -> str:
+    """Say how many serve a side, and which: its own, or those of both sides."""
+    size = next(pool.size for pool in pools if side in pool.sides)
+    return f"{size} of its own" if len(pools) > 1 else str(size)
+
+
+def _value(config: Config, name: str) -> Any:
+    if is_secret(name):
+        return NOT_SHOWN
+    if hasattr(config.options, name):
+        value = getattr(config.options, name)
+    elif name.startswith("private_"):
+        value = config.private.get(name.removeprefix("private_"))
+    else:
+        value = getattr(config, name, None)
+    if isinstance(value, tuple | list):
+        return [str(item) if not isinstance(item, tuple) else ":".join(item) for item in value]
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def as_json(report: Report) -> str:
+    """Return the report as JSON, its keys those of the dataclasses."""
+    return json.dumps(asdict(report), indent=2)
+
+
+def print_table(report: Report) -> None:
+    """Print the report as tables on standard output."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console(soft_wrap=False)
+    kind = f", process type {report.process_type}" if report.process_type else ""
+    console.print(
+        f"{escape(report.application)} with {report.workers} worker(s); platform: {report.platform}{kind}",
+        highlight=False,
+    )
+    listeners = Table("", *(listener.side for listener in report.listeners), show_lines=False)
+    for row in ("address", "peers_admitted", "proxies_trusted", "tls", "endpoint_set", "workers", "origin"):
+        cells = (escape(str(getattr(listener, row))) for listener in report.listeners)
+        listeners.add_row(row.replace("_", " "), *cells)
+    console.print(listeners)
+    if report.values:
+        values = Table("option", "value", "from")
+        for value in report.values:
+            values.add_row(value.option.replace("_", "-"), escape(str(value.value)), escape(value.origin))
+        console.print(values)
+    for note in report.notes:
+        console.print(escape(note), highlight=False)

@@ -1,0 +1,129 @@
+"""Socket activation: the listeners that systemd has bound, taken from the environment (sd_listen_fds(3)).
+
+The facts it rests on:
+
+- `LISTEN_FDS` sockets are open from descriptor 3 on, if `LISTEN_PID` is this process; with any other number the
+  variables were meant for a parent. `LISTEN_FDNAMES` has their names, divided by colons: the `FileDescriptorName=` of
+  the `.socket` unit, and without it the unit's name.
+- The sockets are duplicates of systemd's, which keeps them: what comes in while nobody serves waits for the next start.
+  Whatever is set on them stays set, so nothing is that would outlive the service.
+- They listen already, so a connection may be in the queue before the application has started; it is accepted after.
+
+`public` and `private` name the sides. One socket alone with any other name is the public one; among several each needs
+its side. There may be several public ones, for IPv4 and IPv6, say, and one private one. Where a private one may be
+bound is `plan`'s to judge, by the same rules as for an address of an option.
+
+The variables are taken away, so that no child takes the descriptors for its own, and the descriptors are not inherited.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import stat
+from collections.abc import MutableMapping
+from typing import NamedTuple
+
+from duallisten.errors import LaunchError, UsageError
+from duallisten.net import InheritedSocket, Passed, TCPAddress, UnixAddress
+
+logger = logging.getLogger("uvicorn.error")
+
+FIRST = 3
+"""The first descriptor that is passed."""
+
+VARIABLES = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID")
+
+
+class Named(NamedTuple):
+    """A passed descriptor, and what it is called."""
+
+    descriptor: int
+    name: str
+
+
+def take_passed(environ: MutableMapping[str, str], process: int) -> Passed:
+    """Take the sockets that were passed to this process, and the variables that say so from its environment.
+
+    process: its number
+
+    Raises UsageError where the variables cannot be read, LaunchError where a descriptor is not what can be served.
+    """
+    said = {name: environ.pop(name) for name in VARIABLES if name in environ}
+    named = read_names(said, process)
+    sides: dict[str, list[InheritedSocket]] = {"public": [], "private": []}
+    for one in named:
+        side = one.name if one.name in sides else "public"
+        sides[side].append(_inspect(one))
+    if len(sides["private"]) > 1:
+        addresses = ", ".join(str(one) for one in sides["private"])
+        raise UsageError(f"LISTEN_FDNAMES names several private sockets: {addresses}; pass one of them")
+    return Passed(tuple(sides["public"]), next(iter(sides["private"]), None))
+
+
+def read_names(said: MutableMapping[str, str], process: int) -> tuple[Named, ...]:
+    """Read the variables; none where they are for another process. Raises UsageError."""
+    if said.get("LISTEN_PID", "") != str(process):
+        logger.warning(
+            "The sockets of LISTEN_FDS are passed to process %s and not to this one, %d: they are not served; start "
+            "duallisten itself, or with exec",
+            said.get("LISTEN_PID", "(LISTEN_PID is not set)"),
+            process,
+        )
+        return ()
+    try:
+        count = int(said["LISTEN_FDS"])
+    except ValueError:
+        count = -1
+    if count < 0:
+        raise UsageError(f"LISTEN_FDS={said['LISTEN_FDS']}: must be how many sockets are passed")
+    given = said.get("LISTEN_FDNAMES")
+    names = ["unknown"] * count if given is None else given.split(":") if given else []
+    if len(names) != count:
+        raise UsageError(f"LISTEN_FDNAMES={given} has {len(names)} names, and LISTEN_FDS={count} sockets")
+    if count > 1 and (strange := [name for name in names if name not in ("public", "private")]):
+        raise UsageError(
+            f"LISTEN_FDNAMES={':'.join(names)}: {strange[0]} is no side; name each socket public or private "
+            "(FileDescriptorName= of its .socket unit)"
+        )
+    return tuple(Named(FIRST + number, name) for number, name in enumerate(names))
+
+
+def _inspect(one: Named) -> InheritedSocket:
+    """Make sure that a descriptor is a socket that can be served, and find where it is bound; raises LaunchError."""
+    label = f"descriptor {one.descriptor} ({one.name}), passed by LISTEN_FDS,"
+    try:
+        if not stat.S_ISSOCK(os.fstat(one.descriptor).st_mode):
+            raise LaunchError(f"{label} is no socket")
+        os.set_inheritable(one.descriptor, False)
+        sock = socket.socket(fileno=one.descriptor)
+    except OSError as error:
+        raise LaunchError(f"{label} cannot be used: {error.strerror}") from None
+    try:
+        families = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
+        if sock.family not in families or sock.type != socket.SOCK_STREAM:
+            raise LaunchError(f"{label} is no stream socket of TCP or of a path: ListenStream= makes one")
+        if _is_connected(sock):
+            raise LaunchError(f"{label} is a connection and not a listener: its .socket unit must have Accept=no")
+        name = sock.getsockname()
+    finally:
+        sock.detach()
+    return InheritedSocket(one.descriptor, UnixAddress(_path(name)) if isinstance(name, str | bytes) else _tcp(name))
+
+
+def _is_connected(sock: socket.socket) -> bool:
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True
+
+
+def _path(name: str | bytes) -> str:
+    """Return the path of a socket; one in the abstract namespace begins with a zero byte, and is shown with @."""
+    return name if isinstance(name, str) else "@" + os.fsdecode(name[1:])
+
+
+def _tcp(name: tuple[str, int]) -> TCPAddress:
+    return TCPAddress(str(name[0]), int(name[1]))

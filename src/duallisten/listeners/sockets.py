@@ -1,0 +1,258 @@
+"""Sockets: bound all or none, tried before the application starts, and listened on last.
+
+The facts it rests on (Linux, socket(7) and tcp(7)):
+
+- With SO_REUSEADDR, which a restart needs, two sockets may be bound to one address while neither listens; the clash
+  then shows in `listen()`. So each address is tried with a throw-away socket that binds *and* listens, before the
+  application starts. The real sockets stay bound, not listening, from then on: a connection is refused until the
+  application can answer, and a platform that takes the first accepted connection for readiness is told the truth.
+- The throw-away socket drops every segment that reaches it (SO_ATTACH_FILTER, a filter that keeps nothing), so that
+  no connection is accepted in the instant it listens; a client's SYN is sent again a second later.
+- `::` is bound for both families (IPV6_V6ONLY off), with one worker and with several.
+- Closing a listening socket resets what its queue holds, and what completes its handshake afterwards. Whoever is
+  about to close one first has it drop the first segment of every new connection (`drop_newcomers`): what had begun is
+  completed and can be accepted, and who comes later is refused when the client sends that segment again, a second
+  later.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import select
+import socket
+import stat
+import struct
+import sys
+from array import array
+from pathlib import Path
+from typing import NamedTuple
+
+from duallisten.errors import LaunchError
+from duallisten.listeners.plan import Listener, Plan
+from duallisten.net import Address, InheritedSocket, TCPAddress, UnixAddress
+from duallisten.sides import Side
+
+SO_ATTACH_FILTER = 26  # asm-generic/socket.h
+
+
+class BoundSocket(NamedTuple):
+    """A bound socket.
+
+    side: whose listener it belongs to name: what it is bound to: (address, port in host order), or (path, 0) for a UNIX
+    domain socket ours: whether it is a TCP socket that was bound here, so that others can be bound beside it
+    (`processes.accept_queues`)
+    """
+
+    side: Side
+    socket: socket.socket
+    name: tuple[str, int]
+    ours: bool = False
+
+
+def bound_socket(side: Side, sock: socket.socket, *, ours: bool = False) -> BoundSocket:
+    """Take a socket as one of `side`'s, with the name that it has now and will be known by when it is closed."""
+    name = sock.getsockname()
+    name = os.fsdecode(name) if isinstance(name, bytes) else name  # in the abstract namespace of UNIX domain sockets
+    return BoundSocket(side, sock, (str(name), 0) if isinstance(name, str) else (str(name[0]), int(name[1])), ours)
+
+
+def listen(sock: socket.socket, backlog: int) -> None:
+    """Listen on a bound socket, so that what is sent over its connections is sent without delay.
+
+    Connections inherit TCP_NODELAY. asyncio sets it only where a socket was made with its protocol number, which bound
+    ones seldom are; without it an answer in two parts waits for the client's delayed acknowledgement.
+    """
+    if sock.family != socket.AF_UNIX:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.listen(backlog)
+
+
+def bind(plan: Plan, public: list[socket.socket] | None = None) -> list[BoundSocket]:
+    """Bind every address of the plan, the private ones first, and try that each can be listened on.
+
+    public: sockets that take the place of the public listener's, bound by someone else
+
+    Returns the sockets, none of them listening unless it was inherited so. Raises LaunchError, with everything
+    closed again, where one cannot be bound.
+    """
+    bound: list[BoundSocket] = []
+    try:
+        for listener in plan.listeners:
+            if plan.shared and listener.side == "private":
+                continue  # the public listener's wildcard socket serves it
+            if listener.side == "public" and public is not None:
+                bound += [bound_socket("public", sock) for sock in public]
+            else:
+                bound += _bind_listener(listener)
+    except BaseException:
+        close(bound)
+        raise
+    return bound
+
+
+def close(bound: list[BoundSocket]) -> None:
+    """Close the sockets."""
+    for one in bound:
+        one.socket.close()
+
+
+def remove_path(plan: Plan) -> None:
+    """Remove the path of a UNIX domain socket that the plan had bound; nothing where there is none."""
+    for listener in plan.listeners:
+        for address in listener.addresses:
+            if isinstance(address, UnixAddress):
+                Path(address.path).unlink(missing_ok=True)
+
+
+def _bind_listener(listener: Listener) -> list[BoundSocket]:
+    bound: list[BoundSocket] = []
+    port = None
+    try:
+        for address in listener.addresses:
+            if isinstance(address, TCPAddress) and address.port == 0 and port:
+                address = TCPAddress(address.host, port)  # noqa: PLW2901  # one port for all addresses of a name
+            sock = _bind_address(listener.side, address)
+            bound.append(bound_socket(listener.side, sock, ours=isinstance(address, TCPAddress)))
+            port = bound[-1].name[1]
+    except OSError as error:
+        close(bound)
+        raise LaunchError(_clash(listener.side, address, error)) from None
+    return bound
+
+
+def _bind_address(side: Side, address: Address) -> socket.socket:
+    if isinstance(address, InheritedSocket):
+        return socket.socket(fileno=os.dup(address.descriptor))
+    if isinstance(address, UnixAddress):
+        return _bind_path(address.path)
+    family, name = _socket_name(address)
+    sock = tcp_socket(family, name)
+    try:
+        # Bound to what the kernel chose where the port is 0, so that the attempt is at the same port.
+        _try(family, (*name[:1], sock.getsockname()[1], *name[2:]))
+        sock.set_inheritable(True)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _socket_name(address: TCPAddress) -> tuple[socket.AddressFamily, tuple[str | int, ...]]:
+    """Turn an address into what `bind()` takes; of an IPv6 zone (fe80::1%eth0) the resolver knows the number."""
+    if "%" not in address.host:
+        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+        return family, (address.host, address.port)
+    flags = socket.AI_NUMERICHOST | socket.AI_PASSIVE
+    answer = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=flags)[0]
+    return answer[0], tuple(answer[4])  # type: ignore[arg-type]  # (int, bytes) is for systems without IPv6
+
+
+def tcp_socket(family: int, name: tuple[str | int, ...], *, reuse_port: bool = False) -> socket.socket:
+    """Build a TCP socket and bind it; raises OSError."""
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if name[0] == "::" else 1)
+        sock.bind(name)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _try(family: socket.AddressFamily, name: tuple[str | int, ...]) -> None:
+    """Bind and listen on a throw-away socket, without ever accepting."""
+    with tcp_socket(family, name) as sock:
+        drop_everything(sock)
+        sock.listen(1)
+
+
+def drop_everything(sock: socket.socket) -> None:
+    """Attach a filter that keeps no byte of any segment; where that cannot be done, do without."""
+    _attach(sock, (0x06, 0, 0, 0))  # BPF_RET | BPF_K: keep 0 bytes
+
+
+def drop_newcomers(sock: socket.socket) -> None:
+    """Attach a filter that drops each segment with SYN and without ACK; where that cannot be done, do without.
+
+    It holds for the socket, not the descriptor, so nobody may accept from it afterwards but to empty its queue. The
+    connections that come of it inherit the filter, and never get such a segment.
+    """
+    if sock.family == socket.AF_UNIX:
+        return
+    _attach(
+        sock,
+        (0x30, 0, 0, 13),  # BPF_LD | BPF_B | BPF_ABS: the flags of the TCP header
+        (0x54, 0, 0, 0x12),  # BPF_ALU | BPF_AND | BPF_K: SYN and ACK
+        (0x15, 0, 1, 0x02),  # BPF_JMP | BPF_JEQ | BPF_K: SYN alone?
+        (0x06, 0, 0, 0),
+        (0x06, 0, 0, 0xFFFFFFFF),  # keep all of it
+    )
+
+
+def _attach(sock: socket.socket, *instructions: tuple[int, int, int, int]) -> None:
+    """Attach a classic BPF program, given as struct sock_filter of linux/filter.h."""
+    if sys.platform != "linux":
+        return
+    code = array("B", b"".join(struct.pack("HBBI", *each) for each in instructions))
+    program = struct.pack("HP", len(instructions), code.buffer_info()[0])  # struct sock_fprog
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+
+
+def has_waiting(sock: socket.socket) -> bool:
+    """Whether a connection waits in the queue of a listening socket; nothing waits in a closed one."""
+    if sock.fileno() < 0:
+        return False
+    poll = select.poll()
+    poll.register(sock.fileno(), select.POLLIN)
+    return any(event & select.POLLIN for _, event in poll.poll(0))
+
+
+def _bind_path(path: str) -> socket.socket:
+    """Bind a UNIX domain socket as uvicorn does: open to all, or with the permissions of what it replaces."""
+    permissions = 0o666
+    place = Path(path)
+    if place.exists():
+        status = place.stat()
+        if not stat.S_ISSOCK(status.st_mode):
+            raise OSError(errno.EEXIST, "there is a file that is no socket")
+        if _answers(path):
+            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+        permissions = stat.S_IMODE(status.st_mode)
+        place.unlink()
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.bind(path)
+        place.chmod(permissions)
+        sock.set_inheritable(True)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _answers(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        return probe.connect_ex(path) == 0
+
+
+def _clash(side: Side, address: Address, error: OSError) -> str:
+    reason = error.strerror or str(error)
+    hints = {
+        errno.EADDRINUSE: "is another process there? choose another with ",
+        errno.EADDRNOTAVAIL: "it is not an address of this host; change ",
+        errno.EACCES: "ports below 1024 need a privilege; choose another with ",
+    }
+    option = "--private-port" if side == "private" else "--uds" if isinstance(address, UnixAddress) else "--port"
+    if error.errno == errno.EADDRNOTAVAIL:
+        option = "--private-host" if side == "private" else "--host"
+    if isinstance(address, InheritedSocket):
+        option = "--fd"
+    hint = hints.get(error.errno or 0, "look at ")
+    return f"the {side} listener cannot have {address}: {reason}; {hint}{option}"

@@ -1,0 +1,180 @@
+"""Log lines: their times, their number, which side they are about, and how they become JSON (`--log-format json`).
+
+`JSONFormatter` makes the line of a record of `logging`: uvicorn's, ours, or those of an application that uses it for
+its own handlers. It rests on: a formatter gets every record that a handler writes; what a caller gives as `extra`
+becomes attributes of the record; uvicorn's access records have five arguments (`observability.access_log`).
+
+The strings are what `json` itself writes with ASCII alone, so a line has no line break, no control character and no
+byte that a terminal or another encoding could change (RFC 8259, 7). A surrogate without its other half is no
+character, and many readers give up the whole line for it: U+FFFD stands in its place.
+
+What it must never do: fail for a record that `logging` could have written, or let a field of a caller's take the place
+of ours.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+ACCESS_LOGGER = "uvicorn.access"
+
+PRIVATE_MARK = " (private)"
+"""What stands at the end of an access line of the private side."""
+
+LINE_INTERVAL = 10.0
+"""Seconds between two log lines about the same thing, where that happens all the time."""
+
+
+wall_clock = time.time
+"""Gives the time of day, in seconds since the epoch: to be shown, and never for a decision, for it can be set back."""
+
+
+def utc_timestamp(seconds: float) -> str:
+    """Return a time as RFC 3339 has it, to the second, in UTC; for people and collectors, not for decisions.
+
+    Args:
+        seconds: Since the epoch.
+    """
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+class RateLimiter:
+    """Lets one log line through in `LINE_INTERVAL`; the first at once. What floods a process must not flood its log."""
+
+    def __init__(self) -> None:
+        self._next = float("-inf")
+
+    def lets_through(self, now: float) -> bool:
+        """Whether a line may be written now, which then counts as written.
+
+        Args:
+            now: Seconds, on the event loop's clock.
+        """
+        if now < self._next:
+            return False
+        self._next = now + LINE_INTERVAL
+        return True
+
+
+class SideFormatter(logging.Formatter):
+    """Formats with the formatter that was there, and appends `PRIVATE_MARK` to lines of the private side."""
+
+    def __init__(self, formatter: logging.Formatter) -> None:
+        super().__init__()
+        self.formatter = formatter
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, without its end."""
+        line = self.formatter.format(record)
+        return line + PRIVATE_MARK if getattr(record, "side", None) == "private" else line
+
+
+def mark_private_lines(kind: type[logging.Formatter]) -> None:
+    """Wrap the formatters of access lines that would lose the mark; called whenever logging has been configured.
+
+    Args:
+        kind: The class of such formatters: uvicorn's `AccessFormatter`.
+    """
+    for handler in logging.getLogger(ACCESS_LOGGER).handlers:
+        if isinstance(handler.formatter, kind):
+            handler.setFormatter(SideFormatter(handler.formatter))
+
+
+quote = json.encoder.encode_basestring_ascii
+"""Writes a text as JSON."""
+
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "color_message"}
+"""The attributes of a record that are not a caller's; `color_message` is uvicorn's, for a terminal."""
+
+ACCESS_FIELDS = ("client", "method", "path", "http_version", "status")
+"""What the five arguments of uvicorn's access records are."""
+
+_ESCAPE = re.compile(r"\\(?:u(d[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2})|u(d[89a-f][0-9a-f]{2})|.)")
+"""An escape of JSON: of two surrogates that belong together, of one alone, or another."""
+
+
+THREE_DIGITS = tuple(f"{number:03d}" for number in range(1000))
+"""The numbers of three digits, which are quicker found than formatted."""
+
+
+@lru_cache(maxsize=8)
+def _second(number: int) -> str:
+    return utc_timestamp(number).removesuffix("Z")
+
+
+@lru_cache(maxsize=8)
+def timestamp(milliseconds: int) -> str:
+    """Return a time since the epoch as RFC 3339 has it, in UTC."""
+    second, rest = divmod(milliseconds, 1000)
+    return f"{_second(second)}.{THREE_DIGITS[rest]}Z"
+
+
+def as_line(values: Mapping[str, Any]) -> str:
+    """Write an object in one line; values that JSON has no form for are left out."""
+    parts: list[str] = []
+    for key, value in values.items():
+        try:
+            parts.append(f"{quote(key)}:{_encode(value)}")
+        except Exception:  # noqa: S112  # a caller's own types can raise anything
+            continue
+    line = "{" + ",".join(parts) + "}"
+    return _ESCAPE.sub(_with_its_half, line) if "\\ud" in line else line
+
+
+def _with_its_half(escape: re.Match[str]) -> str:
+    return r"\ufffd" if escape[2] else escape[0]
+
+
+class JSONFormatter(logging.Formatter):
+    """Makes a line of JSON of a record: time, level, logger, message, what the caller gave as `extra`, exception."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, without its end."""
+        ours: dict[str, Any] = {
+            "time": timestamp(int(record.created * 1000)),
+            "level": record.levelname,
+            "logger": record.name,
+        }
+        extra = {key: value for key, value in record.__dict__.items() if key not in STANDARD}
+        arguments = record.args
+        if record.name == ACCESS_LOGGER and isinstance(arguments, tuple) and len(arguments) == len(ACCESS_FIELDS):
+            extra |= zip(ACCESS_FIELDS, arguments, strict=True)  # a filter of the user's may have changed them
+            extra["client"], extra["status"] = extra["client"] or None, extra["status"] or None
+        else:
+            ours["message"] = _message(record)
+        ending = self._ending(record)
+        for key, value in extra.items():
+            ours[f"extra_{key}" if key in ours or key in ending else key] = value
+        return as_line(ours | ending)
+
+    def _ending(self, record: logging.LogRecord) -> dict[str, str]:
+        """Tell the exception and the stack, if there are any."""
+        ending: dict[str, str] = {}
+        if record.exc_text:
+            ending["exception"] = record.exc_text
+        elif record.exc_info and record.exc_info[0] is not None:
+            ending["exception"] = self.formatException(record.exc_info)
+        if record.stack_info:
+            ending["stack"] = self.formatStack(record.stack_info)
+        return ending
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage().rstrip("\n")
+    except Exception as error:  # its arguments do not fit; `logging` would write a traceback of several lines instead
+        return f"{record.msg!r} with {record.args!r} cannot be formatted: {error}"
+
+
+def with_json(log_config: dict[str, Any]) -> dict[str, Any]:
+    """Return uvicorn's `log_config` with our formatter in the place of uvicorn's two."""
+    ours = {"()": f"{__name__}.{JSONFormatter.__qualname__}"}
+    return {**log_config, "formatters": {**log_config.get("formatters", {}), "default": ours, "access": ours}}

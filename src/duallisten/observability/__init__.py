@@ -1,0 +1,38 @@
+"""Observers of the engine: access lines, request ids, counters, spans; and the scoreboard they are kept on."""
+
+from duallisten.observability.access_log import AccessLines, TextAccessLog, TextHandshakeLog
+from duallisten.observability.lifecycle import Lifecycle, Phase
+from duallisten.observability.request_counter import RequestCounter
+from duallisten.observability.scoreboard import ProcessView, RowRef, Scoreboard, SideView, View
+from duallisten.observability.scoreboard_layout import (
+    BOUNDS,
+    BUCKETS,
+    METHODS,
+    SIDES,
+    STATUSES,
+    Cell,
+    Head,
+    bits,
+)
+
+__all__ = [
+    "BOUNDS",
+    "BUCKETS",
+    "METHODS",
+    "SIDES",
+    "STATUSES",
+    "AccessLines",
+    "Cell",
+    "Head",
+    "Lifecycle",
+    "Phase",
+    "ProcessView",
+    "RequestCounter",
+    "RowRef",
+    "Scoreboard",
+    "SideView",
+    "TextAccessLog",
+    "TextHandshakeLog",
+    "View",
+    "bits",
+]

@@ -1,0 +1,270 @@
+"""The scoreboard: what the processes of a launch tell each other of themselves, in shared memory.
+
+It is for whoever answers a question about all of them: a health check, a scrape of metrics, a page for a person. Any
+process that serves the private side may be asked, and must know of the others without asking them, for they may be
+busy, blocked or dead.
+
+Each process has a row, and is the only one that writes to it: counters that only grow, and gauges. No locks: a row is
+made of machine words, aligned, which a processor writes and reads whole. So a reader may see one request counted in one
+word and not yet in the next; it never sees half a number. Row 0 is the past: when a process is gone, its supervisor,
+then the only one who knows of the row, adds its counters to the past and gives the row away. Readers notice that
+(`HEADER.changes` is odd meanwhile, or has changed) and read again, so that no counter ever goes back.
+
+The memory is a file without a name (memfd_create(2)), of which only what is written takes up any: a descriptor is what
+a child process needs, and it is gone with the last process that has it.
+
+What it must never do: block, ask another process, keep a process from starting or ending, or hold anything of a
+request but numbers.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import time
+from collections.abc import Collection, Iterator
+from typing import Any, NamedTuple
+
+from duallisten.logs import wall_clock
+from duallisten.observability.lifecycle import Phase
+from duallisten.observability.scoreboard_layout import (
+    GAUGES,
+    HEAD_WORDS,
+    REQUESTS,
+    ROW_WORDS,
+    SIDE_WORDS,
+    SIDES,
+    WORD,
+    Head,
+    Own,
+    bits,
+    side_begin,
+    sides_of,
+)
+from duallisten.sides import Side
+
+
+class ProcessView(NamedTuple):
+    """What was read of one process.
+
+    heartbeat_age: seconds since its event loop last turned
+    age: seconds since it was started
+    """
+
+    pid: int
+    state: Phase
+    sides: tuple[Side, ...]
+    heartbeat_age: float
+    age: float
+
+
+class SideView(NamedTuple):
+    """The numbers of one side, of one process or of all.
+
+    cells: by `Cell`
+    requests: by method, status and bucket, flat, in the order of `METHODS`, `STATUSES`, `BOUNDS`
+    """
+
+    cells: tuple[int, ...]
+    requests: tuple[int, ...]
+
+
+class View(NamedTuple):
+    """All that was on the board at one time.
+
+    now: when it was read, CLOCK_MONOTONIC in seconds
+    age: seconds since the launch began
+    expected: the sides that the launch is to serve
+    supervisor_age: seconds since the supervisor last looked around; None without one
+    epoch: when the launch began, in seconds since 1970
+    """
+
+    now: float
+    phase: Phase
+    age: float
+    restarts: int
+    expected: tuple[Side, ...]
+    supervisor_age: float | None
+    processes: tuple[ProcessView, ...]
+    sides: dict[Side, SideView]
+    epoch: float = 0.0
+
+
+class Row:
+    """A process's own row, for that process to write to.
+
+    words: what it tells of itself, by `Own`
+    """
+
+    def __init__(self, words: memoryview) -> None:
+        self.words = words
+
+    def side(self, side: Side) -> memoryview:
+        """Return the part of a side: words by `Cell`, then the requests from `REQUESTS` on."""
+        begin = side_begin(SIDES.index(side))
+        return self.words[begin : begin + SIDE_WORDS]
+
+    def begin(self, pid: int) -> None:
+        """Note that its process starts."""
+        self.words[Own.STARTED] = self.words[Own.HEARTBEAT] = time.monotonic_ns()
+        self.words[Own.STATE] = Phase.STARTING
+        self.words[Own.PID] = pid
+
+    def beat(self) -> None:
+        """Note that the event loop turns."""
+        self.words[Own.HEARTBEAT] = time.monotonic_ns()
+
+    def set_state(self, state: Phase, sides: Collection[Side]) -> None:
+        """Note how the process stands, and at whose listeners it accepts."""
+        self.words[Own.STATE] = state
+        self.words[Own.SIDES] = bits(sides)
+
+    @property
+    def heartbeat_age(self) -> float:
+        """Seconds since the event loop last turned."""
+        return (time.monotonic_ns() - int(self.words[Own.HEARTBEAT])) / 1e9
+
+
+class RowRef(NamedTuple):
+    """A process's place on the board of its launch."""
+
+    board: Scoreboard
+    number: int
+
+    @property
+    def row(self) -> Row:
+        """Its row."""
+        return self.board.row(self.number)
+
+
+class Scoreboard:
+    """The board of a launch; pickled into its child processes, it is the same memory there.
+
+    capacity: for how many processes at a time there are rows
+    """
+
+    def __init__(self, capacity: int = 512) -> None:
+        self.capacity = capacity
+        self._descriptor = _nameless_file()
+        os.ftruncate(self._descriptor, self._size)
+        self._map()
+        self.head[Head.STARTED] = time.monotonic_ns()
+        self.head[Head.EPOCH] = round(wall_clock() * 1e9)  # to be shown
+        self.head[Head.ROWS] = 1
+        self._free: list[int] = []
+
+    def __reduce__(self) -> Any:
+        from multiprocessing.reduction import DupFd
+
+        return _attach, (self.capacity, DupFd(self._descriptor))
+
+    @property
+    def _size(self) -> int:
+        return (HEAD_WORDS + self.capacity * ROW_WORDS) * WORD
+
+    def _map(self) -> None:
+        self._words = memoryview(mmap.mmap(self._descriptor, self._size)).cast("Q")
+        self.head = self._words[:HEAD_WORDS]
+
+    def row(self, number: int) -> Row:
+        """Return a row for its process to write to."""
+        return Row(self._row(number))
+
+    def _row(self, number: int) -> memoryview:
+        begin = HEAD_WORDS + number * ROW_WORDS
+        return self._words[begin : begin + ROW_WORDS]
+
+    def take_row(self) -> int:
+        """Return the number of a free row; the supervisor's to call. 0, the past's, if there is none."""
+        if self._free:
+            return self._free.pop()
+        number = int(self.head[Head.ROWS])
+        if number >= self.capacity:
+            return 0
+        self.head[Head.ROWS] = number + 1
+        return number
+
+    def retire_row(self, number: int) -> None:
+        """Add the counters of a process that is gone to the past, and free its row; the supervisor's to call."""
+        if not number:
+            return
+        row, past = self._row(number), self._row(0)
+        self.head[Head.CHANGES] += 1
+        for index, _ in enumerate(SIDES):
+            begin = side_begin(index)
+            for cell in GAUGES:
+                row[begin + cell] = 0
+            for at, value in enumerate(row[begin : begin + SIDE_WORDS].tolist(), begin):
+                if value:
+                    past[at] += value
+                    row[at] = 0
+        for own in Own:
+            row[own] = 0
+        self.head[Head.CHANGES] += 1
+        self._free.append(number)
+
+    def read(self) -> View:
+        """Read all of it, as of one time."""
+        while True:
+            before = self.head[Head.CHANGES]
+            view = self._read()
+            if not before % 2 and self.head[Head.CHANGES] == before:
+                return view
+            time.sleep(0.0005)
+
+    def processes(self) -> tuple[ProcessView, ...]:
+        """Read what the processes tell of themselves, without their numbers."""
+        rows = [self._row(number) for number in range(1, self.head[Head.ROWS])]
+        return tuple(_read_processes(rows, time.monotonic_ns()))
+
+    def _read(self) -> View:
+        now = time.monotonic_ns()
+        rows = [self._row(number) for number in range(self.head[Head.ROWS])]
+        pulse = self.head[Head.PULSE]
+        return View(
+            now=now / 1e9,
+            phase=Phase(self.head[Head.PHASE]),
+            age=max(0, now - self.head[Head.STARTED]) / 1e9,
+            restarts=self.head[Head.RESTARTS],
+            expected=sides_of(self.head[Head.SIDES]),
+            supervisor_age=max(0, now - pulse) / 1e9 if pulse else None,
+            processes=tuple(_read_processes(rows[1:], now)),
+            sides={side: _sum(rows, side_begin(index)) for index, side in enumerate(SIDES)},
+            epoch=self.head[Head.EPOCH] / 1e9,
+        )
+
+
+def _read_processes(rows: list[memoryview], now: int) -> Iterator[ProcessView]:
+    for row in rows:
+        if row[Own.PID]:
+            yield ProcessView(
+                pid=row[Own.PID],
+                state=Phase(row[Own.STATE]),
+                sides=sides_of(row[Own.SIDES]),
+                heartbeat_age=max(0, now - row[Own.HEARTBEAT]) / 1e9,
+                age=max(0, now - row[Own.STARTED]) / 1e9,
+            )
+
+
+def _sum(rows: list[memoryview], begin: int) -> SideView:
+    totals = [sum(values) for values in zip(*(row[begin : begin + SIDE_WORDS].tolist() for row in rows), strict=True)]
+    return SideView(tuple(totals[:REQUESTS]), tuple(totals[REQUESTS:]))
+
+
+def _nameless_file() -> int:
+    """Open a file in memory that has no name, and is not passed on by itself."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("duallisten-scoreboard", os.MFD_CLOEXEC)
+    import tempfile
+
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
+def _attach(capacity: int, descriptor: Any) -> Scoreboard:
+    board = Scoreboard.__new__(Scoreboard)
+    board.capacity = capacity
+    board._descriptor = descriptor.detach()
+    board._map()
+    board._free = []
+    return board

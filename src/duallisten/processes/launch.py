@@ -1,0 +1,202 @@
+"""The launch: from a configuration to a running server, in this process or under a supervisor.
+
+`run` is what `uvicorn.run` is. It raises where uvicorn exits; only the command line turns an error into a line and
+an exit code.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+from duallisten.config import Config
+from duallisten.config.uvicorn_contract import change_reloader
+from duallisten.errors import LaunchError
+from duallisten.listeners import Plan, Pool, await_plan, listener_config, make_pools, request_of
+from duallisten.listeners import sockets as sock
+from duallisten.net import read_host
+from duallisten.server import Server, registration_of
+
+if TYPE_CHECKING:
+    from duallisten.processes.sd_notify import Notifier
+    from duallisten.processes.supervisor import Supervisor
+
+logger = logging.getLogger("uvicorn.error")
+
+
+def run(app: Any, *, app_dir: str | None = None, **options: Any) -> None:
+    """Serve `app` until told to stop; a drop-in for `uvicorn.run`.
+
+    app: the application, or `"module:attribute"`
+    app_dir: a folder to import the application from
+    options: uvicorn's options, duallisten's, and `private_<x>`; see `duallisten.Config`
+
+    Raises UsageError for an option that cannot be read, LaunchError for what stops the launch, TypeError for an option
+    that does not exist.
+    """
+    if app_dir is not None:
+        sys.path.insert(0, app_dir)
+    launch(Config(app, **options))
+
+
+def launch(config: Config) -> None:
+    """Serve what `config` asks for, with a reloader, with workers, or in this process."""
+    try:
+        take_passed_sockets(config)
+        plan = await_plan(request_of(config), read_host)
+        config.check_pages(has_private=plan.private is not None or plan.later)
+        pools = make_pools(plan, config.workers, config.options.private_workers)
+        later_pool = plan.later and config.options.private_workers > 0
+        several = later_pool or sum(pool.size for pool in pools) > 1
+        with _metric_files(config, several=several and not config.should_reload):
+            if config.should_reload or several:
+                _require_import_strings(config)
+                _launch_processes(config, plan, pools)
+            else:
+                _make_server(config, plan).run()
+    except KeyboardInterrupt:
+        pass
+
+
+def take_passed_sockets(config: Config) -> None:
+    """Have the sockets served that systemd has passed to this process, if it has."""
+    if "LISTEN_FDS" in os.environ:
+        from duallisten.listeners.socket_activation import take_passed
+
+        config.passed = take_passed(os.environ, os.getpid())
+
+
+def _metric_files(config: Config, *, several: bool) -> AbstractContextManager[None]:
+    """Make a place for the application's metrics, where they are asked for.
+
+    several: whether there are several processes at a time
+    """
+    if config.options.private_metrics is None:
+        return nullcontext()
+    from duallisten.admin.metrics_multiprocess import shared_directory
+
+    return shared_directory(several=several)
+
+
+def _require_import_strings(config: Config) -> None:
+    own = config.options.private_app
+    if not (isinstance(config.app, str) and isinstance(own, str | None)):
+        raise LaunchError(
+            "workers and reload need the application as an import string ('module:attribute'), for each process "
+            "imports it anew; $WEB_CONCURRENCY asks for workers too: give workers=1 to do without"
+        )
+
+
+def _launch_processes(config: Config, plan: Plan, pools: tuple[Pool, ...]) -> None:
+    bound = sock.bind(plan)
+    if "opentelemetry.instrumentation.auto_instrumentation" in sys.modules:
+        from duallisten.processes.opentelemetry import reach_children
+
+        reach_children()
+    try:
+        if config.should_reload:
+            _reload(config, plan, bound)
+        else:
+            _make_supervisor(config, plan, pools, bound).run()
+    finally:
+        sock.close(bound)
+        sock.remove_path(plan)
+
+
+def _make_server(config: Config, plan: Plan) -> Server:
+    """Build the server of a launch in one process."""
+    server = Server(config, plan=plan)
+    if (notifier := _make_notifier()) is not None:
+        from duallisten.processes.service_manager.server import tell_phases
+
+        tell_phases(server, notifier)
+    return server
+
+
+def _make_supervisor(config: Config, plan: Plan, pools: tuple[Pool, ...], bound: list[sock.BoundSocket]) -> Supervisor:
+    """Build the supervisor of a launch in several processes."""
+    if (notifier := _make_notifier()) is None:
+        from duallisten.processes.supervisor import Supervisor
+
+        return Supervisor(config, plan, pools, bound)
+    from duallisten.processes.service_manager.supervisor import NotifyingSupervisor
+
+    return NotifyingSupervisor(config, plan, pools, bound, notifier)
+
+
+def _make_notifier() -> Notifier | None:
+    """Build what tells systemd how the launch stands, if it wants to know."""
+    if "NOTIFY_SOCKET" not in os.environ:
+        return None
+    from duallisten.processes.sd_notify import make_notifier
+
+    return make_notifier(os.environ, os.getpid())
+
+
+def _reload(config: Config, plan: Plan, bound: list[sock.BoundSocket]) -> None:
+    """Run uvicorn's own reloader, with a process that serves the whole plan."""
+    from duallisten.listeners import log_listeners
+    from duallisten.processes.worker_main import ReloadedProcess
+
+    for name in ("private_workers", "preload"):
+        if getattr(config.options, name):
+            logger.warning("--%s is ignored while reloading: one process serves both sides.", name.replace("_", "-"))
+    if config.options.register is not None:
+        logger.warning("--register is ignored while reloading: nobody should be sent to code that is being changed.")
+    log_listeners(config, plan, bound, lambda side: "reloading process")
+    target = ReloadedProcess(config, plan, tuple(one.side for one in bound))
+    if (notifier := _make_notifier()) is not None:
+        from duallisten.processes.service_manager.reload import notifying_process, tell_end
+
+        target = notifying_process(target, notifier)
+    reloader = change_reloader()(config, target=target, sockets=[one.socket for one in bound])
+    if notifier is not None:
+        tell_end(reloader, notifier)
+    reloader.run()
+
+
+def check(config: Config, *, as_json: bool) -> None:
+    """Print what a launch of `config` would do, having tried all of it that leaves no trace; raises as a launch would.
+
+    The addresses are bound and let go, the application is imported and not started.
+    """
+    from duallisten.listeners.report import as_json as to_json
+    from duallisten.listeners.report import make_report, print_table
+
+    take_passed_sockets(config)
+    registration_of(config)
+    plan = await_plan(request_of(config), read_host)
+    config.check_pages(has_private=plan.private is not None or plan.later)
+    sock.close(sock.bind(plan))
+    sock.remove_path(plan)
+    config.load()
+    for listener in plan.listeners:
+        listener_config(config, listener.side)
+    report = make_report(config, plan)
+    if as_json:
+        sys.stdout.write(to_json(report) + "\n")
+    else:
+        print_table(report)
+
+
+def show_routes(config: Config, *, as_json: bool) -> str:
+    """Print every route of what `config` serves, with what each side gets of it; raises as a launch would.
+
+    The application is imported and not started, and nothing is bound. Returns what `--strict-routes`, if it was asked
+    for, has to complain of.
+    """
+    from duallisten.endpoints.route_table import as_json as to_json
+    from duallisten.endpoints.route_table import print_table, strict_errors
+
+    strict = config.options.strict_routes
+    config.options = config.options._replace(strict_routes=False)  # what it refuses is to be shown here
+    config.load()
+    sections = config.sections()
+    if as_json:
+        sys.stdout.write(to_json(sections) + "\n")
+    else:
+        print_table(sections)
+    return strict_errors(sections) if strict else ""

@@ -1,0 +1,71 @@
+"""uvicorn's reloader, telling systemd how the process under it stands.
+
+systemd believes the reloader alone, so the process tells it over a pipe, and a thread here passes that on. That the
+process ends is no end of the service: the reloader starts the next. A watchdog is fed by the reloader itself, for code
+that a developer has broken is no reason to kill it.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING
+
+from duallisten.processes.sd_notify import Notifier
+from duallisten.processes.service_manager.server import tell_phases
+from duallisten.processes.worker_main import ReloadedProcess
+from duallisten.server import Server
+
+if TYPE_CHECKING:
+    from duallisten.config.uvicorn_contract import BaseReload
+
+
+@dataclass(frozen=True)
+class NotifyingProcess(ReloadedProcess):
+    """What the process under the reloader runs, telling it how it stands.
+
+    pipe: where to
+    """
+
+    pipe: Connection
+
+    def make_server(self, sockets: list[socket.socket] | None) -> Server:
+        """Build the server."""
+        server = super().make_server(sockets)
+        tell_phases(server, Notifier(self._tell))
+        return server
+
+    def _tell(self, message: str) -> None:
+        with suppress(OSError):
+            self.pipe.send(message)
+
+
+def notifying_process(process: ReloadedProcess, notifier: Notifier) -> NotifyingProcess:
+    """Have a process under the reloader tell `notifier` how it stands, from a thread of this process."""
+    hearing, telling = Pipe(duplex=False)
+    threading.Thread(target=_relay, args=(hearing, notifier), name="duallisten-notify", daemon=True).start()
+    return NotifyingProcess(process.config, process.plan, process.sides, telling)
+
+
+def _relay(pipe: Connection, notifier: Notifier) -> None:
+    while True:
+        if pipe.poll(notifier.interval):
+            message: str = pipe.recv()
+            if not message.startswith("STOPPING=1"):
+                notifier.tell(message)
+        notifier.feed(lambda: True)
+
+
+def tell_end(reloader: BaseReload, notifier: Notifier) -> None:
+    """Have a reloader tell first when it ends."""
+    shut_down = reloader.shutdown
+
+    def tell_and_shut_down() -> None:
+        notifier.stopping()
+        shut_down()
+
+    reloader.shutdown = tell_and_shut_down  # type: ignore[method-assign]

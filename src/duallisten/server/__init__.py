@@ -1,0 +1,12 @@
+"""One process that serves: lifespan, start, heartbeat, drain and end."""
+
+from duallisten.server.registration import registration_of
+from duallisten.server.server import Server
+from duallisten.server.shutdown import DrainStep, limit_linger
+
+__all__ = [
+    "DrainStep",
+    "Server",
+    "limit_linger",
+    "registration_of",
+]

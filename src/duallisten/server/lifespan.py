@@ -1,0 +1,94 @@
+"""The lifespans of what is served: one for each application, whatever listeners lead to it.
+
+Both applications are started, whichever listeners are open: the public one first, then the private one if it is
+another, so that the private one may build on what the public one has made. They are shut down the other way round. If
+one fails to start, what has been started before it is shut down in order, and nothing is served.
+
+A start that takes too long for a server which was told to end can be cut short, and so can a shutdown
+(`cut_start_short`, `cut_shutdown_short`): the application's task is cancelled, so that its `finally` blocks run. The
+protocol has no message for it: an application that starts does not listen, and one that shuts down has been told.
+
+uvicorn's own lifespan protocol does each (`Config.lifespan_class`); `uvicorn.Server` knows of the first alone. It
+runs the application in a task that it keeps to itself, made of its `main()`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from duallisten.config import Config
+from duallisten.errors import LaunchError
+from duallisten.sides import Side
+
+
+class Lifespans:
+    """What starts and shuts down the applications of a server.
+
+    first: the lifespan of the public side's application, as `uvicorn.Server` has made it
+    config: the loaded configuration
+    """
+
+    def __init__(self, first: Any, config: Config) -> None:
+        source = config.source("private")
+        own: Any = first if source is config else source.lifespan_class(source)
+        self._by_side: dict[Side, Any] = {"public": first, "private": own}
+        self._names = {id(own): f"the private application {source.app_name}", id(first): "the application"}
+        self._tasks: dict[int, asyncio.Task[Any] | None] = {}
+        self._cut = False
+        for lifespan in self._by_side.values():
+            self._observe(lifespan)
+
+    def _observe(self, lifespan: Any) -> None:
+        """Note the task that a lifespan runs its application in."""
+        run = getattr(lifespan, "main", None)  # there is none with --lifespan off
+        if run is None or id(lifespan) in self._tasks:
+            return
+        self._tasks[id(lifespan)] = None
+
+        async def main() -> None:
+            self._tasks[id(lifespan)] = asyncio.current_task()
+            await run()
+
+        lifespan.main = main
+
+    def cut_start_short(self) -> None:
+        """Cancel the application that is starting, and start no other."""
+        self._cut = True
+        for lifespan, task in self._running():
+            if not lifespan.startup_event.is_set():
+                lifespan.startup_failed = True  # so that uvicorn does not take it for an application without a lifespan
+                task.cancel()
+
+    def cut_shutdown_short(self) -> None:
+        """Cancel every application that has not shut down yet."""
+        for lifespan, task in self._running():
+            lifespan.shutdown_failed = True
+            task.cancel()
+
+    def _running(self) -> list[tuple[Any, asyncio.Task[Any]]]:
+        found = ((lifespan, self._tasks.get(id(lifespan))) for lifespan in dict.fromkeys(self._by_side.values()))
+        return [(lifespan, task) for lifespan, task in found if task is not None and not task.done()]
+
+    def state(self, side: Side) -> dict[str, Any]:
+        """Return the state that the lifespan of a side's application shares with its requests."""
+        state: dict[str, Any] = self._by_side[side].state
+        return state
+
+    async def startup(self) -> None:
+        """Start them in order; raises LaunchError where one fails, when the others have been shut down again."""
+        started: list[Any] = []
+        for lifespan in dict.fromkeys(self._by_side.values()):
+            if not self._cut:
+                await lifespan.startup()
+            if self._cut or lifespan.should_exit:
+                for other in reversed(started):
+                    await other.shutdown()
+                name = self._names[id(lifespan)]
+                raise LaunchError(f"{name} failed to start: see the error above; no listener was opened")
+            started.append(lifespan)
+
+    async def shutdown(self) -> None:
+        """Shut them down, the last one first."""
+        for lifespan in reversed(dict.fromkeys(self._by_side.values())):
+            await lifespan.shutdown()

@@ -1,0 +1,341 @@
+"""The server: uvicorn's, with two listeners, one lifespan and one application state.
+
+In place of uvicorn's single listener it opens those of the plan. The order of a launch, and why:
+
+1. plan and bind (`prepare`), before the application is even imported: a port in use costs no half-run start-up;
+2. the application's lifespan, once, whatever listeners there are;
+3. the private listener accepts, then the public one: a platform takes its first accepted connection as ready. A private
+   address that may come later opens its listener when it comes (`address_watch`).
+
+The order of its end is `shutdown`'s.
+
+Each listener has a `uvicorn.Config` and a `ServerState` of its own, so that a flood on one side uses up no limit of
+the other. It never exits and never prints: what goes wrong is raised.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import sys
+import threading
+from asyncio import to_thread
+from collections.abc import Sequence
+from functools import partial
+from importlib import import_module
+from types import FrameType
+
+import uvicorn
+
+from duallisten.config import Config
+from duallisten.config.uvicorn_contract import ServerState
+from duallisten.errors import LaunchError
+from duallisten.http import Clock
+from duallisten.listeners import (
+    AcceptLoop,
+    Acceptor,
+    AcceptorState,
+    BoundSocket,
+    ListenerSet,
+    Listening,
+    Plan,
+    Verdict,
+    Watch,
+    await_plan,
+    log_listeners,
+    names_of,
+    request_of,
+    scheme,
+    watch_from,
+)
+from duallisten.listeners import sockets as sock
+from duallisten.net import TCPAddress, read_host
+from duallisten.observability import Lifecycle, Phase, RowRef
+from duallisten.server.heartbeat import Observation
+from duallisten.server.lifespan import Lifespans
+from duallisten.server.registration import registration_of
+from duallisten.server.services import Process, access_lines, give_headers, judge_of, make_services, trace
+from duallisten.server.shutdown import SIGNAL_INTERVAL, Budget, DrainStep, end, start_or_give_up, start_patience
+from duallisten.server.start_interrupt import Alarm
+from duallisten.sides import Side
+
+logger = logging.getLogger("uvicorn.error")
+
+
+class Server(uvicorn.Server):
+    """Serves one application on the listeners of a plan.
+
+    config: a `duallisten.Config`
+    plan: the plan to carry out; made when the server starts if it is not given
+    bound: the plan's sockets, bound by someone else, such as a supervisor
+    seat: its place on the scoreboard of a launch of which it is a part
+
+    Beside uvicorn's (`run`, `serve`, `started`, `should_exit`, `startup`, `shutdown`) it has `addresses`, `phase` and
+    `drain_steps`, what it does first when it is told to end. `run` and `serve` raise `LaunchError` for what stops a
+    launch.
+    """
+
+    config: Config
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        plan: Plan | None = None,
+        bound: list[BoundSocket] | None = None,
+        seat: RowRef | None = None,
+    ) -> None:
+        if not isinstance(config, Config):
+            raise TypeError("duallisten.Server takes a duallisten.Config")
+        super().__init__(config)
+        self.listeners = ListenerSet(plan, bound)
+        self._reception: AcceptorState | None = None
+        self._lines = access_lines(config)
+        self._clock: Clock | None = None
+        self.lifecycle = Lifecycle()
+        self.drain_steps: list[DrainStep] = []
+        self._seat = seat
+        self.observation: Observation | None = None
+        self._registration = registration_of(config) if bound is None else None
+        self.is_alone = bound is None  # nobody else has its sockets
+        self._watch: Watch | None = None
+        self.alarm = Alarm()
+
+    @property
+    def plan(self) -> Plan | None:
+        """What is to be served; None before that is known."""
+        return self.listeners.plan
+
+    @plan.setter
+    def plan(self, plan: Plan | None) -> None:
+        self.listeners.plan = plan
+
+    @property
+    def bound(self) -> list[BoundSocket] | None:
+        """The plan's sockets; None before they are bound."""
+        return self.listeners.bound
+
+    @bound.setter
+    def bound(self, bound: list[BoundSocket] | None) -> None:
+        self.listeners.bound = bound
+
+    @property
+    def phase(self) -> Phase:
+        """How it stands, for a readiness check."""
+        return self.lifecycle.phase
+
+    @property
+    def ending(self) -> bool:
+        """Whether it has been told to end, and does."""
+        return self.phase is Phase.DRAINING
+
+    @property
+    def addresses(self) -> dict[Side, tuple[str, int]]:
+        """Where each side is bound: (address, port in host order), or (path, 0); empty until bound."""
+        return names_of(self.plan, self.bound or ())
+
+    def url(self, side: Side) -> str:
+        """Return the base URL of a side, without a slash at its end; empty for a side that is not bound."""
+        if side not in self.addresses:
+            return ""
+        return f"{scheme(self.config, side)}://{TCPAddress(*self.addresses[side])}"
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until told to stop.
+
+        sockets: bound sockets to use as the public listener's
+        """
+        await self.prepare(sockets)
+        self._observe()
+        if self.observation is not None:
+            self.observation.start()
+        try:
+            await super().serve(sockets)
+        finally:
+            if self.observation is not None:
+                self.observation.stop()
+            self.alarm.turn_off()
+            self._lines.write()
+            if self._clock is not None:
+                self._clock.stop()
+            sock.close(self.bound or [])
+            if self.is_alone and self.plan is not None:
+                sock.remove_path(self.plan)
+
+    def _observe(self) -> None:
+        """Build what observes this process, if that is asked for; its memory cannot be pickled, so it is made late."""
+        if self.observation is None and self.config.has_pages:
+            self.observation = Observation(self.config, self.listeners, self.lifecycle, self._seat)
+
+    async def prepare(self, sockets: list[socket.socket] | None = None) -> None:
+        """Build the plan and bind its sockets, once; raises LaunchError."""
+        if self.plan is None:
+            import anyio.to_thread  # its event loop back end takes 35 ms to import; a launch plans before its loop runs
+
+            request = request_of(self.config)
+            if sockets:  # they are the public listener, whatever host and port say
+                request = request._replace(uds=None, fd=sockets[0].fileno())
+            self.plan = await anyio.to_thread.run_sync(await_plan, request, read_host, abandon_on_cancel=True)
+            self.config.check_pages(has_private=self.plan.private is not None or self.plan.later)
+        if self.bound is None:
+            self.bound = sock.bind(self.plan, sockets)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start the application, then accept: on the private side first, on the public side last."""
+        await self.prepare(sockets)
+        assert self.plan is not None and self.bound is not None  # noqa: S101
+        self.lifespans = Lifespans(self.lifespan, self.config)
+        if not self.config.loaded:
+            self.config.load()
+        self._observe()
+        board, row = self.observation.seat if self.observation is not None else (None, 0)
+        self._clock = Clock(asyncio.get_running_loop())
+        process = Process(self.server_state, self.lifespans, self._lines, self._clock, board, row, self.listeners)
+        self.listeners.services = make_services(self.config, self.plan, process)
+        self.refresh_headers()
+        if not await start_or_give_up(self, self.lifespans):
+            return
+        await self.before_accepting()
+        if self.should_exit:  # told to end meanwhile: what has been started is shut down, and nothing is opened
+            await end(self, self.lifespans, Budget.begin(self))
+            return
+        trace(self.listeners.services)
+        self._reception = AcceptorState(self.listeners.services, asyncio.get_running_loop())
+        try:
+            for one in sorted(self.bound, key=lambda bound: bound.side):  # "private" comes before "public"
+                await self.accept(one)
+        except OSError as error:
+            await self.shutdown()
+            raise LaunchError(f"the {one.side} listener cannot listen on {one.name}: {error.strerror}") from None
+        if self.is_alone:
+            log_listeners(self.config, self.plan, self.bound, lambda side: f"process {os.getpid()}")
+        self.started = True
+        self._prepare_for_websockets()
+        self.await_private()
+        self._tell()
+
+    def _prepare_for_websockets(self) -> None:
+        """Import what WebSockets need, beside the event loop: the first handshake would stop it for 30 ms."""
+        if self.config.has_websockets and "duallisten.http.websocket" not in sys.modules:
+            name = "duallisten-imports"
+            threading.Thread(target=import_module, args=("duallisten.http.websocket",), name=name, daemon=True).start()
+
+    async def before_accepting(self) -> None:
+        """Do what must come between the application's start and the first connection: nothing, in this class."""
+
+    def await_private(self) -> None:
+        """Ensure that the private listener is opened when its address appears, where it is yet to come."""
+        assert self.plan is not None  # noqa: S101
+        if self.plan.later:
+            self._watch = watch_from(asyncio.get_running_loop(), request_of(self.config), self._open_private)
+            self._watch.start()
+
+    async def _open_private(self, plan: Plan, bound: list[BoundSocket]) -> None:
+        """Open the private listener, which has come late, and say so."""
+        await self.adopt(plan, bound)
+        if self.plan is plan:
+            log_listeners(self.config, plan, bound, lambda side: f"process {os.getpid()}")
+
+    def _tell(self) -> None:
+        """Enter the phase that follows from what is accepted at; register this launch, if all of it accepts."""
+        assert self.plan is not None  # noqa: S101
+        self.lifecycle.enter(Phase.AWAITING_PRIVATE if self.plan.later else Phase.READY)
+        if self._registration is not None and self.phase is Phase.READY:
+            self.drain_steps.insert(0, DrainStep("telling the registry", partial(to_thread, self._registration.drain)))
+            self._registration.begin(self.plan, self.bound or ())
+
+    async def adopt(self, plan: Plan, bound: list[BoundSocket]) -> None:
+        """Take a plan in place of the one that was waiting for a listener, and accept from that one's sockets."""
+        assert self.bound is not None  # noqa: S101
+        if self.ending:
+            sock.close(bound)
+            return
+        waiting, self.plan = self.plan, plan
+        try:
+            for one in bound if self._reception is not None else ():  # before that, `startup` sees to it
+                await self.accept(one)
+        except OSError as error:
+            logger.error("The %s listener cannot listen on %s: %s", one.side, one.name, error.strerror)
+            sock.close(bound)
+            self.plan = waiting
+            return
+        self.bound.extend(bound)
+        if self.started:
+            self._tell()
+
+    async def accept(self, bound: BoundSocket) -> Listening:
+        """Listen on a bound socket; raises OSError."""
+        assert self.plan is not None and self._reception is not None  # noqa: S101
+        plan = self.plan
+        sock.listen(bound.socket, self.config.side(bound.side).backlog)
+        acceptor = Acceptor(self._reception, judge_of(bound.side, self.plan, lambda: self.plan or plan), bound.side)
+        service = self.listeners.services[Verdict.PRIVATE if bound.side == "private" else Verdict.PUBLIC]
+        room = None if self.plan.shared else service.room
+        server = AcceptLoop(
+            bound.socket,
+            acceptor.take,
+            room=room,
+            count=None if self.plan.shared else lambda: self.listeners.taken(bound.side),
+            total=lambda: self.listeners.taken("public") + self.listeners.taken("private"),
+        )
+        await server.start_serving()
+        listening = Listening(bound, server, acceptor)
+        if self.ending:  # told to end meanwhile, when all that was known of was closed
+            listening.server.close()
+        else:
+            self.listeners.listening.append(listening)
+        return listening
+
+    @property
+    def servers(self) -> list[AcceptLoop]:  # type: ignore[override]
+        """What accepts, with `sockets`, as of the servers that `uvicorn.Server` has."""
+        return [one.server for one in self.listeners.listening]
+
+    @property
+    def handshakes(self) -> set[asyncio.Task[None]]:
+        """The connections that uvicorn's protocol has yet to hear of."""
+        return self._reception.handshakes if self._reception is not None else set()
+
+    @property
+    def states(self) -> list[ServerState]:
+        """The state of each side, each once; the first is uvicorn's own."""
+        return list({id(state): state for state in (self.server_state, *self.listeners.states())}.values())
+
+    async def on_tick(self, counter: int) -> bool:
+        """Do uvicorn's periodic work for every side; tells whether to exit."""
+        should_exit = await super().on_tick(counter)
+        if counter % 10 == 0:
+            self.refresh_headers()
+        limit = self.limit_max_requests
+        if not should_exit and limit is not None and sum(state.total_requests for state in self.states) >= limit:
+            logger.info("Maximum request limit of %d exceeded. Terminating process.", limit)
+            return True
+        return should_exit
+
+    def refresh_headers(self) -> None:
+        """Give each side's answers the date, and when all ends `Connection: close`."""
+        give_headers(self.listeners.services.values(), ending=self.ending)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Note a signal, as uvicorn does; a start that blocks the event loop is interrupted in the end."""
+        super().handle_exit(sig, frame)
+        if not self.started and not self.ending:
+            self.alarm.set(start_patience(self.config) + SIGNAL_INTERVAL)
+
+    @property
+    def linger(self) -> float:
+        """Seconds that the private listener goes on accepting when the server ends."""
+        return self.config.options.private_linger or 0.0
+
+    async def shutdown(self, sockets: Sequence[socket.socket] | None = None) -> None:
+        """End, in the order that `shutdown` tells."""
+        logger.info("Shutting down")
+        if self._watch is not None:
+            self._watch.stop()
+        await end(self, self.lifespans, Budget.begin(self))
+        if self._registration is not None:
+            await to_thread(self._registration.end)
+        for given in sockets or ():
+            given.close()

@@ -1,0 +1,353 @@
+"""The status page: what it tells, what a client gets of it and its events, and how it is in a real browser."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from duallisten.admin.status import stream as status_stream
+from duallisten.admin.status.figures import make_status, percentile, read
+from duallisten.admin.status.stream import MOST
+from duallisten.admin.status.text import duration, number, points, rows, share, span, texts
+from duallisten.observability import Phase
+from duallisten.observability.scoreboard import Row, Scoreboard
+from duallisten.observability.scoreboard_layout import BOUNDS, BUCKETS, Cell, Head, bits, request_cell
+from tests.support.applications import Observed
+from tests.support.chromium import Page, browsing
+from tests.support.running import FREE, ObservedServer, eventually, launched, serving
+
+DEMO = "duallisten.demo:app"
+HEALTH = ("--private-health", "/health")
+
+
+# What it tells
+
+
+def counts(**at: int) -> list[int]:
+    """Counts by bucket, of those that are named by the number of their bucket."""
+    return [at.get(f"_{bucket}", 0) for bucket in range(BUCKETS)]
+
+
+def test_a_percentile_lies_within_its_bucket_in_proportion() -> None:
+    assert percentile(counts(), 0.5) is None
+    assert percentile(counts(_0=10), 0.5) == pytest.approx(BOUNDS[0] / 2)
+    assert percentile(counts(_0=50, _2=50), 0.75) == pytest.approx((BOUNDS[1] + BOUNDS[2]) / 2)
+    assert percentile(counts(_0=99, _9=1), 0.99) == pytest.approx(BOUNDS[0])
+    assert percentile(counts(_14=1), 0.99) == BOUNDS[-1]
+
+
+@pytest.fixture
+def board() -> Scoreboard:
+    """The board of a launch that serves both sides, with one process."""
+    board = Scoreboard(capacity=3)
+    board.head[Head.SIDES] = bits(("public", "private"))
+    board.head[Head.PHASE] = Phase.READY
+    row = board.row(board.take_row())
+    row.begin(7)
+    row.set_state(Phase.READY, ("public", "private"))
+    return board
+
+
+def serve_requests(row: Row, count: int, status: str = "2xx", method: str = "GET", bucket: int = 3) -> None:
+    """Note requests of the public side."""
+    row.side("public")[request_cell(method, status) + bucket] += count
+
+
+def test_rates_and_shares_are_of_the_time_between_two_readings(board: Scoreboard) -> None:
+    row = board.row(1)
+    serve_requests(row, 1000, "5xx")
+    earlier = read(board.read())
+    serve_requests(row, 90)
+    serve_requests(row, 6, "4xx", "POST")
+    row.side("public")[Cell.BUSY] += 4  # uvicorn's own 503
+    view = board.read()
+    figures = make_status(view._replace(now=earlier.now + 10), earlier, stall=10).sides["public"]
+    assert figures.seconds == pytest.approx(10)
+    assert figures.rate == pytest.approx(10)
+    assert (figures.client_errors, figures.server_errors) == (0.06, 0.04)
+    assert figures.requests == 1100
+    whole = make_status(view._replace(age=60.0), None, stall=10).sides["public"]
+    assert (whole.seconds, whole.rate) == (60, 1100 / 60), "without one, of the whole launch"
+
+
+def test_neither_websockets_nor_aborted_requests_make_a_latency(board: Scoreboard) -> None:
+    serve_requests(board.row(1), 1, "1xx", "websocket", bucket=0)
+    serve_requests(board.row(1), 1, "aborted", bucket=14)
+    public = make_status(board.read(), None, stall=10).sides["public"]
+    assert (public.requests, public.aborted, public.median) == (2, 1, None)
+
+
+def test_a_process_that_is_stuck_is_told(board: Scoreboard) -> None:
+    status = make_status(board.read(), None, stall=-1.0)
+    assert rows(status)[0][:3] == ["7", "stuck", "public and private"]
+    assert "process 7 is stuck" in texts(status)["reasons"]
+    assert texts(status)["tone"] == "bad"
+    assert texts(make_status(board.read(), None, stall=10))["reasons"] == ""
+
+
+def test_an_average_of_a_long_time_is_no_point_of_a_chart(board: Scoreboard) -> None:
+    view = board.read()
+    assert "rate" in points(make_status(view, None, stall=10))["public"]
+    assert "rate" not in points(make_status(view._replace(age=3600.0), None, stall=10))["public"]
+
+
+def test_figures_read_as_a_person_writes_them() -> None:
+    assert [number(value) for value in (0.0, 0.254, 9.5, 12.34, 1234.5)] == ["0", "0.25", "9.5", "12.3", "1,234"]
+    assert [share(value) for value in (0.0, 0.00001, 0.5)] == ["0 %", "< 0.01 %", "50.0 %"]
+    assert [duration(value) for value in (0.0021, 1.5, 10.0)] == ["2.1 ms", "1.5 s", "over 10 s"]
+    assert [span(value) for value in (5.9, 60, 3725, 90000)] == ["5 s", "1 min", "1 h 2 min", "1 d 1 h"]
+
+
+# What a client gets
+
+
+@pytest.fixture
+def server() -> Iterator[ObservedServer]:
+    with serving(Observed(), private_health="/health") as server:
+        assert eventually(lambda: get(server, "/health/readyz").status_code == 200)
+        yield server
+
+
+def get(server: ObservedServer, path: str = "/health/status") -> httpx.Response:
+    return httpx.get(server.url("private") + path, timeout=30)
+
+
+def events(stream: httpx.Response) -> Iterator[tuple[str, str]]:
+    """The events of a stream: the name and the data of each."""
+    name = "message"
+    for line in stream.iter_lines():
+        if line.startswith("event: "):
+            name = line.removeprefix("event: ")
+        elif line.startswith("data: "):
+            yield name, line.removeprefix("data: ")
+            name = "message"
+
+
+def test_the_page_is_whole_without_its_script(server: ObservedServer) -> None:
+    httpx.get(server.url("public") + "/")
+    assert eventually(lambda: '<dd id="public-requests">1</dd>' in get(server).text)
+    text = get(server).text
+    for told in (server.url("public"), server.url("private"), "127.0.0.0/8, ::1", "ready", "Observed", "just now"):
+        assert told in text
+    assert "{{" not in text
+
+
+def test_the_page_allows_nothing_but_its_own(server: ObservedServer) -> None:
+    answer = get(server)
+    policy = answer.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; style-src 'sha256-")
+    assert "unsafe" not in policy
+    assert "http" not in policy
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert not re.search(r"""(?:src|href)=["']?(?:https?:)?//""", answer.text)
+
+
+def test_it_is_on_the_private_side_alone(server: ObservedServer) -> None:
+    for path in ("/health/status", "/health/status/events"):
+        assert httpx.get(server.url("public") + path).text == "public", "the application's own answer"
+        assert httpx.post(server.url("private") + path).status_code == 405
+        assert httpx.head(server.url("private") + path).status_code == 200
+
+
+def test_what_comes_from_the_application_is_never_taken_for_html() -> None:
+    def answer(request: Any) -> Response:
+        return PlainTextResponse("")
+
+    app = Starlette(routes=[Route("/shop/<script>", answer), Route("/shop/{{version}}", answer)])
+    with serving(app, private_health="/health", private_paths=["/<b>", '/"']) as server:
+        text = get(server).text
+    assert "/shop/&lt;script&gt;" in text
+    assert text.count("<script>") == 1, "the page's own"
+    assert "<b>" not in text.replace('<b id="', "")
+    assert "/shop/{{version}}" in text, "what is filled in is not filled in again"
+
+
+def test_a_stream_tells_which_page_it_is_for_and_then_the_figures(server: ObservedServer) -> None:
+    text = get(server).text
+    with httpx.stream("GET", server.url("private") + "/health/status/events", timeout=30) as stream:
+        assert stream.headers["content-type"] == "text/event-stream"
+        told = events(stream)
+        assert next(told) == ("edition", re.findall('data-edition="(.*?)"', text)[0])
+        first, second = (json.loads(next(told)[1]) for _ in range(2))
+    assert first.keys() == second.keys() == {"texts", "points", "processes"}
+    ids = set(re.findall('id="(.*?)"', text))
+    assert first["texts"].keys() - {"tone"} <= ids, "every text has its place on the page"
+    drawn = {name for lines in re.findall('data-lines="(.*?)"', text) for name in lines.split()}
+    assert drawn == second["points"]["public"].keys()
+
+
+def test_streams_are_limited_and_those_of_clients_who_leave_make_room(server: ObservedServer) -> None:
+    url = server.url("private") + "/health/status/events"
+    with httpx.Client(timeout=30) as client:
+        with ExitStack() as stack:
+            for _ in range(MOST):
+                assert stack.enter_context(client.stream("GET", url)).status_code == 200
+            assert client.get(url).status_code == 503
+        assert eventually(lambda: client.head(url).status_code == 200)
+
+
+def test_a_server_that_ends_does_not_wait_for_those_who_look(server: ObservedServer) -> None:
+    with httpx.stream("GET", server.url("private") + "/health/status/events", timeout=30) as stream:
+        told = events(stream)
+        next(told)
+        server.finish()
+        *_, last = told  # the answer comes to its end in good order: httpx raises where it does not
+        assert json.loads(last[1])["texts"]["phase"] == "draining"
+
+
+def test_nor_for_one_who_reads_nothing(server: ObservedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status_stream, "as_event", lambda status: "x" * (1 << 23))
+    with httpx.stream("GET", server.url("private") + "/health/status/events", timeout=30):
+        server.finish()
+
+
+def test_who_comes_while_the_server_ends_gets_one_event() -> None:
+    with serving(Observed(), private_health="/health", private_linger=60) as server:
+        server.should_exit = True
+        assert eventually(lambda: server.ending)
+        told = list(events(get(server, "/health/status/events")))
+        assert [name for name, _ in told] == ["edition", "message"]
+        assert json.loads(told[1][1])["texts"]["phase"] == "draining"
+        server.force_exit = True
+
+
+def test_the_page_comes_while_the_application_blocks_the_event_loop() -> None:
+    blocked, released = threading.Event(), threading.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        blocked.set()
+        released.wait(30)
+
+    with serving(app, private_health="/health", lifespan="off") as server:
+        asking = threading.Thread(target=lambda: httpx.get(server.url("public"), timeout=30))
+        asking.start()
+        try:
+            assert blocked.wait(30)
+            assert "Content-Security-Policy".lower() in get(server).headers
+        finally:
+            released.set()
+            asking.join()
+
+
+def test_workers_of_one_side_tell_of_both() -> None:
+    arguments = (DEMO, *FREE, *HEALTH, "--private-missing", "loopback", "--workers", "2", "--private-workers", "1")
+    with launched(*arguments) as running:
+        private, public = running.url("private"), running.url("public")
+        for _ in range(5):
+            httpx.get(public)
+        assert eventually(lambda: '<dd id="public-requests">5</dd>' in httpx.get(private + "/health/status").text)
+        text = httpx.get(private + "/health/status").text
+    assert text.index('id="private"') < text.index('id="public"')
+    assert "a free port of 127.0.0.1" in text
+    assert len(re.findall("<tr><td>[0-9]+</td><td>ready</td>", text)) == 3
+
+
+# In a browser
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Page]:
+    with browsing() as page:
+        yield page
+
+
+@pytest.fixture
+def page(browser: Page) -> Page:
+    browser.reset()
+    return browser
+
+
+LINE = "document.querySelector('figure[data-side={side}][data-lines~={name}] .first').getAttribute('d')"
+HEIGHT = f"({LINE}.match(/[\\d.]+,[\\d.]+/g) || []).some(point => point.split(',')[1] < 57)"
+"""Whether a chart has a point above its floor."""
+
+
+def test_a_browser_draws_what_is_served_and_asks_nobody_else(page: Page, server: ObservedServer) -> None:
+    page.open(server.url("private") + "/health/status")
+    assert page.eventually("document.body?.classList.contains('live')")
+    with httpx.Client() as client:
+        for _ in range(20):
+            client.get(server.url("public"))
+            client.get(server.url("private"))
+    for side, name in itertools.product(("public", "private"), ("rate", "median")):
+        assert page.eventually(HEIGHT.format(side=side, name=name)), f"{name} of the {side} side"
+    assert page.eventually(HEIGHT.format(side="private", name="open")), "the page itself"
+    assert page.eventually("document.getElementById('public-requests').textContent === '20'")
+    assert page.run("document.querySelector('figure svg').getAttribute('aria-label')").startswith(
+        "Requests of the last"
+    )
+    assert page.errors == []
+    assert set(page.requested) == {server.url("private") + path for path in ("/health/status", "/health/status/events")}
+
+    page.run("document.body.append(Object.assign(new Image(), {src: '/elsewhere.png'}))")
+    assert eventually(lambda: bool(page.run("true") and page.errors)), "what the policy forbids is noticed"
+
+
+def test_a_phone_shows_it_without_scrolling_sideways(page: Page, server: ObservedServer) -> None:
+    page.look(width=360, dark=True)
+    page.open(server.url("private") + "/health/status")
+    assert page.eventually("document.body?.classList.contains('live')")
+    assert page.run("document.documentElement.scrollWidth") == 360
+    assert page.run("getComputedStyle(document.body).backgroundColor") == "rgb(15, 19, 24)", "dark, as was asked for"
+
+
+def test_without_javascript_it_is_a_page_to_load_again(page: Page, server: ObservedServer) -> None:
+    page.call("Emulation.setScriptExecutionDisabled", value=True)
+    page.call("Page.navigate", url=server.url("private") + "/health/status")
+    shown = "document.body && document.body.innerText"
+    assert page.eventually(f"{shown} && {shown}.includes('Load it again')")
+    assert page.run("document.getElementById('phase').textContent") == "ready"
+    assert page.run("getComputedStyle(document.querySelector('svg')).display") == "none"
+    assert not page.run("document.body?.classList.contains('live')")
+
+
+def test_a_page_finds_the_next_launch_and_shows_what_that_serves(page: Page) -> None:
+    arguments = (DEMO, "--port", "0", *HEALTH, "--private-missing", "loopback")
+    with launched(*arguments, "--private-port", "0") as running:
+        url = running.url("private")
+        page.open(url + "/health/status")
+        assert page.eventually("document.getElementById('link')?.textContent === 'live'")
+    assert page.eventually("document.getElementById('link')?.textContent.startsWith('connection lost')")
+    port = url.rpartition(":")[2]
+    with launched(*arguments, "--private-port", port, "--private-path", "/next"):
+        assert page.eventually("document.body?.innerText.includes('not /next')")
+        assert page.eventually("document.getElementById('link')?.textContent === 'live'")
+
+
+def test_a_contrast_that_everybody_can_read(page: Page, server: ObservedServer) -> None:
+    """WCAG 2.2, 1.4.3: 4.5 to 1 between every text and what it stands on."""
+    for dark in (False, True):
+        page.look(width=1000, dark=dark)
+        page.open(server.url("private") + "/health/status")
+        assert page.eventually("document.body?.classList.contains('live')")
+        assert page.run(CONTRAST) >= 4.5
+
+
+CONTRAST = """
+(() => {
+  const light = colour => colour.match(/[\\d.]+/g).slice(0, 3).map(Number).map(one => one / 255)
+    .map(one => one <= .04045 ? one / 12.92 : ((one + .055) / 1.055) ** 2.4)
+    .reduce((sum, one, index) => sum + one * [.2126, .7152, .0722][index], 0);
+  const ground = element => {
+    const colour = getComputedStyle(element).backgroundColor;
+    return colour === 'rgba(0, 0, 0, 0)' && element.parentElement ? ground(element.parentElement) : colour;
+  };
+  const texts = [...document.querySelectorAll('body *')].filter(one => one.checkVisibility() &&
+    [...one.childNodes].some(node => node.nodeType === 3 && node.data.trim()));
+  return Math.min(...texts.map(one => {
+    const [low, high] = [light(getComputedStyle(one).color), light(ground(one))].sort((a, b) => a - b);
+    return (high + .05) / (low + .05);
+  }));
+})()
+"""

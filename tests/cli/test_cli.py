@@ -1,0 +1,268 @@
+"""The command line as a user meets it: help, completion, messages and exit codes."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+
+from duallisten import __version__
+from duallisten.listeners.forwarded import read_trust
+from tests.support.running import FREE, launched, run
+
+DEMO = "duallisten.demo:app"
+UVICORN_TRUSTS = str(read_trust(uvicorn.Config("app", log_config=None).forwarded_allow_ips))
+"""Whom uvicorn believes by default; newer ones add ::1."""
+
+
+def test_help_shows_our_options_in_a_panel_before_uvicorn_s() -> None:
+    shown = run("--help")
+    assert shown.returncode == 0
+    panels = re.findall(r"^╭─ (.+?) ─", shown.stdout, re.MULTILINE)
+    assert panels == [
+        "Arguments",
+        "duallisten",
+        "duallisten: what the private listener has of its own",
+        "uvicorn",
+        "Help",
+    ]
+    assert shown.stdout.index("--private-port") < shown.stdout.index("--limit-max-requests")
+    assert "DUALLISTEN_PRIVATE_PORT" in shown.stdout
+    assert "UVICORN_LIMIT_CONCURRENCY" in shown.stdout
+    assert "[tool.duallisten]" in shown.stdout
+    assert re.search(r"--private-port .*9240", re.sub(r"\s+", " ", shown.stdout))
+
+
+def test_the_version_names_both_programs() -> None:
+    shown = run("--version")
+    assert shown.returncode == 0
+    assert f"duallisten {__version__} on uvicorn " in shown.stdout
+
+
+def test_the_garbage_collector_runs_when_the_application_is_imported(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text("import gc\nassert gc.isenabled()\nfrom duallisten.demo import app\n")
+    assert run("shop:app", "--check", *FREE, cwd=tmp_path).returncode == 0
+
+
+def test_the_shell_completes_options_and_their_values() -> None:
+    words = {"_DUALLISTEN_COMPLETE": "complete_bash", "COMP_CWORD": "2"}
+    assert "--private-port" in run(environ=words | {"COMP_WORDS": "duallisten app --private-"}).stdout.split()
+    assert "--ws-max-size" in run(environ=words | {"COMP_WORDS": "duallisten app --ws-"}).stdout.split()
+    words["COMP_CWORD"] = "3"
+    assert run(environ=words | {"COMP_WORDS": "duallisten app --side-door "}).stdout.split() == ["serve", "refuse"]
+
+
+def test_the_plan_is_shown_and_nothing_is_started(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text("async def app(scope, receive, send):\n    raise SystemExit('it was started')\n")
+    shown = run(
+        "shop:app",
+        "--check",
+        "--private-port",
+        "0",
+        environ={"PORT": "5000", "DUALLISTEN_PRIVATE_MISSING": "loopback"},
+        cwd=tmp_path,
+    )
+    assert (shown.returncode, shown.stderr) == (0, "")
+    for text in ("0.0.0.0:5000", "127.0.0.1:0", "127.0.0.0/8, ::1", "$PORT", "$DUALLISTEN_PRIVATE_MISSING", "shop:app"):
+        assert text in shown.stdout
+
+
+def test_the_plan_shows_the_endpoint_set_of_each_side() -> None:
+    rules = ("--private-path", "/internal", "--public-path", "/shop", "--public-path", "/docs")
+    report = json.loads(run(DEMO, "--check", "--json", *FREE, *rules).stdout)
+    assert [listener["endpoint_set"] for listener in report["listeners"]] == ["all", "only /shop, /docs, not /internal"]
+    values = {value["option"]: (value["value"], value["origin"]) for value in report["values"]}
+    assert values["private_paths"] == (["/internal"], "--private-path")
+
+
+def test_the_plan_is_shown_for_machines() -> None:
+    shown = run(DEMO, "--check", "--json", "--private-port", "0", "--port", "0", "--ssl-keyfile-password", "s3cret")
+    report = json.loads(shown.stdout)
+    assert [listener["side"] for listener in report["listeners"]] == ["private", "public"]
+    assert report["listeners"][0]["peers_admitted"] == "127.0.0.0/8, ::1"
+    assert report["listeners"][0]["proxies_trusted"] == "none"
+    assert report["listeners"][1]["proxies_trusted"] == UVICORN_TRUSTS
+    values = {value["option"]: (value["value"], value["origin"]) for value in report["values"]}
+    assert values["private_port"] == (0, "--private-port")
+    assert "s3cret" not in shown.stdout
+
+
+def test_a_check_fails_as_the_launch_would() -> None:
+    for arguments in (["nowhere:app"], [DEMO, "--private-host", "0.0.0.0"]):
+        checked, started = run(*arguments, "--check", *FREE), run(*arguments, *FREE)
+        assert (checked.returncode, checked.stderr) == (started.returncode, started.stderr)
+        assert checked.returncode == 3
+
+
+BAD_USAGE = [
+    ((), {}, "no application given"),
+    ((DEMO, "--privat-port", "1"), {}, "--private-port"),
+    ((DEMO, "--private-port"), {}, "--private-port"),
+    ((DEMO, "--private-port", "http"), {}, "--private-port http: must be a port"),
+    ((DEMO, "--port", "http"), {}, "--port http: "),
+    ((DEMO, "--private-network", "10.240.0.5/22"), {}, "did you mean 10.240.0.0/22?"),
+    ((DEMO, "--private-network", "ten"), {}, "--private-network ten: is not a network"),
+    ((DEMO, "--private-allow", "10.240.0.0/99"), {}, "--private-allow"),
+    ((DEMO, "--private-wait", "soon"), {}, "--private-wait soon"),
+    ((DEMO, "--side-door", "open"), {}, "refuse"),
+    ((DEMO, "--header", "X"), {}, "--header X: must be Name:Value"),
+    ((DEMO, "--log-level", "loud"), {}, "loud"),
+    ((DEMO, "--env-file", "nowhere.env"), {}, "--env-file nowhere.env"),
+    ((DEMO, "--json"), {}, "--json goes with --check or --routes"),
+    ((DEMO, "--check", "--routes"), {}, "--check and --routes cannot be combined"),
+    ((DEMO, "--private-path", "internal"), {}, "--private-path internal: must begin with a slash: /internal"),
+    ((DEMO, "--private-path", ""), {}, "--private-path : must be a path, such as /internal"),
+    ((DEMO, "--private-path", "/a", "--private-path", "/b?c"), {}, "--private-path /a /b?c: must be without '?'"),
+    ((DEMO, "--public-path", "/a#b"), {}, "--public-path /a#b: must be without '#'"),
+    ((DEMO, "--public-path", "/a/../b"), {}, "--public-path /a/../b: must be in normal form"),
+    ((DEMO, "--private-path", "/internal/*"), {}, "it is a prefix, not a pattern"),
+    (
+        (DEMO, "--private-path", "/internal", "--public-path", "/internal/x"),
+        {},
+        "--public-path /internal/x lies inside --private-path /internal, so it could never be served",
+    ),
+    ((DEMO, "--public-path", "/A/x"), {"DUALLISTEN_PRIVATE_PATH": "/b,/a"}, "--public-path /A/x lies inside"),
+    ((DEMO, "--hidden-status", "500"), {}, "500"),
+    ((DEMO,), {"DUALLISTEN_HIDDEN_STATUS": "500"}, "$DUALLISTEN_HIDDEN_STATUS 500: must be 404 or 403"),
+    ((DEMO,), {"DUALLISTEN_STRICT_ROUTES": "maybe"}, "$DUALLISTEN_STRICT_ROUTES maybe: must be true or false"),
+    ((DEMO, "more"), {}, "more"),
+    ((DEMO,), {"PORT": "http"}, "$PORT is 'http'"),
+    ((DEMO,), {"DUALLISTEN_PRIVATE_PORT": "x"}, "$DUALLISTEN_PRIVATE_PORT x: must be a port"),
+    ((DEMO,), {"WEB_CONCURRENCY": "many"}, "$WEB_CONCURRENCY many"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "variables", "told"), BAD_USAGE, ids=lambda value: str(value)[:40])
+def test_what_cannot_be_read_is_one_line_and_exit_code_2(
+    arguments: tuple[str, ...], variables: dict[str, str], told: str
+) -> None:
+    ended = run(*arguments, environ=variables)
+    assert ended.returncode == 2
+    assert told in ended.stderr
+    assert ended.stderr.startswith("duallisten: ")
+    assert ended.stderr.count("\n") == 1
+    assert ended.stdout == ""
+
+
+SCALINGO = {"SCALINGO_APPLICATION_ID": "ap-1"}
+BAD_LAUNCH = [
+    (("nowhere:app",), {}, "'nowhere:app' cannot be imported"),
+    (("duallisten.demo:nothing",), {}, "nothing"),
+    (("duallisten.demo",), {}, "module:attribute"),
+    ((DEMO,), {"PORT": "0"}, "no address in 10.240.0.0/22; found lo 127.0.0.1"),
+    ((DEMO, "--private-missing", "fail"), {}, "no address in 10.240.0.0/22; found lo 127.0.0.1"),
+    ((DEMO, "--private-host", "0.0.0.0"), {}, "--private-host 0.0.0.0 would listen on every interface"),
+    ((DEMO, "--private-host", "192.0.2.77"), {}, "--private-host 192.0.2.77 is not an address of this host"),
+    ((DEMO, "--private-host", "nowhere.invalid"), {}, "--private-host nowhere.invalid"),
+    ((DEMO, "--port", "9240"), {}, "both listeners would have one address"),
+    ((DEMO, "--port", "99999"), {}, "--port 99999"),
+    ((DEMO, "--host", "nowhere.invalid"), {}, "--host nowhere.invalid"),
+    ((DEMO, "--http", "nowhere:Protocol"), {}, "nowhere"),
+    ((DEMO, "--loop", "nowhere:loop"), {}, "nowhere"),
+    ((DEMO, "--ssl-keyfile", "key.pem"), {}, "TLS of the public listener"),
+    ((DEMO, "--private-ssl-certfile", "nowhere.pem"), {}, "--private-ssl-certfile nowhere.pem"),
+    ((DEMO,), SCALINGO | {"CONTAINER": "web-1"}, "PORT is not set"),
+    ((DEMO,), SCALINGO | {"CONTAINER": "postdeploy-1"}, "postdeploy"),
+    ((DEMO, "--private-wait", "0"), SCALINGO | {"CONTAINER": "api-1"}, "is in no private network"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "variables", "told"), BAD_LAUNCH, ids=lambda value: str(value)[:40])
+def test_what_cannot_be_carried_out_is_one_line_and_exit_code_3(
+    arguments: tuple[str, ...], variables: dict[str, str], told: str
+) -> None:
+    ports = () if "--port" in arguments else ("--port", "0")
+    ended = run(*arguments, *(() if "PORT" in variables or "CONTAINER" in variables else ports), environ=variables)
+    told_lines = [line for line in ended.stderr.splitlines() if line.startswith("duallisten: ")]
+    assert ended.returncode == 3
+    assert len(told_lines) == 1
+    assert told in told_lines[0]
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("side", ["public", "private"])
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_port_in_use_is_told_with_its_side_and_costs_no_start_up(side: str, workers: str, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text("print('it was imported')\napp = None\n")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        ports = ("--port", port, "--private-port", "0") if side == "public" else ("--port", "0", "--private-port", port)
+        ended = run("shop:app", "--workers", workers, *ports, cwd=tmp_path)
+    assert ended.returncode == 3
+    assert ended.stderr.startswith(f"duallisten: the {side} listener cannot have 127.0.0.1:{port}: Address already in")
+    assert "it was imported" not in ended.stdout
+
+
+BROKEN_MODULES = {
+    "syntax": ("x = (\n", "SyntaxError"),
+    "raises": ("1 / 0\n", "ZeroDivisionError: division by zero ("),
+    "imports": ("import nowhere_to_be_found\n", "No module named 'nowhere_to_be_found'"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN_MODULES)
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_an_application_that_cannot_be_imported_is_told_in_one_line(kind: str, workers: str, tmp_path: Path) -> None:
+    text, told = BROKEN_MODULES[kind]
+    (tmp_path / "shop.py").write_text(text)
+    ended = run("shop:app", "--workers", workers, *FREE, cwd=tmp_path)
+    assert ended.returncode == 3
+    assert f"duallisten: 'shop:app' cannot be imported: {told}" in ended.stderr or told in ended.stderr
+    assert "shop.py" in ended.stderr
+    assert ended.stderr.count("cannot be imported") == 1
+    assert "Traceback" not in ended.stderr
+    assert "Traceback" in run("shop:app", *FREE, "--log-level", "debug", cwd=tmp_path).stderr
+
+
+FAILING_START = """
+async def app(scope, receive, send):
+    await receive()
+    await send({"type": "lifespan.startup.failed", "message": "no database"})
+"""
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_failed_start_of_the_application_opens_nothing(workers: str, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(FAILING_START)
+    ended = run("shop:app", "--workers", workers, *FREE, cwd=tmp_path)
+    assert ended.returncode == 3
+    assert "no database" in ended.stderr
+    assert "duallisten: the application failed to start" in ended.stderr
+    assert "Serving" not in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_an_application_factory_that_raises_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text("def make():\n    raise RuntimeError('no settings')\n")
+    ended = run("shop:make", "--factory", *FREE, cwd=tmp_path)
+    assert ended.returncode == 3
+    assert "RuntimeError: no settings" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("text", ["{", "{}", '{"version": 1, "handlers": {"x": {"class": "nowhere.Handler"}}}'])
+def test_a_logging_configuration_that_is_none_is_told_in_one_line(text: str, tmp_path: Path) -> None:
+    (tmp_path / "logging.json").write_text(text)
+    ended = run(DEMO, "--log-config", "logging.json", *FREE, cwd=tmp_path)
+    assert ended.returncode == 3
+    assert ended.stderr.startswith("duallisten: --log-config logging.json: ")
+    assert ended.stderr.count("\n") == 1
+
+
+def test_it_serves_what_the_file_names(tmp_path: Path) -> None:
+    (tmp_path / "duallisten.toml").write_text('app = "duallisten.demo:app"\nport = 0\nprivate-port = 0\n')
+    with launched(cwd=tmp_path) as server:
+        assert httpx.get(server.url("private")).json()["side"] == "private"
+        assert httpx.get(server.url("public")).json()["side"] == "public"
+
+
+def test_the_application_is_found_in_another_folder(tmp_path: Path) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "shop.py").write_text("from duallisten.demo import app\n")
+    with launched("shop:app", "--app-dir", "code", *FREE, cwd=tmp_path) as server:
+        assert httpx.get(server.url("public")).json()["side"] == "public"

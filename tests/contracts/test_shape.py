@@ -1,0 +1,152 @@
+"""The shape of the code: how large things may grow, and what may know of what; import-linter holds rooms apart."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import duallisten
+
+SOURCE = Path(duallisten.__file__).parent
+MODULES = {
+    ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(SOURCE.rglob("*.py"))
+}
+
+ROOMS = {path.parent.name for path in SOURCE.glob("*/__init__.py")}
+
+BY_THEMSELVES = (
+    "admin",
+    "cli",
+    "config.admin_paths",
+    "config.uvicorn_contract",
+    "endpoints.frameworks",
+    "endpoints.route_table",
+    "endpoints.routes",
+    "http",
+    "listeners.report",
+    "processes",
+    "registry",
+)
+"""What other rooms import at once and not by its room's face: not every launch needs it, or it is a face of its own."""
+
+
+def is_for_types(node: ast.AST) -> bool:
+    """Whether this is what a type checker alone sees."""
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def imports(name: str, *, at_once: bool = False) -> Iterator[tuple[str, list[str]]]:
+    """The modules of ours that a module imports, without `duallisten.`, each with the names; not what is for types.
+
+    at_once: without those that functions import
+    """
+    tree = ast.parse(MODULES[name].read_text())
+    lazy = (ast.FunctionDef, ast.AsyncFunctionDef) if at_once else ()
+    left_out = {
+        id(part) for node in ast.walk(tree) if is_for_types(node) or isinstance(node, lazy) for part in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and id(node) not in left_out:
+            package, _, module = node.module.partition(".")
+            if package == "duallisten":
+                yield module, [alias.name for alias in node.names]
+
+
+@cache
+def origins(face: str) -> dict[str, str]:
+    """The modules in which the names stand that a face gives out."""
+    return {name: module for module, names in imports(face) for name in names} if face in ROOMS else {}
+
+
+@cache
+def imported(name: str) -> frozenset[str]:
+    """The modules of ours that a module imports, anywhere in it; faces are seen through."""
+    found: set[str] = set()
+    for module, names in imports(name):
+        for one in names:
+            inner = f"{module}.{one}".lstrip(".")
+            found.add(inner if inner in MODULES else origins(module).get(one, module or "__init__"))
+    return frozenset(found - {name})
+
+
+@cache
+def chain(name: str, above: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """The longest chain of imports that begins with a module."""
+    assert name not in above, f"a circle: {' -> '.join([*above[above.index(name) :], name])}"
+    chains = (chain(other, (*above, name)) for other in sorted(imported(name)))
+    return (name, *max(chains, key=len, default=()))
+
+
+def test_imports_have_no_circle() -> None:
+    assert all(chain(name) for name in MODULES)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_other_rooms_are_entered_by_their_face(name: str) -> None:
+    own = name.partition(".")[0]
+    for module, _ in imports(name, at_once=True):
+        room = module.partition(".")[0]
+        if room in ROOMS - {own} and own in ROOMS:
+            assert module == room or module.startswith(BY_THEMSELVES), f"{module} is not for other rooms"
+
+
+def test_whoever_lists_the_package_sees_its_rooms() -> None:
+    assert len([entry for entry in SOURCE.iterdir() if entry.name != "__pycache__"]) <= 22
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_is_one_thing(name: str) -> None:
+    text = MODULES[name].read_text()
+    tree = ast.parse(text)
+    assert ast.get_docstring(tree), "a module opens with what it is for"
+    assert len(text.splitlines()) <= 400
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert (node.end_lineno or 0) - node.lineno < 40, f"{node.name} is too long"
+
+
+PURE = (
+    "admin.health",
+    "admin.pages",
+    "admin.status.figures",
+    "admin.status.page",
+    "admin.status.text",
+    "cli.arguments",
+    "config.admin_paths",
+    "config.converters",
+    "config.option",
+    "config.options",
+    "config.platforms",
+    "endpoints.endpoint_set",
+    "endpoints.openapi",
+    "endpoints.path_rules",
+    "endpoints.path_variants",
+    "endpoints.routes",
+    "errors",
+    "http.answers",
+    "http.chunks",
+    "http.head",
+    "http.settings",
+    "listeners.admission",
+    "listeners.passed_sockets",
+    "listeners.plan",
+    "listeners.pools",
+    "net.addresses",
+    "observability.request_counter",
+    "observability.scoreboard_layout",
+    "registry.entry",
+    "sides",
+)
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_what_decides_knows_no_socket_process_or_event_loop(name: str) -> None:
+    tree = ast.parse(MODULES[name].read_text())
+    modules = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    modules |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert not modules & {"socket", "asyncio", "multiprocessing", "os", "subprocess", "psutil", "uvicorn"}

@@ -1,0 +1,187 @@
+"""What is said of routes: on which sides they are reached, and decided by."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from duallisten.endpoints.path_rules import Rules
+from duallisten.endpoints.route_table import as_json, read_section, strict_errors
+from duallisten.endpoints.routes import Route, reach
+from duallisten.sides import Side
+from tests.support.running import FREE, run
+
+BOTH: tuple[Side, ...] = ("public", "private")
+
+
+@pytest.mark.parametrize(
+    ("route", "rules", "public", "why", "decided"),
+    [
+        (Route("/a"), Rules(), True, "default", False),
+        (Route("/a", mark="public"), Rules(), True, "marked public", True),
+        (Route("/a", mark="private"), Rules(), False, "marked private", True),
+        (Route("/openapi.json", per_side=True), Rules(), True, "shows each side its own", True),
+        (Route("/a/b"), Rules(private=("/x", "/a")), False, "--private-path /a", True),
+        (Route("/a/b", mark="public"), Rules(private=("/a",)), False, "--private-path /a", True),
+        (Route("/a/b"), Rules(public=("/x", "/a")), True, "--public-path /a", True),
+        (Route("/b"), Rules(public=("/a",)), False, "in no --public-path", True),
+        (Route("/b", mark="public"), Rules(public=("/a",)), False, "in no --public-path", True),
+        (Route("/a/b", mark="private"), Rules(public=("/a",)), False, "marked private", True),
+        (Route("/a/{name}"), Rules(private=("/a",)), False, "--private-path /a", True),
+        (Route("/A"), Rules(private=("/a",)), False, "--private-path /a", True),
+        (Route("/A"), Rules(public=("/a",)), False, "in no --public-path", True),
+    ],
+)
+def test_a_route_is_reached_as_marks_and_rules_say(
+    route: Route, rules: Rules, public: bool, why: str, decided: bool
+) -> None:
+    reached = reach(route, rules, BOTH)
+    assert (reached.public, reached.private, reached.why, reached.decided) == (public, True, why, decided)
+
+
+def test_with_a_private_application_each_has_one_side() -> None:
+    assert reach(Route("/a"), Rules(), ("public",))[1:4] == (True, False, "default")
+    assert reach(Route("/a"), Rules(), ("private",))[1:4] == (False, True, "of the private application")
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "prefix", "excepted"),
+    [
+        ("/{tenant}/x", "http", "/internal", True),
+        ("/{tenant}/x", "http", "/internal/x", True),
+        ("/{tenant}/x", "http", "/internal/y", False),
+        ("/{tenant}/x", "http", "/internal/x/y", False),
+        ("/files/{rest:path}", "http", "/files/secret/deep", True),
+        ("/files/<path:rest>", "http", "/files/secret", True),
+        ("/files/(?P<rest>.*)", "http", "/files/secret", True),
+        ("/<int:pk>/", "http", "/internal", True),
+        ("/files", "mount", "/files/secret", True),
+        ("/files", "mount", "/other", False),
+        ("/", "mount", "/internal", True),
+        ("/Files/{name}", "http", "/files/secret", True),
+        ("/a/b", "http", "/a/b/c", False),
+        ("/", "http", "/internal", False),
+    ],
+)
+def test_a_rule_that_hides_some_of_a_route_s_paths_is_its_exception(
+    path: str, kind: str, prefix: str, excepted: bool
+) -> None:
+    reached = reach(Route(path, kind=kind), Rules(private=(prefix,)), BOTH)  # type: ignore[arg-type]
+    assert reached.public
+    assert reached.exceptions == ((prefix,) if excepted else ())
+
+
+def test_what_cannot_be_read_is_complained_of_unless_all_that_is_public_is_listed() -> None:
+    unreadable = read_section("shop:app", object(), Rules(), BOTH)
+    assert unreadable.routes is None
+    assert "the routes of shop:app cannot be read" in strict_errors([unreadable])
+    assert strict_errors([read_section("shop:app", object(), Rules(public=("/a",)), BOTH)]) == ""
+    assert strict_errors([read_section("shop:app", object(), Rules(), ("private",))]) == ""
+    assert json.loads(as_json([unreadable]))[0]["routes"] is None
+
+
+SHOP = """
+from fastapi import FastAPI
+from starlette.responses import PlainTextResponse
+from starlette.routing import Host, Mount
+from duallisten.fastapi import PrivateRouter, public
+
+app, internal = FastAPI(), PrivateRouter(prefix="/internal")
+
+@app.get("/")
+@public
+def home(): ...
+
+@app.post("/orders/{name}")
+def order(name): ...
+
+@internal.get("/stock")
+def stock(): ...
+
+@internal.websocket("/feed")
+async def feed(websocket): ...
+
+app.include_router(internal)
+app.mount("/files", PlainTextResponse("x"))
+"""
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    (tmp_path / "shop.py").write_text(SHOP)
+    return tmp_path
+
+
+def test_every_route_is_printed_with_what_each_side_gets(shop: Path) -> None:
+    shown = run("shop:app", "--routes", "--private-path", "/files/secret", cwd=shop)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in shown.stdout.splitlines() if "│" in line]
+    assert ["/", "GET", "yes", "yes", "marked public"] in rows
+    assert ["/orders/{name}", "POST", "yes", "yes", "default"] in rows
+    assert ["/internal/stock", "GET", "-", "yes", "marked private"] in rows
+    assert ["/internal/feed", "WebSocket", "-", "yes", "marked private"] in rows
+    assert ["/files", "all below", "except /files/secret", "yes", "default"] in rows
+    assert "shop:app on the public and the private side" in shown.stdout
+    assert "The public side serves: not /files/secret" in shown.stdout
+
+
+def test_routes_are_printed_for_machines(shop: Path) -> None:
+    shown = run("shop:app", "--routes", "--json", "--private-app", "duallisten.demo:app", cwd=shop)
+    outer, inner = json.loads(shown.stdout)
+    assert (outer["application"], outer["sides"]) == ("shop:app", ["public"])
+    assert (inner["application"], inner["sides"], inner["routes"]) == ("duallisten.demo:app", ["private"], None)
+    routes = {route["path"]: route for route in outer["routes"]}
+    assert routes["/orders/{name}"] == {
+        "path": "/orders/{name}",
+        "methods": ["POST"],
+        "kind": "http",
+        "host": "",
+        "public": True,
+        "private": False,
+        "why": "default",
+        "except": [],
+        "decided": False,
+    }
+
+
+def test_no_address_is_needed_to_see_the_routes(shop: Path) -> None:
+    shown = run("shop:app", "--routes", cwd=shop, environ={"SCALINGO_APPLICATION_ID": "ap-1", "CONTAINER": "web-1"})
+    assert shown.returncode == 0
+
+
+def test_strict_routes_are_a_gate_and_refuse_a_launch(shop: Path) -> None:
+    listed = run("shop:app", "--routes", "--strict-routes", cwd=shop)
+    launch = run("shop:app", "--strict-routes", *FREE, cwd=shop)
+    checked = run("shop:app", "--check", *FREE, cwd=shop, environ={"DUALLISTEN_STRICT_ROUTES": "true"})
+    assert (listed.returncode, launch.returncode, checked.returncode) == (1, 3, 3)
+    assert "/internal/stock" in listed.stdout
+    for ended in (listed, launch, checked):
+        told = [line for line in ended.stderr.splitlines() if line.startswith("duallisten: ")]
+        assert len(told) == 1
+        assert "these routes have no side: /orders/{name}, /files;" in told[0]
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        ("--private-path", "/orders", "--private-path", "/files"),
+        ("--public-path", "/orders"),
+        ("--public-path", "/"),
+    ],
+)
+def test_rules_decide_for_what_the_code_says_nothing_of(rules: tuple[str, ...], shop: Path) -> None:
+    assert run("shop:app", "--routes", "--strict-routes", *rules, cwd=shop).returncode == 0
+    assert run("shop:app", "--check", "--strict-routes", *rules, *FREE, cwd=shop).returncode == 0
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_strict_launch_of_what_cannot_be_read_is_refused(workers: str) -> None:
+    ended = run("duallisten.demo:app", "--strict-routes", "--workers", workers, *FREE)
+    assert ended.returncode == 3
+    assert "cannot be read" in ended.stderr
+    assert run("duallisten.demo:app", "--routes", "--strict-routes").returncode == 1
+    shown = run("duallisten.demo:app", "--routes", "--private-path", "/x")
+    assert "Its routes cannot be read" in shown.stdout
+    assert "The public side serves: not /x" in shown.stdout

@@ -1,0 +1,123 @@
+"""Visits: what a peer sends from a namespace, and what comes back to it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.netns.topology import Namespace
+from tests.support.running import DEADLINE
+
+VISITOR = Path(__file__).with_name("visitor.py")
+CLOSED = ("eof", "ConnectionResetError", "BrokenPipeError")
+"""The ends of a connection that the server closed."""
+
+
+@dataclass(frozen=True)
+class Visit:
+    """What became of one connection, seen from the peer.
+
+    me: the peer's own address and port, as the demo application writes them; None where no connection came about
+    received: all that came back
+    end: `eof`, `timeout`, `left` by the peer itself, or the name of the exception that ended it
+    """
+
+    me: str | None
+    received: bytes
+    end: str
+
+    @property
+    def answer(self) -> dict[str, Any]:
+        """What the application said."""
+        head, _, body = self.received.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 "), self
+        answer = json.loads(body)
+        assert isinstance(answer, dict)
+        return answer
+
+    @property
+    def side(self) -> str:
+        """The side that the application says it was asked on."""
+        return str(self.answer["side"])
+
+    @property
+    def you(self) -> str:
+        """The peer's address, as the application was told."""
+        return str(self.answer["you"])
+
+    @property
+    def is_named_truly(self) -> bool:
+        """Whether the application was told the peer's own address, be it as a socket for both families writes it."""
+        host, _, port = str(self.me).rpartition(":")
+        return self.you in (self.me, f"[::ffff:{host}]:{port}")
+
+    @property
+    def was_shut_out(self) -> bool:
+        """Whether the connection came about, and was closed without a byte of an answer."""
+        return self.me is not None and self.received == b"" and self.end in CLOSED
+
+    @property
+    def found_nobody(self) -> bool:
+        """Whether nothing listens there."""
+        return self.me is None and self.end == "ConnectionRefusedError"
+
+
+@dataclass(frozen=True)
+class Order:
+    """What `visitor.py` is to do, in its terms."""
+
+    host: str
+    port: int
+    send: str
+    authority: str | None = None
+    leave: bool = False
+    times: int = 1
+
+
+def visit(
+    peer: Namespace, host: str, port: int, headers: Mapping[str, str] | None = None, *, authority: Path | None = None
+) -> Visit:
+    """Connect from `peer`, ask for `/`, and see what comes back.
+
+    headers: more header fields for the request
+    authority: the certificate to trust, for a connection with TLS
+    """
+    return _carry_out(peer, Order(host, port, _request(headers), str(authority) if authority else None))[0]
+
+
+def visits(peer: Namespace, host: str, port: int, times: int, headers: Mapping[str, str] | None = None) -> list[Visit]:
+    """Connect and ask for `/` several times, one after the other."""
+    return _carry_out(peer, Order(host, port, _request(headers), times=times))
+
+
+def say(peer: Namespace, host: str, port: int, words: bytes) -> Visit:
+    """Connect, send `words` as they are, and leave when the first bytes come back."""
+    return _carry_out(peer, Order(host, port, words.decode("latin-1"), leave=True))[0]
+
+
+def _request(headers: Mapping[str, str] | None) -> str:
+    """Write a request for `/` that asks for the connection to be closed after it."""
+    lines = ["GET / HTTP/1.1", "Host: app", "Connection: close"]
+    lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+    return "\r\n".join([*lines, "", ""])
+
+
+def _carry_out(peer: Namespace, order: Order) -> list[Visit]:
+    # Isolated and without site-packages, the interpreter starts in half the time.
+    command = peer.inside(sys.executable, "-I", "-S", str(VISITOR), json.dumps(asdict(order)))
+    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
+    assert done.returncode == 0, done.stderr
+    return [_read(seen) for seen in json.loads(done.stdout)]
+
+
+def _read(seen: dict[str, Any]) -> Visit:
+    me = None
+    if seen["me"] is not None:
+        host, port = seen["me"]
+        me = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return Visit(me, seen["received"].encode("latin-1"), seen["end"])

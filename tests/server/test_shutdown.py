@@ -1,0 +1,398 @@
+"""How servers end: in order, with what was accepted answered, and in time; one process or several."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import ssl
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import trustme
+
+from duallisten import Config
+from duallisten.observability import Phase
+from duallisten.server.drain import _has_unread
+from duallisten.server.lifespan import Lifespans
+from duallisten.server.shutdown import DrainStep, limit_linger
+from tests.support.applications import Observed
+from tests.support.running import (
+    DEADLINE,
+    DUALLISTEN,
+    FREE,
+    Launched,
+    ask,
+    connect,
+    eventually,
+    launched,
+    processes,
+    serving,
+)
+
+DEMO = "duallisten.demo:app"
+HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+SHOP = """
+import asyncio, os, pathlib, time
+from duallisten.demo import app as demo
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        pathlib.Path(f"starting-{os.getpid()}").touch()
+        await receive()
+        try:
+            while pathlib.Path("blocking").exists():
+                time.sleep(0.01)
+            while pathlib.Path("gate").exists():
+                await asyncio.sleep(0.01)
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            pathlib.Path(f"shutdown-{os.getpid()}").touch()
+            await send({"type": "lifespan.shutdown.complete"})
+        finally:
+            pathlib.Path(f"ended-{os.getpid()}").touch()
+    else:
+        if scope["path"] == "/block":
+            pathlib.Path("blocked").touch()
+            while not pathlib.Path("released").exists():
+                time.sleep(0.01)
+        await demo(scope, receive, send)
+"""
+"""Does not start while there is a file `gate` or `blocking`; `/block` blocks until there is `released`."""
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    """The folder of that application."""
+    (tmp_path / "shop.py").write_text(SHOP)
+    return tmp_path
+
+
+def noted(folder: Path, what: str) -> set[int]:
+    """Which processes have noted something."""
+    return {int(path.name.removeprefix(f"{what}-")) for path in folder.glob(f"{what}-*")}
+
+
+def is_refused(url: str) -> bool:
+    try:
+        connect(url).close()
+    except ConnectionRefusedError:
+        return True
+    except ConnectionResetError:
+        pytest.fail("it was accepted, and reset")
+    return False
+
+
+class Asking:
+    """Clients that have connected and sent a request, each, and wait."""
+
+    def __init__(self, url: str, count: int) -> None:
+        self.connections = [connect(url) for _ in range(count)]
+        for connection in self.connections:
+            connection.sendall(HEAD)
+
+    def answers(self) -> list[bytes]:
+        """What each is answered until its connection ends."""
+        found = []
+        for connection in self.connections:
+            with connection:
+                answer = b""
+                while data := connection.recv(65536):
+                    answer += data
+            found.append(answer)
+        return found
+
+
+def are_answered(answers: list[bytes]) -> bool:
+    return all(each.startswith(b"HTTP/1.1 200") for each in answers)
+
+
+def are_answered_and_closed(answers: list[bytes]) -> bool:
+    return all(each.startswith(b"HTTP/1.1 200") and b"connection: close\r\n" in each for each in answers)
+
+
+WORKERS = pytest.mark.parametrize("workers", [(), ("--workers", "2"), ("--workers", "2", "--preload")])
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_what_the_queue_holds_at_the_end_is_answered(loop: str, shop: Path) -> None:
+    """More connections than the loop takes at a time come in while it is blocked, and so does the signal."""
+    more = ("--backlog", "6", "--loop", loop)
+    with launched("shop:app", *more, *FREE, cwd=shop) as server:
+        urls = server.url("public"), server.url("private")
+        blocking = threading.Thread(target=ask, args=(urls[0], HEAD.replace(b"/ ", b"/block ")))
+        blocking.start()
+        assert eventually((shop / "blocked").exists)
+        asking = [Asking(url, 7) for url in urls]
+        server.send(signal.SIGTERM)
+        (shop / "released").touch()
+        assert [are_answered(each.answers()) for each in asking] == [True, True]
+        blocking.join(DEADLINE)
+        server.process.wait(DEADLINE)
+
+
+def test_what_the_queues_of_workers_hold_when_all_end_is_answered() -> None:
+    with launched(DEMO, "--workers", "2", *FREE) as server:
+        urls = server.url("public"), server.url("private")
+        workers = processes(urls[0])
+        assert len(workers) == 2
+        with stopped(workers):
+            asking = [Asking(url, 20) for url in urls]
+            server.send(signal.SIGTERM)
+            server.wait_for("Received SIGTERM")
+            assert eventually(lambda: all(signal.SIGTERM in pending(worker) for worker in workers))
+        assert [are_answered(each.answers()) for each in asking] == [True, True]
+        assert server.process.wait(DEADLINE) == 0
+
+
+@contextmanager
+def stopped(pids: Iterable[int]) -> Iterator[None]:
+    """Stop processes for as long as the block lasts."""
+    try:
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+            # A process that has yet to take its SIGSTOP would take the signals that come meanwhile first.
+            assert eventually(lambda pid=pid: psutil.Process(pid).status() == psutil.STATUS_STOPPED)  # type: ignore[misc]
+        yield
+    finally:
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+
+def pending(process: int) -> set[int]:
+    """The signals that a process is yet to take (proc(5))."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    masks = [int(line.split()[1], 16) for line in lines if line.startswith(("SigPnd", "ShdPnd"))]
+    return {number for number in range(1, 65) for mask in masks if mask >> (number - 1) & 1}
+
+
+@WORKERS
+def test_the_private_side_lingers_and_the_public_one_does_not(workers: tuple[str, ...]) -> None:
+    arguments = (DEMO, "--private-linger", "2.5", *workers, *FREE)
+    with launched(*arguments) as server:
+        public, private = server.url("public"), server.url("private")
+        count = 2 if workers else 1
+        server.send(signal.SIGTERM)
+        server.wait_for("the private side goes on accepting for 2.5 s", count=count)
+        assert is_refused(public)
+        assert are_answered_and_closed([ask(private, HEAD)])
+        server.wait_for("the private listener accepts no more", count=count)
+        assert is_refused(private)
+        server.process.wait(DEADLINE)
+        order = [
+            "Shutting down",
+            "the public listener accepts no more",
+            "the private side goes on",
+            "the private listener accepts no more",
+            "Application shutdown complete",
+        ]
+        places = [[at for at, line in enumerate(server.lines) if text in line] for text in order]
+        assert [len(each) for each in places] == [count] * len(order), server.output
+        assert [min(each) for each in places] == sorted(min(each) for each in places)
+
+
+def test_one_socket_for_both_sides_lingers_for_both() -> None:
+    with socket.create_server(("0.0.0.0", 0)) as free:
+        port = str(free.getsockname()[1])
+    own = next((str(one) for one in addresses() if not one.startswith("127.")), None)
+    if own is None:
+        pytest.skip("this host has no other address than loopback")
+    private = ("--private-host", own, "--private-network", f"{own}/32", "--private-port", port)
+    arguments = (DEMO, "--host", "0.0.0.0", "--port", port, *private, "--private-linger", "2")
+    with launched(*arguments) as server:
+        server.url("private")
+        server.send(signal.SIGTERM)
+        server.wait_for("the private side goes on accepting")
+        assert b'"private"' in ask(f"http://{own}:{port}", HEAD)
+        server.wait_for("the public listener accepts no more")
+        assert is_refused(f"http://{own}:{port}")
+
+
+def addresses() -> list[str]:
+    found = psutil.net_if_addrs().values()
+    return [entry.address for entries in found for entry in entries if entry.family == socket.AF_INET]
+
+
+def test_a_worker_that_is_replaced_does_not_linger() -> None:
+    with launched(DEMO, "--workers", "2", "--private-linger", "60", *FREE) as server:
+        server.url("private")
+        server.send(signal.SIGHUP)
+        server.wait_for("Finished server process", count=2)
+        assert "goes on accepting" not in server.output
+        server.send(signal.SIGINT)
+        server.wait_for("goes on accepting for 60 s", count=2)
+        server.send(signal.SIGINT)
+        assert server.process.wait(DEADLINE) == 0
+
+
+def test_a_second_interrupt_ends_the_lingering() -> None:
+    with launched(DEMO, "--private-linger", "60", *FREE) as server:
+        server.url("private")
+        server.send(signal.SIGINT)
+        server.wait_for("goes on accepting for 60 s")
+        server.send(signal.SIGINT)
+        server.process.wait(DEADLINE)
+        assert "Waiting for application shutdown" not in server.output
+
+
+@WORKERS
+def test_a_start_that_comes_through_is_shut_down_in_order(workers: tuple[str, ...], shop: Path) -> None:
+    (shop / "gate").touch()
+    with launched("shop:app", *workers, *FREE, cwd=shop) as server:
+        count = 2 if workers else 1
+        assert eventually(lambda: len(noted(shop, "starting")) == count)
+        server.send(signal.SIGTERM)
+        server.wait_for("Received a stop signal during startup; waiting up to 10 s", count=count)
+        (shop / "gate").unlink()
+        server.process.wait(DEADLINE)
+        assert noted(shop, "shutdown") == noted(shop, "starting")
+        assert "Serving" not in server.output
+
+
+@WORKERS
+def test_a_start_that_does_not_come_through_is_cut_short(workers: tuple[str, ...], shop: Path) -> None:
+    (shop / "gate").touch()
+    with launched("shop:app", "--timeout-graceful-shutdown", "1", *workers, *FREE, cwd=shop) as server:
+        count = 2 if workers else 1
+        assert eventually(lambda: len(noted(shop, "starting")) == count)
+        server.send(signal.SIGTERM)
+        server.process.wait(DEADLINE)
+        server.wait_for("has not started by then, and is cut short", count=count)
+        assert noted(shop, "ended") == noted(shop, "starting")
+        assert noted(shop, "shutdown") == set()
+        assert "Serving" not in server.output
+        assert "Traceback" not in server.output
+
+
+@WORKERS
+def test_a_start_that_blocks_is_interrupted(workers: tuple[str, ...], shop: Path) -> None:
+    (shop / "blocking").touch()
+    with launched("shop:app", "--timeout-graceful-shutdown", "1", *workers, *FREE, cwd=shop) as server:
+        count = 2 if workers else 1
+        assert eventually(lambda: len(noted(shop, "starting")) == count)
+        server.send(signal.SIGTERM)
+        server.process.wait(DEADLINE)
+        server.wait_for("has blocked while it started, and was interrupted", count=count)
+        assert noted(shop, "ended") == noted(shop, "starting")
+        assert "Serving" not in server.output
+        assert "Traceback" not in server.output
+
+
+async def test_a_shutdown_that_takes_too_long_is_cut_short() -> None:
+    ended: list[str] = []
+
+    async def app(scope: object, receive: object, send: object) -> None:
+        await receive()  # type: ignore[operator]
+        await send({"type": "lifespan.startup.complete"})  # type: ignore[operator]
+        await receive()  # type: ignore[operator]
+        try:
+            await eternity.wait()
+        finally:
+            ended.append("in order")
+
+    eternity = asyncio.Event()
+    config = Config(app, log_config=None)
+    config.load()
+    lifespans = Lifespans(config.lifespan_class(config), config)
+    await lifespans.startup()
+    ending = asyncio.ensure_future(lifespans.shutdown())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    lifespans.cut_shutdown_short()
+    await asyncio.wait_for(ending, DEADLINE)
+    assert ended == ["in order"]
+
+
+def test_the_steps_come_first_and_one_that_fails_holds_nothing_up(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "uvicorn.error")
+    seen: list[str] = []
+
+    async def leave() -> None:
+        seen.append(f"{server.phase.label}, {len(server.servers)} listeners")
+
+    async def fail() -> None:
+        raise OSError("the registry is gone")
+
+    with serving(Observed()) as server:
+        assert server.phase is Phase.READY
+        server.drain_steps += [DrainStep("leaving", leave), DrainStep("failing", fail)]
+    assert seen == ["draining, 2 listeners"]
+    text = caplog.text
+    assert text.index("Draining: leaving") < text.index("Draining: failing failed") < text.index("accepts no more")
+
+
+def test_bytes_that_nobody_has_read_are_seen() -> None:
+    class Transport:
+        def __init__(self, sock: socket.socket) -> None:
+            self.get_extra_info = {"socket": sock}.get
+            self.is_closing = lambda: False
+
+    class Connection:
+        def __init__(self, sock: socket.socket) -> None:
+            self.transport = Transport(sock)
+
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        assert not _has_unread(Connection(ours))
+        theirs.sendall(b"G")
+        assert _has_unread(Connection(ours))
+
+
+def test_scalingo_s_grace_is_kept_within(caplog: pytest.LogCaptureFixture) -> None:
+    made = Config(Observed(), platform="scalingo", log_config=None)
+    assert (made.timeout_graceful_shutdown, made.timeout_keep_alive, made.options.private_linger) == (20, 75, 5.0)
+    asked: dict[str, Any] = {"timeout_graceful_shutdown": 60, "timeout_keep_alive": 3, "private_linger": 1}
+    made = Config(Observed(), platform="scalingo", log_config=None, **asked)
+    assert (made.timeout_graceful_shutdown, made.timeout_keep_alive, made.options.private_linger) == (25, 3, 1.0)
+    assert (
+        "--timeout-graceful-shutdown lowered from 60 to 25 s: scalingo sends SIGKILL 30 s after SIGTERM" in caplog.text
+    )
+    made = Config(Observed(), platform="none", log_config=None)
+    assert (made.timeout_graceful_shutdown, made.timeout_keep_alive, made.options.private_linger) == (None, 5, 0.0)
+
+
+def test_the_linger_leaves_time_for_what_is_accepted_last() -> None:
+    assert [limit_linger(5.0, timeout) for timeout in (None, 20, 4, 0)] == [5.0, 5.0, 2.0, 0.0]
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_tls_handshake_that_is_under_way_at_the_end_is_completed(loop: str, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1")
+    files = {"private_ssl_keyfile": str(tmp_path / "key.pem"), "private_ssl_certfile": str(tmp_path / "cert.pem")}
+    issued.private_key_pem.write_to_path(files["private_ssl_keyfile"])
+    issued.cert_chain_pems[0].write_to_path(files["private_ssl_certfile"])
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    with serving(Observed(), loop=loop, private_linger=2, **files) as server:
+        with socket.create_connection(server.addresses["private"], timeout=DEADLINE) as plain:
+            assert eventually(lambda: len(server.handshakes) == 1)
+            server.should_exit = True
+            assert eventually(lambda: server.phase is Phase.DRAINING)
+            with context.wrap_socket(plain, server_hostname="127.0.0.1") as secure:
+                secure.sendall(HEAD)
+                answer = b""
+                while data := secure.recv(65536):
+                    answer += data
+        assert are_answered_and_closed([answer])
+        assert answer.endswith(b"private")
+
+
+def test_a_launch_that_fails_does_not_linger(shop: Path) -> None:
+    """One worker cannot start, when the other serves."""
+    code = SHOP + "\npathlib.Path('first').touch(exist_ok=False)\n"
+    (shop / "shop.py").write_text(code)
+    running = Launched.start([*DUALLISTEN, "shop:app", "--workers", "2", "--private-linger", "60", *FREE], cwd=shop)
+    try:
+        assert running.process.wait(DEADLINE) == 3
+    finally:
+        running.stop()
