@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from duallisten import UsageError
 from duallisten.cli.arguments import ACTIONS, Invocation, read_plain
-from duallisten.cli.main import all_options, collect
+from duallisten.cli.main import collect
 from duallisten.cli.typer_command import parse
+from duallisten.config import all_options
 from duallisten.config.option import Option
 
 OPTIONS = all_options()

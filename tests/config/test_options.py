@@ -17,7 +17,8 @@ def test_every_option_has_its_flag_variable_default_and_help() -> None:
         assert option.flag == "--" + {"private_paths": "private-path", "public_paths": "public-path"}.get(
             option.name, option.name.replace("_", "-")
         )
-        assert option.variables == (f"DUALLISTEN_{option.key.replace('-', '_').upper()}",)
+        variables = [f"DUALLISTEN_{name.replace('-', '_').upper()}" for name in (option.key, option.name)]
+        assert option.variables == tuple(dict.fromkeys(variables))
         assert option.help
         assert option.default == (None if option.twin_of else getattr(Options(), option.name))
         assert option.default is None or option.read(option.default) == option.default

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from duallisten import UsageError
-from duallisten.cli.main import all_options, collect
+from duallisten.cli.main import collect
+from duallisten.config import all_options
 from duallisten.config.sources import Settings, find_table
 
 OPTIONS = all_options()
@@ -65,6 +66,51 @@ def test_a_variable_is_read_as_uvicorn_reads_it(
     settings = collect(OPTIONS, {}, tmp_path)
     assert settings.values == {name: value}
     assert settings.origins == {name: f"${variable}"}
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("DUALLISTEN_PRIVAT_PATH", "DUALLISTEN_PRIVATE_PATH"),
+        ("DUALLISTEN_PRIVATE_PTH", "DUALLISTEN_PRIVATE_PATH"),
+        ("DUALLISTEN_HIDEN_STATUS", "DUALLISTEN_HIDDEN_STATUS"),
+        ("DUALLISTEN_PORT", None),
+        ("DUALLISTEN_XYZZY", None),
+        ("UVICORN_PRIVATE_PATHS", "DUALLISTEN_PRIVATE_PATHS"),
+        ("UVICORN_PRIVATE_ROOT_PATH", "DUALLISTEN_PRIVATE_ROOT_PATH"),
+    ],
+)
+def test_a_variable_that_no_option_has_is_refused_with_the_nearest_that_one_has(
+    variable: str, meant: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a rule that is misspelt would hide nothing, and nobody would hear of it."""
+    monkeypatch.setenv(variable, "8000")
+    with pytest.raises(UsageError) as told:
+        collect(OPTIONS, {}, tmp_path)
+    assert str(told.value).startswith(f"${variable} is the variable of no option")
+    assert meant is None or f"did you mean '{meant}'?" in str(told.value)
+
+
+@pytest.mark.parametrize("variable", ["DUALLISTEN_PRIVATE_PATH", "DUALLISTEN_PRIVATE_PATHS"])
+def test_a_list_may_be_called_by_its_plural(variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, "/admin")
+    assert collect(OPTIONS, {}, tmp_path).values == {"private_paths": ("/admin",)}
+
+
+def test_two_variables_of_one_option_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DUALLISTEN_PRIVATE_PATH", "/admin")
+    monkeypatch.setenv("DUALLISTEN_PRIVATE_PATHS", "/internal")
+    with pytest.raises(UsageError, match="are one option: keep one of them"):
+        collect(OPTIONS, {}, tmp_path)
+
+
+def test_what_kubernetes_tells_of_a_service_of_our_name_is_no_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT_80_TCP", "PORT_80_TCP_ADDR"):
+        monkeypatch.setenv(f"DUALLISTEN_{name}", "10.0.0.1")
+    monkeypatch.setenv("DUALLISTEN_PORT", "tcp://10.0.0.1:80")
+    assert collect(OPTIONS, {}, tmp_path).values == {}
 
 
 def test_uvicorn_s_own_variable_is_stronger_than_the_one_its_config_reads(

@@ -9,8 +9,8 @@ import click
 import pytest
 import uvicorn
 
-from duallisten.cli.main import all_options
 from duallisten.cli.typer_command import command_line
+from duallisten.config import all_options
 from duallisten.config.keywords import uvicorn_defaults
 from duallisten.config.options import Options
 from duallisten.config.uvicorn_options import (

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from duallisten.cli.arguments import Invocation, read_plain
-from duallisten.config import Option, Settings, add_environment, add_file, own_options, private_twins, uvicorn_options
+from duallisten.config import Option, Settings, add_environment, add_file, all_options
 from duallisten.errors import DuallistenError, UsageError
 
 COMPLETION_VARIABLE = "_DUALLISTEN_COMPLETE"
@@ -63,14 +63,6 @@ def _run(arguments: list[str]) -> None:
             _fail(text, 1)
     else:
         launch(config)
-
-
-def all_options() -> tuple[Option, ...]:
-    """Every option of the command line, in the order of `--help`."""
-    theirs = uvicorn_options()
-    own = own_options()
-    names = {option.name for option in own}
-    return (*own, *private_twins(theirs), *(option for option in theirs if option.name not in names))
 
 
 def collect(options: Iterable[Option], given: dict[str, Any], directory: Path) -> Settings:

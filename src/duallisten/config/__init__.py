@@ -6,7 +6,7 @@ from duallisten.config.option import NOT_SHOWN, Option, is_secret
 from duallisten.config.options import Options, own_options
 from duallisten.config.platforms import Place
 from duallisten.config.sources import Settings, add_environment, add_file
-from duallisten.config.uvicorn_options import private_twins, uvicorn_options
+from duallisten.config.uvicorn_options import all_options
 
 __all__ = [
     "NOT_SHOWN",
@@ -17,10 +17,9 @@ __all__ = [
     "Settings",
     "add_environment",
     "add_file",
+    "all_options",
     "bare",
     "is_secret",
     "own_options",
-    "private_twins",
     "uvicorn_defaults",
-    "uvicorn_options",
 ]

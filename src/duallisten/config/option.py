@@ -73,11 +73,16 @@ def private_twin(option: Option, default: str = "the public value") -> Option:
         name=f"private_{option.name}",
         flag=f"--private-{option.key}",
         off_flag=f"--no-private-{option.key}" if option.kind == "switch" else None,
-        variables=(f"DUALLISTEN_PRIVATE_{option.key.replace('-', '_').upper()}",),
+        variables=_variables(f"private-{option.key}", f"private_{option.name}"),
         default=None,
         help=f"{option.key} of the private listener. [default: {default}]",
         twin_of=option.name,
     )
+
+
+def _variables(key: str, name: str) -> tuple[str, ...]:
+    """Return the variables of an option: by its flag, and by its name in the API, which is a plural for a list."""
+    return tuple(dict.fromkeys(f"DUALLISTEN_{one.replace('-', '_').upper()}" for one in (key, name)))
 
 
 def as_option(name: str, face: OptionSpec, default: Any) -> Option:
@@ -89,7 +94,7 @@ def as_option(name: str, face: OptionSpec, default: Any) -> Option:
         off_flag=f"--no-{key}" if face.kind == "switch" else None,
         kind=face.kind,
         read=face.read,
-        variables=(f"DUALLISTEN_{key.replace('-', '_').upper()}",),
+        variables=_variables(key, name),
         default=default,
         help=face.help,
         metavar=face.metavar,

@@ -9,6 +9,7 @@ A key that no option has is an error: a misspelt option that is silently ignored
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,13 @@ from duallisten.config.option import NOT_SHOWN, Option, is_secret
 from duallisten.errors import UsageError
 
 NOT_IN_FILE = frozenset({"version"})
+
+OWN_PREFIX = "DUALLISTEN_"
+UVICORN_PRIVATE = "UVICORN_PRIVATE_"
+"""Beginnings of variables that set an option of ours, and of those that look as if they did."""
+
+OF_SERVICE = re.compile(r"DUALLISTEN_(?:SERVICE_(?:HOST|PORT(?:_\w+)?)|PORT_\d+_(?:TCP|UDP|SCTP)(?:_\w+)?)")
+"""Variables of a Kubernetes service that is called `duallisten`."""
 
 
 @dataclass(slots=True)
@@ -45,12 +53,39 @@ def _shown(option: Option, raw: Any) -> str:
 
 
 def add_environment(settings: Settings, options: Iterable[Option], environ: Mapping[str, str]) -> None:
-    """Add what environment variables say. An empty variable says nothing, as in a shell's `VAR= command`."""
+    """Add what environment variables say. An empty variable says nothing, as in a shell's `VAR= command`.
+
+    Raises:
+        UsageError: A variable that looks like one of ours is none, or two of them set one option.
+    """
+    options = tuple(options)
+    _refuse_unknown(options, environ)
     for option in options:
-        for variable in option.variables:
-            text = environ.get(variable, "")
-            if text:
-                settings.add(option, option.split(text) if option.kind == "list" else text, f"${variable}")
+        said = [variable for variable in option.variables if environ.get(variable)]
+        if len(ours := [variable for variable in said if variable.startswith(OWN_PREFIX)]) > 1:
+            raise UsageError(f"${ours[0]} and ${ours[1]} are one option: keep one of them")
+        for variable in said:
+            text = environ[variable]
+            settings.add(option, option.split(text) if option.kind == "list" else text, f"${variable}")
+
+
+def _refuse_unknown(options: Iterable[Option], environ: Mapping[str, str]) -> None:
+    """Raise UsageError for a variable that no option has: a misspelt rule would hide nothing, and say nothing."""
+    known = {variable for option in options for variable in option.variables}
+    for variable in sorted(set(environ) - known):
+        if (
+            environ[variable]
+            and variable.startswith((OWN_PREFIX, UVICORN_PRIVATE))
+            and not _is_of_kubernetes(variable, environ[variable])
+        ):
+            meant = variable.replace(UVICORN_PRIVATE, f"{OWN_PREFIX}PRIVATE_", 1)
+            hint = f": did you mean {meant!r}?" if meant in known else nearest_of(meant, known)
+            raise UsageError(f"${variable} is the variable of no option{hint}")
+
+
+def _is_of_kubernetes(variable: str, text: str) -> bool:
+    """Whether a variable tells of a service that is called `duallisten`, as Kubernetes and Docker's links do."""
+    return bool(OF_SERVICE.fullmatch(variable)) or (variable == "DUALLISTEN_PORT" and "://" in text)
 
 
 def add_file(settings: Settings, options: Iterable[Option], directory: Path) -> None:
@@ -99,7 +134,12 @@ def _load(path: Path) -> dict[str, Any]:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Say in a message which known name `name` was probably meant to be; nothing where none is near."""
+    return nearest_of(name.replace("_", "-"), known)
+
+
+def nearest_of(name: str, known: Iterable[str]) -> str:
+    """Do the same for names as they are."""
     from difflib import get_close_matches  # only a mistake needs it
 
-    close = get_close_matches(name.replace("_", "-"), list(known), n=1, cutoff=0.5)
+    close = get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f": did you mean {close[0]!r}?" if close else ""

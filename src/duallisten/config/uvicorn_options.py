@@ -19,6 +19,7 @@ import click
 import uvicorn
 
 from duallisten.config.option import Option, private_twin
+from duallisten.config.options import own_options
 
 CONFIG_VARIABLES = {"workers": "WEB_CONCURRENCY", "forwarded_allow_ips": "FORWARDED_ALLOW_IPS"}
 """What `uvicorn.Config` itself reads from the environment, by the option that it stands for."""
@@ -55,6 +56,13 @@ def uvicorn_options() -> tuple[Option, ...]:
     """Every option of the installed uvicorn's command line, the application and `--version` included."""
     context = click.Context(uvicorn.main, info_name="duallisten", resilient_parsing=True)
     return tuple(_as_option(parameter, context) for parameter in uvicorn.main.params)
+
+
+def all_options() -> tuple[Option, ...]:
+    """Return every option of the command line, ours and uvicorn's, in the order of `--help`."""
+    theirs, ours = uvicorn_options(), own_options()
+    names = {option.name for option in ours}
+    return (*ours, *private_twins(theirs), *(option for option in theirs if option.name not in names))
 
 
 def private_twins(options: tuple[Option, ...]) -> Iterator[Option]:

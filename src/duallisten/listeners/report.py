@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from duallisten.config import NOT_SHOWN, Config, is_secret
+from duallisten.config import NOT_SHOWN, Config, all_options, is_secret
 from duallisten.listeners.description import scheme
 from duallisten.listeners.forwarded import trust_of
 from duallisten.listeners.plan import Listener, Plan
@@ -144,9 +144,10 @@ def print_table(report: Report) -> None:
         listeners.add_row(row.replace("_", " "), *cells)
     console.print(listeners)
     if report.values:
+        flags = {option.name: option.flag for option in all_options()}
         values = Table("option", "value", "from")
         for value in report.values:
-            values.add_row(value.option.replace("_", "-"), escape(str(value.value)), escape(value.origin))
+            values.add_row(flags.get(value.option, value.option), escape(str(value.value)), escape(value.origin))
         console.print(values)
     for note in report.notes:
         console.print(escape(note), highlight=False)
