@@ -299,7 +299,7 @@ def test_a_socket_that_is_closed_is_not_served() -> None:
     with serving(Observed()) as server:
         listening = server.servers[0]
         assert listening.is_serving()
-        assert listening.sockets[0].getsockname() == server.addresses["private"]
+        assert listening.sockets[0].getsockname() == server.addresses["public"]
     assert not listening.is_serving()
     assert listening.sockets == ()
     assert eventually(lambda: not server.thread.is_alive())

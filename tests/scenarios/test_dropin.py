@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import pickle
 import signal
 import subprocess
 import sys
@@ -18,10 +19,10 @@ from uvicorn.config import LOGGING_CONFIG
 from websockets.sync.client import connect
 
 import duallisten
-from duallisten import Config, UsageError
+from duallisten import Config, Server, UsageError
 from duallisten.config.keywords import uvicorn_defaults
 from tests.support.applications import Observed
-from tests.support.running import ask, launched, serving
+from tests.support.running import FREE, ObservedServer, ask, launched, run, running, serving
 
 
 def test_our_classes_are_uvicorn_s() -> None:
@@ -151,3 +152,40 @@ def test_a_raw_path_makes_the_path_together_with_the_root_path(http: Any, ws: An
         assert scope["raw_path"] == b"/api" + target.partition("?")[0].encode()
         assert scope["path"] == unquote(scope["raw_path"].decode())
         assert scope["root_path"] == "/api"
+
+
+def test_the_first_of_the_servers_is_the_public_one() -> None:
+    """Programs find the port that the kernel chose by `server.servers[0].sockets[0]`."""
+    with serving(Observed()) as server:
+        ports = [one.sockets[0].getsockname()[1] for one in server.servers]
+        assert ports == [server.addresses["public"][1], server.addresses["private"][1]]
+
+
+@pytest.mark.parametrize("options", [{}, {"private_health": "/health", "private_paths": ["/internal"]}])
+def test_a_server_can_be_pickled_and_serves_where_it_is_unpickled(options: dict[str, Any]) -> None:
+    """As programs do that give `server.run` to uvicorn's reloader."""
+    config = Config("duallisten.demo:app", port=0, private_port=0, log_config=None, **options)
+    server = pickle.loads(pickle.dumps(Server(config)))
+    with running(ObservedServer(server.config)) as observed:
+        assert httpx.get(observed.url("public")).status_code == 200
+    assert isinstance(server, Server) and server.config.options == config.options
+
+
+@pytest.mark.parametrize("more", [(), ("--private-app", "own:app")])
+def test_an_application_may_run_an_event_loop_when_it_is_imported(tmp_path: Path, more: tuple[str, ...]) -> None:
+    text = (
+        "import asyncio\nfrom duallisten.demo import app as demo\n\n"
+        "async def make():\n    return demo\n\napp = asyncio.run(make())\n"
+    )
+    for name in ("shop.py", "own.py"):
+        (tmp_path / name).write_text(text)
+    with launched("shop:app", *more, *FREE, cwd=tmp_path) as server:
+        assert httpx.get(server.url("public")).status_code == 200
+        assert server.end() in (0, -signal.SIGTERM)
+
+
+def test_an_application_that_cannot_be_imported_leaves_no_socket_behind(tmp_path: Path) -> None:
+    path = tmp_path / "public.sock"
+    (tmp_path / "shop.py").write_text("raise RuntimeError('not today')")
+    ended = run("shop:app", "--uds", str(path), "--private-port", "0", cwd=tmp_path)
+    assert (ended.returncode, path.exists()) == (3, False)

@@ -125,6 +125,12 @@ class Config(uvicorn.Config):
         """Import the application; raises LaunchError, in one line, where that fails."""
         return import_application(self.app, factory=self.factory, verbose=self.is_verbose)
 
+    def import_apps(self) -> None:
+        """Import the applications of both sides, for `load` to find them imported; raises LaunchError."""
+        self.load_app()
+        if isinstance(self.options.private_app, str):
+            import_application(self.options.private_app, factory=self.factory, verbose=self.is_verbose)
+
     @cached_property
     def private_source(self) -> Config:
         """The configuration of the private side's application: this one, or with `--private-app` a copy."""

@@ -56,7 +56,7 @@ def launch(config: Config) -> None:
                 _require_import_strings(config)
                 _launch_processes(config, plan, pools)
             else:
-                _make_server(config, plan).run()
+                _serve_alone(config, plan)
     except KeyboardInterrupt:
         pass
 
@@ -104,6 +104,23 @@ def _launch_processes(config: Config, plan: Plan, pools: tuple[Pool, ...]) -> No
     finally:
         sock.close(bound)
         sock.remove_path(plan)
+
+
+def _serve_alone(config: Config, plan: Plan) -> None:
+    """Serve in this process.
+
+    The sockets are bound before the application is imported, and that is imported before the event loop runs, as under
+    uvicorn: a module may call `asyncio.run` when it is imported.
+    """
+    server = _make_server(config, plan)
+    server.bound = sock.bind(plan)
+    try:
+        config.import_apps()
+    except BaseException:
+        sock.close(server.bound)
+        sock.remove_path(plan)
+        raise
+    server.run()
 
 
 def _make_server(config: Config, plan: Plan) -> Server:

@@ -290,8 +290,9 @@ class Server(uvicorn.Server):
 
     @property
     def servers(self) -> list[AcceptLoop]:  # type: ignore[override]
-        """What accepts, with `sockets`, as of the servers that `uvicorn.Server` has."""
-        return [one.server for one in self.listeners.listening]
+        """What accepts, with `sockets`, as of the servers that `uvicorn.Server` has; the public side's first."""
+        listening = sorted(self.listeners.listening, key=lambda one: one.bound.side != "public")
+        return [one.server for one in listening]
 
     @property
     def handshakes(self) -> set[asyncio.Task[None]]:
