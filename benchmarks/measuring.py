@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
@@ -33,7 +33,7 @@ WARM_UP_SECONDS = 1
 POLL_INTERVAL = 0.001
 CONNECT_TIMEOUT = 0.01
 """Seconds that a probe waits for its connection. On loopback one is made or refused at once, save in the instant in
-which duallisten tries its addresses (`duallisten.sockets`): there a SYN is dropped, which TCP sends again only a second
+which duallisten tries its addresses (`listeners.sockets`): there a SYN is dropped, which TCP sends again only a second
 later. The probe does not wait for that second, it asks anew."""
 PATIENCE = 20.0
 """Seconds after which a server that has not answered, or has not ended, is given up."""
@@ -155,9 +155,12 @@ def cpu_seconds(pid: int) -> float:
 
 def memory(pid: int) -> float:
     """Memory of a process and all its descendants, in MiB: what they share is divided among them (PSS, proc(5))."""
-    rollups = (Path(f"/proc/{process}/smaps_rollup").read_text() for process in family(pid))
-    shares = (re.search(r"^Pss:\s+(\d+) kB", rollup, re.MULTILINE) for rollup in rollups)
-    return sum(int(share[1]) for share in shares if share) / 1024
+    total = 0
+    for process in family(pid):
+        with suppress(ProcessLookupError, FileNotFoundError):  # it has just ended
+            share = re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{process}/smaps_rollup").read_text(), re.MULTILINE)
+            total += int(share[1]) if share else 0
+    return total / 1024
 
 
 def family(pid: int) -> Iterator[int]:
