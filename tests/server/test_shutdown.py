@@ -312,6 +312,23 @@ async def test_a_shutdown_that_takes_too_long_is_cut_short() -> None:
     assert ended == ["in order"]
 
 
+def test_a_sigterm_while_the_application_is_imported_is_not_lost(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(
+        "import pathlib, time\n"
+        "pathlib.Path('importing').touch()\n"
+        "while not pathlib.Path('released').exists():\n"
+        "    time.sleep(0.01)\n" + SHOP
+    )
+    with launched("shop:app", *FREE, cwd=tmp_path) as server:
+        assert eventually((tmp_path / "importing").exists)
+        server.send(signal.SIGTERM)
+        (tmp_path / "released").touch()
+        server.wait_for("Received a stop signal during startup")
+        assert server.process.wait(DEADLINE) in (0, -signal.SIGTERM)
+    assert "Serving the" not in server.output
+    assert list(tmp_path.glob("shutdown-*"))
+
+
 def test_the_steps_come_first_and_one_that_fails_holds_nothing_up(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "uvicorn.error")
     seen: list[str] = []

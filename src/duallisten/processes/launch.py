@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
-from contextlib import AbstractContextManager, nullcontext
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from duallisten.config import Config
@@ -115,12 +118,30 @@ def _serve_alone(config: Config, plan: Plan) -> None:
     server = _make_server(config, plan)
     server.bound = sock.bind(plan)
     try:
-        config.import_apps()
+        with _noting_sigterm(server):
+            config.import_apps()
     except BaseException:
         sock.close(server.bound)
         sock.remove_path(plan)
         raise
     server.run()
+
+
+@contextmanager
+def _noting_sigterm(server: Server) -> Iterator[None]:
+    """Have SIGTERM noted while the application is imported; the server ends when it has started.
+
+    Without a handler it would be lost where this is process 1 of a container (pid_namespaces(7)), and elsewhere end the
+    process in the middle of the import.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, server.handle_exit)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
 
 
 def _make_server(config: Config, plan: Plan) -> Server:
