@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import os
 
-from duallisten.config import Config
 from duallisten.listeners import ListenerSet
 from duallisten.observability import SIDES, Cell, Head, Lifecycle, Phase, RowRef, Scoreboard, bits
 from duallisten.server.fallback_responder import Standby
@@ -32,14 +31,7 @@ class Observation:
     seat: its place on the board of its launch; None where it is the whole launch, and has a board of its own
     """
 
-    def __init__(
-        self,
-        config: Config,
-        listeners: ListenerSet,
-        lifecycle: Lifecycle,
-        seat: RowRef | None,
-    ) -> None:
-        self._config = config
+    def __init__(self, listeners: ListenerSet, lifecycle: Lifecycle, seat: RowRef | None) -> None:
         self._listeners = listeners
         self._lifecycle = lifecycle
         self._is_alone = seat is None

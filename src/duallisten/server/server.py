@@ -167,7 +167,7 @@ class Server(uvicorn.Server):
     def _observe(self) -> None:
         """Build what observes this process, if that is asked for; its memory cannot be pickled, so it is made late."""
         if self.observation is None and self.config.has_pages:
-            self.observation = Observation(self.config, self.listeners, self.lifecycle, self._seat)
+            self.observation = Observation(self.listeners, self.lifecycle, self._seat)
 
     async def prepare(self, sockets: list[socket.socket] | None = None) -> None:
         """Build the plan and bind its sockets, once; raises LaunchError."""
