@@ -113,7 +113,7 @@ class BadRequest(Exception):  # noqa: N818
         self.reason = reason
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class RequestLine:
     """What the first line of a request says.
 
@@ -134,7 +134,7 @@ class RequestLine:
     authority: bytes | None = None
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Framing:
     """How a request's message is delimited, and what it means for the connection.
 

@@ -45,13 +45,12 @@ class RequestReader:
         host: The last Host that was found in order; None before the first.
     """
 
-    __slots__ = ("_guard", "_left", "_limits", "_max_fields", "_most", "_parser", "has_body", "host")
+    __slots__ = ("_guard", "_left", "_limits", "_max_fields", "_parser", "has_body", "host")
 
     def __init__(self, parser: Parser, limits: Limits) -> None:
         self._parser = parser
         self._limits = limits
-        self._max_fields = limits.head_fields
-        self._most = sys.maxsize if limits.head_fields is None else limits.head_fields
+        self._max_fields = sys.maxsize if limits.head_fields is None else limits.head_fields
         self._left = 0  # bytes of the body that are still to come, where its length is known
         self._guard: ChunkGuard | None = None
         self.has_body = False
@@ -66,7 +65,7 @@ class RequestReader:
         line = check_head(head, self._max_fields)
         fields = self._parser.read_head(head)
         found = dict(fields)
-        if len(found) != len(fields) or len(fields) > self._most:
+        if len(found) != len(fields) or len(fields) > self._max_fields:
             found = join_fields(fields, self._max_fields)
         host = found.get(b"host")
         if host != self.host or host is None or line.authority is not None:

@@ -2,10 +2,9 @@
 
 from duallisten.server.registration import registration_of
 from duallisten.server.server import Server
-from duallisten.server.shutdown import DrainStep, limit_linger
+from duallisten.server.shutdown import limit_linger
 
 __all__ = [
-    "DrainStep",
     "Server",
     "limit_linger",
     "registration_of",
