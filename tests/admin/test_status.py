@@ -16,16 +16,15 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from duallisten.admin.status import stream as status_stream
-from duallisten.admin.status.figures import make_status, percentile, read
-from duallisten.admin.status.stream import MOST
-from duallisten.admin.status.text import duration, number, points, rows, share, span, texts
-from duallisten.observability import Phase
+from duallisten.admin import figures as status_figures
+from duallisten.admin import status
+from duallisten.admin.figures import Sample, make_figures, percentile, read
+from duallisten.observability import Phase, View
 from duallisten.observability.scoreboard import Row, Scoreboard
 from duallisten.observability.scoreboard_layout import BOUNDS, BUCKETS, Cell, Head, bits, request_cell
 from tests.support.applications import Observed
 from tests.support.chromium import Page, browsing
-from tests.support.running import FREE, ObservedServer, eventually, launched, serving
+from tests.support.running import FREE, Launched, ObservedServer, eventually, launched, serving
 
 DEMO = "duallisten.demo:app"
 HEALTH = ("--private-health", "/health")
@@ -59,6 +58,12 @@ def board() -> Scoreboard:
     return board
 
 
+def figures_of(view: View, earlier: Sample | None = None, stall: float = 10) -> dict[str, Any]:
+    """The figures of a view, as the page's script gets them."""
+    figures: dict[str, Any] = json.loads(json.dumps(make_figures(view, read(view), earlier, stall)))
+    return figures
+
+
 def serve_requests(row: Row, count: int, status: str = "2xx", method: str = "GET", bucket: int = 3) -> None:
     """Note requests of the public side."""
     row.side("public")[request_cell(method, status) + bucket] += count
@@ -72,41 +77,29 @@ def test_rates_and_shares_are_of_the_time_between_two_readings(board: Scoreboard
     serve_requests(row, 6, "4xx", "POST")
     row.side("public")[Cell.BUSY] += 4  # uvicorn's own 503
     view = board.read()
-    figures = make_status(view._replace(now=earlier.now + 10), earlier, stall=10).sides["public"]
-    assert figures.seconds == pytest.approx(10)
-    assert figures.rate == pytest.approx(10)
-    assert (figures.client_errors, figures.server_errors) == (0.06, 0.04)
-    assert figures.requests == 1100
-    whole = make_status(view._replace(age=60.0), None, stall=10).sides["public"]
-    assert (whole.seconds, whole.rate) == (60, 1100 / 60), "without one, of the whole launch"
+    public = figures_of(view._replace(now=earlier.now + 10), earlier)["sides"]["public"]
+    assert public["seconds"] == pytest.approx(10)
+    assert public["rate"] == pytest.approx(10)
+    assert (public["client_errors"], public["server_errors"]) == (0.06, 0.04)
+    assert public["requests"] == 1100
+    whole = figures_of(view._replace(age=60.0))["sides"]["public"]
+    assert (whole["seconds"], whole["rate"]) == pytest.approx((60, 1100 / 60)), "without one, of the whole launch"
 
 
 def test_neither_websockets_nor_aborted_requests_make_a_latency(board: Scoreboard) -> None:
     serve_requests(board.row(1), 1, "1xx", "websocket", bucket=0)
     serve_requests(board.row(1), 1, "aborted", bucket=14)
-    public = make_status(board.read(), None, stall=10).sides["public"]
-    assert (public.requests, public.aborted, public.median) == (2, 1, None)
+    public = figures_of(board.read())["sides"]["public"]
+    assert (public["requests"], public["aborted"], public["median"]) == (2, 1, None)
 
 
 def test_a_process_that_is_stuck_is_told(board: Scoreboard) -> None:
-    status = make_status(board.read(), None, stall=-1.0)
-    assert rows(status)[0][:3] == ["7", "stuck", "public and private"]
-    assert "process 7 is stuck" in texts(status)["reasons"]
-    assert texts(status)["tone"] == "bad"
-    assert texts(make_status(board.read(), None, stall=10))["reasons"] == ""
-
-
-def test_an_average_of_a_long_time_is_no_point_of_a_chart(board: Scoreboard) -> None:
-    view = board.read()
-    assert "rate" in points(make_status(view, None, stall=10))["public"]
-    assert "rate" not in points(make_status(view._replace(age=3600.0), None, stall=10))["public"]
-
-
-def test_figures_read_as_a_person_writes_them() -> None:
-    assert [number(value) for value in (0.0, 0.254, 9.5, 12.34, 1234.5)] == ["0", "0.25", "9.5", "12.3", "1,234"]
-    assert [share(value) for value in (0.0, 0.00001, 0.5)] == ["0 %", "< 0.01 %", "50.0 %"]
-    assert [duration(value) for value in (0.0021, 1.5, 10.0)] == ["2.1 ms", "1.5 s", "over 10 s"]
-    assert [span(value) for value in (5.9, 60, 3725, 90000)] == ["5 s", "1 min", "1 h 2 min", "1 d 1 h"]
+    figures = figures_of(board.read(), stall=-1.0)
+    (process,) = figures["processes"]
+    assert (process["pid"], process["stuck"], process["sides"]) == (7, True, ["public", "private"])
+    assert "process 7 is stuck" in "; ".join(figures["reasons"])
+    figures = figures_of(board.read())
+    assert (figures["processes"][0]["stuck"], figures["reasons"]) == (False, [])
 
 
 # What a client gets
@@ -123,24 +116,36 @@ def get(server: ObservedServer, path: str = "/health/status") -> httpx.Response:
     return httpx.get(server.url("private") + path, timeout=30)
 
 
-def events(stream: httpx.Response) -> Iterator[tuple[str, str]]:
-    """The events of a stream: the name and the data of each."""
-    name = "message"
-    for line in stream.iter_lines():
-        if line.startswith("event: "):
-            name = line.removeprefix("event: ")
-        elif line.startswith("data: "):
-            yield name, line.removeprefix("data: ")
-            name = "message"
+def document(server: ObservedServer | Launched) -> Any:
+    """What the page shows."""
+    return httpx.get(server.url("private") + "/health/status.json", timeout=30).json()
 
 
-def test_the_page_is_whole_without_its_script(server: ObservedServer) -> None:
+def events(stream: httpx.Response) -> Iterator[Any]:
+    """The events of a stream."""
+    return (json.loads(line.removeprefix("data: ")) for line in stream.iter_lines() if line.startswith("data: "))
+
+
+def test_the_document_has_all_that_the_page_shows(server: ObservedServer) -> None:
     httpx.get(server.url("public") + "/")
-    assert eventually(lambda: '<dd id="public-requests">1</dd>' in get(server).text)
-    text = get(server).text
-    for told in (server.url("public"), server.url("private"), "127.0.0.0/8, ::1", "ready", "Observed", "just now"):
-        assert told in text
-    assert "{{" not in text
+    assert eventually(lambda: document(server)["figures"]["sides"]["public"]["requests"] == 1)
+    answer = get(server, "/health/status.json")
+    assert answer.headers["content-type"] == "application/json"
+    launch, figures = answer.json()["launch"], answer.json()["figures"]
+    assert (launch["application"], figures["phase"], figures["reasons"]) == ("Observed", "ready", [])
+    listeners = {listener["side"]: listener for listener in launch["listeners"]}
+    for side in ("public", "private"):
+        assert listeners[side]["urls"] == [server.url(side)]
+    assert listeners["private"]["peers_admitted"] == "127.0.0.0/8, ::1"
+    assert [(one["name"], one["sides"]) for one in launch["applications"]] == [("Observed", ["public", "private"])]
+    (process,) = figures["processes"]
+    assert (process["state"], process["heartbeat_age"] < 2) == ("ready", True)
+
+
+def test_the_document_has_no_values_of_options() -> None:
+    """`--check` shows those to whoever may launch; this is for every neighbour."""
+    with serving(Observed(), private_health="/health", headers=[("x-key", "secret")]) as server:
+        assert "secret" not in get(server, "/health/status.json").text
 
 
 def test_the_page_allows_nothing_but_its_own(server: ObservedServer) -> None:
@@ -154,44 +159,29 @@ def test_the_page_allows_nothing_but_its_own(server: ObservedServer) -> None:
 
 
 def test_it_is_on_the_private_side_alone(server: ObservedServer) -> None:
-    for path in ("/health/status", "/health/status/events"):
+    for path in ("/health/status", "/health/status.json", "/health/status/events"):
         assert httpx.get(server.url("public") + path).text == "public", "the application's own answer"
         assert httpx.post(server.url("private") + path).status_code == 405
         assert httpx.head(server.url("private") + path).status_code == 200
 
 
-def test_what_comes_from_the_application_is_never_taken_for_html() -> None:
-    def answer(request: Any) -> Response:
-        return PlainTextResponse("")
-
-    app = Starlette(routes=[Route("/shop/<script>", answer), Route("/shop/{{version}}", answer)])
-    with serving(app, private_health="/health", private_paths=["/<b>", '/"']) as server:
-        text = get(server).text
-    assert "/shop/&lt;script&gt;" in text
-    assert text.count("<script>") == 1, "the page's own"
-    assert "<b>" not in text.replace('<b id="', "")
-    assert "/shop/{{version}}" in text, "what is filled in is not filled in again"
-
-
-def test_a_stream_tells_which_page_it_is_for_and_then_the_figures(server: ObservedServer) -> None:
-    text = get(server).text
+def test_a_stream_begins_with_the_document_and_goes_on_with_the_figures(server: ObservedServer) -> None:
+    whole = document(server)
     with httpx.stream("GET", server.url("private") + "/health/status/events", timeout=30) as stream:
         assert stream.headers["content-type"] == "text/event-stream"
         told = events(stream)
-        assert next(told) == ("edition", re.findall('data-edition="(.*?)"', text)[0])
-        first, second = (json.loads(next(told)[1]) for _ in range(2))
-    assert first.keys() == second.keys() == {"texts", "points", "processes"}
-    ids = set(re.findall('id="(.*?)"', text))
-    assert first["texts"].keys() - {"tone"} <= ids, "every text has its place on the page"
-    drawn = {name for lines in re.findall('data-lines="(.*?)"', text) for name in lines.split()}
-    assert drawn == second["points"]["public"].keys()
+        first, second = next(told), next(told)
+    assert first["launch"] == whole["launch"]
+    assert second.keys() == {"figures"}
+    assert first["figures"].keys() == second["figures"].keys() == whole["figures"].keys()
+    assert second["figures"]["sides"].keys() == {"public", "private"}
 
 
 def test_streams_are_limited_and_those_of_clients_who_leave_make_room(server: ObservedServer) -> None:
     url = server.url("private") + "/health/status/events"
     with httpx.Client(timeout=30) as client:
         with ExitStack() as stack:
-            for _ in range(MOST):
+            for _ in range(status.MOST):
                 assert stack.enter_context(client.stream("GET", url)).status_code == 200
             assert client.get(url).status_code == 503
         assert eventually(lambda: client.head(url).status_code == 200)
@@ -203,11 +193,11 @@ def test_a_server_that_ends_does_not_wait_for_those_who_look(server: ObservedSer
         next(told)
         server.finish()
         *_, last = told  # the answer comes to its end in good order: httpx raises where it does not
-        assert json.loads(last[1])["texts"]["phase"] == "draining"
+        assert last["figures"]["phase"] == "draining"
 
 
 def test_nor_for_one_who_reads_nothing(server: ObservedServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(status_stream, "as_event", lambda status: "x" * (1 << 23))
+    monkeypatch.setattr(status_figures, "make_figures", lambda *_: "x" * (1 << 23))
     with httpx.stream("GET", server.url("private") + "/health/status/events", timeout=30):
         server.finish()
 
@@ -216,9 +206,8 @@ def test_who_comes_while_the_server_ends_gets_one_event() -> None:
     with serving(Observed(), private_health="/health", private_linger=60) as server:
         server.should_exit = True
         assert eventually(lambda: server.ending)
-        told = list(events(get(server, "/health/status/events")))
-        assert [name for name, _ in told] == ["edition", "message"]
-        assert json.loads(told[1][1])["texts"]["phase"] == "draining"
+        (told,) = events(get(server, "/health/status/events"))
+        assert told["figures"]["phase"] == "draining"
         server.force_exit = True
 
 
@@ -235,6 +224,7 @@ def test_the_page_comes_while_the_application_blocks_the_event_loop() -> None:
         try:
             assert blocked.wait(30)
             assert "Content-Security-Policy".lower() in get(server).headers
+            assert document(server)["figures"]["sides"]["public"]["requests"] == 0
         finally:
             released.set()
             asking.join()
@@ -243,14 +233,13 @@ def test_the_page_comes_while_the_application_blocks_the_event_loop() -> None:
 def test_workers_of_one_side_tell_of_both() -> None:
     arguments = (DEMO, *FREE, *HEALTH, "--private-missing", "loopback", "--workers", "2", "--private-workers", "1")
     with launched(*arguments) as running:
-        private, public = running.url("private"), running.url("public")
         for _ in range(5):
-            httpx.get(public)
-        assert eventually(lambda: '<dd id="public-requests">5</dd>' in httpx.get(private + "/health/status").text)
-        text = httpx.get(private + "/health/status").text
-    assert text.index('id="private"') < text.index('id="public"')
-    assert "a free port of 127.0.0.1" in text
-    assert len(re.findall("<tr><td>[0-9]+</td><td>ready</td>", text)) == 3
+            httpx.get(running.url("public"))
+        assert eventually(lambda: document(running)["figures"]["sides"]["public"]["requests"] == 5)
+        launch, figures = document(running).values()
+    assert [listener["side"] for listener in launch["listeners"]] == ["private", "public"]
+    assert any("a free port of 127.0.0.1" in url for listener in launch["listeners"] for url in listener["urls"])
+    assert [process["state"] for process in figures["processes"]] == ["ready"] * 3
 
 
 # In a browser
@@ -268,7 +257,7 @@ def page(browser: Page) -> Page:
     return browser
 
 
-LINE = "document.querySelector('figure[data-side={side}][data-lines~={name}] .first').getAttribute('d')"
+LINE = "document.querySelector('#{side} [data-lines~={name}] .first').getAttribute('d')"
 HEIGHT = f"({LINE}.match(/[\\d.]+,[\\d.]+/g) || []).some(point => point.split(',')[1] < 57)"
 """Whether a chart has a point above its floor."""
 
@@ -283,12 +272,13 @@ def test_a_browser_draws_what_is_served_and_asks_nobody_else(page: Page, server:
     for side, name in itertools.product(("public", "private"), ("rate", "median")):
         assert page.eventually(HEIGHT.format(side=side, name=name)), f"{name} of the {side} side"
     assert page.eventually(HEIGHT.format(side="private", name="open")), "the page itself"
-    assert page.eventually("document.getElementById('public-requests').textContent === '20'")
+    assert page.eventually("document.querySelector('#public [data-figure=requests]').textContent === '20'")
     assert page.run("document.querySelector('figure svg').getAttribute('aria-label')").startswith(
         "Requests of the last"
     )
     assert page.errors == []
-    assert set(page.requested) == {server.url("private") + path for path in ("/health/status", "/health/status/events")}
+    paths = ("/health/status", "/health/status.json", "/health/status/events")
+    assert set(page.requested) == {server.url("private") + path for path in paths}
 
     page.run("document.body.append(Object.assign(new Image(), {src: '/elsewhere.png'}))")
     assert eventually(lambda: bool(page.run("true") and page.errors)), "what the policy forbids is noticed"
@@ -302,14 +292,59 @@ def test_a_phone_shows_it_without_scrolling_sideways(page: Page, server: Observe
     assert page.run("getComputedStyle(document.body).backgroundColor") == "rgb(15, 19, 24)", "dark, as was asked for"
 
 
-def test_without_javascript_it_is_a_page_to_load_again(page: Page, server: ObservedServer) -> None:
+def test_without_javascript_it_says_where_the_figures_are(page: Page, server: ObservedServer) -> None:
     page.call("Emulation.setScriptExecutionDisabled", value=True)
     page.call("Page.navigate", url=server.url("private") + "/health/status")
-    shown = "document.body && document.body.innerText"
-    assert page.eventually(f"{shown} && {shown}.includes('Load it again')")
-    assert page.run("document.getElementById('phase').textContent") == "ready"
-    assert page.run("getComputedStyle(document.querySelector('svg')).display") == "none"
+    assert page.eventually("document.querySelector('noscript a')?.checkVisibility()")
+    assert page.run("document.querySelector('noscript a').href") == server.url("private") + "/health/status.json"
     assert not page.run("document.body?.classList.contains('live')")
+
+
+def test_what_comes_from_the_application_is_never_taken_for_html(page: Page) -> None:
+    def answer(request: Any) -> Response:
+        return PlainTextResponse("")
+
+    app = Starlette(routes=[Route("/shop/<script>", answer), Route("/<img src=x onerror=alert(1)>", answer)])
+    with serving(app, private_health="/health", private_paths=["/<b>", '/"']) as server:
+        page.open(server.url("private") + "/health/status")
+        assert page.eventually("document.body?.classList.contains('live')")
+        shown = page.run("document.body.innerText")
+        for text in ("/shop/<script>", "/<img src=x onerror=alert(1)>", 'not /<b>, /"'):
+            assert text in shown
+        assert page.run("document.querySelectorAll('script, img, dd b').length") == 1, "the page's own script"
+        assert page.errors == []
+
+
+def test_every_figure_has_its_words(page: Page, server: ObservedServer) -> None:
+    page.open(server.url("private") + "/health/status")
+    assert page.eventually("document.body?.classList.contains('live')")
+    assert page.run("[...document.querySelectorAll('[data-figure]')].every(one => one.textContent)")
+    assert page.run("[0, .254, 9.5, 12.34, 1234.4].map(number)") == ["0", "0.25", "9.5", "12.3", "1,234"]
+    assert page.run("[0, .00001, .5].map(share)") == ["0 %", "< 0.01 %", "50.0 %"]
+    assert page.run(f"[.0021, 1.5, {BOUNDS[-1]}, null].map(duration)") == ["2.1 ms", "1.5 s", "over 10 s", "\u2013"]
+    assert page.run("[5.9, 60, 3725, 90000].map(span)") == ["5 s", "1 min", "1 h 2 min", "1 d 1 h"]
+
+
+def test_a_process_that_is_stuck_stands_out(page: Page, server: ObservedServer, board: Scoreboard) -> None:
+    page.open(server.url("private") + "/health/status")
+    assert page.eventually("document.body?.classList.contains('live')")
+    stuck = {"figures": figures_of(board.read(), stall=-1.0)}
+    told = "document.querySelector('.stuck').innerText, document.getElementById('reasons').textContent"
+    row, reasons, tone = page.run(f"show({json.dumps(stuck)}), [{told}, document.body.dataset.tone]")
+    assert row.split("\t")[:3] == ["7", "stuck", "public and private"]
+    assert "process 7 is stuck" in reasons
+    assert tone == "bad"
+
+
+def test_an_average_of_a_long_time_is_no_point_of_a_chart(
+    page: Page, server: ObservedServer, board: Scoreboard
+) -> None:
+    page.open(server.url("private") + "/health/status")
+    assert page.eventually("document.body?.classList.contains('live')")
+    view = board.read()
+    for age, is_point in ((1.0, True), (3600.0, False)):
+        told = {"figures": figures_of(view._replace(age=age))}
+        assert page.run(f"show({json.dumps(told)}), 'rate' in points.public.at(-1)") is is_point
 
 
 def test_a_page_finds_the_next_launch_and_shows_what_that_serves(page: Page) -> None:

@@ -1,14 +1,15 @@
-"""Health: how a launch stands, told from its scoreboard. Pure.
+"""Health: the answers to an orchestrator's probes, from the scoreboard of the launch. Pure.
 
-Three questions, as orchestrators ask them, each with its reasons:
+Three questions, each answered with its reasons:
 
-- *livez*: is every process alive? One whose event loop has not turned for longer than `--health-stall` is not, and
-  nothing but a restart helps. One that starts or ends may take its time, so that no probe kills it for it.
-- *readyz*: should requests be sent here? When the application has started, every listener of the plan has a process
-  that accepts and is not stuck, and nobody was told to end.
+- *livez*: is every process alive? A process whose event loop has not turned for longer than `--health-stall` is not,
+  and nothing but a restart helps. A process that starts or ends may take its time, so that no probe kills it for that.
+- *readyz*: should requests be sent here? Yes when the application has started, every listener of the plan has a process
+  that accepts and is not stuck, and no stop signal has come.
 - *startupz*: has the launch come to serve, once?
 
-What it must never do: say yes because the process that was asked is well.
+Invariants:
+- The answer is about all processes of the launch, never about the one that was asked alone.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from duallisten.config.admin_paths import HEALTH_QUESTIONS
 from duallisten.observability import Phase, ProcessView, View
 
 STATES = {phase: phase.label for phase in (Phase.STARTING, Phase.READY, Phase.DRAINING)}
-"""How a process may stand, by what it is called."""
+"""The states of a process, and their names."""
 
 
 class Health(NamedTuple):
@@ -38,14 +39,19 @@ class Health(NamedTuple):
         return 503 if self.reasons else 200
 
     def as_json(self) -> bytes:
-        """The answer's body."""
-        told: dict[str, Any] = {
+        """Return the answer's body."""
+        body = {
             "status": "unavailable" if self.reasons else "ok",
             "reasons": self.reasons,
             "phase": self.view.phase.label,
-            "processes": [_describe(process) for process in self.view.processes],
+            "processes": [describe(process) for process in self.view.processes],
         }
-        return json.dumps(told).encode() + b"\n"
+        return json.dumps(body).encode() + b"\n"
+
+
+def is_stuck(process: ProcessView, stall: float) -> bool:
+    """Whether a process that serves has an event loop that has not turned for longer than `stall` seconds."""
+    return process.state is Phase.READY and process.heartbeat_age > stall
 
 
 def livez(view: View, stall: float) -> Health:
@@ -56,7 +62,7 @@ def livez(view: View, stall: float) -> Health:
     reasons = [
         f"process {process.pid} is stuck: its event loop has not turned for {process.heartbeat_age:.1f} s"
         for process in view.processes
-        if process.state is Phase.READY and process.heartbeat_age > stall
+        if is_stuck(process, stall)
     ]
     if view.supervisor_age is not None and view.supervisor_age > stall:
         reasons.append(f"the supervisor is stuck: it has not looked around for {view.supervisor_age:.1f} s")
@@ -70,11 +76,9 @@ def readyz(view: View, stall: float) -> Health:
     """
     if view.phase is not Phase.READY:
         return Health((view.phase.label,), view)
-    able = [one for one in view.processes if one.state is Phase.READY and one.heartbeat_age <= stall]
-    reasons = [
-        f"no process serves the {side} side" for side in view.expected if not any(side in one.sides for one in able)
-    ]
-    return Health(tuple(reasons), view)
+    able = [process for process in view.processes if process.state is Phase.READY and not is_stuck(process, stall)]
+    missing = [side for side in view.expected if not any(side in process.sides for process in able)]
+    return Health(tuple(f"no process serves the {side} side" for side in missing), view)
 
 
 def startupz(view: View, stall: float) -> Health:
@@ -85,7 +89,8 @@ def startupz(view: View, stall: float) -> Health:
 QUESTIONS = dict(zip(HEALTH_QUESTIONS, (livez, readyz, startupz), strict=True))
 
 
-def _describe(process: ProcessView) -> dict[str, Any]:
+def describe(process: ProcessView) -> dict[str, Any]:
+    """Return a process as JSON has it; times in seconds."""
     return {
         "pid": process.pid,
         "state": STATES[process.state],

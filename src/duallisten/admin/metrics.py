@@ -1,24 +1,38 @@
-"""duallisten's own metrics: what the scoreboard tells of a launch, as families of `prometheus_client`.
+"""Metrics for Prometheus: duallisten's own, from the scoreboard of the launch, and the application's.
 
-Whichever process is scraped tells of all of them, for all share the board. What is decided here:
+Whichever process is scraped tells of all of them, for all share the scoreboard. `prometheus_client` makes the text, in
+the format that the scraper asks for. The application's metrics come from its default registry, or where there are
+several processes from the files that these share (`admin.metrics_multiprocess`). Those whose names begin with
+`duallisten_` are left out, and the log says so once: Prometheus throws a whole scrape away where two families have one
+name.
 
-- The duration histogram has the side as its only label. A method and a status would make it a hundred times as large,
-  and its sum is known for each side alone; `duallisten_http_requests_total` has both.
-- Every series is there from the start, at 0: a counter that appears at 1 has not increased, as far as Prometheus knows.
+What is decided here:
+
+- The histogram of durations has the side as its only label. A method and a status would make it a hundred times as
+  large, and its sum is known for each side alone; `duallisten_http_requests_total` has both.
+- Every series is there from the start, at 0: to Prometheus, a counter that appears at 1 has not increased.
 - Nothing has a process id for a label: there would be series for each process that ever was.
 
-What it must never do: give a counter that goes back, for that is taken for a restart.
+Invariants:
+- A counter never goes back, for Prometheus takes that for a restart.
+- A collector of the application's that fails does not take our metrics with it.
+- A scrape may be answered in any thread. It takes as long as the application's collectors do, so that the event loop
+  never waits for one (`admin.routes`).
 """
 
 from __future__ import annotations
 
+import logging
 import platform
+import time
 from collections.abc import Iterator
 from importlib.metadata import version
 from itertools import accumulate
-from typing import NamedTuple
+from types import SimpleNamespace
+from typing import Any
 
 import uvicorn
+from prometheus_client import REGISTRY
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -26,43 +40,35 @@ from prometheus_client.core import (
     InfoMetricFamily,
     Metric,
 )
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.utils import floatToGoString
 
 from duallisten.admin.health import STATES
-from duallisten.observability import BOUNDS, BUCKETS, METHODS, SIDES, STATUSES, Cell, Phase, SideView, View
+from duallisten.admin.metrics_multiprocess import directory
+from duallisten.admin.pages import Page, Request
+from duallisten.logs import RateLimiter
+from duallisten.observability import BOUNDS, BUCKETS, METHODS, SIDES, STATUSES, Cell, Phase, Scoreboard, SideView, View
 from duallisten.sides import Side
+
+logger = logging.getLogger("uvicorn.error")
 
 OURS = "duallisten_"
 """What the names of our metrics begin with."""
 
-
-class Told(NamedTuple):
-    """A number of each side.
-
-    name: without `OURS`, and without the `_total` that a counter's name ends with
-    """
-
-    name: str
-    documentation: str
-    cell: Cell
-
-
 COUNTERS = (
-    Told("sent_bytes", "Bytes that were sent, counted when their connection ends.", Cell.SENT),
-    Told("connections_accepted", "Connections that were let in.", Cell.ACCEPTED),
-    Told("bad_requests", "What was no request: answered with 400 or 431, and counted nowhere else.", Cell.BAD),
-    Told(
-        "busy_requests",
-        "Requests above --limit-concurrency: answered with 503, and counted nowhere else.",
-        Cell.BUSY,
-    ),
+    ("sent_bytes", "Bytes that were sent, counted when their connection ends.", Cell.SENT),
+    ("connections_accepted", "Connections that were let in.", Cell.ACCEPTED),
+    ("bad_requests", "What was no request: answered with 400 or 431, and counted nowhere else.", Cell.BAD),
+    ("busy_requests", "Requests above --limit-concurrency: answered with 503, and counted nowhere else.", Cell.BUSY),
 )
+"""Counters of each side: the name without `OURS` and `_total`, what is counted, and where that is on the scoreboard."""
 
 GAUGES = (
-    Told("http_requests_in_flight", "Requests in hand, as of the last second.", Cell.IN_FLIGHT),
-    Told("connections_open", "Open connections, as of the last second.", Cell.OPEN),
-    Told("websockets_open", "Open WebSockets.", Cell.WEBSOCKETS),
+    ("http_requests_in_flight", "Requests in hand, as of the last second.", Cell.IN_FLIGHT),
+    ("connections_open", "Open connections, as of the last second.", Cell.OPEN),
+    ("websockets_open", "Open WebSockets.", Cell.WEBSOCKETS),
 )
+"""Gauges of each side, in the same form."""
 
 REFUSALS: dict[Side, tuple[tuple[str, Cell], ...]] = {
     "public": (("side door", Cell.REFUSED_SIDE_DOOR), ("limit", Cell.REFUSED_LIMIT)),
@@ -71,23 +77,78 @@ REFUSALS: dict[Side, tuple[tuple[str, Cell], ...]] = {
 """Why connections to a side may be refused."""
 
 
+class MetricsPage:
+    """The page of metrics of a process, an answer (`admin.pages`)."""
+
+    def __init__(self, board: Scoreboard) -> None:
+        self._board = board
+        self._left_out: set[str] = set()
+        self._throttle = RateLimiter()
+
+    def __call__(self, request: Request) -> Page:
+        """Answer a scrape."""
+        try:
+            encode, content_type = choose_encoder(request.header(b"accept"))
+        except (TypeError, ValueError):  # it cannot compare the version that was asked for with those that it knows
+            encode, content_type = choose_encoder("")
+        ours = list(families(self._board.read()))
+        collected: Any = SimpleNamespace(collect=lambda: [*ours, *self._applications()])  # all that is asked of it
+        try:
+            body = encode(collected)
+        except Exception as error:  # whatever a collector of the application's may raise
+            if self._throttle.lets_through(time.monotonic()):
+                logger.error("The application's metrics are left out, for they cannot be read: %r", error)
+            collected.collect = lambda: ours
+            body = encode(collected)
+        return Page(200, content_type, body)
+
+    def _applications(self) -> Iterator[Metric]:
+        shared = directory()
+        registry: Any = REGISTRY
+        if shared is not None:
+            from prometheus_client.multiprocess import MultiProcessCollector
+
+            registry = MultiProcessCollector(None, path=shared)  # type: ignore[no-untyped-call]
+        for family in registry.collect():
+            if not family.name.startswith(OURS):
+                yield family
+            elif family.name not in self._left_out:
+                self._left_out.add(family.name)
+                logger.warning(
+                    "The application's metric %s is left out: what begins with %s is duallisten's own",
+                    family.name,
+                    OURS,
+                )
+
+
 def families(view: View) -> Iterator[Metric]:
     """Return our metrics, as of one reading of the scoreboard."""
     sides = {side: view.sides[side] for side in SIDES}
     yield _requests(sides)
     yield _durations(sides)
-    for name, documentation, cell in COUNTERS:
-        counter = CounterMetricFamily(OURS + name, documentation, labels=["side"])
-        for side, numbers in sides.items():
-            counter.add_metric([side], numbers.cells[cell])
-        yield counter
-    for name, documentation, cell in GAUGES:
-        gauge = GaugeMetricFamily(OURS + name, documentation, labels=["side"])
-        for side, numbers in sides.items():
-            gauge.add_metric([side], numbers.cells[cell])
-        yield gauge
-    yield from _public_side(sides["public"])
-    yield _refusals(sides)
+    for kind, numbers in ((CounterMetricFamily, COUNTERS), (GaugeMetricFamily, GAUGES)):
+        for name, documentation, cell in numbers:
+            family = kind(OURS + name, documentation, labels=["side"])
+            for side, seen in sides.items():
+                family.add_metric([side], seen.cells[cell])
+            yield family
+    refused = CounterMetricFamily(
+        OURS + "connections_refused", "Connections that were closed unread.", labels=["side", "reason"]
+    )
+    for side, seen in sides.items():
+        for reason, cell in REFUSALS[side]:
+            refused.add_metric([side, reason], seen.cells[cell])
+    yield refused
+    yield CounterMetricFamily(
+        OURS + "hidden_requests",
+        "Requests of the public side that path rules hid; their answers are among its requests.",
+        sides["public"].cells[Cell.HIDDEN],
+    )
+    yield CounterMetricFamily(
+        OURS + "side_door_connections",
+        "Connections that were let in to the public side on a private address.",
+        sides["public"].cells[Cell.SIDE_DOOR],
+    )
     yield from _launch(view)
 
 
@@ -97,17 +158,17 @@ def _requests(sides: dict[Side, SideView]) -> Metric:
         "HTTP requests and WebSocket handshakes that have been answered or aborted.",
         labels=["side", "method", "status"],
     )
-    for side, numbers in sides.items():
+    for side, seen in sides.items():
         begin = 0
         for method in METHODS:
             for status in STATUSES:
-                counter.add_metric([side, method, status], sum(numbers.requests[begin : begin + BUCKETS]))
+                counter.add_metric([side, method, status], sum(seen.requests[begin : begin + BUCKETS]))
                 begin += BUCKETS
     return counter
 
 
 def _durations(sides: dict[Side, SideView]) -> Metric:
-    """Return the histogram: on the board each bucket has what is in it, here it has all that is below, too."""
+    """Return the histogram: a bucket of the scoreboard counts what is in it, one of Prometheus all below it, too."""
     histogram = HistogramMetricFamily(
         OURS + "http_request_duration_seconds",
         "From the call of the application to the end of its answer; HTTP requests, the aborted ones included.",
@@ -116,34 +177,11 @@ def _durations(sides: dict[Side, SideView]) -> Metric:
     )
     handshakes = METHODS.index("websocket") * len(STATUSES) * BUCKETS
     names = [*map(floatToGoString, BOUNDS), "+Inf"]
-    for side, numbers in sides.items():
-        each = (sum(numbers.requests[bucket:handshakes:BUCKETS]) for bucket in range(BUCKETS))
-        buckets = list(zip(names, map(float, accumulate(each)), strict=True))
-        histogram.add_metric([side], buckets, numbers.cells[Cell.SECONDS] / 1e9)
+    for side, seen in sides.items():
+        counts = (sum(seen.requests[bucket:handshakes:BUCKETS]) for bucket in range(BUCKETS))
+        buckets = list(zip(names, map(float, accumulate(counts)), strict=True))
+        histogram.add_metric([side], buckets, seen.cells[Cell.SECONDS] / 1e9)
     return histogram
-
-
-def _public_side(numbers: SideView) -> Iterator[Metric]:
-    yield CounterMetricFamily(
-        OURS + "hidden_requests",
-        "Requests of the public side that path rules hid; their answers are among its requests.",
-        numbers.cells[Cell.HIDDEN],
-    )
-    yield CounterMetricFamily(
-        OURS + "side_door_connections",
-        "Connections that were let in to the public side on a private address.",
-        numbers.cells[Cell.SIDE_DOOR],
-    )
-
-
-def _refusals(sides: dict[Side, SideView]) -> Metric:
-    counter = CounterMetricFamily(
-        OURS + "connections_refused", "Connections that were closed unread.", labels=["side", "reason"]
-    )
-    for side, numbers in sides.items():
-        for reason, cell in REFUSALS[side]:
-            counter.add_metric([side, reason], numbers.cells[cell])
-    return counter
 
 
 def _launch(view: View) -> Iterator[Metric]:
@@ -158,12 +196,7 @@ def _launch(view: View) -> Iterator[Metric]:
         max((process.heartbeat_age for process in view.processes if process.state is Phase.READY), default=0.0),
         unit="seconds",
     )
-    yield GaugeMetricFamily(
-        OURS + "start_time_seconds", "When the launch began, since 1970.", view.epoch, unit="seconds"
-    )
-    versions = {
-        "version": version("duallisten"),
-        "uvicorn": uvicorn.__version__,
-        "python": platform.python_version(),
-    }
+    begun = "When the launch began, since 1970."
+    yield GaugeMetricFamily(OURS + "start_time_seconds", begun, view.epoch, unit="seconds")
+    versions = {"version": version("duallisten"), "uvicorn": uvicorn.__version__, "python": platform.python_version()}
     yield InfoMetricFamily(OURS + "build", "What the launch runs on.", versions)

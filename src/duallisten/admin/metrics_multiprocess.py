@@ -1,22 +1,23 @@
-"""The application's own metrics where there are several processes: files that these share, for whichever is scraped.
+"""The files in which several processes keep the application's own metrics, for whichever of them is scraped.
 
-`prometheus_client` then keeps every number in files that it maps into memory, in the directory that
+`prometheus_client` keeps every number of such a process in files that it maps into memory, in the directory that
 `PROMETHEUS_MULTIPROC_DIR` names. The facts that this rests on:
 
-- The variable is read when the package is imported, which an application does; so it is set before any worker or
-  template starts, in the supervisor's environment, which they inherit.
-- A file is named after the process that writes it, by its id if nothing else is said (`values.MultiProcessValue`), and
-  must be kept when that one is gone: it has its counts. A launch that replaces its workers for days would fill a disk,
+- The variable is read when the package is imported, which an application does. So it is set before any worker or fork
+  server starts, in the supervisor's environment, which they inherit.
+- A file is named after the process that writes it, by default after its id (`values.MultiProcessValue`), and must be
+  kept when the process is gone, for it has its counts. A launch that replaces its workers for days would fill a disk,
   and each scrape would read all of it. So files are named after the worker's row of the scoreboard: a row has one
   process at a time, whose successor takes its files over and counts on. Processes that an application forks by itself
   go by their ids.
-- After a fork the package notices that it is somebody else, and opens files of its own (`--preload`).
-- Gauges of a `live` mode are to vanish with their process: `mark_process_dead`, which the supervisor calls.
-- A directory of a launch that was killed is left behind. Each process of a launch holds a lock on its directory
+- After a fork the package notices that the process is another, and opens files of its own (`--preload`).
+- Gauges of a `live` mode vanish with their process: `mark_process_dead`, which the supervisor calls.
+- A launch that was killed leaves its directory behind. Each process of a launch holds a lock on its directory
   (flock(2)), and the next launch removes those that nobody holds. The same lock keeps systemd-tmpfiles(8) away.
 
-A directory that the user has named is used as it is; what earlier launches have left in it (`*.db`) is removed at
-launch, as the package asks for, and nothing else ever.
+Invariants:
+- A directory that the user has named stays. What earlier launches have left in it (`*.db`) is removed at launch, as the
+  package asks for, and nothing else.
 """
 
 from __future__ import annotations
@@ -26,15 +27,12 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from duallisten.errors import LaunchError
-
-if TYPE_CHECKING:
-    from prometheus_client.core import Metric
 
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 PREFIX = "duallisten-metrics-"
@@ -48,16 +46,14 @@ def directory() -> str | None:
 
 @contextmanager
 def shared_directory(*, several: bool) -> Iterator[None]:
-    """Ensure that the processes of a launch have a directory for their files, if there are several, and an empty one.
+    """Ensure that the processes of a launch have an empty directory for their files, if there are several.
 
     Raises LaunchError where the directory that the user has named cannot be used.
     """
     named = directory()
     if named is not None:
         _empty(Path(named))
-        yield
-        return
-    if not several:
+    if named is not None or not several:
         yield
         return
     path, lock = _make()
@@ -76,18 +72,18 @@ def shared_directory(*, several: bool) -> Iterator[None]:
 
 def _empty(path: Path) -> None:
     """Remove what earlier launches have left, but not what this process, having imported the application, has begun."""
-    ours = f"_{os.getpid()}.db" if "prometheus_client" in sys.modules else None
+    kept = f"_{os.getpid()}.db" if "prometheus_client" in sys.modules else None
     try:
         path.mkdir(parents=True, exist_ok=True)
         for file in path.glob("*.db"):
-            if ours is None or not file.name.endswith(ours):
+            if kept is None or not file.name.endswith(kept):
                 file.unlink(missing_ok=True)
     except OSError as error:
         raise LaunchError(f"${VARIABLE} {path} cannot be used: {error.strerror}") from None
 
 
 def _make() -> tuple[Path, int]:
-    """Build a directory of our own, and hold it; give its path and the lock."""
+    """Make a directory of our own and lock it; return its path and the lock."""
     try:
         _sweep(Path(tempfile.gettempdir()))
         while True:
@@ -108,7 +104,7 @@ def _open(path: Path) -> int:
 
 
 def _sweep(parent: Path) -> None:
-    """Remove the directories of launches of this user's of which no process is left."""
+    """Remove the directories of this user's launches that have no process left."""
     for path in parent.glob(f"{PREFIX}*"):
         with suppress(OSError):
             if path.lstat().st_uid != os.geteuid():
@@ -121,44 +117,42 @@ def _sweep(parent: Path) -> None:
                 os.close(lock)
 
 
-class _Name:
-    """What the files of this process are named after."""
+class _Membership:
+    """How this process takes part: the row that its files are named after, and its lock on the directory."""
 
-    def __init__(self) -> None:
-        self.row = 0
-        self.process = 0
+    row = 0
+    pid = 0
+    lock: int | None = None
 
-    def __call__(self) -> str:
+    def name(self) -> str:
         pid = os.getpid()
-        return f"w{self.row}" if self.row and pid == self.process else str(pid)
+        return f"w{self.row}" if self.row and pid == self.pid else str(pid)
 
 
-_name = _Name()
-_held: list[int] = []
-"""The lock on the directory, for as long as this process lives; empty in one that has none."""
+_own = _Membership()
 
 
 def join(row: int = 0) -> None:
-    """Have this process keep its metrics in files that are its row's, before it imports the application.
+    """Name the files of this process after its row; called before it imports the application.
 
-    row: 0 for one that has none, or is yet to be forked and given one; its files are named after its id
+    row: 0 for a process that has none, or is yet to be forked and given one; its files are named after its id
     """
     shared = directory()
     if shared is None:
         return
-    _name.row, _name.process = row, os.getpid()
-    if _held:  # a fork of one that has joined: the package asks for its name again
+    _own.row, _own.pid = row, os.getpid()
+    if _own.lock is not None:  # a fork of a process that has joined: the package asks for its name again
         return
     from prometheus_client import values
 
-    _held.append(_open(Path(shared)))
-    fcntl.flock(_held[0], fcntl.LOCK_SH)
+    _own.lock = _open(Path(shared))
+    fcntl.flock(_own.lock, fcntl.LOCK_SH)
     make: Any = values.MultiProcessValue
-    values.ValueClass = make(process_identifier=_name)
+    values.ValueClass = make(process_identifier=_own.name)
 
 
 def leave(row: int = 0, pid: int = 0) -> None:
-    """Have the gauges vanish that were to live as long as a process, which is gone; the supervisor's to call.
+    """Remove the `live` gauges of a process that is gone; called by the supervisor.
 
     row, pid: the name that its files have: its row's, or its id
     """
@@ -169,12 +163,3 @@ def leave(row: int = 0, pid: int = 0) -> None:
 
     with suppress(OSError):
         mark_process_dead(f"w{row}" if row else pid, shared)  # type: ignore[no-untyped-call]
-
-
-def read_files(shared: str) -> Iterable[Metric]:
-    """Read the metrics of all processes, merged as each metric's mode says."""
-    from prometheus_client.multiprocess import MultiProcessCollector
-
-    collector: Any = MultiProcessCollector
-    merged: Iterable[Metric] = collector(None, path=shared).collect()
-    return merged

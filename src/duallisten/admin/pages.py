@@ -1,24 +1,27 @@
-"""duallisten's own pages: what it answers itself, on the private side, in front of the application.
+"""duallisten's own pages: the answers it gives itself on the private side, in front of the application.
 
-A page is asked for by its exact path and no other spelling of it, so that nothing of the application is shadowed by
-accident; where the application's routes can be read, a clash stops the launch (`config.admin_paths`). The pages stand
-in front of the application, its middleware and its tracing, which never hear of them; neither does the access log, nor
-what counts requests (`server.services`).
+A page has one exact path and no other spelling of it, so that nothing of the application is shadowed by accident. Where
+the application's routes can be read, a clash stops the launch (`config.admin_paths`).
 
-An answer is a plain function of what was asked, quick, and safe to call in any thread: while the event loop is blocked,
-another thread gives it (`fallback_responder`).
+An answer is a plain function of the request. It is quick, and safe to call in any thread: while the event loop is
+blocked, another thread calls it (`server.fallback_responder`).
+
+Invariants:
+- The application, its middleware and its tracing never see a request for a page.
+- Such a request is in no access log and no metric (`server.services`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import NamedTuple
 
+from duallisten.http.answers import STATUS_LINES, encode_fields
 from duallisten.sides import Application, Receive, Scope, Send
 
 
 class Page(NamedTuple):
-    """What is answered.
+    """An answer.
 
     headers: beside those that every page has
     """
@@ -28,43 +31,62 @@ class Page(NamedTuple):
     body: bytes
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
+    @property
+    def fields(self) -> list[tuple[bytes, bytes]]:
+        """All headers of the answer."""
+        return [
+            (b"content-type", self.content_type.encode()),
+            (b"content-length", b"%d" % len(self.body)),
+            (b"cache-control", b"no-store"),
+            *self.headers,
+        ]
 
-class Asked(NamedTuple):
-    """What was asked, beside the path.
+    async def send(self, scope: Scope, send: Send) -> None:
+        """Answer an ASGI request."""
+        await send({"type": "http.response.start", "status": self.status, "headers": self.fields})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else self.body})
+
+    def encode(self, default_fields: bytes, *, with_body: bool) -> bytes:
+        """Return the answer as it goes out on a connection that ends with it.
+
+        default_fields: those that every answer of the side has, encoded
+        """
+        head = STATUS_LINES[self.status] + default_fields + encode_fields(self.fields) + b"connection: close\r\n\r\n"
+        return head + self.body if with_body else head
+
+
+class Request(NamedTuple):
+    """A request for a page; its path is known.
 
     headers: names in lower case
     """
 
-    method: str = "GET"
-    query: bytes = b""
-    headers: tuple[tuple[bytes, bytes], ...] = ()
+    method: str
+    headers: Iterable[tuple[bytes, bytes]] = ()
 
     def header(self, name: bytes) -> str:
         """Return the value of a header; empty where there is none."""
         return next((value.decode("latin-1") for key, value in self.headers if key == name), "")
 
 
-Answer = Callable[[Asked], Page]
+Answer = Callable[[Request], Page]
 
-READING = ("GET", "HEAD")
-"""The methods that a page has."""
-
-METHOD_NOT_ALLOWED = Page(405, "text/plain; charset=utf-8", b"Method Not Allowed")
+METHODS = ("GET", "HEAD")
+METHOD_NOT_ALLOWED = Page(
+    405, "text/plain; charset=utf-8", b"Method Not Allowed", ((b"allow", ", ".join(METHODS).encode()),)
+)
 
 
 class Pages:
     """The pages of a process.
 
     answers: by raw path
-    applications: those that take their time, by raw path; they are called to be read alone
-    end: has those come to their end, for the server ends
+    applications: answers that take time, by raw path; they are called for `METHODS` alone
+    end: called when the server begins to end
     """
 
     def __init__(
-        self,
-        answers: Mapping[bytes, Answer],
-        applications: Mapping[bytes, Application],
-        end: Callable[[], None] = lambda: None,
+        self, answers: Mapping[bytes, Answer], applications: Mapping[bytes, Application], end: Callable[[], None]
     ) -> None:
         self.answers = answers
         self.applications = applications
@@ -75,45 +97,21 @@ class Pages:
         """Build the application that answers these pages itself, and leaves all else to `app`."""
         paths, serve = self.paths, self.serve
 
-        def ask(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        def pages_or_app(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
             if scope.get("raw_path") in paths and scope["type"] == "http":
                 return serve(scope, receive, send)
             return app(scope, receive, send)
 
-        return ask
+        return pages_or_app
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request for one of them."""
-        raw, asked = scope["raw_path"], asked_of(scope)
-        if raw in self.applications and asked.method in READING:
-            await self.applications[raw](scope, receive, send)
+        """Answer a request for a page."""
+        raw_path, method = scope["raw_path"], scope["method"]
+        if raw_path in self.applications and method in METHODS:
+            await self.applications[raw_path](scope, receive, send)
         else:
-            await send_page(self.answer(raw, asked), scope, send)
+            await self.answer(raw_path, Request(method, scope["headers"])).send(scope, send)
 
-    def answer(self, raw_path: bytes, asked: Asked) -> Page:
-        """Return the page at a path, which must be one of `answers` where it is read."""
-        if asked.method not in READING:
-            return METHOD_NOT_ALLOWED
-        return self.answers[raw_path](asked)
-
-
-def asked_of(scope: Scope) -> Asked:
-    """Take what was asked from a request's scope."""
-    return Asked(scope["method"], scope.get("query_string", b""), tuple(scope["headers"]))
-
-
-async def send_page(page: Page, scope: Scope, send: Send) -> None:
-    """Answer a request with a page."""
-    await send({"type": "http.response.start", "status": page.status, "headers": head_of(page)})
-    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else page.body})
-
-
-def head_of(page: Page) -> list[tuple[bytes, bytes]]:
-    """Return the headers of a page's answer."""
-    headers = [
-        (b"content-type", page.content_type.encode()),
-        (b"content-length", b"%d" % len(page.body)),
-        (b"cache-control", b"no-store"),
-        *page.headers,
-    ]
-    return [*headers, (b"allow", b"GET, HEAD")] if page is METHOD_NOT_ALLOWED else headers
+    def answer(self, raw_path: bytes, request: Request) -> Page:
+        """Return the page at a path of `answers`; for methods other than `METHODS`, the path of any page will do."""
+        return self.answers[raw_path](request) if request.method in METHODS else METHOD_NOT_ALLOWED

@@ -21,7 +21,7 @@ def own_paths(options: Options) -> dict[str, str]:
     paths: dict[str, str] = {}
     if options.private_health is not None:
         prefix = options.private_health.rstrip("/")
-        for name in (*HEALTH_QUESTIONS, "status", "status/events"):
+        for name in (*HEALTH_QUESTIONS, "status", "status.json", "status/events"):
             paths[f"{prefix}/{name}"] = f"--private-health {options.private_health}"
     if options.private_metrics is not None:
         paths[options.private_metrics] = f"--private-metrics {options.private_metrics}"

@@ -23,8 +23,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from duallisten.admin.pages import Asked, Pages, head_of
-from duallisten.http.answers import STATUS_LINES, encode_fields
+from duallisten.admin.pages import Pages, Request
 from duallisten.http.head import BadRequest, check_head
 from duallisten.http.parsers import Parser
 from duallisten.listeners import ListenerService, ListenerSet, Listening, Verdict, host_of
@@ -152,9 +151,9 @@ class Standby:
     def _look_at_pending(self) -> None:
         waiting: list[Peeked] = []
         for peeked in self._pending:
-            path, asked, size = _peek(peeked.connection, self._private.context.make_parser)
+            path, request, size = _peek(peeked.connection, self._private.context.make_parser)
             if path is not None and (raw := self._root + path) in self._pages.answers:
-                self._answer(peeked.connection, raw, asked, size)
+                self._answer(peeked.connection, raw, request, size)
             elif path is None and size >= 0 and time.monotonic() < peeked.until:
                 waiting.append(peeked)
             else:
@@ -167,19 +166,13 @@ class Standby:
     def _root(self) -> bytes:
         return self._private.config.root_path.encode()
 
-    def _answer(self, connection: socket.socket, raw: bytes, asked: Asked, size: int) -> None:
-        page = self._pages.answer(raw, asked)
-        parts = [
-            STATUS_LINES[page.status],
-            self._private.context.default_fields,
-            encode_fields(head_of(page)),
-            b"connection: close\r\n\r\n",
-            b"" if asked.method == "HEAD" else page.body,
-        ]
+    def _answer(self, connection: socket.socket, raw: bytes, request: Request, size: int) -> None:
+        page = self._pages.answer(raw, request)
+        answer = page.encode(self._private.context.default_fields, with_body=request.method != "HEAD")
         with connection, suppress(OSError):
             connection.recv(size)
             connection.settimeout(PATIENCE)
-            connection.sendall(b"".join(parts))
+            connection.sendall(answer)
             connection.shutdown(socket.SHUT_WR)
 
     def _give(self, listening: Listening, connection: socket.socket, peer: Any) -> None:
@@ -191,12 +184,12 @@ class Standby:
             connection.close()
 
 
-def _peek(connection: socket.socket, make_parser: Callable[[], Parser]) -> tuple[bytes | None, Asked, int]:
+def _peek(connection: socket.socket, make_parser: Callable[[], Parser]) -> tuple[bytes | None, Request, int]:
     """Look at what a peer asks for: the path, what else it says, and the bytes of it.
 
     The path is None as long as the head has not come; the number -1 where there is nothing to wait for.
     """
-    nothing = Asked()
+    nothing = Request("")
     try:
         data = connection.recv(HEAD_BYTES, socket.MSG_PEEK)
     except BlockingIOError:
@@ -211,4 +204,4 @@ def _peek(connection: socket.socket, make_parser: Callable[[], Parser]) -> tuple
         fields = make_parser().read_head(data[:end])
     except BadRequest:
         return None, nothing, -1
-    return line.raw_path, Asked(line.method, line.query, tuple(fields)), len(data)
+    return line.raw_path, Request(line.method, fields), len(data)

@@ -1,1 +1,0 @@
-"""The status page: figures once a second, as text, as a stream of events and as HTML."""
