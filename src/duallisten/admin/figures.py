@@ -4,7 +4,7 @@ They compare two readings of the scoreboard: the latest and an earlier one. What
 between the two. Without an earlier one, figures are averages since the launch began, when all counters were zero.
 
 The scoreboard keeps durations in buckets, so a percentile is an estimate: durations are taken to lie evenly within a
-bucket. One above the last bound is told as that bound. The handshake of a WebSocket has no duration, and an aborted
+bucket. One above the last bound counts as that bound. The handshake of a WebSocket has no duration, and an aborted
 request tells more of its client than of the application: neither counts for percentiles.
 """
 

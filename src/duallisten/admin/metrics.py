@@ -58,13 +58,13 @@ OURS = "duallisten_"
 COUNTERS = (
     ("sent_bytes", "Bytes that were sent, counted when their connection ends.", Cell.SENT),
     ("connections_accepted", "Connections that were let in.", Cell.ACCEPTED),
-    ("bad_requests", "What was no request: answered with 400 or 431, and counted nowhere else.", Cell.BAD),
+    ("bad_requests", "Malformed requests: answered with 400, 408, 413 or 431, and counted nowhere else.", Cell.BAD),
     ("busy_requests", "Requests above --limit-concurrency: answered with 503, and counted nowhere else.", Cell.BUSY),
 )
 """Counters of each side: the name without `OURS` and `_total`, what is counted, and where that is on the scoreboard."""
 
 GAUGES = (
-    ("http_requests_in_flight", "Requests in hand, as of the last second.", Cell.IN_FLIGHT),
+    ("http_requests_in_flight", "Requests in flight, as of the last second.", Cell.IN_FLIGHT),
     ("connections_open", "Open connections, as of the last second.", Cell.OPEN),
     ("websockets_open", "Open WebSockets.", Cell.WEBSOCKETS),
 )

@@ -57,15 +57,11 @@ def shared_directory(*, several: bool) -> Iterator[None]:
         yield
         return
     path, lock = _make()
-    before = os.environ.get(VARIABLE)
     os.environ[VARIABLE] = str(path)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[VARIABLE]
-        else:
-            os.environ[VARIABLE] = before
+        del os.environ[VARIABLE]  # it was not set, or empty
         shutil.rmtree(path, ignore_errors=True)
         os.close(lock)
 

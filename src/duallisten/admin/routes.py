@@ -6,12 +6,13 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 
-from duallisten.admin.health import QUESTIONS
+from duallisten.admin.health import QUESTIONS, Health
 from duallisten.admin.pages import Answer, Page, Pages, Request
 from duallisten.config import Config
 from duallisten.listeners import ListenerSet
-from duallisten.observability import Scoreboard
+from duallisten.observability import Scoreboard, View
 from duallisten.sides import Application, Receive, Scope, Send
 
 
@@ -24,13 +25,13 @@ def page_set(config: Config, board: Scoreboard, listeners: ListenerSet) -> Pages
     if options.private_health is not None:
         from duallisten.admin.status import StatusPage
 
-        prefix = (root + options.private_health.rstrip("/")).encode()
-        for name in QUESTIONS:
-            answers[b"%s/%s" % (prefix, name.encode())] = _health(name, board, options.health_stall)
+        prefix = root + options.private_health.rstrip("/")
+        for name, question in QUESTIONS.items():
+            answers[f"{prefix}/{name}".encode()] = partial(_health, question, board, options.health_stall)
         status = StatusPage(config, board, listeners)
-        answers[prefix + b"/status"] = status.page
-        answers[prefix + b"/status.json"] = status.document
-        applications[prefix + b"/status/events"] = status.events
+        answers[f"{prefix}/status".encode()] = status.page
+        answers[f"{prefix}/status.json".encode()] = status.document
+        applications[f"{prefix}/status/events".encode()] = status.events
         end = status.end
     if options.private_metrics is not None:
         from duallisten.admin.metrics import MetricsPage
@@ -41,14 +42,9 @@ def page_set(config: Config, board: Scoreboard, listeners: ListenerSet) -> Pages
     return Pages(answers, applications, end)
 
 
-def _health(name: str, board: Scoreboard, stall: float) -> Answer:
-    question = QUESTIONS[name]
-
-    def answer(request: Request) -> Page:
-        health = question(board.read(), stall)
-        return Page(health.status, "application/json", health.as_json())
-
-    return answer
+def _health(question: Callable[[View, float], Health], board: Scoreboard, stall: float, request: Request) -> Page:
+    health = question(board.read(), stall)
+    return Page(health.status, "application/json", health.as_json())
 
 
 def _in_thread(answer: Answer) -> Application:

@@ -8,7 +8,7 @@ The page (`status.html`) is static; its script shows the JSON. That is one docum
 
 A stream of events (server-sent events; HTML standard, 9.2) begins with the whole document and goes on with the figures
 alone, once a second. A client that has lost its stream comes back by itself after `RETRY`, to whatever process is there
-then, and is told the launch anew: after a deployment, the page shows what is served now.
+then, and gets the whole document again: after a deployment, the page shows what is served now.
 
 What it rests on: the engine's `send` waits while a client reads nothing, and its `Abort` closes the connection.
 
@@ -71,7 +71,7 @@ EVENT_HEADERS = [
     (b"x-accel-buffering", b"no"),  # nginx would hold events back
 ]
 
-FULL = Page(503, "text/plain; charset=utf-8", b"Too many look at this page")
+FULL = Page(503, "text/plain; charset=utf-8", b"Too many clients watch this page")
 
 
 class StatusPage:
