@@ -202,7 +202,7 @@ def test_two_files_with_options_are_one_too_many(tmp_path: Path) -> None:
 
 def test_a_project_without_a_table_for_us_says_nothing(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text("[tool.other]\nx = 1\n")
-    assert find_table(tmp_path) is None
+    assert find_table(tmp_path)[1] == {}
     (tmp_path / "pyproject.toml").write_text("[tool]\nduallisten = 1\n")
     with pytest.raises(UsageError, match="must be a table"):
         find_table(tmp_path)

@@ -11,13 +11,12 @@ import uvicorn
 
 from duallisten.cli.typer_command import command_line
 from duallisten.config import all_options
-from duallisten.config.keywords import uvicorn_defaults
 from duallisten.config.options import Options
 from duallisten.config.uvicorn_options import (
     CONFIG_VARIABLES,
     PER_LISTENER,
     PRIVATE_OFF,
-    private_twins,
+    uvicorn_defaults,
     uvicorn_options,
 )
 from duallisten.listeners.listener_config import PROCESS_WIDE
@@ -67,8 +66,8 @@ def test_the_variables_that_uvicorn_s_config_reads_are_the_ones_we_know() -> Non
 
 
 def test_each_per_listener_option_has_a_private_twin() -> None:
-    twins = {twin.name: twin for twin in private_twins(uvicorn_options())}
     names = {parameter.name for parameter in THEIRS}
+    twins = {option.name: option for option in all_options() if option.twin_of in names}
     expected = {name for name in names if name in PER_LISTENER or str(name).startswith("ssl_")}
     assert twins.keys() == {f"private_{name}" for name in expected}
     assert twins["private_headers"].flag == "--private-header"

@@ -7,7 +7,7 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from duallisten.listeners.admission import Admission, Verdict
-from duallisten.net.networks import LOOPBACK
+from duallisten.net import LOOPBACK
 
 PRIVATE = (ip_network("10.240.0.0/22"), ip_network("fdaa::/16"))
 ADMISSION = Admission(PRIVATE, ip_address("10.240.0.5"), (*PRIVATE, *LOOPBACK))

@@ -12,8 +12,7 @@ from duallisten.config.platforms import SCALINGO, Place
 from duallisten.errors import PrivateAddressMissing
 from duallisten.listeners.address_watch import await_plan
 from duallisten.listeners.plan import Request, make_plan
-from duallisten.net.addresses import InheritedSocket, TCPAddress, UnixAddress
-from duallisten.net.networks import LOOPBACK, Host, Interface, IPAddress
+from duallisten.net import LOOPBACK, Host, InheritedSocket, Interface, IPAddress, TCPAddress, UnixAddress
 
 BLOCK = ip_network("10.240.0.0/22")
 
@@ -28,7 +27,8 @@ def host(resolve: Callable[[str], tuple[IPAddress, ...]] = lambda name: (), **in
 def request(place: Place | None = None, **changes: Any) -> Request:
     own = {name: changes.pop(name) for name in list(changes) if name in Options._fields}
     asked: dict[str, Any] = {"host": "0.0.0.0", "port": 5000} | changes
-    return Request(options=Options(**{"private_missing": "fail"} | own), place=place or Place(), **asked)
+    decided = {"private_missing": "fail", "private_network": (BLOCK,)}
+    return Request(options=Options(**decided | own), place=place or Place(), **asked)
 
 
 def scalingo(process_type: str | None, port: int | None = None) -> Place:

@@ -8,7 +8,7 @@ from duallisten import LaunchError
 from duallisten.listeners.admission import Admission
 from duallisten.listeners.plan import Listener, Plan
 from duallisten.listeners.pools import make_pools, whole
-from duallisten.net.addresses import TCPAddress
+from duallisten.net import TCPAddress
 
 PUBLIC = Listener("public", (TCPAddress("0.0.0.0", 5000),))
 PRIVATE = Listener("private", (TCPAddress("10.240.0.5", 9240),))

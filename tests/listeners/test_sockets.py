@@ -11,7 +11,7 @@ from duallisten import LaunchError
 from duallisten.listeners.admission import Admission
 from duallisten.listeners.plan import Listener, Plan
 from duallisten.listeners.sockets import bind, close, drop_everything
-from duallisten.net.addresses import Address, InheritedSocket, TCPAddress, UnixAddress
+from duallisten.net import Address, InheritedSocket, TCPAddress, UnixAddress
 from tests.support.running import DEADLINE
 
 

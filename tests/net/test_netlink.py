@@ -11,9 +11,8 @@ from ipaddress import ip_address
 import psutil
 import pytest
 
-from duallisten.net import netlink
+from duallisten.net import netlink, read_host
 from duallisten.net.netlink import Owned, read_datagram
-from duallisten.net.networks import read_host
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="netlink is Linux's")
 

@@ -26,7 +26,7 @@ from duallisten.listeners.address_watch import await_plan
 from duallisten.listeners.admission import Verdict
 from duallisten.listeners.plan import request_of
 from duallisten.listeners.sockets import bound_socket
-from duallisten.net.networks import read_host
+from duallisten.net import read_host
 from duallisten.observability import Phase
 from duallisten.processes.worker_main import SupervisedServer
 from tests.support.running import DEADLINE, FREE, Launched, ask, connect, eventually, launched, process_of, processes

@@ -14,7 +14,7 @@ import pytest
 from duallisten import Config, LaunchError
 from duallisten.listeners.address_watch import await_plan
 from duallisten.listeners.plan import request_of
-from duallisten.net.networks import read_host
+from duallisten.net import read_host
 from duallisten.processes.fork_server import ForkServer
 from tests.support.running import DEADLINE, DUALLISTEN, FREE, Launched, ask, eventually, launched, processes, run
 

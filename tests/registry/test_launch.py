@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from duallisten import Config, LaunchError, UsageError
-from duallisten.net.networks import Host, Interface, resolve_name
+from duallisten.net import Host, Interface, resolve_name
 from duallisten.registry import Instance, Registry
 from duallisten.server.registration import reachable, registration_of, service_of
 from tests.registry.databases import Database

@@ -20,7 +20,7 @@ from websockets.sync.client import connect
 
 import duallisten
 from duallisten import Config, Server, UsageError
-from duallisten.config.keywords import uvicorn_defaults
+from duallisten.config import uvicorn_defaults
 from tests.support.applications import Observed
 from tests.support.running import FREE, ObservedServer, ask, launched, run, running, serving
 

@@ -21,7 +21,7 @@ from typing import IO, Any
 from duallisten import Config
 from duallisten.listeners.admission import Admission
 from duallisten.listeners.plan import Listener, Plan
-from duallisten.net.addresses import TCPAddress
+from duallisten.net import TCPAddress
 from duallisten.testing import ThreadedServer
 
 DEADLINE = 30.0

@@ -1,12 +1,11 @@
 """What was asked for: options, where their values come from, the platform, and `Config`."""
 
 from duallisten.config.config import Config, bare
-from duallisten.config.keywords import uvicorn_defaults
 from duallisten.config.option import NOT_SHOWN, Option, is_secret
-from duallisten.config.options import Options, own_options
+from duallisten.config.options import Options, all_options, own_options
 from duallisten.config.platforms import Place
 from duallisten.config.sources import Settings, add_environment, add_file
-from duallisten.config.uvicorn_options import all_options
+from duallisten.config.uvicorn_options import uvicorn_defaults
 
 __all__ = [
     "NOT_SHOWN",

@@ -5,12 +5,13 @@ They are exact paths of the private side, in front of the application. What answ
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from importlib.util import find_spec
 
 from duallisten.config.options import Options
 from duallisten.endpoints.route_table import AppRoutes
 from duallisten.endpoints.routes import is_general, matches
+from duallisten.errors import LaunchError
 
 HEALTH_QUESTIONS = ("livez", "readyz", "startupz")
 """The names of the health checks, below `--private-health`."""
@@ -28,38 +29,34 @@ def own_paths(options: Options) -> dict[str, str]:
     return paths
 
 
-def lacking(options: Options, *, has_private: bool) -> str:
-    """Say why the pages that are asked for cannot be served; nothing where they can.
+def check_served(options: Options, *, has_private: bool) -> None:
+    """Raise LaunchError where the endpoints that are asked for cannot be served.
 
     has_private: whether there is a private side, now or later
     """
-    asked = {"--private-health": options.private_health, "--private-metrics": options.private_metrics}
-    given = [f"{flag} {path}" for flag, path in asked.items() if path is not None]
+    paths, metrics = own_paths(options), f"--private-metrics {options.private_metrics}"
+    given = " and ".join(dict.fromkeys(paths.values()))
     if given and not has_private:
-        verb = "is" if len(given) == 1 else "are"
-        return f"{' and '.join(given)} {verb} for the private side, and this launch has none: see --listeners"
+        verb = "are" if " and " in given else "is"
+        raise LaunchError(f"{given} {verb} for the private side, and this launch has none: see --listeners")
     if options.private_metrics is None:
-        return ""
+        return
     if options.private_metrics in own_paths(options._replace(private_metrics=None)):
-        return f"{given[1]}: that is a path of {given[0]}; choose another"
+        raise LaunchError(f"{metrics}: that is a path of --private-health {options.private_health}; choose another")
     if find_spec("prometheus_client") is None:
-        return f"{given[-1]} needs prometheus-client: pip install 'duallisten[metrics]'"
-    return ""
+        raise LaunchError(f"{metrics} needs prometheus-client: pip install 'duallisten[metrics]'")
 
 
-def clash(paths: Mapping[str, str], sections: Iterable[AppRoutes]) -> str:
-    """Say which of our own paths an application has a route for; nothing where there is none.
+def check_clash(options: Options, sections: Iterable[AppRoutes]) -> None:
+    """Raise LaunchError where an application has a route for one of our own paths.
 
     A route that takes whatever no other does, such as a single-page application's, gives way.
-
-    paths: our own, each with the option that makes it so
     """
     for section in sections:
         for reached in section.routes or () if "private" in section.sides else ():
-            for path, option in paths.items():
+            for path, option in own_paths(options).items():
                 if matches(reached.route, path) and not is_general(reached.route):
-                    return (
+                    raise LaunchError(
                         f"{option}: {section.application} has a route for {path}, too ({reached.route.path}); "
                         "choose another path"
                     )
-    return ""

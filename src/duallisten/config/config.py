@@ -2,6 +2,11 @@
 
 A `Config` is what was asked for, checked, with what the platform adds; it opens nothing. From it come the `Request`
 that a plan is made from, and one `uvicorn.Config` for each listener (`listener_config`).
+
+Importing the application is the one step of a launch that runs code of the user's before it is served. uvicorn prints
+and exits where that fails, and lets what the module itself raises through as a traceback. Here either becomes a
+`LaunchError` of one line: what was looked for, what happened, and where. A developer who reloads or logs at debug level
+gets the traceback before it.
 """
 
 from __future__ import annotations
@@ -10,6 +15,7 @@ import asyncio
 import copy
 import logging
 import os
+import traceback
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
@@ -17,31 +23,23 @@ from typing import TYPE_CHECKING, Any, cast
 import uvicorn
 
 from duallisten.config import uvicorn_contract
-from duallisten.config.app_import import import_application
-from duallisten.config.keywords import (
-    check_logging,
-    check_workers,
-    read_own,
-    read_rules,
-    sort,
-    take_platform_values,
-    with_platform,
-)
-from duallisten.config.platforms import locate
+from duallisten.config.options import Options, split_keywords
+from duallisten.config.platforms import FALLBACK_NETWORKS, locate
 from duallisten.config.side_config import SideConfig, side_config
 from duallisten.config.uvicorn_contract import (
+    LOGGING_CONFIG,
     AccessFormatter,
     ASGI2Middleware,
     ImportFromStringError,
     MessageLoggerMiddleware,
     ProxyHeadersMiddleware,
     WSGIMiddleware,
+    import_from_string,
 )
 from duallisten.config.uvicorn_options import CONFIG_VARIABLES
+from duallisten.endpoints import Rules, contradiction
 from duallisten.endpoints.frameworks import prepare
-from duallisten.errors import DuallistenError, LaunchError
-from duallisten.http import Connection
-from duallisten.http.parsers import parser_class
+from duallisten.errors import DuallistenError, LaunchError, UsageError
 from duallisten.http.settings import ParserName
 from duallisten.logs import mark_private_lines
 from duallisten.net import Passed
@@ -60,50 +58,46 @@ WEBSOCKETS = ("auto", "websockets", "websockets-sansio")
 class Config(uvicorn.Config):
     """What to serve, where, and to whom.
 
-    app: the application, or `"module:attribute"`
-    origins: where each option came from, by its name, for messages and for `--check`
-    options: uvicorn's options; duallisten's (`config.options.Options`); and `private_<x>`, the private listener's
-        own value of a uvicorn option `<x>`
+    From code, neither the configuration file nor `DUALLISTEN_*` and `UVICORN_*` are read; `$PORT` and the platform's
+    variables are, and so are uvicorn's own `WEB_CONCURRENCY` and `FORWARDED_ALLOW_IPS`.
 
-    Raises UsageError for a value that cannot be read, TypeError for an option that does not exist. From code,
-    neither the configuration file nor `DUALLISTEN_*` and `UVICORN_*` are read; `$PORT` and the platform's variables
-    are, and so are uvicorn's own `WEB_CONCURRENCY` and `FORWARDED_ALLOW_IPS`.
+    Args:
+        app: The application, or `"module:attribute"`.
+        origins: Where each option came from, by its name, for messages and for `--check`.
+        options: uvicorn's options; duallisten's, by the keywords that `--help` shows as flags; and `private_<x>`, the
+            private listener's own value of an option `<x>`. Times are in seconds, sizes in bytes.
+
+    Raises:
+        UsageError: A value cannot be read, or two options contradict each other.
+        TypeError: There is no option of this name.
     """
 
     def __init__(self, app: Any, *, origins: Mapping[str, str] | None = None, **options: Any) -> None:
-        own, self.private, given = sort(options)
+        asked, self.private, given = split_keywords(options)
         self.origins = dict(origins or {})
         if given.get("env_file"):
             from dotenv import load_dotenv
 
             load_dotenv(given["env_file"])  # before anything is read from the environment; uvicorn does it late
-        asked = read_own(own, self.private)
-        self.place = locate(asked.platform, os.environ)
-        self.options = with_platform(asked, self.place)
         given_trust = given.get("forwarded_allow_ips") is not None
         self.has_own_trust = given_trust or CONFIG_VARIABLES["forwarded_allow_ips"] in os.environ
         self.port_asked = any(given.get(name) is not None for name in ("port", "uds", "fd"))
-        self._take_port(given)
-        warning = take_platform_values(given, self.origins, self.place)
-        check_workers(given)
-        check_logging(given, self.options)
+        self.place = locate(asked.platform, os.environ)
+        self.options = self.place.complete(asked, self.origins, FALLBACK_NETWORKS)
+        warning = self.place.complete_uvicorn(given, self.origins)
+        _check(self.options, given)
         self.passed = Passed()  # a launch takes them from the environment
-        self.rules = read_rules(self.options)
+        self.rules = Rules(self.options.private_paths, self.options.public_paths, self.options.hidden_status)
+        if found := contradiction(self.rules):
+            raise UsageError(
+                f"--public-path {found[0]} lies inside --private-path {found[1]}, so it could never be served"
+            )
         self._interface = given.get("interface", "auto")  # `load` replaces it by what it finds
         self.parser: ParserName = "auto"
         self.has_websockets = False
         super().__init__(app, **given)
         if warning:
             logger.warning(warning)  # not before uvicorn has configured logging
-
-    def _take_port(self, given: dict[str, Any]) -> None:
-        """Take the public address from `$PORT` as far as it was not asked for."""
-        if self.place.port is None:
-            return
-        for name, value in (("host", "0.0.0.0"), ("port", self.place.port)):  # noqa: S104
-            if given.get(name) is None:
-                given[name] = value
-                self.origins.setdefault(name, "$PORT")
 
     def configure_logging(self) -> None:
         """Configure logging as uvicorn does, keeping the access log if either side wants it."""
@@ -123,84 +117,41 @@ class Config(uvicorn.Config):
 
     def load_app(self) -> Any:
         """Import the application; raises LaunchError, in one line, where that fails."""
-        return import_application(self.app, factory=self.factory, verbose=self.is_verbose)
+        return self._import(self.app)
 
     def import_apps(self) -> None:
         """Import the applications of both sides, for `load` to find them imported; raises LaunchError."""
-        self.load_app()
-        if isinstance(self.options.private_app, str):
-            import_application(self.options.private_app, factory=self.factory, verbose=self.is_verbose)
+        self._import(self.app)
+        self._import(self.options.private_app)
 
-    @cached_property
-    def private_source(self) -> Config:
-        """The configuration of the private side's application: this one, or with `--private-app` a copy."""
-        own = self.options.private_app
-        if own is None or own is self.app or (isinstance(own, str) and own == self.app):
-            return self
-        source = copy.copy(self)
-        source.options = self.options._replace(private_app=None, strict_routes=False)
-        source.app, source.interface, source.loaded = own, self._interface, False
-        source.load()
-        return source if _innermost(source.loaded_app) is not _innermost(self.loaded_app) else self
+    def _import(self, app: Any) -> Any:
+        """Import `app` if it is a `"module:attribute"`; of a factory, return what calls it, as uvicorn expects."""
+        name = repr(app) if isinstance(app, str) else "the application"
+        try:
+            found = import_from_string(app)
+        except ImportFromStringError as error:
+            hint = "give it as module:attribute, and its folder with --app-dir"
+            raise LaunchError(f"{name} cannot be imported: {str(error).rstrip('.')}; {hint}") from None
+        except Exception as error:
+            raise LaunchError(f"{name} cannot be imported: {self._told(error)}") from None
 
-    def source(self, side: Side) -> Config:
-        """Return the configuration of the application that `side` reaches; this one must be loaded."""
-        return self.private_source if side == "private" else self
+        def make() -> Any:
+            try:
+                return found()
+            except Exception as error:
+                raise LaunchError(f"{name} is not a factory that can be called: {self._told(error)}") from None
 
-    def sections(self) -> list[AppRoutes]:
-        """Read the routes of what is served, an application after the other; this one must be loaded."""
-        if self.source("private") is self:
-            return [self._section("public", "private")]
-        return [self._section("public"), self.source("private")._section("private")]
+        return make if self.factory else found
 
-    def _require_decided(self) -> None:
-        from duallisten.endpoints.route_table import strict_errors
-
-        if text := strict_errors(self.sections()):
-            raise LaunchError(text)
-
-    def _refuse_clash(self) -> None:
-        from duallisten.config.admin_paths import clash, own_paths
-
-        if text := clash(own_paths(self.options), self.sections()):
-            raise LaunchError(text)
-
-    def check_pages(self, *, has_private: bool) -> None:
-        """Raise LaunchError where endpoints of duallisten's own are asked for that the launch cannot serve.
-
-        has_private: whether there is a private side, now or later
-        """
-        if self.has_pages:
-            from duallisten.config.admin_paths import lacking
-
-            if text := lacking(self.options, has_private=has_private):
-                raise LaunchError(text)
-
-    @property
-    def has_pages(self) -> bool:
-        """Whether it asks for pages of duallisten's own, and so for what they tell of."""
-        return self.options.private_health is not None or self.options.private_metrics is not None
-
-    @property
-    def request_id_header(self) -> str | None:
-        """The request header that holds an id; None where requests get no ids."""
-        asked = self.options.request_id_header
-        return asked or ("X-Request-ID" if self.options.log_format == "json" else None)
-
-    def _section(self, *sides: Side) -> AppRoutes:
-        from duallisten.endpoints.route_table import read_section
-
-        return read_section(self.app_name, bare(self.loaded_app), self.rules, sides)
-
-    @property
-    def app_name(self) -> str:
-        """What the application is called in messages: its import string, or its class."""
-        return self.app if isinstance(self.app, str) else type(self.app).__name__
-
-    @property
-    def is_verbose(self) -> bool:
-        """Whether a developer is watching: a failed import then shows its traceback, too."""
-        return self.should_reload or self.log_level in ("debug", "trace", 10, 5)
+    def _told(self, error: Exception) -> str:
+        """Say in one line what the application raised, and by which line of its code."""
+        is_verbose = self.should_reload or self.log_level in ("debug", "trace", 10, 5)
+        if is_verbose:
+            logger.error("The application raised an exception", exc_info=error)
+        last: Any = traceback.extract_tb(error.__traceback__)[-1]
+        where = error if isinstance(error, SyntaxError) else last
+        hint = "" if is_verbose else "; --log-level debug shows the traceback"
+        return f"{type(error).__name__}: {' '.join(str(error).split())} ({where.filename}:{where.lineno}){hint}"
 
     def load(self) -> None:
         """Load the application, once, and the protocols; raises LaunchError where uvicorn would exit."""
@@ -226,15 +177,15 @@ class Config(uvicorn.Config):
             self.http, self.ws = asked
         prepare(bare(self.loaded_app))
         self.source("private")  # loaded with this one, so that neither is found broken later
-        if self.options.strict_routes:
-            self._require_decided()
-        if self.has_pages:
-            self._refuse_clash()
+        self._check_routes()
 
     def _choose_protocols(self) -> None:
-        """Have uvicorn load the engine where it would load protocols of its own, for which it stands."""
-        if self.http not in PARSERS or getattr(self, "http2", False):
+        """Have uvicorn load the engine where it would load protocols of its own."""
+        if not self.is_engine:
             return
+        from duallisten.http import Connection
+        from duallisten.http.parsers import parser_class
+
         self.parser = cast("ParserName", self.http)
         try:
             parser_class(self.parser)
@@ -245,17 +196,89 @@ class Config(uvicorn.Config):
         if self.has_websockets:
             self.ws = "none"
 
+    def _check_routes(self) -> None:
+        """Raise LaunchError for a route without a side where that is not allowed, and for one at a path of ours."""
+        if self.options.strict_routes:
+            from duallisten.endpoints.route_table import strict_errors
+
+            if text := strict_errors(self.sections()):
+                raise LaunchError(text)
+        if self.has_pages:
+            from duallisten.config.admin_paths import check_clash
+
+            check_clash(self.options, self.sections())
+
+    @cached_property
+    def private_source(self) -> Config:
+        """The configuration of the private side's application: this one, or with `--private-app` a copy."""
+        own = self.options.private_app
+        if own is None or own is self.app or (isinstance(own, str) and own == self.app):
+            return self
+        source = copy.copy(self)
+        source.options = self.options._replace(private_app=None, strict_routes=False)
+        source.app, source.interface, source.loaded = own, self._interface, False
+        source.load()
+        return source if _innermost(source.loaded_app) is not _innermost(self.loaded_app) else self
+
+    def source(self, side: Side) -> Config:
+        """Return the configuration of the application that `side` reaches; this one must be loaded."""
+        return self.private_source if side == "private" else self
+
+    def sections(self) -> list[AppRoutes]:
+        """Read the routes of what is served, an application after the other; this one must be loaded."""
+        from duallisten.endpoints.route_table import read_section
+
+        sources: dict[Config, list[Side]] = {}
+        for side in ("public", "private"):
+            sources.setdefault(self.source(side), []).append(side)
+        return [
+            read_section(one.app_name, bare(one.loaded_app), self.rules, tuple(sides)) for one, sides in sources.items()
+        ]
+
+    def side(self, side: Side) -> SideConfig:
+        """Return what is asked for of the listener of `side`, as this configuration now is."""
+        return side_config(self, side)
+
+    def has_own(self, *names: str) -> bool:
+        """Whether the private listener has a value of its own for one of these options."""
+        return any(self.private.get(name) is not None for name in names)
+
+    @property
+    def has_pages(self) -> bool:
+        """Whether it asks for pages of duallisten's own, and so for what they tell of."""
+        return self.options.private_health is not None or self.options.private_metrics is not None
+
+    def check_pages(self, *, has_private: bool) -> None:
+        """Raise LaunchError where endpoints of duallisten's own are asked for that the launch cannot serve.
+
+        has_private: whether there is a private side, now or later
+        """
+        if self.has_pages:
+            from duallisten.config.admin_paths import check_served
+
+            check_served(self.options, has_private=has_private)
+
+    @property
+    def request_id_header(self) -> str | None:
+        """The request header that holds an id; None where requests get no ids."""
+        asked = self.options.request_id_header
+        return asked or ("X-Request-ID" if self.options.log_format == "json" else None)
+
+    @property
+    def app_name(self) -> str:
+        """What the application is called in messages: its import string, or its class."""
+        return self.app if isinstance(self.app, str) else type(self.app).__name__
+
     @property
     def is_engine(self) -> bool:
-        """Whether the engine serves connections, and not a protocol class that the user brings; it must be loaded."""
-        return self.http_protocol_class is Connection
+        """Whether the engine serves connections, and not a protocol class that the user brings."""
+        return self.http in PARSERS and not getattr(self, "http2", False)
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What somebody should know who uses protocol classes that are not the engine's."""
         found = []
-        is_engine = self.is_engine if self.loaded else self.http in PARSERS and not getattr(self, "http2", False)
-        if not is_engine:
+        if not self.is_engine:
             found.append("--http2" if getattr(self, "http2", False) else f"--http {_name_of(self.http)}")
         if self.ws not in (*WEBSOCKETS, "none"):
             found.append(f"--ws {_name_of(self.ws)}")
@@ -265,10 +288,6 @@ class Config(uvicorn.Config):
             for option in found
         )
 
-    def has_own(self, *names: str) -> bool:
-        """Whether the private listener has a value of its own for one of these options."""
-        return any(self.private.get(name) is not None for name in names)
-
     def get_loop_factory(self) -> Callable[[], asyncio.AbstractEventLoop] | None:
         """Return uvicorn's factory of the event loop; raises LaunchError where uvicorn would exit."""
         try:
@@ -276,9 +295,19 @@ class Config(uvicorn.Config):
         except (SystemExit, ImportError) as error:
             raise LaunchError(f"--loop {self.loop} cannot be used: uvicorn cannot import it ({error})") from None
 
-    def side(self, side: Side) -> SideConfig:
-        """Return what is asked for of the listener of `side`, as this configuration now is."""
-        return side_config(self, side)
+
+def _check(options: Options, given: Mapping[str, Any]) -> None:
+    """Ensure that one option says what log lines look like, and that uvicorn can read the number of workers."""
+    asked = given.get("log_config")
+    if options.log_format == "json" and asked is not None and asked is not LOGGING_CONFIG:
+        raise UsageError(
+            "--log-format json and --log-config both say what log lines look like: leave one of them out, or name "
+            "duallisten.logs.JSONFormatter as the formatter in the latter"
+        )
+    variable = CONFIG_VARIABLES["workers"]
+    text = os.environ.get(variable)
+    if given.get("workers") is None and text is not None and not (text.isascii() and text.isdigit()):
+        raise UsageError(f"${variable} is {text!r}: it must be a number of workers")
 
 
 def _name_of(protocol: Any) -> str:

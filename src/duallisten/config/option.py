@@ -1,32 +1,46 @@
-"""What an option is: one description with all its faces, from which everything that a user meets is made.
+"""What an option is, and how its value is read.
 
-The command line, the environment, the configuration file, the keyword arguments of the API and the README's table are
-made from `Option`s. Ours are declared in `options`, uvicorn's are read from it in `uvicorn_options`.
+Everything that a user meets of an option is made from one `Option`: command line, environment variable, key in the
+file, keyword of the API, and the README's table. duallisten's are declared in `options`, uvicorn's are read from it in
+`uvicorn_options`.
+
+A reader takes what the command line, the environment, the file or code says, and returns the value. It raises
+ValueError with the reason, in words that follow the option's name: "--private-port http: must be a port".
+
+Invariants:
+    - A value that has been read can be read again.
+    - A reader does not know which option it reads for.
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from typing import Any, Literal, NamedTuple
 
-from duallisten.config import converters as values
+from duallisten.endpoints import read_prefix
+from duallisten.net import IPNetwork, parse_network
+
+Kind = Literal["switch", "value", "list"]
+Reader = Callable[[Any], Any]
 
 
 class Option(NamedTuple):
     """One option with all its faces.
 
-    name: the keyword of the API
-    flag: what it is called on the command line, and without the dashes in the file
-    off_flag: the flag that turns it off, for a switch that has one
-    kind: `switch` (on or off), `value` (one), `list` (may be repeated)
-    read: makes the value of what the command line, the environment or the file holds; raises ValueError(reason)
-    variables: the environment variables that set it, the strongest first
-    split: makes a list of the text of an environment variable
-    twin_of: the option whose value for the private listener this one is
+    Attributes:
+        name: The keyword of the API.
+        flag: Its name on the command line, and without the dashes in the file.
+        kind: `switch` (on or off), `value` (one), `list` (may be repeated).
+        read: Its reader.
+        variables: The environment variables that set it, the strongest first.
+        off_flag: The flag that turns it off, for a switch that has one.
+        split: Makes a list of the text of an environment variable.
+        twin_of: The option whose value for the private listener this one is.
     """
 
     name: str
     flag: str
-    kind: Literal["switch", "value", "list"]
-    read: Callable[[Any], Any]
+    kind: Kind
+    read: Reader
     variables: tuple[str, ...]
     default: Any = None
     help: str = ""
@@ -51,20 +65,9 @@ def is_secret(name: str) -> bool:
     return "password" in name or name == "register"
 
 
-class OptionSpec(NamedTuple):
-    """What stands beside an option's type and default: how it is read, and what it looks like.
-
-    flag: its name on the command line, where that is not the field's: a list that is given one at a time
-    per_listener: whether the private listener may have a value of its own, by an option `--private-<x>`
-    """
-
-    read: Callable[[Any], Any]
-    help: str
-    metavar: str | None = None
-    choices: tuple[str, ...] = ()
-    kind: Literal["switch", "value", "list"] = "value"
-    flag: str | None = None
-    per_listener: bool = False
+def own_variables(*names: str) -> tuple[str, ...]:
+    """Return the variables of an option of ours: by its flag, and by its keyword, which is a plural for a list."""
+    return tuple(dict.fromkeys(f"DUALLISTEN_{name.replace('-', '_').upper()}" for name in names))
 
 
 def private_twin(option: Option, default: str = "the public value") -> Option:
@@ -73,31 +76,131 @@ def private_twin(option: Option, default: str = "the public value") -> Option:
         name=f"private_{option.name}",
         flag=f"--private-{option.key}",
         off_flag=f"--no-private-{option.key}" if option.kind == "switch" else None,
-        variables=_variables(f"private-{option.key}", f"private_{option.name}"),
+        variables=own_variables(f"private-{option.key}", f"private_{option.name}"),
         default=None,
         help=f"{option.key} of the private listener. [default: {default}]",
         twin_of=option.name,
     )
 
 
-def _variables(key: str, name: str) -> tuple[str, ...]:
-    """Return the variables of an option: by its flag, and by its name in the API, which is a plural for a list."""
-    return tuple(dict.fromkeys(f"DUALLISTEN_{one.replace('-', '_').upper()}" for one in (key, name)))
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Say in a message which known name `name` was probably meant to be; nothing where none is near."""
+    from difflib import get_close_matches  # only a mistake needs it
+
+    close = get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f": did you mean {close[0]!r}?" if close else ""
 
 
-def as_option(name: str, face: OptionSpec, default: Any) -> Option:
-    """Build the option that a field with this name, face and default declares."""
-    key = face.flag.lstrip("-") if face.flag else name.replace("_", "-")
-    return Option(
-        name=name,
-        flag=f"--{key}",
-        off_flag=f"--no-{key}" if face.kind == "switch" else None,
-        kind=face.kind,
-        read=face.read,
-        variables=_variables(key, name),
-        default=default,
-        help=face.help,
-        metavar=face.metavar,
-        choices=face.choices,
-        split=values.split_list,
-    )
+def or_none(read: Reader) -> Reader:
+    """Build the reader of what `read` reads, or None."""
+    return lambda value: None if value is None else read(value)
+
+
+def one_of(choices: tuple[str, ...]) -> Reader:
+    """Build the reader of one of `choices`."""
+
+    def read(value: Any) -> str:
+        if value not in choices:
+            raise ValueError(f"must be one of {', '.join(choices)}")
+        return str(value)
+
+    return read
+
+
+def number(make: type[int | float], reason: str, is_in_range: Callable[[float], bool]) -> Reader:
+    """Build the reader of a number. A bool is none, and a float is no whole number."""
+    wrong = (bool, float) if make is int else bool
+
+    def read(value: Any) -> int | float:
+        try:
+            found = None if isinstance(value, wrong) else make(value)
+        except (TypeError, ValueError):
+            found = None
+        if found is None or not is_in_range(found):
+            raise ValueError(reason)
+        return found
+
+    return read
+
+
+port = number(int, "must be a port, a number from 0 to 65535", lambda number: 0 <= number <= 65535)
+count = number(int, "must be a number, 0 or more", lambda number: number >= 0)
+seconds = number(float, "must be a number of seconds, 0 or more", lambda number: 0 <= number < float("inf"))
+duration = number(float, "must be a number of seconds, more than 0", lambda number: 0 < number < float("inf"))
+
+SWITCHES = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+
+
+def switch(value: Any) -> bool:
+    """Read what is on or off."""
+    read = SWITCHES.get(str(value).lower())
+    if read is None:
+        raise ValueError("must be true or false")
+    return read
+
+
+def text(value: Any) -> str:
+    """Read a text that is not empty."""
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("must be a text that is not empty")
+    return value.strip()
+
+
+def application(value: Any) -> Any:
+    """Read an application, or an import string."""
+    return value if callable(value) else text(value)
+
+
+def hidden_status(value: Any) -> int:
+    """Read the status of what is hidden."""
+    if str(value) not in ("404", "403"):
+        raise ValueError("must be 404 or 403")
+    return int(value)
+
+
+def header(value: Any) -> str:
+    """Read the name of a header field: a token (RFC 9110, 5.1 and 5.6.2)."""
+    if not isinstance(value, str) or not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", value):
+        raise ValueError("must be the name of a header, such as X-Request-ID")
+    return value
+
+
+def prefixes(value: Any) -> tuple[str, ...]:
+    """Read a list of path prefixes, each once."""
+    try:
+        return tuple(dict.fromkeys(read_prefix(item) for item in ([value] if isinstance(value, str) else value)))
+    except TypeError:
+        raise ValueError("must be a list of paths") from None
+
+
+def own_path(value: Any) -> str:
+    """Read the path of an endpoint of duallisten's own, of characters that have one spelling alone."""
+    read = read_prefix(value)
+    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", read):
+        raise ValueError("must be a path of letters, digits and - . _ ~ /, such as /-")
+    return read
+
+
+def split_list(value: str) -> list[str]:
+    """Split a list in an environment variable: by commas, white space or both."""
+    return value.replace(",", " ").split()
+
+
+def networks(value: Any) -> tuple[IPNetwork, ...]:
+    """Read a list of networks."""
+    try:
+        read = tuple(map(parse_network, split_list(value) if isinstance(value, str) else value))
+    except TypeError:
+        raise ValueError("must be a list of networks") from None
+    if not read:
+        raise ValueError("must name at least one network")
+    return read
+
+
+def private_networks(value: Any) -> tuple[IPNetwork, ...]:
+    """Read a list of networks, none of which is all there is."""
+    read = networks(value)
+    for network in read:
+        if network.prefixlen == 0:
+            raise ValueError(f"{network} would make every address a private one")
+    return read

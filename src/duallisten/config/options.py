@@ -1,322 +1,291 @@
 """The options that duallisten adds to uvicorn's: the only list of them.
 
-A field of `Options` is one option, with its type, its default and its `OptionSpec`: help, and the function that reads
-it.
+A field of `Options` is one option: its default, and its type annotated with an `OptionSpec` (how it is read, and what
+it looks like) and its help. `WITH_TWIN` gives it a twin `--private-<x>`, the private listener's own value.
 
-A default of None means: decided from the platform, in `Config`.
+A default of None that the type does not have means: decided from the platform, in `Config`.
 """
 
-from ipaddress import IPv4Network
+from collections.abc import Mapping
+from functools import cache
 from typing import Annotated, Any, Literal, NamedTuple, get_args
 
-from duallisten.config import converters as values
-from duallisten.config.option import Option, OptionSpec, as_option, private_twin
+from duallisten.config import option as readers
+from duallisten.config.option import NOT_SHOWN, Kind, Option, Reader, is_secret, nearest, own_variables, private_twin
 from duallisten.config.platforms import PLATFORMS
+from duallisten.config.uvicorn_options import is_inherited, is_per_listener, uvicorn_defaults, uvicorn_options
+from duallisten.errors import UsageError
 from duallisten.net import IPNetwork
 
-Listeners = Literal["auto", "both", "public", "private"]
-PrivateMissing = Literal["auto", "fail", "loopback", "later"]
+PLATFORM_CHOICES = ("auto", *(platform.name for platform in PLATFORMS))
+
+WITH_TWIN = "each listener may have its own value"
+
+
+class OptionSpec(NamedTuple):
+    """How the values of a type are read, and what they look like on the command line."""
+
+    read: Reader
+    metavar: str | None = None
+    choices: tuple[str, ...] = ()
+    kind: Kind = "value"
+
+
+def _choice(*choices: str) -> OptionSpec:
+    return OptionSpec(readers.one_of(choices), choices=choices)
+
+
+ListenersChoice = Literal["auto", "both", "public", "private"]
+MissingChoice = Literal["auto", "fail", "loopback", "later"]
 SideDoor = Literal["serve", "refuse"]
 LogFormat = Literal["text", "json"]
 
-
-PLATFORM_CHOICES = ("auto", *(platform.name for platform in PLATFORMS))
+Switch = Annotated[bool, OptionSpec(readers.switch, kind="switch")]
+Count = Annotated[int, OptionSpec(readers.count, "N")]
+Bytes = Annotated[int, OptionSpec(readers.count, "BYTES")]
+Seconds = Annotated[float | None, OptionSpec(readers.or_none(readers.seconds), "SECONDS")]
+Prefixes = Annotated[tuple[str, ...], OptionSpec(readers.prefixes, "PREFIX", kind="list")]
+PrivateNetworks = Annotated[tuple[IPNetwork, ...], OptionSpec(readers.private_networks, "CIDR", kind="list")]
+Networks = Annotated[tuple[IPNetwork, ...] | None, OptionSpec(readers.or_none(readers.networks), "CIDR", kind="list")]
 
 
 class Options(NamedTuple):
     """What a user can ask of duallisten beside uvicorn's own options. Each field is an option; see its help."""
 
     listeners: Annotated[
-        Listeners,
-        OptionSpec(
-            values.one_of(get_args(Listeners)),
-            "Which listeners to open. auto: both, except where the platform says otherwise.",
-            choices=get_args(Listeners),
-        ),
+        ListenersChoice,
+        _choice(*get_args(ListenersChoice)),
+        "Which listeners to open. auto: both, except where the platform says otherwise.",
     ] = "auto"
     private_host: Annotated[
         str,
-        OptionSpec(
-            values.text,
-            "Where the private listener binds: an IP address, the name of an interface, a host name of this host, or "
-            "auto: the host's address inside a private network.",
-            metavar="ADDRESS|INTERFACE|NAME|auto",
-        ),
+        OptionSpec(readers.text, "ADDRESS|INTERFACE|NAME|auto"),
+        "Where the private listener binds: an IP address, the name of an interface, a host name of this host, or "
+        "auto: the host's address inside a private network.",
     ] = "auto"
     private_port: Annotated[
-        int, OptionSpec(values.port, "The fixed private port. 0 picks a free one and logs it.", metavar="PORT")
+        int, OptionSpec(readers.port, "PORT"), "The fixed private port. 0 picks a free one and logs it."
     ] = 9240
     private_network: Annotated[
-        tuple[IPNetwork, ...],
-        OptionSpec(
-            values.private_networks,
-            "What counts as private, IPv4 or IPv6. May be repeated.",
-            metavar="CIDR",
-            kind="list",
-        ),
-    ] = (IPv4Network("10.240.0.0/22"),)
+        PrivateNetworks,
+        "What counts as private, IPv4 or IPv6. May be repeated. [default: the platform's private network; "
+        "10.240.0.0/22 on Scalingo and without a platform]",
+    ] = None  # type: ignore[assignment]  # `Config` fills it in
     private_allow: Annotated[
-        tuple[IPNetwork, ...] | None,
-        OptionSpec(
-            values.networks_or_none,
-            "Which peers the private listener admits. May be repeated. [default: the private network of its address, "
-            "and loopback]",
-            metavar="CIDR",
-            kind="list",
-        ),
+        Networks,
+        "Which peers the private listener admits. May be repeated. [default: the private network of its address, "
+        "and loopback]",
     ] = None
     private_missing: Annotated[
-        PrivateMissing,
-        OptionSpec(
-            values.one_of(get_args(PrivateMissing)),
-            "Without an address in a private network: fail, bind to 127.0.0.1, or (later) serve the public side at "
-            "once and open the private one when the address appears. auto: fail on a platform and where PORT is set, "
-            "else loopback.",
-            choices=get_args(PrivateMissing),
-        ),
+        MissingChoice,
+        _choice(*get_args(MissingChoice)),
+        "Without an address in a private network: fail, bind to 127.0.0.1, or (later) serve the public side at "
+        "once and open the private one when the address appears. auto: fail on a platform and where PORT is set, "
+        "else loopback.",
     ] = "auto"
     private_wait: Annotated[
-        float | None,
-        OptionSpec(
-            values.seconds,
-            "How long to wait for the private address to appear. [default: 10 on a platform, else 0]",
-            metavar="SECONDS",
-        ),
+        Seconds, "How long to wait for the private address to appear. [default: 10 on a platform, else 0]"
     ] = None
     private_linger: Annotated[
-        float | None,
-        OptionSpec(
-            values.seconds,
-            "How long the private side goes on accepting when the server is told to end, for neighbours who still "
-            "have its address; at most half of --timeout-graceful-shutdown. [default: 5 on Scalingo, as long as its "
-            "private names are cached; else 0]",
-            metavar="SECONDS",
-        ),
+        Seconds,
+        "How long the private side goes on accepting when the server is told to end, for neighbours who still "
+        "have its address; at most half of --timeout-graceful-shutdown. [default: 5 on Scalingo, as long as its "
+        "private names are cached; else 0]",
     ] = None
     side_door: Annotated[
         SideDoor,
-        OptionSpec(
-            values.one_of(get_args(SideDoor)),
-            "What a peer gets that reaches the public listener on a private address: the public side, or a closed "
-            "connection. Its forwarded headers are never believed.",
-            choices=get_args(SideDoor),
-        ),
+        _choice(*get_args(SideDoor)),
+        "What a peer gets that reaches the public listener on a private address: the public side, or a closed "
+        "connection. Its forwarded headers are never believed.",
     ] = "serve"
     platform: Annotated[
-        str,
-        OptionSpec(
-            values.one_of(PLATFORM_CHOICES),
-            "Whose conventions hold. auto: told by the platform's own variables.",
-            choices=PLATFORM_CHOICES,
-        ),
+        str, _choice(*PLATFORM_CHOICES), "Whose conventions hold. auto: told by the platform's own variables."
     ] = "auto"
     private_paths: Annotated[
-        tuple[str, ...],
-        OptionSpec(
-            values.prefixes,
-            "Hide what lies under this path on the public side: /internal hides /internal and /internal/x, not "
-            "/internals. May be repeated.",
-            metavar="PREFIX",
-            kind="list",
-            flag="--private-path",
-        ),
+        Prefixes,
+        "Hide what lies under this path on the public side: /internal hides /internal and /internal/x, not "
+        "/internals. May be repeated.",
     ] = ()
     public_paths: Annotated[
-        tuple[str, ...],
-        OptionSpec(
-            values.prefixes,
-            "Serve nothing on the public side but what lies under this path. May be repeated; --private-path beats it.",
-            metavar="PREFIX",
-            kind="list",
-            flag="--public-path",
-        ),
+        Prefixes,
+        "Serve nothing on the public side but what lies under this path. May be repeated; --private-path beats it.",
     ] = ()
     hidden_status: Annotated[
         int,
-        OptionSpec(
-            values.hidden_status,
-            "How requests are answered that these rules hide.",
-            choices=("404", "403"),
-        ),
+        OptionSpec(readers.hidden_status, choices=("404", "403")),
+        "How requests are answered that these rules hide.",
     ] = 404
     private_app: Annotated[
         Any,
-        OptionSpec(
-            values.application,
-            "An application of its own for the private side. Both are started and stopped, each once.",
-            metavar="MODULE:ATTRIBUTE",
-        ),
+        OptionSpec(readers.or_none(readers.application), "MODULE:ATTRIBUTE"),
+        "An application of its own for the private side. Both are started and stopped, each once.",
     ] = None
     strict_routes: Annotated[
-        bool,
-        OptionSpec(
-            values.switch,
-            "Refuse to start while there is a route that no rule and no mark puts on a side.",
-            kind="switch",
-        ),
+        Switch, "Refuse to start while there is a route that no rule and no mark puts on a side."
     ] = False
     private_workers: Annotated[
-        int,
-        OptionSpec(
-            values.count,
-            "Processes that serve the private side alone, so that a public side which is busy or blocked does not "
-            "delay it; --workers serve the public side then. 0: the workers serve both.",
-            metavar="N",
-        ),
+        Count,
+        "Processes that serve the private side alone, so that a public side which is busy or blocked does not "
+        "delay it; --workers serve the public side then. 0: the workers serve both.",
     ] = 0
     preload: Annotated[
-        bool,
-        OptionSpec(
-            values.switch,
-            "With several workers: import the application once and fork them, for memory. Its import must start no "
-            "thread and open no connection.",
-            kind="switch",
-        ),
+        Switch,
+        "With several workers: import the application once and fork them, for memory. Its import must start no "
+        "thread and open no connection.",
     ] = False
     timeout_request_header: Annotated[
-        float | None,
-        OptionSpec(
-            values.seconds,
-            "How long a peer may take for the whole head of a request, for a TLS handshake and for a WebSocket "
-            "handshake. 0: no limit.",
-            metavar="SECONDS",
-            per_listener=True,
-        ),
+        Seconds,
+        "How long a peer may take for the whole head of a request, for a TLS handshake and for a WebSocket "
+        "handshake. 0: no limit.",
+        WITH_TWIN,
     ] = 30.0
     timeout_request_body: Annotated[
-        float | None,
-        OptionSpec(
-            values.seconds,
-            "The longest time between two reads of a request's body; then its connection is closed. 0: no limit.",
-            metavar="SECONDS",
-            per_listener=True,
-        ),
+        Seconds,
+        "The longest time between two reads of a request's body; then its connection is closed. 0: no limit.",
+        WITH_TWIN,
     ] = 60.0
     timeout_send: Annotated[
-        float | None,
-        OptionSpec(
-            values.seconds,
-            "The longest time in which a peer takes nothing of what is written to it; then its connection is closed. "
-            "0: no limit.",
-            metavar="SECONDS",
-            per_listener=True,
-        ),
+        Seconds,
+        "The longest time in which a peer takes nothing of what is written to it; then its connection is closed. "
+        "0: no limit.",
+        WITH_TWIN,
     ] = 60.0
     max_head_size: Annotated[
-        int,
-        OptionSpec(
-            values.count,
-            "The largest head of a request, with its request line; a larger one is answered with 431. 0: no limit.",
-            metavar="BYTES",
-            per_listener=True,
-        ),
+        Bytes,
+        "The largest head of a request, with its request line; a larger one is answered with 431. 0: no limit.",
+        WITH_TWIN,
     ] = 65536
     max_head_fields: Annotated[
-        int,
-        OptionSpec(
-            values.count,
-            "The most header fields of a request; more are answered with 431. 0: no limit.",
-            metavar="N",
-            per_listener=True,
-        ),
+        Count, "The most header fields of a request; more are answered with 431. 0: no limit.", WITH_TWIN
     ] = 100
     max_body_size: Annotated[
-        int,
-        OptionSpec(
-            values.count,
-            "The largest body of a request, chunked or not; a larger one is answered with 413. 0: no limit.",
-            metavar="BYTES",
-            per_listener=True,
-        ),
+        Bytes,
+        "The largest body of a request, chunked or not; a larger one is answered with 413. 0: no limit.",
+        WITH_TWIN,
     ] = 0
     limit_connections: Annotated[
-        int,
-        OptionSpec(
-            values.count,
-            "Connections that a process has open on a listener; further ones wait in the kernel's queue. 0: no limit.",
-            metavar="N",
-            per_listener=True,
-        ),
+        Count,
+        "Connections that a process has open on a listener; further ones wait in the kernel's queue. 0: no limit.",
+        WITH_TWIN,
     ] = 0
     limit_connections_per_peer: Annotated[
-        int,
-        OptionSpec(
-            values.count,
-            "Connections that a process has open on a listener from one peer address; further ones are closed. "
-            "0: no limit.",
-            metavar="N",
-            per_listener=True,
-        ),
+        Count,
+        "Connections that a process has open on a listener from one peer address; further ones are closed. "
+        "0: no limit.",
+        WITH_TWIN,
     ] = 0
-
     private_health: Annotated[
         str | None,
-        OptionSpec(
-            values.prefix_or_none,
-            "Tell on the private side how the launch stands: PREFIX/livez, PREFIX/readyz and PREFIX/startupz for "
-            "probes, PREFIX/status for a person. [default: off]",
-            metavar="PREFIX",
-        ),
+        OptionSpec(readers.or_none(readers.own_path), "PREFIX"),
+        "Tell on the private side how the launch stands: PREFIX/livez, PREFIX/readyz and PREFIX/startupz for "
+        "probes, PREFIX/status for a person. [default: off]",
     ] = None
     health_stall: Annotated[
         float,
-        OptionSpec(
-            values.duration,
-            "How long a process's event loop may be stuck before livez says that it does not live.",
-            metavar="SECONDS",
-        ),
+        OptionSpec(readers.duration, "SECONDS"),
+        "How long a process's event loop may be stuck before livez says that it does not live.",
     ] = 10.0
     private_metrics: Annotated[
         str | None,
-        OptionSpec(
-            values.prefix_or_none,
-            "Serve metrics of both sides for Prometheus at this path of the private side. [default: off]",
-            metavar="PATH",
-        ),
+        OptionSpec(readers.or_none(readers.own_path), "PATH"),
+        "Serve metrics of both sides for Prometheus at this path of the private side. [default: off]",
     ] = None
     log_format: Annotated[
         LogFormat,
-        OptionSpec(
-            values.one_of(get_args(LogFormat)),
-            "text: uvicorn's lines. json: an object a line, for access and errors alike, with a request id.",
-            choices=get_args(LogFormat),
-        ),
+        _choice(*get_args(LogFormat)),
+        "text: uvicorn's lines. json: an object a line, for access and errors alike, with a request id.",
     ] = "text"
     request_id_header: Annotated[
         str | None,
-        OptionSpec(
-            values.header_or_none,
-            "The request header that holds the id of a request that a trusted peer has given it; others get one here. "
-            "[default: X-Request-ID with --log-format json, else requests get no id]",
-            metavar="NAME",
-        ),
+        OptionSpec(readers.or_none(readers.header), "NAME"),
+        "The request header that holds the id of a request that a trusted peer has given it; others get one here. "
+        "[default: X-Request-ID with --log-format json, else requests get no id]",
     ] = None
     register: Annotated[
         str | None,
-        OptionSpec(
-            values.text_or_none,
-            "Register this service so that others can find it: redis://, rediss:// or postgresql://. It needs "
-            "duallisten[redis] or duallisten[postgres]. [default: off]",
-            metavar="URL",
-        ),
+        OptionSpec(readers.or_none(readers.text), "URL"),
+        "Register this service so that others can find it: redis://, rediss:// or postgresql://. It needs "
+        "duallisten[redis] or duallisten[postgres]. [default: off]",
     ] = None
     service: Annotated[
         str | None,
-        OptionSpec(
-            values.text_or_none,
-            "The name that others find this service by. [default: application and process type, where the platform "
-            "tells them]",
-            metavar="NAME",
-        ),
+        OptionSpec(readers.or_none(readers.text), "NAME"),
+        "The name that others find this service by. [default: application and process type, where the platform "
+        "tells them]",
     ] = None
 
 
+@cache
 def own_options() -> tuple[Option, ...]:
     """Every field of `Options` as an `Option`, with the twins of those that each listener may have its own of."""
     options: list[Option] = []
     for name, annotation in Options.__annotations__.items():
-        face = get_args(annotation)[1]
-        options.append(as_option(name, face, Options._field_defaults[name]))
-        if face.per_listener:
+        _, spec, help_text, *marks = get_args(annotation)
+        key = (name.removesuffix("s") if spec.kind == "list" else name).replace("_", "-")  # a list is said one by one
+        options.append(
+            Option(
+                name=name,
+                flag=f"--{key}",
+                off_flag=f"--no-{key}" if spec.kind == "switch" else None,
+                kind=spec.kind,
+                read=spec.read,
+                variables=own_variables(key, name),
+                default=Options._field_defaults[name],
+                help=help_text,
+                metavar=spec.metavar,
+                choices=spec.choices,
+                split=readers.split_list,
+            )
+        )
+        if WITH_TWIN in marks:
             options.append(private_twin(options[-1]))
     return tuple(options)
+
+
+def all_options() -> tuple[Option, ...]:
+    """Return every option of the command line, ours and uvicorn's, in the order of `--help`."""
+    theirs, ours = uvicorn_options(), own_options()
+    names = {option.name for option in ours}
+    twins = (
+        private_twin(option, "the public value" if is_inherited(option.name) else "off")
+        for option in theirs
+        if is_per_listener(option.name)
+    )
+    return (*ours, *twins, *(option for option in theirs if option.name not in names))
+
+
+def split_keywords(keywords: Mapping[str, Any]) -> tuple[Options, dict[str, Any], dict[str, Any]]:
+    """Split the keyword arguments of `Config` by whose they are.
+
+    Returns:
+        duallisten's own options, read; the private listener's values, by the public name; uvicorn's options.
+
+    Raises:
+        TypeError: No option has this name.
+        UsageError: A value of ours cannot be read.
+    """
+    ours, theirs = {option.name: option for option in own_options()}, uvicorn_defaults()
+    twins = {f"private_{name}": name for name in theirs if is_per_listener(name)}
+    own: dict[str, Any] = {}
+    private: dict[str, Any] = {}
+    given: dict[str, Any] = {}
+    for name, value in keywords.items():
+        if name in ours and (public := ours[name].twin_of):
+            private[public] = None if value is None else _read(ours[name], value)
+        elif name in ours:
+            own[name] = _read(ours[name], value)
+        elif name in twins:
+            private[twins[name]] = value
+        elif name in theirs:
+            given[name] = value
+        else:
+            raise TypeError(f"unknown option {name!r}{nearest(name, (*ours, *twins, *theirs))}")
+    return Options(**own), private, given
+
+
+def _read(option: Option, value: Any) -> Any:
+    try:
+        return option.read(value)
+    except ValueError as error:
+        shown = NOT_SHOWN if is_secret(option.name) else repr(value)
+        raise UsageError(f"{option.name}={shown}: {error}") from None

@@ -12,8 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from duallisten.config.keywords import uvicorn_defaults
-from duallisten.config.uvicorn_options import PRIVATE_OFF, is_inherited, is_per_listener
+from duallisten.config.uvicorn_options import PRIVATE_OFF, is_inherited, is_per_listener, uvicorn_defaults
 from duallisten.http.settings import Limits
 from duallisten.sides import Side
 
@@ -70,9 +69,6 @@ def side_config(config: Config, side: Side) -> SideConfig:
                 return False if name in PRIVATE_OFF else uvicorn_defaults()[name]
         return getattr(config.options if name in config.options._fields else config, name)
 
-    def limit(name: str) -> Any:
-        return value(name) or None
-
     uvicorn = {name: value(name) for name in uvicorn_defaults() if is_per_listener(name)}
     prefix = "--private-ssl" if side == "private" else "--ssl"
     files = {name: uvicorn[f"ssl_{name}"] for name in ("keyfile", "certfile", "ca_certs")}
@@ -84,15 +80,15 @@ def side_config(config: Config, side: Side) -> SideConfig:
         proxy_headers=bool(uvicorn["proxy_headers"]),
         forwarded_allow_ips=uvicorn["forwarded_allow_ips"],
         limits=Limits(
-            head_bytes=limit("max_head_size"),
-            head_fields=limit("max_head_fields"),
-            body_bytes=limit("max_body_size"),
-            head_seconds=limit("timeout_request_header"),
-            body_seconds=limit("timeout_request_body"),
-            send_seconds=limit("timeout_send"),
+            head_bytes=value("max_head_size") or None,
+            head_fields=value("max_head_fields") or None,
+            body_bytes=value("max_body_size") or None,
+            head_seconds=value("timeout_request_header") or None,
+            body_seconds=value("timeout_request_body") or None,
+            send_seconds=value("timeout_send") or None,
         ),
-        limit_connections=limit("limit_connections"),
-        limit_connections_per_peer=limit("limit_connections_per_peer"),
+        limit_connections=value("limit_connections") or None,
+        limit_connections_per_peer=value("limit_connections_per_peer") or None,
         has_tls=any(map(uvicorn.get, ("ssl_keyfile", "ssl_certfile", "ssl_context_factory"))),
         tls_files=", ".join(f"{prefix}-{name.replace('_', '-')} {file}" for name, file in files.items() if file),
         uvicorn=uvicorn,

@@ -4,7 +4,8 @@ What none of them says is left to `Config`, which knows the platform and the def
 the words a user would look for (`--private-port`, `$DUALLISTEN_PRIVATE_PORT`, `pyproject.toml`), for messages and
 for `--check`. The file is `duallisten.toml`, or `[tool.duallisten]` in `pyproject.toml`, in the current directory.
 
-A key that no option has is an error: a misspelt option that is silently ignored is the worst kind.
+Invariants:
+    - A key or a variable that no option has is an error: a misspelt rule that is silently ignored is the worst kind.
 """
 
 from __future__ import annotations
@@ -15,10 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from duallisten.config.option import NOT_SHOWN, Option, is_secret
+from duallisten.config.option import NOT_SHOWN, Option, is_secret, nearest
 from duallisten.errors import UsageError
-
-NOT_IN_FILE = frozenset({"version"})
 
 OWN_PREFIX = "DUALLISTEN_"
 UVICORN_PRIVATE = "UVICORN_PRIVATE_"
@@ -42,14 +41,9 @@ class Settings:
         try:
             self.values[option.name] = option.read(raw)
         except ValueError as error:
-            raise UsageError(f"{origin} {_shown(option, raw)}: {error}") from None
+            shown = " ".join(map(str, raw)) if isinstance(raw, list | tuple) else raw
+            raise UsageError(f"{origin} {NOT_SHOWN if is_secret(option.name) else shown}: {error}") from None
         self.origins[option.name] = origin
-
-
-def _shown(option: Option, raw: Any) -> str:
-    if is_secret(option.name):
-        return NOT_SHOWN
-    return " ".join(map(str, raw)) if isinstance(raw, list | tuple) else str(raw)
 
 
 def add_environment(settings: Settings, options: Iterable[Option], environ: Mapping[str, str]) -> None:
@@ -70,57 +64,44 @@ def add_environment(settings: Settings, options: Iterable[Option], environ: Mapp
 
 
 def _refuse_unknown(options: Iterable[Option], environ: Mapping[str, str]) -> None:
-    """Raise UsageError for a variable that no option has: a misspelt rule would hide nothing, and say nothing."""
     known = {variable for option in options for variable in option.variables}
     for variable in sorted(set(environ) - known):
-        if (
-            environ[variable]
-            and variable.startswith((OWN_PREFIX, UVICORN_PRIVATE))
-            and not _is_of_kubernetes(variable, environ[variable])
-        ):
+        text = environ[variable]
+        is_kubernetes = OF_SERVICE.fullmatch(variable) or (variable == "DUALLISTEN_PORT" and "://" in text)
+        if text and variable.startswith((OWN_PREFIX, UVICORN_PRIVATE)) and not is_kubernetes:
             meant = variable.replace(UVICORN_PRIVATE, f"{OWN_PREFIX}PRIVATE_", 1)
-            hint = f": did you mean {meant!r}?" if meant in known else nearest_of(meant, known)
+            hint = f": did you mean {meant!r}?" if meant in known else nearest(meant, known)
             raise UsageError(f"${variable} is the variable of no option{hint}")
-
-
-def _is_of_kubernetes(variable: str, text: str) -> bool:
-    """Whether a variable tells of a service that is called `duallisten`, as Kubernetes and Docker's links do."""
-    return bool(OF_SERVICE.fullmatch(variable)) or (variable == "DUALLISTEN_PORT" and "://" in text)
 
 
 def add_file(settings: Settings, options: Iterable[Option], directory: Path) -> None:
     """Add what the configuration file in `directory` says, if there is one."""
-    found = find_table(directory)
-    if found is None:
-        return
-    place, table = found
-    named = [option for option in options if option.name not in NOT_IN_FILE]
+    place, table = find_table(directory)
+    named = [option for option in options if option.name != "version"]
     by_key = {option.name.replace("_", "-"): option for option in named} | {option.key: option for option in named}
     taken: dict[str, str] = {}
     for key, value in table.items():
         option = by_key.get(key.replace("_", "-"))
         if option is None:
-            raise UsageError(f"{place} has the unknown key {key!r}{nearest(key, by_key)}")
+            raise UsageError(f"{place} has the unknown key {key!r}{nearest(key.replace('_', '-'), by_key)}")
         if other := taken.get(option.name):
             raise UsageError(f"{place} has {other!r} and {key!r}, which are one option: keep one of them")
         taken[option.name] = key
         settings.add(option, value, f"{place}, {key}")
 
 
-def find_table(directory: Path) -> tuple[str, dict[str, Any]] | None:
-    """Find the table of options in `directory`: the name of its place, and the table; None where there is none."""
+def find_table(directory: Path) -> tuple[str, dict[str, Any]]:
+    """Find the table of options in `directory`: the name of its place, and the table, which may be empty."""
     own, project = directory / "duallisten.toml", directory / "pyproject.toml"
-    own_table = _load(own) if own.is_file() else None
-    project_table = _load(project).get("tool", {}).get("duallisten") if project.is_file() else None
-    if own_table is not None and project_table is not None:
+    has_own = own.is_file()
+    table = _load(project).get("tool", {}).get("duallisten") if project.is_file() else None
+    if has_own and table is not None:
         raise UsageError("both duallisten.toml and [tool.duallisten] in pyproject.toml have options: keep one of them")
-    if own_table is not None:
-        return own.name, own_table
-    if project_table is None:
-        return None
-    if not isinstance(project_table, dict):
+    if has_own:
+        return own.name, _load(own)
+    if not isinstance(table, dict | None):
         raise UsageError("tool.duallisten in pyproject.toml must be a table: [tool.duallisten]")
-    return "[tool.duallisten] in pyproject.toml", project_table
+    return "[tool.duallisten] in pyproject.toml", table or {}
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -130,16 +111,3 @@ def _load(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{path.name} cannot be read: {error}") from None
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Say in a message which known name `name` was probably meant to be; nothing where none is near."""
-    return nearest_of(name.replace("_", "-"), known)
-
-
-def nearest_of(name: str, known: Iterable[str]) -> str:
-    """Do the same for names as they are."""
-    from difflib import get_close_matches  # only a mistake needs it
-
-    close = get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f": did you mean {close[0]!r}?" if close else ""

@@ -1,19 +1,22 @@
 """Addresses and networks, and the interfaces of this host."""
 
-from duallisten.net.addresses import Address, InheritedSocket, Passed, TCPAddress, UnixAddress
-from duallisten.net.networks import (
+from duallisten.net.addresses import (
     LONGEST_ADDRESS,
     LOOPBACK,
-    Host,
+    Address,
+    InheritedSocket,
     IPAddress,
     IPNetwork,
+    Passed,
+    TCPAddress,
+    UnixAddress,
     canonical,
     covers,
     join,
     parse_network,
     read_address,
-    read_host,
 )
+from duallisten.net.host import Host, Interface, read_host, resolve_name
 
 __all__ = [
     "LONGEST_ADDRESS",
@@ -23,6 +26,7 @@ __all__ = [
     "IPAddress",
     "IPNetwork",
     "InheritedSocket",
+    "Interface",
     "Passed",
     "TCPAddress",
     "UnixAddress",
@@ -32,4 +36,5 @@ __all__ = [
     "parse_network",
     "read_address",
     "read_host",
+    "resolve_name",
 ]

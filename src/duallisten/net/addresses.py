@@ -1,8 +1,24 @@
-"""Where a listener is bound, as values that print themselves; parsed once and never passed on as text."""
+"""Addresses and networks, as values: read once, and never passed on as text.
+
+Invariants:
+    - An IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2), which is how a dual-stack socket shows an IPv4 peer, is read as
+      its IPv4 address in every decision; `canonical` is the one place that does it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import NamedTuple
+
+IPAddress = IPv4Address | IPv6Address
+IPNetwork = IPv4Network | IPv6Network
+
+LOOPBACK: tuple[IPNetwork, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
+
+LONGEST_ADDRESS = 80
+"""Characters; the longest text of an IPv6 address has 45, and a zone after it is the name of an interface."""
 
 WILDCARDS = ("0.0.0.0", "::")  # noqa: S104
 
@@ -59,3 +75,61 @@ class Passed(NamedTuple):
 
 
 Address = TCPAddress | UnixAddress | InheritedSocket
+
+
+def canonical(address: IPAddress) -> IPAddress:
+    """Return the IPv4 address inside an IPv4-mapped IPv6 one; any other address unchanged, without its zone."""
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped is not None:
+            return address.ipv4_mapped
+        if address.scope_id is not None:
+            return IPv6Address(int(address))
+    return address
+
+
+def read_address(text: str) -> IPAddress | None:
+    """Read the host part of a socket's name, or what a header has in its place; None where it is no IP address.
+
+    Returns it in canonical form. What a header says may be of any length, and must not fill the cache.
+    """
+    return _read_address(text) if len(text) <= LONGEST_ADDRESS else None
+
+
+@lru_cache(maxsize=4096)
+def _read_address(text: str) -> IPAddress | None:
+    try:
+        return canonical(ip_address(text))
+    except ValueError:
+        return None
+
+
+def covers(networks: Iterable[IPNetwork], address: IPAddress) -> bool:
+    """Whether `address` lies in one of `networks`."""
+    address = canonical(address)
+    return any(address in network for network in networks)
+
+
+def parse_network(value: object) -> IPNetwork:
+    """Read a network in CIDR form, or a single address as the network of itself.
+
+    Raises ValueError with the reason, and with the network that was probably meant where bits of the host are set.
+    """
+    if isinstance(value, IPv4Network | IPv6Network):
+        return value
+    text = str(value).strip()
+    try:
+        return ip_network(text)
+    except ValueError:
+        try:
+            meant = ip_network(text, strict=False)
+        except ValueError:
+            raise ValueError("is not a network: write it as 10.240.0.0/22 or fd00::/8") from None
+        raise ValueError(f"has bits of a host set: did you mean {meant}?") from None
+
+
+def join(networks: Iterable[IPNetwork]) -> str:
+    """List networks in a message; one that is a single address without its prefix length."""
+    return ", ".join(
+        str(network.network_address) if network.prefixlen == network.max_prefixlen else str(network)
+        for network in networks
+    )

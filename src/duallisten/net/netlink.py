@@ -12,7 +12,10 @@ import; this is the one question that is asked of it. The facts it rests on (net
 - An IPv6 address that is still being looked for on the link (IFA_F_TENTATIVE without IFA_F_OPTIMISTIC) cannot be bound.
   For us it is not there yet; a launch that waits for its private address finds it a moment later.
 
-Nothing but the addresses is asked, and nothing is ever changed. `read_datagram` is pure.
+`read_datagram` is pure.
+
+Invariants:
+    - Nothing but the addresses is asked, and nothing is ever changed.
 """
 
 from __future__ import annotations
@@ -51,19 +54,6 @@ class Owned(NamedTuple):
     packed: bytes
 
 
-def owned_addresses() -> list[Owned]:
-    """Ask for every IPv4 and IPv6 address of this network namespace, in the kernel's order; raises OSError."""
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as kernel:
-        for number in range(1, ATTEMPTS + 1):
-            question = ADDRESS.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
-            length = HEADER.size + len(question)
-            kernel.sendall(HEADER.pack(length, RTM_GETADDR, NLM_F_REQUEST | NLM_F_DUMP, number, 0) + question)
-            answer = list(_datagrams(kernel))
-            if not any(datagram.disturbed for datagram in answer):
-                return [owned for datagram in answer for owned in datagram.addresses]
-    raise OSError(errno.EAGAIN, "the addresses of this host change faster than they can be read")
-
-
 class Datagram(NamedTuple):
     """What a datagram of the kernel's says.
 
@@ -76,19 +66,26 @@ class Datagram(NamedTuple):
     last: bool
 
 
-def _datagrams(kernel: socket.socket) -> Iterator[Datagram]:
-    last = False
-    while not last:
-        datagram = read_datagram(kernel.recv(LONGEST_DATAGRAM))
-        yield datagram
-        last = datagram.last
+def owned_addresses() -> list[Owned]:
+    """Ask for every IPv4 and IPv6 address of this network namespace, in the kernel's order; raises OSError."""
+    question = ADDRESS.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
+    length = HEADER.size + len(question)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as kernel:
+        for number in range(1, ATTEMPTS + 1):
+            kernel.sendall(HEADER.pack(length, RTM_GETADDR, NLM_F_REQUEST | NLM_F_DUMP, number, 0) + question)
+            answer = [read_datagram(kernel.recv(LONGEST_DATAGRAM))]
+            while not answer[-1].last:
+                answer.append(read_datagram(kernel.recv(LONGEST_DATAGRAM)))
+            if not any(datagram.disturbed for datagram in answer):
+                return [owned for datagram in answer for owned in datagram.addresses]
+    raise OSError(errno.EAGAIN, "the addresses of this host change faster than they can be read")
 
 
 def read_datagram(data: bytes) -> Datagram:
     """Read a datagram of the kernel's; raises OSError for the error that it tells."""
     addresses: list[Owned] = []
     disturbed = last = False
-    for kind, flags, body in _messages(data):
+    for (kind, flags, *_), body in _records(data, HEADER):
         disturbed = disturbed or bool(flags & NLM_F_DUMP_INTR)
         if kind == NLMSG_ERROR:
             (code,) = struct.unpack_from("=i", body)
@@ -100,30 +97,20 @@ def read_datagram(data: bytes) -> Datagram:
     return Datagram(tuple(addresses), disturbed, last)
 
 
-def _messages(data: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """Return type, flags and body of each message."""
-    at = 0
-    while at + HEADER.size <= len(data):
-        length, kind, flags, _, _ = HEADER.unpack_from(data, at)
-        yield kind, flags, data[at + HEADER.size : at + length]
-        at += _padded(max(length, HEADER.size))
-
-
 def _read_address(body: bytes) -> Owned | None:
     family, _, flags, _, index = ADDRESS.unpack_from(body)
-    if family not in (socket.AF_INET, socket.AF_INET6):
+    is_tentative = flags & IFA_F_TENTATIVE and not flags & IFA_F_OPTIMISTIC
+    if is_tentative or family not in (socket.AF_INET, socket.AF_INET6):
         return None
-    if flags & IFA_F_TENTATIVE and not flags & IFA_F_OPTIMISTIC:
-        return None
-    found: dict[int, bytes] = {}
-    at = ADDRESS.size
-    while at + ATTRIBUTE.size <= len(body):
-        length, kind = ATTRIBUTE.unpack_from(body, at)
-        found[kind] = body[at + ATTRIBUTE.size : at + length]
-        at += _padded(max(length, ATTRIBUTE.size))
+    found = {kind: value for (kind,), value in _records(body[ADDRESS.size :], ATTRIBUTE)}
     packed = found.get(IFA_LOCAL) or found.get(IFA_ADDRESS)
     return None if packed is None else Owned(index, packed)
 
 
-def _padded(length: int) -> int:
-    return (length + 3) & ~3
+def _records(data: bytes, header: struct.Struct) -> Iterator[tuple[list[int], bytes]]:
+    """Return the fields of each header, which begins with the length of all, and what follows it."""
+    at = 0
+    while at + header.size <= len(data):
+        length, *fields = header.unpack_from(data, at)
+        yield fields, data[at + header.size : at + length]
+        at += (max(length, header.size) + 3) & ~3

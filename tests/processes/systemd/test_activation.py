@@ -16,8 +16,7 @@ import pytest
 from duallisten import LaunchError, UsageError
 from duallisten.listeners.plan import make_plan
 from duallisten.listeners.socket_activation import Named, read_names, take_passed
-from duallisten.net.addresses import InheritedSocket, Passed, TCPAddress, UnixAddress
-from duallisten.net.networks import LOOPBACK
+from duallisten.net import LOOPBACK, InheritedSocket, Passed, TCPAddress, UnixAddress
 from tests.listeners.test_plan import BLOCK, host, request
 from tests.processes.systemd.manager import activated, listening, url
 from tests.support.running import ask, connect, launched, processes, run

@@ -7,8 +7,18 @@ from typing import NoReturn
 import pytest
 
 from duallisten import LaunchError
-from duallisten.net import networks as network
-from duallisten.net.networks import Host, Interface, canonical, covers, join, parse_network, read_address, read_host
+from duallisten.net import (
+    Host,
+    Interface,
+    addresses,
+    canonical,
+    covers,
+    join,
+    netlink,
+    parse_network,
+    read_address,
+    read_host,
+)
 
 MAPPED = IPv6Address("::ffff:10.240.0.6")
 
@@ -30,9 +40,9 @@ def test_what_is_no_ip_address_is_none(text: str) -> None:
 
 
 def test_a_long_text_is_no_address_and_is_not_kept() -> None:
-    before = network._read_address.cache_info().currsize
+    before = addresses._read_address.cache_info().currsize
     assert read_address("1" * 70000) is None
-    assert network._read_address.cache_info().currsize == before
+    assert addresses._read_address.cache_info().currsize == before
 
 
 def test_a_network_may_be_a_single_address() -> None:
@@ -75,6 +85,6 @@ def test_a_kernel_that_does_not_answer_is_told_in_one_line(monkeypatch: pytest.M
     def refuse() -> NoReturn:
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
-    monkeypatch.setattr(network, "owned_addresses", refuse)
+    monkeypatch.setattr(netlink, "owned_addresses", refuse)
     with pytest.raises(LaunchError, match="cannot be read from the kernel: Operation not permitted"):
         read_host()

@@ -1,0 +1,33 @@
+"""Scalingo, from its documentation (environment, networking, process types, routing).
+
+- `$PORT` is set for the process types `web` and `tcp` only; `$CONTAINER` is `<process type>-<index>`.
+- A container has an interface in 172.17.0.0/16, where the routers come in, and, in a private network, one in
+  10.240.0.0/22, which always is that block. The A records of the private network live 5 s.
+- SIGTERM is followed by SIGKILL after 30 s.
+- A router keeps its connections for up to a minute of silence, and quarantines a container that closes one of them.
+"""
+
+from ipaddress import IPv4Network
+
+from duallisten.config.platforms.base import Platform
+from duallisten.net import LOOPBACK
+
+SCALINGO = Platform(
+    name="scalingo",
+    markers=(("SCALINGO_APPLICATION_ID",), ("APP", "CONTAINER", "CONTAINER_VERSION", "CONTAINER_MEMORY")),
+    application_variable="APP",
+    container_variable="CONTAINER",
+    version_variable="CONTAINER_VERSION",
+    public_process_types=("web", "tcp"),
+    barred_process_types=("postdeploy",),
+    hostname_variable="SCALINGO_PRIVATE_HOSTNAME",
+    network_variable="SCALINGO_PRIVATE_NETWORK_ID",
+    private_wait=10.0,
+    private_required=True,
+    private_networks=(IPv4Network("10.240.0.0/22"),),
+    routed_process_types=("web",),  # the TCP gateway of `tcp` passes on what the client itself wrote
+    routers=(IPv4Network("172.17.0.0/16"), *LOOPBACK),
+    private_dns_ttl=5.0,
+    grace=30.0,
+    defaults=(("timeout_keep_alive", 75), ("timeout_graceful_shutdown", 20)),
+)
