@@ -8,8 +8,9 @@ The strings are what `json` itself writes with ASCII alone, so a line has no lin
 byte that a terminal or another encoding could change (RFC 8259, 7). A surrogate without its other half is no
 character, and many readers give up the whole line for it: U+FFFD stands in its place.
 
-What it must never do: fail for a record that `logging` could have written, or let a field of a caller's take the place
-of ours.
+Invariants:
+    - It does not fail for a record that `logging` could have written.
+    - A field of a caller's does not take the place of one of ours.
 """
 
 from __future__ import annotations
@@ -30,32 +31,23 @@ PRIVATE_MARK = " (private)"
 LINE_INTERVAL = 10.0
 """Seconds between two log lines about the same thing, where that happens all the time."""
 
-
 wall_clock = time.time
-"""Gives the time of day, in seconds since the epoch: to be shown, and never for a decision, for it can be set back."""
+"""Returns the seconds since the epoch: to be shown, and never for a decision, for this clock can be set back."""
 
 
 def utc_timestamp(seconds: float) -> str:
-    """Return a time as RFC 3339 has it, to the second, in UTC; for people and collectors, not for decisions.
-
-    Args:
-        seconds: Since the epoch.
-    """
+    """Return a time since the epoch as RFC 3339 has it, in UTC, to the second."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 class RateLimiter:
-    """Lets one log line through in `LINE_INTERVAL`; the first at once. What floods a process must not flood its log."""
+    """Lets one log line through in `LINE_INTERVAL`, the first at once: what floods a process must not flood its log."""
 
     def __init__(self) -> None:
         self._next = float("-inf")
 
     def lets_through(self, now: float) -> bool:
-        """Whether a line may be written now, which then counts as written.
-
-        Args:
-            now: Seconds, on the event loop's clock.
-        """
+        """Whether a line may be written `now` (seconds of the event loop's clock), which then counts as written."""
         if now < self._next:
             return False
         self._next = now + LINE_INTERVAL
@@ -76,11 +68,7 @@ class SideFormatter(logging.Formatter):
 
 
 def mark_private_lines(kind: type[logging.Formatter]) -> None:
-    """Wrap the formatters of access lines that would lose the mark; called whenever logging has been configured.
-
-    Args:
-        kind: The class of such formatters: uvicorn's `AccessFormatter`.
-    """
+    """Wrap formatters of class `kind`, whose access lines would lose the mark; called when logging is configured."""
     for handler in logging.getLogger(ACCESS_LOGGER).handlers:
         if isinstance(handler.formatter, kind):
             handler.setFormatter(SideFormatter(handler.formatter))
@@ -102,7 +90,7 @@ _ESCAPE = re.compile(r"\\(?:u(d[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2})|u(d[89a-f]
 
 
 THREE_DIGITS = tuple(f"{number:03d}" for number in range(1000))
-"""The numbers of three digits, which are quicker found than formatted."""
+"""The numbers of three digits, which are found faster than formatted."""
 
 
 @lru_cache(maxsize=8)
@@ -126,18 +114,19 @@ def as_line(values: Mapping[str, Any]) -> str:
         except Exception:  # noqa: S112  # a caller's own types can raise anything
             continue
     line = "{" + ",".join(parts) + "}"
-    return _ESCAPE.sub(_with_its_half, line) if "\\ud" in line else line
-
-
-def _with_its_half(escape: re.Match[str]) -> str:
-    return r"\ufffd" if escape[2] else escape[0]
+    return _ESCAPE.sub(lambda escape: r"\ufffd" if escape[2] else escape[0], line) if "\\ud" in line else line
 
 
 class JSONFormatter(logging.Formatter):
     """Makes a line of JSON of a record: time, level, logger, message, what the caller gave as `extra`, exception."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line, without its end."""
+        """Return the line, without its end.
+
+        Args:
+            record: Any record; one of uvicorn's access log has `client`, `method`, `path`, `http_version` and `status`
+                in the place of its message.
+        """
         ours: dict[str, Any] = {
             "time": timestamp(int(record.created * 1000)),
             "level": record.levelname,
@@ -150,13 +139,6 @@ class JSONFormatter(logging.Formatter):
             extra["client"], extra["status"] = extra["client"] or None, extra["status"] or None
         else:
             ours["message"] = _message(record)
-        ending = self._ending(record)
-        for key, value in extra.items():
-            ours[f"extra_{key}" if key in ours or key in ending else key] = value
-        return as_line(ours | ending)
-
-    def _ending(self, record: logging.LogRecord) -> dict[str, str]:
-        """Tell the exception and the stack, if there are any."""
         ending: dict[str, str] = {}
         if record.exc_text:
             ending["exception"] = record.exc_text
@@ -164,7 +146,9 @@ class JSONFormatter(logging.Formatter):
             ending["exception"] = self.formatException(record.exc_info)
         if record.stack_info:
             ending["stack"] = self.formatStack(record.stack_info)
-        return ending
+        for key, value in extra.items():
+            ours[f"extra_{key}" if key in ours or key in ending else key] = value
+        return as_line(ours | ending)
 
 
 def _message(record: logging.LogRecord) -> str:

@@ -31,35 +31,41 @@ from duallisten.sides import Application, Receive, Scope, Send, Side
 LOOPBACK = "127.0.0.1"
 
 
-class AsSide:
-    """An application as one side reaches it, made by `as_side`: an object, for test clients ask for one."""
-
-    def __init__(self, config: Config, name: Side) -> None:
-        self._app = endpoints_of(config, name)
-        self._lifespan: Application = config.source(name).loaded_app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request as one of this side; a lifespan is the application's own."""
-        await (self._lifespan if scope["type"] == "lifespan" else self._app)(scope, receive, send)
-
-
-def as_side(app: Any, name: Side, **options: Any) -> AsSide:
+def as_side(app: Any, name: Side, **options: Any) -> Application:
     """Build an ASGI application that answers as `app` does on a side.
 
-    app: the application, or `"module:attribute"`
-    name: `"public"` or `"private"`
-    options: as of `duallisten.Config`; those that make endpoint sets count: `private_paths`, `public_paths`,
-        `hidden_status`, `private_app`, `strict_routes`, `factory`, `interface`
+    Args:
+        app: The application, or `"module:attribute"`.
+        name: `"public"` or `"private"`.
+        options: As of `duallisten.Config`; those that make endpoint sets count: `private_paths`, `public_paths`,
+            `hidden_status`, `private_app`, `strict_routes`, `factory`, `interface`.
 
-    Raises what a launch would: LaunchError, UsageError, TypeError.
+    Returns:
+        What a test client takes. A lifespan is the application's own.
+
+    Raises:
+        LaunchError: The application cannot be imported, or the launch would be refused.
+        UsageError: An option cannot be read.
+        TypeError: There is no option of this name.
     """
     config = Config(app, platform="none", proxy_headers=False, log_config=None, **options)
     config.load()
-    return AsSide(config, name)
+    endpoints, lifespan = endpoints_of(config, name), config.source(name).loaded_app
+
+    async def serve_side(scope: Scope, receive: Receive, send: Send) -> None:
+        await (lifespan if scope["type"] == "lifespan" else endpoints)(scope, receive, send)
+
+    return serve_side
 
 
 class Served(NamedTuple):
-    """What is served: the base URL of each side, without a slash at its end; empty for a side that is not open."""
+    """What `serve` serves.
+
+    Attributes:
+        public: The base URL of the public side, without a slash at its end; empty where it is not open.
+        private: That of the private side.
+        server: The server, which runs in a thread.
+    """
 
     public: str
     private: str
@@ -67,10 +73,11 @@ class Served(NamedTuple):
 
 
 class ThreadedServer(Server):
-    """A server in a thread, which tells another when it serves.
+    """A server in a thread.
 
-    ready: set when it serves, and when it has ended
-    error: what it has ended with
+    Attributes:
+        ready: Set when it serves, and when it has ended.
+        error: What it has ended with.
     """
 
     def __init__(self, config: Config) -> None:
@@ -104,11 +111,17 @@ class ThreadedServer(Server):
 class serve:  # noqa: N801  # read as a verb: with serve(app) as served
     """Serve an application on free loopback ports, as `with` or `async with`, and stop when the block ends.
 
-    app: the application, or `"module:attribute"`
-    timeout: seconds that it may take to start, and to stop
-    options: as of `duallisten.Config`
+    Entering returns a `Served`.
 
-    Entering gives a `Served`; it raises LaunchError as a launch would.
+    Args:
+        app: The application, or `"module:attribute"`.
+        timeout: Seconds that it may take to start, and to stop.
+        options: As of `duallisten.Config`.
+
+    Raises:
+        UsageError: An option cannot be read.
+        TypeError: There is no option of this name.
+        LaunchError: It does not start, or does not stop, within `timeout`; or a launch would be refused.
     """
 
     def __init__(self, app: Any, *, timeout: float = 30.0, **options: Any) -> None:

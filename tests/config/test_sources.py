@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from duallisten import UsageError
-from duallisten.cli.main import collect
-from duallisten.config import all_options
+from duallisten.config import all_options, collect
 from duallisten.config.sources import Settings, find_table
 
 OPTIONS = all_options()

@@ -9,7 +9,7 @@ import click
 import pytest
 import uvicorn
 
-from duallisten.cli.typer_command import command_line
+from duallisten.cli.command import typer_command
 from duallisten.config import all_options
 from duallisten.config.options import Options
 from duallisten.config.uvicorn_options import (
@@ -22,7 +22,7 @@ from duallisten.config.uvicorn_options import (
 from duallisten.listeners.listener_config import PROCESS_WIDE
 
 THEIRS: list[click.Parameter] = uvicorn.main.params
-OURS: dict[str, Any] = {parameter.name: parameter for parameter in command_line(all_options()).params}
+OURS: dict[str, Any] = {parameter.name: parameter for parameter in typer_command(all_options()).params}
 CONTEXT = click.Context(uvicorn.main, resilient_parsing=True)
 
 

@@ -114,7 +114,7 @@ PURE = (
     "admin.figures",
     "admin.health",
     "admin.pages",
-    "cli.arguments",
+    "cli.command",
     "config.admin_paths",
     "config.option",
     "config.options",

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.testclient import TestClient
 
 import duallisten
 from duallisten import LaunchError
@@ -125,9 +126,12 @@ def test_a_factory_makes_each_of_them() -> None:
 
 
 def test_a_test_client_speaks_to_the_application_of_its_side() -> None:
-    outer, inner, _ = two()
-    for name, app in (("public", outer), ("private", inner)):
-        assert as_side(outer, name, private_app=inner)._lifespan is app  # type: ignore[arg-type]
+    outer, inner, diary = two()
+    for name, own in (("public", "outer"), ("private", "inner")):
+        with TestClient(as_side(outer, name, private_app=inner)) as client:  # type: ignore[arg-type]
+            assert client.get("/").text == own
+        assert diary == [f"{own} starts", f"{own} stopped"]
+        diary.clear()
 
 
 MODULE = """

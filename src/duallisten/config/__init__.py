@@ -4,7 +4,7 @@ from duallisten.config.config import Config, bare
 from duallisten.config.option import NOT_SHOWN, Option, is_secret
 from duallisten.config.options import Options, all_options, own_options
 from duallisten.config.platforms import Place
-from duallisten.config.sources import Settings, add_environment, add_file
+from duallisten.config.sources import collect
 from duallisten.config.uvicorn_options import uvicorn_defaults
 
 __all__ = [
@@ -13,11 +13,9 @@ __all__ = [
     "Option",
     "Options",
     "Place",
-    "Settings",
-    "add_environment",
-    "add_file",
     "all_options",
     "bare",
+    "collect",
     "is_secret",
     "own_options",
     "uvicorn_defaults",

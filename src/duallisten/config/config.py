@@ -157,7 +157,7 @@ class Config(uvicorn.Config):
         """Load the application, once, and the protocols; raises LaunchError where uvicorn would exit."""
         uvicorn_contract.check()
         for one in (self.side("public"), self.side("private")):
-            if one.has_key_alone:
+            if one.uvicorn["ssl_keyfile"] and not one.uvicorn["ssl_certfile"]:
                 raise LaunchError(f"TLS of the {one.side} listener: {one.tls_files} needs its certificate file, too")
         asked = self.http, self.ws
         self._choose_protocols()

@@ -1,9 +1,10 @@
 """The options that duallisten adds to uvicorn's: the only list of them.
 
 A field of `Options` is one option: its default, and its type annotated with an `OptionSpec` (how it is read, and what
-it looks like) and its help. `WITH_TWIN` gives it a twin `--private-<x>`, the private listener's own value.
+it looks like; a `Literal` says so itself), its help, and `WITH_TWIN` where the private listener may have its own value
+by an option `--private-<x>`.
 
-A default of None that the type does not have means: decided from the platform, in `Config`.
+Where a default None is filled in by `Config`, the platform decides.
 """
 
 from collections.abc import Mapping
@@ -17,8 +18,6 @@ from duallisten.config.uvicorn_options import is_inherited, is_per_listener, uvi
 from duallisten.errors import UsageError
 from duallisten.net import IPNetwork
 
-PLATFORM_CHOICES = ("auto", *(platform.name for platform in PLATFORMS))
-
 WITH_TWIN = "each listener may have its own value"
 
 
@@ -31,14 +30,9 @@ class OptionSpec(NamedTuple):
     kind: Kind = "value"
 
 
-def _choice(*choices: str) -> OptionSpec:
+def _choice(choices: tuple[str, ...]) -> OptionSpec:
     return OptionSpec(readers.one_of(choices), choices=choices)
 
-
-ListenersChoice = Literal["auto", "both", "public", "private"]
-MissingChoice = Literal["auto", "fail", "loopback", "later"]
-SideDoor = Literal["serve", "refuse"]
-LogFormat = Literal["text", "json"]
 
 Switch = Annotated[bool, OptionSpec(readers.switch, kind="switch")]
 Count = Annotated[int, OptionSpec(readers.count, "N")]
@@ -53,8 +47,7 @@ class Options(NamedTuple):
     """What a user can ask of duallisten beside uvicorn's own options. Each field is an option; see its help."""
 
     listeners: Annotated[
-        ListenersChoice,
-        _choice(*get_args(ListenersChoice)),
+        Literal["auto", "both", "public", "private"],
         "Which listeners to open. auto: both, except where the platform says otherwise.",
     ] = "auto"
     private_host: Annotated[
@@ -68,8 +61,7 @@ class Options(NamedTuple):
     ] = 9240
     private_network: Annotated[
         PrivateNetworks,
-        "What counts as private, IPv4 or IPv6. May be repeated. [default: the platform's private network; "
-        "10.240.0.0/22 on Scalingo and without a platform]",
+        "What counts as private, IPv4 or IPv6. May be repeated. [default: the platform's, else 10.240.0.0/22]",
     ] = None  # type: ignore[assignment]  # `Config` fills it in
     private_allow: Annotated[
         Networks,
@@ -77,8 +69,7 @@ class Options(NamedTuple):
         "and loopback]",
     ] = None
     private_missing: Annotated[
-        MissingChoice,
-        _choice(*get_args(MissingChoice)),
+        Literal["auto", "fail", "loopback", "later"],
         "Without an address in a private network: fail, bind to 127.0.0.1, or (later) serve the public side at "
         "once and open the private one when the address appears. auto: fail on a platform and where PORT is set, "
         "else loopback.",
@@ -93,13 +84,14 @@ class Options(NamedTuple):
         "private names are cached; else 0]",
     ] = None
     side_door: Annotated[
-        SideDoor,
-        _choice(*get_args(SideDoor)),
+        Literal["serve", "refuse"],
         "What a peer gets that reaches the public listener on a private address: the public side, or a closed "
         "connection. Its forwarded headers are never believed.",
     ] = "serve"
     platform: Annotated[
-        str, _choice(*PLATFORM_CHOICES), "Whose conventions hold. auto: told by the platform's own variables."
+        str,
+        _choice(("auto", *(platform.name for platform in PLATFORMS))),
+        "Whose conventions hold. auto: told by the platform's own variables.",
     ] = "auto"
     private_paths: Annotated[
         Prefixes,
@@ -191,8 +183,7 @@ class Options(NamedTuple):
         "Serve metrics of both sides for Prometheus at this path of the private side. [default: off]",
     ] = None
     log_format: Annotated[
-        LogFormat,
-        _choice(*get_args(LogFormat)),
+        Literal["text", "json"],
         "text: uvicorn's lines. json: an object a line, for access and errors alike, with a request id.",
     ] = "text"
     request_id_header: Annotated[
@@ -220,7 +211,8 @@ def own_options() -> tuple[Option, ...]:
     """Every field of `Options` as an `Option`, with the twins of those that each listener may have its own of."""
     options: list[Option] = []
     for name, annotation in Options.__annotations__.items():
-        _, spec, help_text, *marks = get_args(annotation)
+        kind, *marks = get_args(annotation)
+        spec = marks.pop(0) if isinstance(marks[0], OptionSpec) else _choice(get_args(kind))
         key = (name.removesuffix("s") if spec.kind == "list" else name).replace("_", "-")  # a list is said one by one
         options.append(
             Option(
@@ -231,7 +223,7 @@ def own_options() -> tuple[Option, ...]:
                 read=spec.read,
                 variables=own_variables(key, name),
                 default=Options._field_defaults[name],
-                help=help_text,
+                help=marks[0],
                 metavar=spec.metavar,
                 choices=spec.choices,
                 split=readers.split_list,

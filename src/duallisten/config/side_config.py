@@ -26,7 +26,6 @@ class SideConfig(NamedTuple):
     Attributes:
         side: Which side's listener.
         backlog: Connections that wait in its accept queue.
-        access_log: Whether its requests have access lines.
         root_path: The path prefix that a proxy in front of it has taken off.
         proxy_headers: Whether forwarded headers are read.
         forwarded_allow_ips: Whose, as uvicorn's option says it.
@@ -40,7 +39,6 @@ class SideConfig(NamedTuple):
 
     side: Side
     backlog: int
-    access_log: bool
     root_path: str
     proxy_headers: bool
     forwarded_allow_ips: list[str] | str
@@ -50,11 +48,6 @@ class SideConfig(NamedTuple):
     has_tls: bool
     tls_files: str
     uvicorn: Mapping[str, Any]
-
-    @property
-    def has_key_alone(self) -> bool:
-        """Whether there is a TLS key without its certificate."""
-        return bool(self.uvicorn["ssl_keyfile"]) and not self.uvicorn["ssl_certfile"]
 
 
 def side_config(config: Config, side: Side) -> SideConfig:
@@ -75,7 +68,6 @@ def side_config(config: Config, side: Side) -> SideConfig:
     return SideConfig(
         side=side,
         backlog=int(uvicorn["backlog"]),
-        access_log=bool(uvicorn["access_log"]),
         root_path=uvicorn["root_path"],
         proxy_headers=bool(uvicorn["proxy_headers"]),
         forwarded_allow_ips=uvicorn["forwarded_allow_ips"],

@@ -10,8 +10,9 @@ Invariants:
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,13 +47,32 @@ class Settings:
         self.origins[option.name] = origin
 
 
-def add_environment(settings: Settings, options: Iterable[Option], environ: Mapping[str, str]) -> None:
-    """Add what environment variables say. An empty variable says nothing, as in a shell's `VAR= command`.
+def collect(options: Sequence[Option], said: Mapping[str, Any], directory: Path) -> Settings:
+    """Put together what was asked for.
+
+    Args:
+        options: Every option there is.
+        said: What the command line says, by option name.
+        directory: Where the file may be.
 
     Raises:
-        UsageError: A variable that looks like one of ours is none, or two of them set one option.
+        UsageError: A value cannot be read, or nothing has this name.
     """
-    options = tuple(options)
+    settings = Settings()
+    for option in options:
+        if option.name in said:
+            settings.add(option, said[option.name], option.flag if option.name != "app" else "APP")
+    if env_file := settings.values.get("env_file") or os.environ.get("UVICORN_ENV_FILE"):
+        from dotenv import load_dotenv
+
+        load_dotenv(env_file)
+    _add_environment(settings, options, os.environ)
+    _add_file(settings, options, directory)
+    return settings
+
+
+def _add_environment(settings: Settings, options: Iterable[Option], environ: Mapping[str, str]) -> None:
+    """Add what environment variables say. An empty variable says nothing, as in a shell's `VAR= command`."""
     _refuse_unknown(options, environ)
     for option in options:
         said = [variable for variable in option.variables if environ.get(variable)]
@@ -74,7 +94,7 @@ def _refuse_unknown(options: Iterable[Option], environ: Mapping[str, str]) -> No
             raise UsageError(f"${variable} is the variable of no option{hint}")
 
 
-def add_file(settings: Settings, options: Iterable[Option], directory: Path) -> None:
+def _add_file(settings: Settings, options: Iterable[Option], directory: Path) -> None:
     """Add what the configuration file in `directory` says, if there is one."""
     place, table = find_table(directory)
     named = [option for option in options if option.name != "version"]

@@ -5,16 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from duallisten import UsageError
-from duallisten.cli.arguments import ACTIONS, Invocation, read_plain
-from duallisten.cli.main import collect
-from duallisten.cli.typer_command import parse
-from duallisten.config import all_options
+from duallisten.cli.command import ACTIONS, read_all, read_plain
+from duallisten.config import all_options, collect
 from duallisten.config.option import Option
 
 OPTIONS = all_options()
@@ -23,10 +22,9 @@ FLAGS = sorted({flag for option in NAMED for flag in (option.flag, option.off_fl
 VALUES = ["shop:app", "1", "", "a b", "x=y", "-", "--", "-1", "--host", "10.240.0.0/22"]
 
 
-def listed(invocation: Invocation) -> Invocation:
+def listed(said: dict[str, Any]) -> dict[str, Any]:
     """With every repeated option as a list: typer gives a tuple."""
-    given = {name: list(value) if isinstance(value, tuple) else value for name, value in invocation.given.items()}
-    return invocation._replace(given=given)
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in said.items()}
 
 
 def words() -> st.SearchStrategy[str]:
@@ -42,10 +40,10 @@ def test_what_is_read_here_is_read_by_typer_in_the_same_way(arguments: list[str]
     if plain is None:
         return
     try:
-        theirs = parse(OPTIONS, arguments)
+        theirs = read_all(OPTIONS, arguments)
     except UsageError:  # a typer that insists on its own converters sees a wrong choice before our readers do
         with pytest.raises(UsageError):
-            collect(OPTIONS, plain.given, Path("/nonexistent"))
+            collect(OPTIONS, plain, Path("/nonexistent"))
     else:
         assert plain == listed(theirs)
 
@@ -59,20 +57,22 @@ def test_every_option_is_plain(option: Option) -> None:
         read: object = ["1"] if option.kind == "list" else "1"
         lines = [([option.flag, "1"], read), ([f"{option.flag}=1"], read)]
     for arguments, value in lines:
-        assert read_plain(OPTIONS, ["shop:app", *arguments]) == Invocation({"app": "shop:app", option.name: value})
+        assert read_plain(OPTIONS, ["shop:app", *arguments]) == {"app": "shop:app", option.name: value}
         assert read_plain(OPTIONS, [*arguments, "shop:app"]) is not None
 
 
 def test_a_list_is_collected_and_of_a_single_value_the_last_one_counts() -> None:
     arguments = ["--private-path", "/a", "--port=1", "--private-path=/b", "--port", "2"]
-    assert read_plain(OPTIONS, arguments) == Invocation({"private_paths": ["/a", "/b"], "port": "2"})
+    assert read_plain(OPTIONS, arguments) == {"private_paths": ["/a", "/b"], "port": "2"}
 
 
 def test_what_to_do_beside_a_launch_is_told() -> None:
-    assert read_plain(OPTIONS, ["shop:app", "--check", "--json"]) == Invocation(
-        {"app": "shop:app"}, check=True, as_json=True
-    )
-    assert read_plain(OPTIONS, ["--routes"]) == Invocation({}, routes=True)
+    assert read_plain(OPTIONS, ["shop:app", "--check", "--json"]) == {
+        "app": "shop:app",
+        "check": True,
+        "json": True,
+    }
+    assert read_plain(OPTIONS, ["--routes"]) == {"routes": True}
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_the_rest_is_left_to_typer(arguments: list[str]) -> None:
 
 def test_typer_tells_of_a_mistake() -> None:
     with pytest.raises(UsageError, match=r"--hots.*--host"):
-        parse(OPTIONS, ["shop:app", "--hots", "x"])
+        read_all(OPTIONS, ["shop:app", "--hots", "x"])
 
 
 def test_a_plain_command_line_imports_neither_typer_nor_psutil() -> None:

@@ -1,0 +1,164 @@
+"""What a command line says: options by name, and whether to check, to list routes, or to launch.
+
+A launch's command line is nearly always plain: the application, and options that each stand under their full name with
+a value that begins with no dash. Such a line has one reading, and reading it here (`read_plain`) saves a launch the
+import of typer, which costs a sixth of uvicorn's whole start. Whatever is not plain (help, completion, a short form, a
+mistake and the message about it) is left to typer (`read_all`), and `tests/cli/test_command.py` holds the two to one
+reading. A value stays the text that it is; `config.sources` reads it.
+
+typer converts each parameter with pydantic, whose import costs as much as uvicorn's whole start; the options here have
+readers of their own, so typer's parameters are told to pass values on as they are.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from duallisten.config import Option, own_options
+from duallisten.errors import UsageError
+
+if TYPE_CHECKING:
+    import typer.core
+
+ACTIONS = {
+    "check": "Print what a launch would do, and why, and exit: 0, or as the launch would.",
+    "routes": "Print every route of the application, with what each side gets of it, and exit. With --strict-routes "
+    "the exit code is 1 if no rule and no mark puts one on a side.",
+    "json": "With --check or --routes: print it as JSON.",
+}
+"""The flags that ask for something else than a launch, with their help."""
+
+
+def read_plain(options: Iterable[Option], arguments: Sequence[str]) -> dict[str, Any] | None:
+    """Read a command line without the name of the program; None where it is not plain."""
+    switches: dict[str, tuple[str, bool]] = {f"--{name}": (name, True) for name in ACTIONS}
+    valued: dict[str, Option] = {}
+    for option in options:
+        if option.kind == "switch":
+            switches[option.flag] = (option.name, True)
+            if option.off_flag:
+                switches[option.off_flag] = (option.name, False)
+        elif option.name != "app":
+            valued[option.flag] = option
+    given: dict[str, Any] = {}
+    left = iter(arguments)
+    for argument in left:
+        if argument in switches:
+            name, value = switches[argument]
+            given[name] = value
+        elif not argument.startswith("-"):
+            if not argument or "app" in given:
+                return None
+            given["app"] = argument
+        elif not _take_value(argument, left, valued, given):
+            return None
+    return given
+
+
+def _take_value(argument: str, left: Iterator[str], valued: dict[str, Option], given: dict[str, Any]) -> bool:
+    """Take an option and its value, `--flag=value` or `--flag value`; False where that is not plain."""
+    flag, equals, text = argument.partition("=")
+    option = valued.get(flag)
+    if option is None:
+        return False
+    if not equals:
+        text = next(left, "-")
+        if text.startswith("-"):
+            return False
+    if option.kind == "list":
+        given.setdefault(option.name, []).append(text)
+    else:
+        given[option.name] = text
+    return True
+
+
+def read_all(options: tuple[Option, ...], arguments: list[str]) -> dict[str, Any]:
+    """Read any command line; raises UsageError, and exits where help or the completion has been served."""
+    try:
+        parsed = typer_command(options).main(arguments, prog_name="duallisten", standalone_mode=False)
+    except Exception as error:
+        tell = getattr(error, "format_message", None)
+        if tell is None:
+            raise
+        raise UsageError(f"{' '.join(str(tell()).split())}; see duallisten --help") from None
+    if not isinstance(parsed, dict):
+        sys.exit(parsed if isinstance(parsed, int) else 0)
+    return parsed
+
+
+def typer_command(options: tuple[Option, ...]) -> typer.core.TyperCommand:
+    """Build typer's command from the options."""
+    import typer.core
+    import typer.main
+
+    class Command(typer.core.TyperCommand):
+        """typer's command, with parameters that do not convert, and a panel for its own options."""
+
+        def get_params(self, ctx: Any) -> list[Any]:
+            params = super().get_params(ctx)
+            for param in params:  # `_runtime_param` is typer's slot for a made converter
+                param._runtime_param = SimpleNamespace(coerce=lambda value, param, ctx: value)  # type: ignore[attr-defined]
+                if isinstance(param, typer.core.TyperOption) and param.rich_help_panel is None:
+                    param.rich_help_panel = "Help"
+            return params
+
+    def serve(context: typer.Context, **values: Any) -> dict[str, Any]:
+        r"""Serve an ASGI application on a public and a private listener, from one process.
+
+        APP is uvicorn's: MODULE:ATTRIBUTE. Every option can also be set in the environment, and in
+        \[tool.duallisten] of pyproject.toml or in duallisten.toml, by its name without the dashes.
+        """
+        sources = ((name, context.get_parameter_source(name)) for name in values)
+        return {name: values[name] for name, source in sources if getattr(source, "name", "") == "COMMANDLINE"}
+
+    parameters = [inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)]
+    parameters += [_parameter(option, panel) for option, panel in _panels(options)]
+    serve.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    serve.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    app = typer.Typer(rich_markup_mode="rich")
+    app.command(name="duallisten", cls=Command)(serve)
+    command = typer.main.get_command(app)
+    assert isinstance(command, typer.core.TyperCommand)  # noqa: S101
+    return command
+
+
+def _panels(options: tuple[Option, ...]) -> Iterator[tuple[Option, str]]:
+    """Return every option, the actions after ours, with the panel of the help that it stands in."""
+    own = own_options()
+    for option in own:
+        yield option, "duallisten"
+    for name, text in ACTIONS.items():
+        yield Option(name, f"--{name}", "switch", bool, (), default=False, help=text), "duallisten"
+    for option in options:
+        if option not in own:
+            is_twin = option.name.startswith("private_")
+            yield option, "duallisten: what the private listener has of its own" if is_twin else "uvicorn"
+
+
+def _parameter(option: Option, panel: str) -> inspect.Parameter:
+    """Describe one option to typer."""
+    import typer
+
+    kinds: dict[str, Any] = {"switch": bool, "list": list[str]}
+    annotation = kinds.get(option.kind) or (Literal[option.choices] if option.choices else str)
+    default = option.default if option.default != "" else None
+    if isinstance(default, tuple | list):
+        default = [str(item) for item in default] or None
+    faces: dict[str, Any] = {
+        "help": option.help.replace("[", r"\["),
+        "metavar": None if option.choices or option.kind == "switch" else option.metavar,
+        "envvar": list(option.variables) or None,
+        "show_default": option.kind != "switch",
+    }
+    if option.name == "app":
+        info: Any = typer.Argument(**faces | {"metavar": "[APP]", "show_default": False})
+    else:
+        flags = f"{option.flag}/{option.off_flag}" if option.off_flag else option.flag
+        info = typer.Option(flags, rich_help_panel=panel, **faces)
+    return inspect.Parameter(
+        option.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[annotation | None, info]
+    )
