@@ -96,13 +96,15 @@ def or_none(read: Reader) -> Reader:
     return lambda value: None if value is None else read(value)
 
 
-def one_of(choices: tuple[str, ...]) -> Reader:
+def one_of(choices: tuple[str | int, ...]) -> Reader:
     """Build the reader of one of `choices`."""
+    known = {str(choice): choice for choice in choices}
+    *others, last = known
 
-    def read(value: Any) -> str:
-        if value not in choices:
-            raise ValueError(f"must be one of {', '.join(choices)}")
-        return str(value)
+    def read(value: Any) -> str | int:
+        if str(value) not in known:
+            raise ValueError(f"must be {', '.join(others)} or {last}")
+        return known[str(value)]
 
     return read
 
@@ -149,13 +151,6 @@ def text(value: Any) -> str:
 def application(value: Any) -> Any:
     """Read an application, or an import string."""
     return value if callable(value) else text(value)
-
-
-def hidden_status(value: Any) -> int:
-    """Read the status of what is hidden."""
-    if str(value) not in ("404", "403"):
-        raise ValueError("must be 404 or 403")
-    return int(value)
 
 
 def header(value: Any) -> str:

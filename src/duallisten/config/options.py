@@ -30,8 +30,8 @@ class OptionSpec(NamedTuple):
     kind: Kind = "value"
 
 
-def _choice(choices: tuple[str, ...]) -> OptionSpec:
-    return OptionSpec(readers.one_of(choices), choices=choices)
+def _choice(*choices: str | int) -> OptionSpec:
+    return OptionSpec(readers.one_of(choices), choices=tuple(map(str, choices)))
 
 
 Switch = Annotated[bool, OptionSpec(readers.switch, kind="switch")]
@@ -90,7 +90,7 @@ class Options(NamedTuple):
     ] = "serve"
     platform: Annotated[
         str,
-        _choice(("auto", *(platform.name for platform in PLATFORMS))),
+        _choice("auto", *(platform.name for platform in PLATFORMS)),
         "Whose conventions hold. auto: told by the platform's own variables.",
     ] = "auto"
     private_paths: Annotated[
@@ -102,11 +102,7 @@ class Options(NamedTuple):
         Prefixes,
         "Serve nothing on the public side but what lies under this path. May be repeated; --private-path beats it.",
     ] = ()
-    hidden_status: Annotated[
-        int,
-        OptionSpec(readers.hidden_status, choices=("404", "403")),
-        "How requests are answered that these rules hide.",
-    ] = 404
+    hidden_status: Annotated[Literal[404, 403], "How requests are answered that these rules hide."] = 404
     private_app: Annotated[
         Any,
         OptionSpec(readers.or_none(readers.application), "MODULE:ATTRIBUTE"),
@@ -212,7 +208,7 @@ def own_options() -> tuple[Option, ...]:
     options: list[Option] = []
     for name, annotation in Options.__annotations__.items():
         kind, *marks = get_args(annotation)
-        spec = marks.pop(0) if isinstance(marks[0], OptionSpec) else _choice(get_args(kind))
+        spec = marks.pop(0) if isinstance(marks[0], OptionSpec) else _choice(*get_args(kind))
         key = (name.removesuffix("s") if spec.kind == "list" else name).replace("_", "-")  # a list is said one by one
         options.append(
             Option(
