@@ -41,7 +41,7 @@ from duallisten.endpoints import Rules, contradiction
 from duallisten.endpoints.frameworks import prepare
 from duallisten.errors import DuallistenError, LaunchError, UsageError
 from duallisten.http.settings import ParserName
-from duallisten.logs import mark_private_lines
+from duallisten.logs import mark_private_lines, with_json
 from duallisten.net import Passed
 from duallisten.sides import Side
 
@@ -70,6 +70,7 @@ class Config(uvicorn.Config):
     Raises:
         UsageError: A value cannot be read, or two options contradict each other.
         TypeError: There is no option of this name.
+        LaunchError: The logging configuration cannot be used.
     """
 
     def __init__(self, app: Any, *, origins: Mapping[str, str] | None = None, **options: Any) -> None:
@@ -104,8 +105,6 @@ class Config(uvicorn.Config):
         asked = self.access_log, self.log_config, self.use_colors
         self.access_log = self.access_log or bool(self.private.get("access_log"))
         if self.options.log_format == "json" and isinstance(self.log_config, dict):
-            from duallisten.logs import with_json
-
             self.log_config, self.use_colors = with_json(self.log_config), None
         try:
             super().configure_logging()
@@ -116,7 +115,7 @@ class Config(uvicorn.Config):
         mark_private_lines(AccessFormatter)
 
     def load_app(self) -> Any:
-        """Import the application; raises LaunchError, in one line, where that fails."""
+        """Import the application, as uvicorn's `load` wants it; raises LaunchError where that fails."""
         return self._import(self.app)
 
     def import_apps(self) -> None:
@@ -180,7 +179,7 @@ class Config(uvicorn.Config):
         self._check_routes()
 
     def _choose_protocols(self) -> None:
-        """Have uvicorn load the engine where it would load protocols of its own."""
+        """Put the engine in the place of uvicorn's own protocols."""
         if not self.is_engine:
             return
         from duallisten.http import Connection
