@@ -20,8 +20,6 @@ LOOPBACK: tuple[IPNetwork, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/
 LONGEST_ADDRESS = 80
 """Characters; the longest text of an IPv6 address has 45, and a zone after it is the name of an interface."""
 
-WILDCARDS = ("0.0.0.0", "::")  # noqa: S104
-
 
 class TCPAddress(NamedTuple):
     """An IP address (with its zone, if it has one) and a port in host order; 0 lets the kernel choose."""
@@ -35,7 +33,7 @@ class TCPAddress(NamedTuple):
     @property
     def is_wildcard(self) -> bool:
         """Whether it stands for every address of the host."""
-        return self.host in WILDCARDS
+        return self.host in ("0.0.0.0", "::")  # noqa: S104
 
     def covers(self, other: TCPAddress) -> bool:
         """Whether a socket bound here also gets what is sent to `other`; `::` is bound for both families."""
@@ -54,11 +52,7 @@ class UnixAddress(NamedTuple):
 
 
 class InheritedSocket(NamedTuple):
-    """A socket that the process was started with.
-
-    descriptor: its file descriptor
-    address: where it is bound, if that has been looked up
-    """
+    """A socket that the process was started with, and where it is bound, if that has been looked up."""
 
     descriptor: int
     address: TCPAddress | UnixAddress | None = None

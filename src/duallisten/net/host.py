@@ -26,8 +26,9 @@ class Interface(NamedTuple):
 class Host(NamedTuple):
     """What a plan needs to know of the machine.
 
-    interfaces: every interface with its addresses, in the system's order
-    resolve: the addresses that a host name stands for; empty where it stands for none
+    Attributes:
+        interfaces: Every interface with its addresses, in the system's order.
+        resolve: Returns the addresses that a host name stands for; empty where it stands for none.
     """
 
     interfaces: tuple[Interface, ...]

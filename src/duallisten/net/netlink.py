@@ -44,22 +44,14 @@ LONGEST_DATAGRAM = 1 << 16
 
 
 class Owned(NamedTuple):
-    """An address of this host.
-
-    interface: the number of the interface that owns it
-    packed: the address, 4 or 16 bytes
-    """
+    """An address of this host, 4 or 16 bytes, and the number of the interface that owns it."""
 
     interface: int
     packed: bytes
 
 
 class Datagram(NamedTuple):
-    """What a datagram of the kernel's says.
-
-    disturbed: whether something has changed since the first of the answer's datagrams
-    last: whether it ends the answer
-    """
+    """What a datagram of the kernel's says: also whether it was `disturbed` by a change, and is the answer's last."""
 
     addresses: tuple[Owned, ...]
     disturbed: bool
