@@ -22,7 +22,7 @@ from duallisten import Config
 from duallisten.observability import Phase
 from duallisten.server.drain import _has_unread
 from duallisten.server.lifespan import Lifespans
-from duallisten.server.shutdown import DrainStep, limit_linger
+from duallisten.server.shutdown import limit_linger
 from tests.support.applications import Observed
 from tests.support.running import (
     DEADLINE,
@@ -329,22 +329,28 @@ def test_a_sigterm_while_the_application_is_imported_is_not_lost(tmp_path: Path)
     assert list(tmp_path.glob("shutdown-*"))
 
 
-def test_the_steps_come_first_and_one_that_fails_holds_nothing_up(caplog: pytest.LogCaptureFixture) -> None:
+def test_observers_hear_of_the_end_first_and_one_that_fails_holds_nothing_up(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "uvicorn.error")
     seen: list[str] = []
 
-    async def leave() -> None:
-        seen.append(f"{server.phase.label}, {len(server.servers)} listeners")
+    async def leave(phase: Phase) -> None:
+        await asyncio.sleep(0)
+        seen.append(f"{phase.label}, {sum(one.is_serving() for one in server.servers)} listeners")
 
-    async def fail() -> None:
+    async def fail(phase: Phase) -> None:
         raise OSError("the registry is gone")
+
+    def fail_at_once(phase: Phase) -> None:
+        raise OSError("the pipe is gone")
 
     with serving(Observed()) as server:
         assert server.phase is Phase.READY
-        server.drain_steps += [DrainStep("leaving", leave), DrainStep("failing", fail)]
-    assert seen == ["draining, 2 listeners"]
+        server.lifecycle.observers += [fail_at_once, fail, leave]
+    assert seen == ["draining, 2 listeners", "stopped, 0 listeners"]
     text = caplog.text
-    assert text.index("Draining: leaving") < text.index("Draining: failing failed") < text.index("accepts no more")
+    assert text.index("the pipe is gone") < text.index("accepts no more")
+    assert text.index("An observer of the phase 'draining' failed") < text.index("accepts no more")
+    assert text.index("the registry is gone") < text.index("accepts no more")
 
 
 def test_bytes_that_nobody_has_read_are_seen() -> None:

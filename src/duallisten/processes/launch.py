@@ -24,7 +24,7 @@ from duallisten.net import read_host
 from duallisten.server import Server, registration_of
 
 if TYPE_CHECKING:
-    from duallisten.processes.sd_notify import Notifier
+    from duallisten.processes.service_manager import Notifier
     from duallisten.processes.supervisor import Supervisor
 
 logger = logging.getLogger("uvicorn.error")
@@ -148,7 +148,7 @@ def _make_server(config: Config, plan: Plan) -> Server:
     """Build the server of a launch in one process."""
     server = Server(config, plan=plan)
     if (notifier := _make_notifier()) is not None:
-        from duallisten.processes.service_manager.server import tell_phases
+        from duallisten.processes.service_manager import tell_phases
 
         tell_phases(server, notifier)
     return server
@@ -169,7 +169,7 @@ def _make_notifier() -> Notifier | None:
     """Build what tells systemd how the launch stands, if it wants to know."""
     if "NOTIFY_SOCKET" not in os.environ:
         return None
-    from duallisten.processes.sd_notify import make_notifier
+    from duallisten.processes.service_manager import make_notifier
 
     return make_notifier(os.environ, os.getpid())
 
@@ -185,15 +185,12 @@ def _reload(config: Config, plan: Plan, bound: list[sock.BoundSocket]) -> None:
     if config.options.register is not None:
         logger.warning("--register is ignored while reloading: nobody should be sent to code that is being changed.")
     log_listeners(config, plan, bound, lambda side: "reloading process")
-    target = ReloadedProcess(config, plan, tuple(one.side for one in bound))
+    target, reloader = ReloadedProcess(config, plan, tuple(one.side for one in bound)), change_reloader()
     if (notifier := _make_notifier()) is not None:
-        from duallisten.processes.service_manager.reload import notifying_process, tell_end
+        from duallisten.processes.service_manager.reload import notifying_process, notifying_reloader
 
-        target = notifying_process(target, notifier)
-    reloader = change_reloader()(config, target=target, sockets=[one.socket for one in bound])
-    if notifier is not None:
-        tell_end(reloader, notifier)
-    reloader.run()
+        target, reloader = notifying_process(target, notifier), notifying_reloader(notifier)
+    reloader(config, target=target, sockets=[one.socket for one in bound]).run()
 
 
 def check(config: Config, *, as_json: bool) -> None:

@@ -4,8 +4,4 @@ from duallisten.server.registration import registration_of
 from duallisten.server.server import Server
 from duallisten.server.shutdown import limit_linger
 
-__all__ = [
-    "Server",
-    "limit_linger",
-    "registration_of",
-]
+__all__ = ["Server", "limit_linger", "registration_of"]

@@ -7,8 +7,6 @@ The facts it rests on:
   `LINGER` to show one, and is not closed while bytes that nobody has read yet wait in its socket.
 - A response that starts during the drain must say `Connection: close` (RFC 9112, 9.6). The engine does so while its
   context `is_ending`. uvicorn's own protocols take a connection's end from that header among their default headers.
-- Closing a listening socket resets the connections in its queue (`sockets.drop_newcomers`). Event loops accept in
-  batches, so a loop that has been told of a connection may have more of them in the queue.
 """
 
 from __future__ import annotations
@@ -17,11 +15,12 @@ import asyncio
 import logging
 import struct
 from collections.abc import Callable, Collection, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from duallisten.config.uvicorn_contract import ServerState
 from duallisten.http import Connection
-from duallisten.listeners import Listening, drop_newcomers, has_waiting
+
+if TYPE_CHECKING:
+    from duallisten.config.uvicorn_contract import ServerState
 
 logger = logging.getLogger("uvicorn.error")
 
@@ -35,38 +34,11 @@ CLOSE_TIMEOUT = 1.0
 """Seconds that a peer without a request in hand has to answer the end of its TLS connection, for which asyncio would
 wait 30; an idle client of a connection pool never answers. Also what cancelled tasks have to end."""
 
-HANDSHAKE = 0.05
-"""Seconds that a TCP handshake has which was under way when its listener stopped accepting."""
-
-FULL_QUEUE = 1.0
-"""Seconds after which a queue is given up that is filled as fast as it is emptied, and a connection whose bytes nobody
-reads."""
+UNREAD_PATIENCE = 1.0
+"""Seconds after which a connection is given up whose bytes the event loop does not read."""
 
 NAMED = 5
 """How many connections are named that an end has waited for."""
-
-CLOSE_HEADER = (b"connection", b"close")
-
-
-async def stop_accepting(listening: Collection[Listening], *, alone: bool, forced: Callable[[], bool]) -> None:
-    """Accept what the queues of these sockets hold, then close them.
-
-    alone: whether no other process has them; otherwise it is for another one to keep newcomers out
-    """
-    loop = asyncio.get_running_loop()
-    for one in listening:
-        if alone and one.bound.ours:
-            drop_newcomers(one.bound.socket)
-        one.server.lift_limit()
-    if listening and not forced():
-        await asyncio.sleep(HANDSHAKE)
-    deadline = loop.time() + FULL_QUEUE
-    while any(has_waiting(one.bound.socket) for one in listening) and loop.time() < deadline and not forced():
-        await asyncio.sleep(0)
-    for one in listening:
-        one.server.close()
-    for _ in range(5):  # turns of the loop in which what was accepted last becomes a connection
-        await asyncio.sleep(0)
 
 
 def end_requests(states: Iterable[ServerState], *, websockets: bool) -> None:
@@ -134,7 +106,7 @@ async def _end_connections(
                 connection.shutdown()
         idle = connections - told
         late = loop.time() - deadline
-        if not (idle or handshakes) or late > FULL_QUEUE or (late >= 0 and not any(map(_has_unread, idle))):
+        if not (idle or handshakes) or late > UNREAD_PATIENCE or (late >= 0 and not any(map(_has_unread, idle))):
             break
         await asyncio.sleep(POLL_INTERVAL if late < 0 else 0)
     for connection in _all(states, "connections") - told:

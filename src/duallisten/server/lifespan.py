@@ -2,11 +2,12 @@
 
 Both applications are started, whichever listeners are open: the public one first, then the private one if it is
 another, so that the private one may build on what the public one has made. They are shut down the other way round. If
-one fails to start, what has been started before it is shut down in order, and nothing is served.
+one fails to start, those that have been started before it are shut down in order, and nothing is served.
 
-A start that takes too long for a server which was told to end can be cut short, and so can a shutdown
-(`cut_start_short`, `cut_shutdown_short`): the application's task is cancelled, so that its `finally` blocks run. The
-protocol has no message for it: an application that starts does not listen, and one that shuts down has been told.
+A server that is told to end can cut a start or a shutdown short that takes too long (`cut_start_short`,
+`cut_shutdown_short`): the application's task is cancelled, so that its `finally` blocks run. The protocol has no
+message for it: an application that starts does not listen, and one that shuts down has been told. A start that blocks
+the event loop (it waits for a database in a plain function, say) is interrupted by an `Alarm`.
 
 uvicorn's own lifespan protocol does each (`Config.lifespan_class`); `uvicorn.Server` knows of the first alone. It
 runs the application in a task that it keeps to itself, made of its `main()`.
@@ -15,11 +16,16 @@ runs the application in a task that it keeps to itself, made of its `main()`.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import signal
+import threading
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 
-from duallisten.config import Config
 from duallisten.errors import LaunchError
-from duallisten.sides import Side
+
+if TYPE_CHECKING:
+    from duallisten.config import Config
+    from duallisten.sides import Side
 
 
 class Lifespans:
@@ -33,21 +39,20 @@ class Lifespans:
         source = config.source("private")
         own: Any = first if source is config else source.lifespan_class(source)
         self._by_side: dict[Side, Any] = {"public": first, "private": own}
-        self._names = {id(own): f"the private application {source.app_name}", id(first): "the application"}
-        self._tasks: dict[int, asyncio.Task[Any] | None] = {}
+        self._names = {own: f"the private application {source.app_name}", first: "the application"}
+        self._tasks: dict[Any, asyncio.Task[Any] | None] = {}
         self._cut = False
-        for lifespan in self._by_side.values():
+        for lifespan in self._names:
             self._observe(lifespan)
 
     def _observe(self, lifespan: Any) -> None:
         """Note the task that a lifespan runs its application in."""
         run = getattr(lifespan, "main", None)  # there is none with --lifespan off
-        if run is None or id(lifespan) in self._tasks:
+        if run is None:
             return
-        self._tasks[id(lifespan)] = None
 
         async def main() -> None:
-            self._tasks[id(lifespan)] = asyncio.current_task()
+            self._tasks[lifespan] = asyncio.current_task()
             await run()
 
         lifespan.main = main
@@ -67,8 +72,7 @@ class Lifespans:
             task.cancel()
 
     def _running(self) -> list[tuple[Any, asyncio.Task[Any]]]:
-        found = ((lifespan, self._tasks.get(id(lifespan))) for lifespan in dict.fromkeys(self._by_side.values()))
-        return [(lifespan, task) for lifespan, task in found if task is not None and not task.done()]
+        return [(lifespan, task) for lifespan, task in self._tasks.items() if task is not None and not task.done()]
 
     def state(self, side: Side) -> dict[str, Any]:
         """Return the state that the lifespan of a side's application shares with its requests."""
@@ -84,7 +88,7 @@ class Lifespans:
             if self._cut or lifespan.should_exit:
                 for other in reversed(started):
                     await other.shutdown()
-                name = self._names[id(lifespan)]
+                name = self._names[lifespan]
                 raise LaunchError(f"{name} failed to start: see the error above; no listener was opened")
             started.append(lifespan)
 
@@ -92,3 +96,44 @@ class Lifespans:
         """Shut them down, the last one first."""
         for lifespan in reversed(dict.fromkeys(self._by_side.values())):
             await lifespan.shutdown()
+
+
+class Alarm:
+    """Interrupts a start that blocks the event loop: a signal must not wait for it for ever.
+
+    A signal handler only notes the signal, and the event loop acts upon it; while the loop is blocked, nobody does. So
+    the handler sets an alarm (setitimer(2)), which the loop turns off when it has noticed the signal. An alarm that
+    rings raises KeyboardInterrupt in the code that blocks, so that its `finally` blocks run. A handler that started a
+    thread instead could wait for a lock that the interrupted code holds.
+
+    It works in the main thread, and where there is such a timer; elsewhere it does nothing.
+
+    Attributes:
+        rang: Whether it has rung.
+    """
+
+    def __init__(self) -> None:
+        self.rang = False
+        self._before: Any = None
+        self._is_set = False
+
+    def set(self, seconds: float) -> None:
+        """Set it, unless it is set already or has rung."""
+        if self._is_set or self.rang or not hasattr(signal, "setitimer"):
+            return
+        if threading.current_thread() is threading.main_thread():
+            self._is_set = True
+            self._before = signal.signal(signal.SIGALRM, self._ring)
+            signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001))
+
+    def turn_off(self) -> None:
+        """Turn it off, if it is set."""
+        if self._is_set:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, self._before)
+            self._is_set = False
+
+    def _ring(self, number: int, frame: FrameType | None) -> None:
+        self.turn_off()
+        self.rang = True
+        raise KeyboardInterrupt

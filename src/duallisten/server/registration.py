@@ -1,36 +1,51 @@
 """The entry of a launch in a registry (`--register`): one, whatever processes there are.
 
-It is made of the sockets that were really bound, when everything that there is to be accepts: so nobody is sent to a
-port that is not open. That this launch drains is told before anything else is done for its end, for whoever hears of it
-goes elsewhere; the entry goes when the last connection has ended. All of that is a `registry.Registrar`'s, in a thread
-of its own; here is only what it is told.
+It is made of the sockets that were really bound, when every listener that there is to be accepts: so nobody is sent to
+a port that is not open. The drain is told before anything else is done for the end, since clients that hear of it go
+elsewhere. The entry goes when the last connection has ended. A `registry.Registrar` writes all of that, in a thread of
+its own.
 
-What it must never do: stop a launch, or hold up its end for longer than `PATIENCE`; say the URL, which has a password
-in it, anywhere.
+A server tells its registration by its phases (`observe`), a supervisor by `begin`, `drain` and `end`.
+
+Invariants:
+    - A registry never stops a launch, and never holds up its end for longer than `PATIENCE`.
+    - The URL, which has a password in it, is never shown.
 """
 
 from __future__ import annotations
 
-import secrets
+import logging
+import os
 import socket
-from collections.abc import Iterable
+from asyncio import to_thread
+from collections.abc import Awaitable, Iterable
 from typing import TYPE_CHECKING
 
-from duallisten.config import Config
 from duallisten.errors import UsageError
-from duallisten.listeners import BoundSocket, Plan, names_of, scheme
+from duallisten.listeners import names_of, scheme
 from duallisten.logs import utc_timestamp, wall_clock
 from duallisten.net import LOOPBACK, Host, covers, read_address, read_host
+from duallisten.observability import Phase
 
 if TYPE_CHECKING:
+    from duallisten.config import Config
+    from duallisten.listeners import BoundSocket, Plan
     from duallisten.registry import Instance, Registrar
+    from duallisten.server.server import Server
+
+logger = logging.getLogger("uvicorn.error")
 
 PATIENCE = 2.0
 """Seconds that the end of a launch waits for a registry to be told."""
 
 
 def registration_of(config: Config) -> Registration | None:
-    """Return the registration that is asked for, if any; raises UsageError or LaunchError where it cannot be made."""
+    """Return the registration that is asked for, if any.
+
+    Raises:
+        UsageError: It has no name, or a URL that cannot be read.
+        LaunchError: The library for that registry is missing.
+    """
     if config.options.register is None:
         return None
     from duallisten.registry.backend import check_url
@@ -56,7 +71,7 @@ def service_of(config: Config) -> str:
 
 
 class Registration:
-    """The entry of one launch, as far as the launch is concerned.
+    """The entry of one launch.
 
     service: what it is found by
     """
@@ -65,6 +80,21 @@ class Registration:
         self._config = config
         self.service = service
         self._registrar: Registrar | None = None
+
+    def observe(self, server: Server) -> None:
+        """Register, drain and leave as a server enters its phases."""
+
+        def hear(phase: Phase) -> Awaitable[None] | None:
+            if phase is Phase.READY and server.plan is not None:
+                self.begin(server.plan, server.bound or ())
+            elif phase is Phase.DRAINING and self._registrar is not None:
+                logger.info("Draining: telling the registry")
+                return to_thread(self.drain)
+            elif phase is Phase.STOPPED:
+                return to_thread(self.end)
+            return None
+
+        server.lifecycle.observers.append(hear)
 
     def begin(self, plan: Plan, bound: Iterable[BoundSocket]) -> None:
         """Register, now that all of it accepts; returns at once, and does nothing the second time."""
@@ -75,12 +105,12 @@ class Registration:
             self._registrar.ready()
 
     def drain(self) -> None:
-        """Tell that it drains; waits for that to be written, not long."""
+        """Tell that it drains, and wait at most `PATIENCE` for that to be written."""
         if self._registrar is not None:
             self._registrar.draining(PATIENCE)
 
     def end(self) -> None:
-        """Take the entry out; waits for that, not long."""
+        """Take the entry out, and wait at most `PATIENCE` for that."""
         if self._registrar is not None:
             self._registrar.remove(PATIENCE)
 
@@ -93,7 +123,7 @@ class Registration:
         port = {side: name[1] or None for side, name in names.items()}  # a UNIX domain socket has none
         return Instance(
             service=self.service,
-            id=f"{container}-{secrets.token_hex(4)}",
+            id=f"{container}-{os.urandom(4).hex()}",
             address=names["private"][0] if "private" in names else reachable(names["public"][0], read_host()),
             private_port=port.get("private"),
             public_port=port.get("public"),

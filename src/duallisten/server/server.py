@@ -21,16 +21,14 @@ import os
 import socket
 import sys
 import threading
-from asyncio import to_thread
 from collections.abc import Sequence
-from functools import partial
 from importlib import import_module
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import uvicorn
 
 from duallisten.config import Config
-from duallisten.config.uvicorn_contract import ServerState
 from duallisten.errors import LaunchError
 from duallisten.http import Clock
 from duallisten.listeners import (
@@ -52,14 +50,17 @@ from duallisten.listeners import (
 )
 from duallisten.listeners import sockets as sock
 from duallisten.net import TCPAddress, read_host
-from duallisten.observability import Lifecycle, Phase, RowRef
-from duallisten.server.heartbeat import Observation
-from duallisten.server.lifespan import Lifespans
+from duallisten.observability import Lifecycle, Phase
+from duallisten.server.lifespan import Alarm, Lifespans
 from duallisten.server.registration import registration_of
 from duallisten.server.services import Process, access_lines, give_headers, judge_of, make_services, trace
-from duallisten.server.shutdown import SIGNAL_INTERVAL, Budget, DrainStep, end, start_or_give_up, start_patience
-from duallisten.server.start_interrupt import Alarm
-from duallisten.sides import Side
+from duallisten.server.shutdown import SIGNAL_INTERVAL, end, start_or_give_up, start_patience
+
+if TYPE_CHECKING:
+    from duallisten.config.uvicorn_contract import ServerState
+    from duallisten.observability import RowRef
+    from duallisten.server.heartbeat import Observation
+    from duallisten.sides import Side
 
 logger = logging.getLogger("uvicorn.error")
 
@@ -72,9 +73,8 @@ class Server(uvicorn.Server):
     bound: the plan's sockets, bound by someone else, such as a supervisor
     seat: its place on the scoreboard of a launch of which it is a part
 
-    Beside uvicorn's (`run`, `serve`, `started`, `should_exit`, `startup`, `shutdown`) it has `addresses`, `phase` and
-    `drain_steps`, what it does first when it is told to end. `run` and `serve` raise `LaunchError` for what stops a
-    launch.
+    Beside uvicorn's (`run`, `serve`, `started`, `should_exit`, `startup`, `shutdown`) it has `addresses`, `phase`, and
+    `lifecycle`, whose `observers` hear of each phase. `run` and `serve` raise `LaunchError` for what stops a launch.
     """
 
     config: Config
@@ -95,11 +95,11 @@ class Server(uvicorn.Server):
         self._lines = access_lines(config)
         self._clock: Clock | None = None
         self.lifecycle = Lifecycle()
-        self.drain_steps: list[DrainStep] = []
         self._seat = seat
         self.observation: Observation | None = None
-        self._registration = registration_of(config) if bound is None else None
         self.is_alone = bound is None  # nobody else has its sockets
+        if self.is_alone and (registration := registration_of(config)) is not None:
+            registration.observe(self)
         self._watch: Watch | None = None
         self.alarm = Alarm()
 
@@ -129,7 +129,7 @@ class Server(uvicorn.Server):
     @property
     def ending(self) -> bool:
         """Whether it has been told to end, and does."""
-        return self.phase is Phase.DRAINING
+        return self.phase >= Phase.DRAINING
 
     @property
     def addresses(self) -> dict[Side, tuple[str, int]]:
@@ -167,6 +167,8 @@ class Server(uvicorn.Server):
     def _observe(self) -> None:
         """Build what observes this process, if that is asked for; its memory cannot be pickled, so it is made late."""
         if self.observation is None and self.config.has_pages:
+            from duallisten.server.heartbeat import Observation
+
             self.observation = Observation(self.listeners, self.lifecycle, self._seat)
 
     async def prepare(self, sockets: list[socket.socket] | None = None) -> None:
@@ -199,7 +201,7 @@ class Server(uvicorn.Server):
             return
         await self.before_accepting()
         if self.should_exit:  # told to end meanwhile: what has been started is shut down, and nothing is opened
-            await end(self, self.lifespans, Budget.begin(self))
+            await end(self, self.lifespans)
             return
         trace(self.listeners.services)
         self._reception = AcceptorState(self.listeners.services, asyncio.get_running_loop())
@@ -239,12 +241,9 @@ class Server(uvicorn.Server):
             log_listeners(self.config, plan, bound, lambda side: f"process {os.getpid()}")
 
     def _tell(self) -> None:
-        """Enter the phase that follows from what is accepted at; register this launch, if all of it accepts."""
+        """Enter the phase that follows from what is accepted at."""
         assert self.plan is not None  # noqa: S101
         self.lifecycle.enter(Phase.AWAITING_PRIVATE if self.plan.later else Phase.READY)
-        if self._registration is not None and self.phase is Phase.READY:
-            self.drain_steps.insert(0, DrainStep("telling the registry", partial(to_thread, self._registration.drain)))
-            self._registration.begin(self.plan, self.bound or ())
 
     async def adopt(self, plan: Plan, bound: list[BoundSocket]) -> None:
         """Take a plan in place of the one that was waiting for a listener, and accept from that one's sockets."""
@@ -335,8 +334,6 @@ class Server(uvicorn.Server):
         logger.info("Shutting down")
         if self._watch is not None:
             self._watch.stop()
-        await end(self, self.lifespans, Budget.begin(self))
-        if self._registration is not None:
-            await to_thread(self._registration.end)
+        await end(self, self.lifespans)
         for given in sockets or ():
             given.close()

@@ -29,12 +29,11 @@ from duallisten.listeners import (
     trust_of,
 )
 from duallisten.observability import AccessLines, Cell, RequestCounter, Scoreboard, TextAccessLog, TextHandshakeLog
-from duallisten.server.drain import CLOSE_HEADER
-from duallisten.server.lifespan import Lifespans
-from duallisten.sides import Side
 
 if TYPE_CHECKING:
     from duallisten.admin.pages import Pages
+    from duallisten.server.lifespan import Lifespans
+    from duallisten.sides import Side
 
 
 class Process(NamedTuple):
@@ -258,4 +257,4 @@ def give_headers(services: Iterable[ListenerService], *, ending: bool) -> None:
         fields = dated + service.config.encoded_headers
         service.context.set_default_fields(fields)
         service.context.is_ending = ending
-        service.state.default_headers = fields + ([CLOSE_HEADER] if ending else [])
+        service.state.default_headers = fields + ([(b"connection", b"close")] if ending else [])

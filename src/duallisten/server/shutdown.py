@@ -1,9 +1,9 @@
 """The end of a server, in its order: nothing that was accepted is lost, and all of it within the platform's time.
 
-1. What is told to others goes first (`drain_steps`): that it is not ready, that it is not to be found here any more.
+1. Others are told first: the observers of `Phase.DRAINING` (a service manager, a registry).
 2. Every answer that begins from now on says `Connection: close`. The public listener stops accepting; what its queue
    holds is accepted and answered. Public WebSockets are closed with 1012.
-3. The private listener goes on accepting for `--private-linger` seconds, for neighbours go on using an address that
+3. The private listener goes on accepting for `--private-linger` seconds, since neighbours go on using an address that
    they have resolved. Idle connections stay open as long: the process lives anyway, and closing one might lose a
    request.
 4. The private listener stops, and the connections of both sides end (`drain`).
@@ -12,25 +12,28 @@
 The time of 2 to 4 is `--timeout-graceful-shutdown`, or `PATIENCE`; on a platform it is shorter than the grace before
 SIGKILL, and what is left of that is the application's. A second SIGINT ends all of it at once, as in uvicorn.
 
-A server that is told to end while its application starts gives it as long to come through, so that its shutdown can run
-as it should; then the start is cut short (`lifespan`, and if it blocks the event loop `start_interrupt`). It opens
-nothing.
+A server that is told to end while its application starts waits as long for the start to finish, so that the application
+can be shut down as it should; then the start is cut short (`lifespan`). No listener is opened.
+
+Closing a listening socket resets the connections in its queue (`sockets.drop_newcomers`). Event loops accept in
+batches, so a loop that has been told of a connection may have more of them in the queue.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
-from duallisten.config import Config
-from duallisten.config.uvicorn_contract import ServerState
-from duallisten.listeners import ListenerSet, Listening
-from duallisten.observability import Lifecycle, Phase
-from duallisten.server.drain import POLL_INTERVAL, drain, end_requests, stop_accepting
-from duallisten.server.lifespan import Lifespans
-from duallisten.server.start_interrupt import Alarm
+from duallisten.listeners import drop_newcomers, has_waiting
+from duallisten.observability import Phase
+from duallisten.server.drain import POLL_INTERVAL, drain, end_requests
+
+if TYPE_CHECKING:
+    from duallisten.config import Config
+    from duallisten.listeners import Listening
+    from duallisten.server.lifespan import Lifespans
+    from duallisten.server.server import Server
 
 logger = logging.getLogger("uvicorn.error")
 
@@ -39,13 +42,10 @@ PATIENCE = 30.0
 does not send its body, must not hold the end up for ever."""
 
 START_PATIENCE = 10.0
-"""Seconds that an application has to come through its start after a signal, without --timeout-graceful-shutdown."""
+"""Seconds that an application has to finish its start after a signal, without --timeout-graceful-shutdown."""
 
 SIGNAL_INTERVAL = 0.1
 """Seconds between two looks whether a signal has come, as in uvicorn's main loop."""
-
-STEP_PATIENCE = 2.0
-"""Seconds that a drain step may take."""
 
 CUT_PATIENCE = 3.0
 """Seconds that an application has for its `finally` blocks when it was cut short."""
@@ -53,38 +53,11 @@ CUT_PATIENCE = 3.0
 RESERVE = 1.0
 """Seconds of a platform's grace that are not used at all."""
 
+HANDSHAKE = 0.05
+"""Seconds that a TCP handshake has which was under way when its listener stopped accepting."""
 
-class DrainStep(NamedTuple):
-    """What is done first of all when a server ends, such as leaving a registry.
-
-    name: what it does, for the log
-    """
-
-    name: str
-    run: Callable[[], Awaitable[None]]
-
-
-class Ends(Protocol):
-    """A server, as far as its end is concerned; see `server.Server`."""
-
-    config: Config
-    listeners: ListenerSet
-    drain_steps: list[DrainStep]
-    started: bool
-    lifecycle: Lifecycle
-    should_exit: bool
-    force_exit: bool
-    alarm: Alarm
-
-    @property
-    def linger(self) -> float: ...  # noqa: D102
-    @property
-    def is_alone(self) -> bool: ...  # noqa: D102
-    @property
-    def states(self) -> list[ServerState]: ...  # noqa: D102
-    @property
-    def handshakes(self) -> Collection[asyncio.Task[None]]: ...  # noqa: D102
-    def refresh_headers(self) -> None: ...  # noqa: D102
+FULL_QUEUE = 1.0
+"""Seconds after which a queue is given up that is filled as fast as it is emptied."""
 
 
 class Budget(NamedTuple):
@@ -100,14 +73,13 @@ class Budget(NamedTuple):
     grace: float | None
 
     @classmethod
-    def begin(cls, server: Ends) -> Budget:
+    def begin(cls, server: Server) -> Budget:
         """Begin to count."""
         now = asyncio.get_running_loop().time()
         timeout = server.config.timeout_graceful_shutdown
-        linger = server.linger if server.started else 0.0
         grace = server.config.place.platform.grace
         return cls(
-            linger=now + limit_linger(linger, timeout),
+            linger=now + limit_linger(server.linger if server.started else 0.0, timeout),
             drained=now + (PATIENCE if timeout is None else timeout),
             grace=now + grace - RESERVE if grace else None,
         )
@@ -119,12 +91,12 @@ def limit_linger(linger: float | None, timeout: float | None) -> float:
 
 
 def start_patience(config: Config) -> float:
-    """Return the seconds that an application has to come through its start after a signal."""
+    """Return the seconds that an application has to finish its start after a signal."""
     timeout = config.timeout_graceful_shutdown
     return START_PATIENCE if timeout is None else timeout
 
 
-async def start_or_give_up(server: Ends, lifespans: Lifespans) -> bool:
+async def start_or_give_up(server: Server, lifespans: Lifespans) -> bool:
     """Start the applications, unless told to end meanwhile and that takes too long; raises LaunchError.
 
     Returns whether they were started; otherwise all is ended.
@@ -154,7 +126,7 @@ async def start_or_give_up(server: Ends, lifespans: Lifespans) -> bool:
             return False
         starting.result()
         return True
-    server.lifecycle.enter(Phase.DRAINING)
+    await server.lifecycle.enter(Phase.DRAINING)
     server.alarm.turn_off()
     logger.error("The application has not started by then, and is cut short")
     lifespans.cut_start_short()
@@ -164,29 +136,38 @@ async def start_or_give_up(server: Ends, lifespans: Lifespans) -> bool:
     return False
 
 
-async def end(server: Ends, lifespans: Lifespans, budget: Budget) -> None:
-    """End a server whose applications were started."""
-    server.lifecycle.enter(Phase.DRAINING)
+async def end(server: Server, lifespans: Lifespans) -> None:
+    """End a server whose applications were started; an error in one step does not keep the next ones from running."""
+    budget = Budget.begin(server)
+    try:
+        await _end_connections(server, budget)
+    finally:
+        try:
+            if not server.force_exit:
+                await _shut_down(server, lifespans, _left(budget.grace))
+        finally:
+            await server.lifecycle.enter(Phase.STOPPED)
+
+
+async def _end_connections(server: Server, budget: Budget) -> None:
+    telling = server.lifecycle.enter(Phase.DRAINING)
     server.alarm.turn_off()
     server.refresh_headers()
     dating = asyncio.ensure_future(_keep_dating(server))
     try:
-        for step in server.drain_steps:
-            await _take(step)
+        await telling
         await _stop_listening(server, budget)
         await drain(
             server.states, timeout=_left(budget.drained), forced=lambda: server.force_exit, handshakes=server.handshakes
         )
     finally:
         dating.cancel()
-    if not server.force_exit:
-        await _shut_down(server, lifespans, _left(budget.grace))
 
 
-async def _stop_listening(server: Ends, budget: Budget) -> None:
+async def _stop_listening(server: Server, budget: Budget) -> None:
     """Stop on the public side, later on the private one."""
     loop = asyncio.get_running_loop()
-    plan = server.listeners.plan
+    plan = server.plan
     assert plan is not None  # noqa: S101
     left = budget.linger - loop.time()
     late = [one for one in server.listeners.listening if left > 0 and plan.lingers(one.bound.side)]
@@ -200,30 +181,37 @@ async def _stop_listening(server: Ends, budget: Budget) -> None:
         await _stop(server, late)
 
 
-async def _stop(server: Ends, listening: list[Listening]) -> None:
-    await stop_accepting(listening, alone=server.is_alone, forced=lambda: server.force_exit)
+async def _stop(server: Server, listening: list[Listening]) -> None:
+    """Accept what the queues of these sockets hold, then close them.
+
+    Newcomers are kept out meanwhile. Of a socket that other processes have, too, another one does that.
+    """
+    loop = asyncio.get_running_loop()
+    for one in listening:
+        if server.is_alone and one.bound.ours:
+            drop_newcomers(one.bound.socket)
+        one.server.lift_limit()
+    if listening and not server.force_exit:
+        await asyncio.sleep(HANDSHAKE)
+    deadline = loop.time() + FULL_QUEUE
+    while any(has_waiting(one.bound.socket) for one in listening) and loop.time() < deadline and not server.force_exit:
+        await asyncio.sleep(0)
+    for one in listening:
+        one.server.close()
+    for _ in range(5):  # turns of the loop in which what was accepted last becomes a connection
+        await asyncio.sleep(0)
     for side in sorted({one.bound.side for one in listening}):
         logger.info("Draining: the %s listener accepts no more", side)
 
 
-async def _take(step: DrainStep) -> None:
-    """Take a step; one that fails or hangs holds nothing up."""
-    logger.info("Draining: %s", step.name)
-    try:
-        async with asyncio.timeout(STEP_PATIENCE):
-            await step.run()
-    except Exception as error:
-        logger.error("Draining: %s failed: %r", step.name, error)
-
-
-async def _keep_dating(server: Ends) -> None:
+async def _keep_dating(server: Server) -> None:
     """Keep the date of answers, which uvicorn's main loop does no more."""
     while True:
         await asyncio.sleep(1.0)
         server.refresh_headers()
 
 
-async def _shut_down(server: Ends, lifespans: Lifespans, within: float | None) -> None:
+async def _shut_down(server: Server, lifespans: Lifespans, within: float | None) -> None:
     """Shut the applications down, or cut that short before SIGKILL does."""
     ending = asyncio.ensure_future(lifespans.shutdown())
     deadline = None if within is None else asyncio.get_running_loop().time() + max(0.0, within - CUT_PATIENCE)

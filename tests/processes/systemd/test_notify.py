@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from duallisten.processes.sd_notify import Notifier, make_notifier, watchdog_interval
+from duallisten.processes.service_manager import Notifier, make_notifier, watchdog_interval
 from tests.processes.systemd.manager import Manager, manager
 from tests.support.running import FREE, Launched, ask, eventually, launched
 

@@ -15,13 +15,13 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
-from duallisten.processes.sd_notify import Notifier
-from duallisten.processes.service_manager.server import tell_phases
+from duallisten.config.uvicorn_contract import change_reloader
+from duallisten.processes.service_manager import Notifier, tell_phases
 from duallisten.processes.worker_main import ReloadedProcess
-from duallisten.server import Server
 
 if TYPE_CHECKING:
     from duallisten.config.uvicorn_contract import BaseReload
+    from duallisten.server import Server
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,12 @@ def _relay(pipe: Connection, notifier: Notifier) -> None:
         notifier.feed(lambda: True)
 
 
-def tell_end(reloader: BaseReload, notifier: Notifier) -> None:
-    """Have a reloader tell first when it ends."""
-    shut_down = reloader.shutdown
+def notifying_reloader(notifier: Notifier) -> type[BaseReload]:
+    """Return uvicorn's reloader, which tells first when it ends."""
 
-    def tell_and_shut_down() -> None:
-        notifier.stopping()
-        shut_down()
+    class Reloader(change_reloader()):  # type: ignore[misc]  # uvicorn's is imported where it is used
+        def shutdown(self) -> None:
+            notifier.stopping()
+            super().shutdown()
 
-    reloader.shutdown = tell_and_shut_down  # type: ignore[method-assign]
+    return Reloader

@@ -14,8 +14,7 @@ import time
 
 from duallisten.config import Config
 from duallisten.listeners import BoundSocket, Plan, Pool
-from duallisten.processes.sd_notify import Notifier
-from duallisten.processes.service_manager.server import describe
+from duallisten.processes.service_manager import Notifier, describe
 from duallisten.processes.signal_queue import SignalQueue
 from duallisten.processes.supervisor import Supervisor
 
