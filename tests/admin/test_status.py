@@ -20,7 +20,7 @@ from duallisten.admin import figures as status_figures
 from duallisten.admin import status
 from duallisten.admin.figures import Sample, make_figures, percentile, read
 from duallisten.observability import Phase, View
-from duallisten.observability.scoreboard import Row, Scoreboard
+from duallisten.observability.scoreboard import RowRef, Scoreboard
 from duallisten.observability.scoreboard_layout import BOUNDS, BUCKETS, Cell, Head, bits, request_cell
 from tests.support.applications import Observed
 from tests.support.chromium import Page, browsing
@@ -64,7 +64,7 @@ def figures_of(view: View, earlier: Sample | None = None, stall: float = 10) -> 
     return figures
 
 
-def serve_requests(row: Row, count: int, status: str = "2xx", method: str = "GET", bucket: int = 3) -> None:
+def serve_requests(row: RowRef, count: int, status: str = "2xx", method: str = "GET", bucket: int = 3) -> None:
     """Note requests of the public side."""
     row.side("public")[request_cell(method, status) + bucket] += count
 

@@ -24,9 +24,9 @@ from duallisten.observability.scoreboard_layout import (
 
 def serve(seat: RowRef) -> None:
     """Do as a worker does, in a process of its own."""
-    seat.row.begin(os.getpid())
-    seat.row.set_state(Phase.READY, ["private"])
-    seat.row.side("private")[Cell.ACCEPTED] += 3
+    seat.begin(os.getpid())
+    seat.set_state(Phase.READY, ["private"])
+    seat.side("private")[Cell.ACCEPTED] += 3
 
 
 def test_a_child_process_writes_to_the_same_board() -> None:

@@ -71,7 +71,7 @@ def sharing(app: Any, **options: Any) -> Iterator[ObservedServer]:
     127.0.0.2 stands for the private address, and 127.0.0.3 for the one neighbour that is admitted.
     """
     server = ObservedServer(Config(app, log_config=None, **options))
-    server.plan = Plan(
+    server.listeners.plan = Plan(
         Listener("public", (TCPAddress("0.0.0.0", 0),)),
         Listener("private", (TCPAddress("127.0.0.2", 0),)),
         Admission((ip_network("127.0.0.2/32"),), ip_address("127.0.0.2"), (ip_network("127.0.0.3/32"),)),

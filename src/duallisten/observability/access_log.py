@@ -79,7 +79,9 @@ def plain_handler(logger: logging.Logger) -> logging.Handler | None:
 def is_as_uvicorn_has_it(logger: logging.Logger) -> bool:
     """Whether a line of `logger` at level INFO becomes what uvicorn's configuration makes of it, and no more."""
     handler = plain_handler(logger)
-    formatter: Any = _inner_formatter(handler.formatter) if handler is not None else None
+    formatter: Any = handler.formatter if handler is not None else None
+    if type(formatter) is SideFormatter:  # `logs.mark_private_lines` has put it around uvicorn's
+        formatter = formatter.formatter
     return (
         type(formatter) is AccessFormatter
         and not formatter.use_colors
@@ -90,7 +92,7 @@ def is_as_uvicorn_has_it(logger: logging.Logger) -> bool:
 
 
 class AccessLines:
-    """The lines of a process that are yet to be written.
+    """The access lines of a process that are yet to be written.
 
     Args:
         is_plain: Whether lines may be written without `logging`, as its configuration is now.
@@ -107,7 +109,7 @@ class AccessLines:
         return bool(self._waiting) or self._is_plain(self.logger)
 
     def add(self, line: str) -> None:
-        """Have a line, with its end, written when this turn of the event loop is over."""
+        """Add a line, with its end, to be written when this turn of the event loop is over."""
         if not self._waiting:
             asyncio.get_running_loop().call_soon(self.write)
         self._waiting.append(line)
@@ -146,12 +148,11 @@ def pieces(text: str) -> Iterator[str]:
 
 
 class TextAccessLog(Observer):
-    """Writes uvicorn's lines of the requests and handshakes of one side.
+    """Writes uvicorn's lines of the requests of one side (`--access-log`).
 
     Args:
         lines: Those of the process.
         side: Which side's.
-        requests: Whether requests have lines (`--access-log`); handshakes always have.
     """
 
     def __init__(self, lines: AccessLines, side: Side) -> None:
@@ -183,7 +184,7 @@ class TextAccessLog(Observer):
 
 
 class TextHandshakeLog(Observer):
-    """Writes uvicorn's lines of the WebSocket handshakes of one side."""
+    """Writes uvicorn's lines of the WebSocket handshakes of one side, which there always are."""
 
     def __init__(self, side: Side) -> None:
         self._suffix = SUFFIXES[side]
@@ -218,8 +219,3 @@ def _request(method: str, path: str, query: bytes, version: str, status: int) ->
 
 _known_request = lru_cache(maxsize=2048)(_request)
 """The same, remembered: most requests are like others."""
-
-
-def _inner_formatter(formatter: Any) -> Any:
-    """Return a formatter without what `logs.mark_private_lines` has put around it."""
-    return formatter.formatter if type(formatter) is SideFormatter else formatter

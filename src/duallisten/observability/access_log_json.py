@@ -32,8 +32,7 @@ if TYPE_CHECKING:
 
 _QUOTED = {text: quote(text) for text in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "1.0", "1.1")}
 
-_ABORTED = ',"aborted":true}\n'
-_DONE = "}\n"
+_ABORTED, _DONE = ',"aborted":true}\n', "}\n"
 
 
 def is_plain_json(logger: logging.Logger) -> bool:
@@ -61,7 +60,7 @@ class Peer:
 
 
 class JSONAccessLog(Observer):
-    """Writes the lines of the requests and handshakes of one side.
+    """Writes the lines of the requests and handshakes of one side, and describes them for other log records.
 
     Args:
         lines: Those of the process.
@@ -79,16 +78,16 @@ class JSONAccessLog(Observer):
     def exchange_ended(self, exchange: Exchange) -> None:
         """Write the line of a request."""
         if not exchange.is_own:
-            self._write(exchange, "aborted" if not exchange.complete else "")
+            self._write(exchange, not exchange.complete)
 
     def handshake_ended(self, websocket: WebSocket) -> None:
         """Write the line of a handshake."""
-        self._write(websocket, "aborted" if not websocket.status else "")
+        self._write(websocket, not websocket.status)
 
-    def _write(self, of: Ended, aborted: str) -> None:
+    def _write(self, of: Ended, aborted: bool) -> None:
         lines = self._lines
         if not lines.are_direct:
-            self._log(of, bool(aborted))
+            self._log(of, aborted)
             return
         if not self._since <= of.ended < self._until:
             self._tell_time(of.ended)
@@ -114,7 +113,7 @@ class JSONAccessLog(Observer):
                 f'"request_id":"{of.request_id}"{_ABORTED if aborted else _DONE}'
             )
         except (KeyError, TypeError, AttributeError):  # an application's own idea of its scope
-            fields = fields_of(of, self._side, self._root, aborted=bool(aborted))
+            fields = fields_of(of, self._side, self._root, aborted=aborted)
             lines.add(as_line({"time": self._stamp, "level": "INFO", "logger": ACCESS_LOGGER, **fields}) + "\n")
 
     def _tell_time(self, wrote: float) -> None:
@@ -136,6 +135,13 @@ class JSONAccessLog(Observer):
         fields = fields_of(of, self._side, self._root, aborted=aborted)
         arguments = (fields["client"] or "", fields["method"], fields["path"], fields["http_version"])
         logger.info(MESSAGE, *arguments, fields["status"] or 0, extra=fields)
+
+    def describe(self, connection: Connection, of: Ended | None) -> dict[str, Any]:
+        """Return what a log record tells of a connection, and of an exchange or a WebSocket on it."""
+        if of is None:
+            return {"side": self._side, "client": address(connection.client), "local": address(connection.server)}
+        fields = fields_of(of, self._side, self._root, aborted=False)
+        return {name: fields[name] for name in ("side", "client", "local", "method", "path", "request_id")}
 
 
 def address(of: Any) -> str | None:
@@ -188,30 +194,3 @@ def fields_of(of: Ended, side: Side, root: bytes, *, aborted: bool) -> dict[str,
         "request_id": of.request_id,
         **({"aborted": True} if aborted else {}),
     }
-
-
-class Describer:
-    """Tells for a log record what is known of a connection, and of a request on it.
-
-    Args:
-        side: The side of the listener.
-        root_path: What the engine puts before the path.
-    """
-
-    def __init__(self, side: Side, root_path: str) -> None:
-        self._side = side
-        self._root = root_path.encode()
-
-    def __call__(self, connection: Connection, of: Ended | None) -> dict[str, Any]:
-        """Describe a connection, and an exchange or a WebSocket on it."""
-        known = {"side": self._side, "client": address(connection.client), "local": address(connection.server)}
-        if of is None:
-            return known
-        scope = of.scope
-        return {
-            **known,
-            "client": address(scope.get("client")),
-            "method": scope.get("method", "GET"),
-            "path": target(scope, self._root),
-            "request_id": of.request_id,
-        }

@@ -38,7 +38,7 @@ class RequestIds(Observer):
         self._make = make_ids().__next__
 
     def exchange_began(self, exchange: Exchange) -> None:
-        """Give a request its id; `endpoints.endpoint_set` adds the side to what stands in the scope."""
+        """Set the id of a request; `endpoints.endpoint_set` adds the side to this part of the scope."""
         if exchange.is_own:
             return
         scope = exchange.scope
@@ -59,7 +59,7 @@ def claimed(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> str | None:
 
 
 def make_ids() -> Iterator[str]:
-    """Build ids without end: two texts joined, which is half as dear as a number formatted."""
+    """Yield ids without end: two texts joined, which takes half as long as to format a number."""
     prefix = os.urandom(8).hex()
     for hundreds in count():
         begin = f"{prefix}-{hundreds}"

@@ -1,20 +1,20 @@
 """The scoreboard: what the processes of a launch tell each other of themselves, in shared memory.
 
-It is for whoever answers a question about all of them: a health check, a scrape of metrics, a page for a person. Any
-process that serves the private side may be asked, and must know of the others without asking them, for they may be
-busy, blocked or dead.
+Health checks, metrics and the status page are about all processes. Any process that serves the private side may be
+asked, and must know of the others without asking them, for they may be busy, blocked or dead.
 
 Each process has a row, and is the only one that writes to it: counters that only grow, and gauges. No locks: a row is
 made of machine words, aligned, which a processor writes and reads whole. So a reader may see one request counted in one
 word and not yet in the next; it never sees half a number. Row 0 is the past: when a process is gone, its supervisor,
 then the only one who knows of the row, adds its counters to the past and gives the row away. Readers notice that
-(`HEADER.changes` is odd meanwhile, or has changed) and read again, so that no counter ever goes back.
+(`Head.CHANGES` is odd meanwhile, or has changed) and read again, so that no counter ever goes back.
 
-The memory is a file without a name (memfd_create(2)), of which only what is written takes up any: a descriptor is what
-a child process needs, and it is gone with the last process that has it.
+The memory is a file without a name (memfd_create(2)), of which only what is written takes up any. A child process needs
+its descriptor; the file is gone with the last process that has it.
 
-What it must never do: block, ask another process, keep a process from starting or ending, or hold anything of a
-request but numbers.
+Invariants:
+    - Nothing here blocks, asks another process, or keeps a process from starting or ending.
+    - Of a request there is nothing but numbers.
 """
 
 from __future__ import annotations
@@ -90,14 +90,16 @@ class View(NamedTuple):
     epoch: float = 0.0
 
 
-class Row:
-    """A process's own row, for that process to write to.
+class RowRef(NamedTuple):
+    """A process's row on the board of its launch, for that process alone to write to; it can be pickled."""
 
-    words: what it tells of itself, by `Own`
-    """
+    board: Scoreboard
+    number: int
 
-    def __init__(self, words: memoryview) -> None:
-        self.words = words
+    @property
+    def words(self) -> memoryview:
+        """What the process tells of itself, by `Own`, and the parts of the sides behind it."""
+        return self.board.words(self.number)
 
     def side(self, side: Side) -> memoryview:
         """Return the part of a side: words by `Cell`, then the requests from `REQUESTS` on."""
@@ -106,9 +108,10 @@ class Row:
 
     def begin(self, pid: int) -> None:
         """Note that its process starts."""
-        self.words[Own.STARTED] = self.words[Own.HEARTBEAT] = time.monotonic_ns()
-        self.words[Own.STATE] = Phase.STARTING
-        self.words[Own.PID] = pid
+        words = self.words
+        words[Own.STARTED] = words[Own.HEARTBEAT] = time.monotonic_ns()
+        words[Own.STATE] = Phase.STARTING
+        words[Own.PID] = pid
 
     def beat(self) -> None:
         """Note that the event loop turns."""
@@ -116,25 +119,14 @@ class Row:
 
     def set_state(self, state: Phase, sides: Collection[Side]) -> None:
         """Note how the process stands, and at whose listeners it accepts."""
-        self.words[Own.STATE] = state
-        self.words[Own.SIDES] = bits(sides)
+        words = self.words
+        words[Own.STATE] = state
+        words[Own.SIDES] = bits(sides)
 
     @property
     def heartbeat_age(self) -> float:
         """Seconds since the event loop last turned."""
         return (time.monotonic_ns() - int(self.words[Own.HEARTBEAT])) / 1e9
-
-
-class RowRef(NamedTuple):
-    """A process's place on the board of its launch."""
-
-    board: Scoreboard
-    number: int
-
-    @property
-    def row(self) -> Row:
-        """Its row."""
-        return self.board.row(self.number)
 
 
 class Scoreboard:
@@ -166,11 +158,12 @@ class Scoreboard:
         self._words = memoryview(mmap.mmap(self._descriptor, self._size)).cast("Q")
         self.head = self._words[:HEAD_WORDS]
 
-    def row(self, number: int) -> Row:
-        """Return a row for its process to write to."""
-        return Row(self._row(number))
+    def row(self, number: int) -> RowRef:
+        """Return a row, for its process to write to."""
+        return RowRef(self, number)
 
-    def _row(self, number: int) -> memoryview:
+    def words(self, number: int) -> memoryview:
+        """Return the words of a row."""
         begin = HEAD_WORDS + number * ROW_WORDS
         return self._words[begin : begin + ROW_WORDS]
 
@@ -188,7 +181,7 @@ class Scoreboard:
         """Add the counters of a process that is gone to the past, and free its row; the supervisor's to call."""
         if not number:
             return
-        row, past = self._row(number), self._row(0)
+        row, past = self.words(number), self.words(0)
         self.head[Head.CHANGES] += 1
         for index, _ in enumerate(SIDES):
             begin = side_begin(index)
@@ -214,12 +207,12 @@ class Scoreboard:
 
     def processes(self) -> tuple[ProcessView, ...]:
         """Read what the processes tell of themselves, without their numbers."""
-        rows = [self._row(number) for number in range(1, self.head[Head.ROWS])]
+        rows = [self.words(number) for number in range(1, self.head[Head.ROWS])]
         return tuple(_read_processes(rows, time.monotonic_ns()))
 
     def _read(self) -> View:
         now = time.monotonic_ns()
-        rows = [self._row(number) for number in range(self.head[Head.ROWS])]
+        rows = [self.words(number) for number in range(self.head[Head.ROWS])]
         pulse = self.head[Head.PULSE]
         return View(
             now=now / 1e9,

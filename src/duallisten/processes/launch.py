@@ -116,12 +116,12 @@ def _serve_alone(config: Config, plan: Plan) -> None:
     uvicorn: a module may call `asyncio.run` when it is imported.
     """
     server = _make_server(config, plan)
-    server.bound = sock.bind(plan)
+    server.listeners.bound = bound = sock.bind(plan)
     try:
         with _noting_sigterm(server):
             config.import_apps()
     except BaseException:
-        sock.close(server.bound)
+        sock.close(bound)
         sock.remove_path(plan)
         raise
     server.run()

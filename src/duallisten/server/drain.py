@@ -1,4 +1,4 @@
-"""Draining: letting the connections of a process end without losing what was accepted.
+"""Draining: the connections of a process end, and no request is lost that was accepted.
 
 The facts it rests on:
 
@@ -42,7 +42,7 @@ NAMED = 5
 
 
 def end_requests(states: Iterable[ServerState], *, websockets: bool) -> None:
-    """Have every connection with a request in hand end after it.
+    """End every connection that has a request in hand, after that request.
 
     websockets: whether to close WebSockets, too
     """
@@ -62,11 +62,11 @@ async def drain(
     forced: Callable[[], bool],
     handshakes: Collection[asyncio.Task[None]] = (),
 ) -> None:
-    """Let every connection and task of `states` end.
+    """Wait until every connection and task of `states` has ended.
 
     timeout: seconds until the tasks that are left are cancelled; None waits for ever
-    forced: tells whether a second signal has asked to end at once
-    handshakes: of TLS connections that are yet to become some
+    forced: whether a second signal has asked to end at once
+    handshakes: of TLS connections, which are not among those of `states` yet
     """
     states = list(states)
     try:
@@ -94,7 +94,7 @@ async def drain(
 async def _end_connections(
     states: list[ServerState], handshakes: Collection[asyncio.Task[None]], forced: Callable[[], bool]
 ) -> None:
-    """End those that have a request in hand after it; those that have none when they have had their chance."""
+    """End connections with a request in hand after it, and idle ones when `LINGER` is over."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + LINGER
     told: set[Any] = set()

@@ -1,16 +1,17 @@
-"""Standing by: duallisten's own pages are answered while the application blocks the event loop.
+"""A thread that answers duallisten's own pages while the application blocks the event loop.
 
-A health check that an application can block tells nothing when it matters. So a thread looks at the heartbeat, and when
-the event loop has not turned for `STUCK` and no other process is there to accept on the private side, it accepts in the
-loop's place. It looks at what the peer sends without taking it out of the socket (recv(2), MSG_PEEK): a request for one
-of our pages it answers, and closes; every other connection it hands to the event loop as it is, which finds it
-untouched when it turns again. So a thread decides nothing about a request, and reads none of the application's.
+A health check that an application can block tells nothing when it matters. So a thread looks at the heartbeat. When the
+event loop has not turned for `STUCK` seconds and no other process accepts on the private side, the thread accepts in
+the loop's place. It looks at what the peer sends without taking it out of the socket (recv(2), MSG_PEEK). A request for
+one of our pages it answers, and closes the connection. Every other connection it hands to the event loop as it is. So
+the thread decides nothing about a request of the application's, and reads none.
 
-What it must never do: answer a peer that is not admitted, take more connections than the listener has room for, keep
-one, or be in the way of an event loop that turns.
+It cannot help with TLS: there is nothing to be seen before a handshake, and a handshake cannot be handed over. There
+the pages wait for the loop, or for another process. Nor can it help while an extension module holds the GIL.
 
-It cannot help with TLS, for there is nothing to be seen before a handshake, and a handshake cannot be handed on: there
-the pages wait for the loop, or for another process. Nor can it while an extension module holds the GIL.
+Invariants:
+    - A peer that is not admitted is never answered, and no more connections are taken than the listener has room for.
+    - No connection is kept, and an event loop that turns is not disturbed.
 """
 
 from __future__ import annotations
@@ -21,13 +22,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from duallisten.admin.pages import Pages, Request
+from duallisten.admin.pages import Request
 from duallisten.http.head import BadRequest, check_head
-from duallisten.http.parsers import Parser
-from duallisten.listeners import ListenerService, ListenerSet, Listening, Verdict, host_of
-from duallisten.observability import Phase, RowRef, Scoreboard
+from duallisten.listeners import Verdict, host_of
+from duallisten.observability import Phase
+
+if TYPE_CHECKING:
+    from duallisten.admin.pages import Pages
+    from duallisten.http.parsers import Parser
+    from duallisten.listeners import ListenerSet, Listening
+    from duallisten.observability import RowRef
 
 STUCK = 0.35
 """Seconds without a heartbeat after which an event loop is taken for blocked; it beats every 0.1 s."""
@@ -45,7 +51,7 @@ HEAD_BYTES = 8192
 """How much of a request is looked at: a probe's is smaller."""
 
 
-class Peeked(NamedTuple):
+class Accepted(NamedTuple):
     """A connection that was accepted in the loop's place, and until when it may show what it wants."""
 
     connection: socket.socket
@@ -54,61 +60,61 @@ class Peeked(NamedTuple):
     until: float
 
 
+class Peeked(NamedTuple):
+    """What a peer asks for, and how many bytes it has sent."""
+
+    raw_path: bytes
+    request: Request
+    size: int
+
+
 class Standby:
     """The thread that stands by for the event loop of a process.
 
+    seat: the process's place on the scoreboard
     hand_over: has the event loop call something as soon as it turns
     """
 
     def __init__(self, listeners: ListenerSet, seat: RowRef, pages: Pages, hand_over: Any) -> None:
         self._listeners = listeners
-        self._board: Scoreboard = seat.board
-        self._row = seat.row
+        self._seat = seat
         self._pages = pages
         self._hand_over = hand_over
         self._stopped = threading.Event()
-        self._pending: list[Peeked] = []
+        self._pending: list[Accepted] = []
         self._handed = 0
 
-    @property
-    def _private(self) -> ListenerService:
-        return self._listeners.services[Verdict.PRIVATE]
-
     def start(self) -> None:
-        """Begin to look."""
+        """Start the thread."""
         threading.Thread(target=self._run, name="duallisten-standby", daemon=True).start()
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop the thread."""
         self._stopped.set()
 
     def _run(self) -> None:
-        while not self._stopped.wait(max(LOOK, STUCK - self._row.heartbeat_age)):
-            if self._is_needed:
-                self._stand_by()
+        while not self._stopped.wait(max(LOOK, STUCK - self._seat.heartbeat_age)):
+            try:
+                while self._is_needed:
+                    self._wait()
+                    for listening in list(self._listening):
+                        self._accept(listening)
+                    self._look_at_pending()
+            finally:
+                for one in self._pending:
+                    self._give(one)
+                self._pending.clear()
+                self._handed = 0
 
     @property
     def _is_needed(self) -> bool:
-        """Whether the loop is blocked, and nobody else would accept."""
-        if self._stopped.is_set() or self._row.heartbeat_age < STUCK:
+        """Whether the loop is blocked, and no other process accepts."""
+        if self._stopped.is_set() or self._seat.heartbeat_age < STUCK:
             return False
         return not any(
             one.state is Phase.READY and "private" in one.sides and one.heartbeat_age < STUCK
-            for one in self._board.processes()
+            for one in self._seat.board.processes()
         )
-
-    def _stand_by(self) -> None:
-        self._handed = 0
-        try:
-            while self._is_needed:
-                self._wait()
-                for one in list(self._listening):
-                    self._accept(one)
-                self._look_at_pending()
-        finally:
-            for peeked in self._pending:
-                self._give(peeked.listening, peeked.connection, peeked.peer)
-            self._pending.clear()
 
     @property
     def _listening(self) -> Iterator[Listening]:
@@ -116,10 +122,9 @@ class Standby:
         service = self._listeners.private
         if service is None or service.config.ssl is not None:
             return
-        taken = len(self._pending) + self._handed
         room = service.room
-        free = MOST if room is None else room.limit - room.taken
-        if taken < min(MOST, free):
+        free = MOST if room is None else min(MOST, room.limit - room.taken)
+        if len(self._pending) + self._handed < free:
             plan = self._listeners.plan
             for one in list(self._listeners.listening):
                 if one.server.is_serving() and (one.bound.side == "private" or (plan is not None and plan.shared)):
@@ -141,67 +146,68 @@ class Standby:
         except OSError:  # nobody is there, it is being closed, or there is no descriptor
             return
         connection.setblocking(False)
+        one = Accepted(connection, peer, listening, time.monotonic() + PATIENCE)
         with suppress(OSError):
-            local = host_of(connection.getsockname())
-            if listening.acceptor.judge(local, host_of(peer)) is Verdict.PRIVATE:
-                self._pending.append(Peeked(connection, peer, listening, time.monotonic() + PATIENCE))
+            if listening.acceptor.judge(host_of(connection.getsockname()), host_of(peer)) is Verdict.PRIVATE:
+                self._pending.append(one)
                 return
-        self._give(listening, connection, peer)
+        self._give(one)
 
     def _look_at_pending(self) -> None:
-        waiting: list[Peeked] = []
-        for peeked in self._pending:
-            path, request, size = _peek(peeked.connection, self._private.context.make_parser)
-            if path is not None and (raw := self._root + path) in self._pages.answers:
-                self._answer(peeked.connection, raw, request, size)
-            elif path is None and size >= 0 and time.monotonic() < peeked.until:
-                waiting.append(peeked)
-            else:
-                self._give(peeked.listening, peeked.connection, peeked.peer)
+        """Answer those that ask for a page, and leave the others to the event loop, but for those to be waited for."""
+        waiting: list[Accepted] = []
+        service = self._listeners.services[Verdict.PRIVATE]
+        root = service.config.root_path.encode()
+        for one in self._pending:
+            with suppress(OSError, BadRequest):
+                peeked = _peek(one.connection, service.context.make_parser)
+                if peeked is None and time.monotonic() < one.until:
+                    waiting.append(one)
+                    continue
+                if peeked is not None and root + peeked.raw_path in self._pages.answers:
+                    page = self._pages.answer(root + peeked.raw_path, peeked.request)
+                    with_body = peeked.request.method != "HEAD"
+                    answer = page.encode(service.context.default_fields, with_body=with_body)
+                    _answer(one.connection, peeked.size, answer)
+                    continue
+            self._give(one)
         self._pending = waiting
         if waiting:
             self._stopped.wait(0.01)  # what has been seen of them can be read at any time
 
-    @property
-    def _root(self) -> bytes:
-        return self._private.config.root_path.encode()
-
-    def _answer(self, connection: socket.socket, raw: bytes, request: Request, size: int) -> None:
-        page = self._pages.answer(raw, request)
-        answer = page.encode(self._private.context.default_fields, with_body=request.method != "HEAD")
-        with connection, suppress(OSError):
-            connection.recv(size)
-            connection.settimeout(PATIENCE)
-            connection.sendall(answer)
-            connection.shutdown(socket.SHUT_WR)
-
-    def _give(self, listening: Listening, connection: socket.socket, peer: Any) -> None:
+    def _give(self, one: Accepted) -> None:
         """Leave a connection to the event loop."""
         self._handed += 1
         try:
-            self._hand_over(listening.acceptor.take, connection, peer)
+            self._hand_over(one.listening.acceptor.take, one.connection, one.peer)
         except RuntimeError:  # the loop is closed
-            connection.close()
+            one.connection.close()
 
 
-def _peek(connection: socket.socket, make_parser: Callable[[], Parser]) -> tuple[bytes | None, Request, int]:
-    """Look at what a peer asks for: the path, what else it says, and the bytes of it.
+def _peek(connection: socket.socket, make_parser: Callable[[], Parser]) -> Peeked | None:
+    """Look at what a peer asks for; None as long as the head of its request has not come.
 
-    The path is None as long as the head has not come; the number -1 where there is nothing to wait for.
+    Raises:
+        OSError: The connection is broken.
+        BadRequest: There will be no head, or it is not one.
     """
-    nothing = Request("")
     try:
         data = connection.recv(HEAD_BYTES, socket.MSG_PEEK)
     except BlockingIOError:
-        return None, nothing, 0
-    except OSError:
-        return None, nothing, -1
-    end = data.find(b"\r\n\r\n") + 4
-    if end < 4:
-        return None, nothing, -1 if not data or len(data) == HEAD_BYTES else len(data)
-    try:
-        line = check_head(data[:end], None)
-        fields = make_parser().read_head(data[:end])
-    except BadRequest:
-        return None, nothing, -1
-    return line.raw_path, Request(line.method, fields), len(data)
+        return None
+    head, end, _ = data.partition(b"\r\n\r\n")
+    if end:
+        line = check_head(head + end, None)
+        fields = make_parser().read_head(head + end)
+        return Peeked(line.raw_path, Request(line.method, fields), len(data))
+    if data and len(data) < HEAD_BYTES:
+        return None
+    raise BadRequest(400, "the connection has ended, or the head is too large")
+
+
+def _answer(connection: socket.socket, size: int, answer: bytes) -> None:
+    with connection, suppress(OSError):
+        connection.recv(size)
+        connection.settimeout(PATIENCE)
+        connection.sendall(answer)
+        connection.shutdown(socket.SHUT_WR)

@@ -101,8 +101,8 @@ class Lifespans:
 class Alarm:
     """Interrupts a start that blocks the event loop: a signal must not wait for it for ever.
 
-    A signal handler only notes the signal, and the event loop acts upon it; while the loop is blocked, nobody does. So
-    the handler sets an alarm (setitimer(2)), which the loop turns off when it has noticed the signal. An alarm that
+    A signal handler only notes the signal; the event loop acts upon it, which it cannot while it is blocked. So the
+    handler sets an alarm (setitimer(2)), which the loop turns off when it has noticed the signal. An alarm that
     rings raises KeyboardInterrupt in the code that blocks, so that its `finally` blocks run. A handler that started a
     thread instead could wait for a lock that the interrupted code holds.
 

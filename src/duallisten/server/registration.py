@@ -5,7 +5,7 @@ a port that is not open. The drain is told before anything else is done for the 
 elsewhere. The entry goes when the last connection has ended. A `registry.Registrar` writes all of that, in a thread of
 its own.
 
-A server tells its registration by its phases (`observe`), a supervisor by `begin`, `drain` and `end`.
+A server tells its registration by its phases (`hear`), a supervisor by `begin`, `drain` and `end`.
 
 Invariants:
     - A registry never stops a launch, and never holds up its end for longer than `PATIENCE`.
@@ -29,9 +29,8 @@ from duallisten.observability import Phase
 
 if TYPE_CHECKING:
     from duallisten.config import Config
-    from duallisten.listeners import BoundSocket, Plan
+    from duallisten.listeners import BoundSocket, ListenerSet, Plan
     from duallisten.registry import Instance, Registrar
-    from duallisten.server.server import Server
 
 logger = logging.getLogger("uvicorn.error")
 
@@ -81,20 +80,16 @@ class Registration:
         self.service = service
         self._registrar: Registrar | None = None
 
-    def observe(self, server: Server) -> None:
+    def hear(self, listeners: ListenerSet, phase: Phase) -> Awaitable[None] | None:
         """Register, drain and leave as a server enters its phases."""
-
-        def hear(phase: Phase) -> Awaitable[None] | None:
-            if phase is Phase.READY and server.plan is not None:
-                self.begin(server.plan, server.bound or ())
-            elif phase is Phase.DRAINING and self._registrar is not None:
-                logger.info("Draining: telling the registry")
-                return to_thread(self.drain)
-            elif phase is Phase.STOPPED:
-                return to_thread(self.end)
-            return None
-
-        server.lifecycle.observers.append(hear)
+        if phase is Phase.READY and listeners.plan is not None:
+            self.begin(listeners.plan, listeners.bound or ())
+        elif phase is Phase.DRAINING and self._registrar is not None:
+            logger.info("Draining: telling the registry")
+            return to_thread(self.drain)
+        elif phase is Phase.STOPPED:
+            return to_thread(self.end)
+        return None
 
     def begin(self, plan: Plan, bound: Iterable[BoundSocket]) -> None:
         """Register, now that all of it accepts; returns at once, and does nothing the second time."""

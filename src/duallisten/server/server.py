@@ -10,7 +10,11 @@ In place of uvicorn's single listener it opens those of the plan. The order of a
 The order of its end is `shutdown`'s.
 
 Each listener has a `uvicorn.Config` and a `ServerState` of its own, so that a flood on one side uses up no limit of
-the other. It never exits and never prints: what goes wrong is raised.
+the other.
+
+Invariants:
+    - The server never exits and never prints: what goes wrong is raised.
+    - It knows none of those who watch it (a service manager, a registry, the scoreboard): they observe its `lifecycle`.
 """
 
 from __future__ import annotations
@@ -22,6 +26,8 @@ import socket
 import sys
 import threading
 from collections.abc import Sequence
+from email.utils import formatdate
+from functools import partial
 from importlib import import_module
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -53,7 +59,7 @@ from duallisten.net import TCPAddress, read_host
 from duallisten.observability import Lifecycle, Phase
 from duallisten.server.lifespan import Alarm, Lifespans
 from duallisten.server.registration import registration_of
-from duallisten.server.services import Process, access_lines, give_headers, judge_of, make_services, trace
+from duallisten.server.services import Process, access_lines, judge_of, make_services, trace
 from duallisten.server.shutdown import SIGNAL_INTERVAL, end, start_or_give_up, start_patience
 
 if TYPE_CHECKING:
@@ -71,7 +77,7 @@ class Server(uvicorn.Server):
     config: a `duallisten.Config`
     plan: the plan to carry out; made when the server starts if it is not given
     bound: the plan's sockets, bound by someone else, such as a supervisor
-    seat: its place on the scoreboard of a launch of which it is a part
+    seat: its row on the scoreboard of the launch, where it is one of several processes
 
     Beside uvicorn's (`run`, `serve`, `started`, `should_exit`, `startup`, `shutdown`) it has `addresses`, `phase`, and
     `lifecycle`, whose `observers` hear of each phase. `run` and `serve` raise `LaunchError` for what stops a launch.
@@ -99,7 +105,7 @@ class Server(uvicorn.Server):
         self.observation: Observation | None = None
         self.is_alone = bound is None  # nobody else has its sockets
         if self.is_alone and (registration := registration_of(config)) is not None:
-            registration.observe(self)
+            self.lifecycle.observers.append(partial(registration.hear, self.listeners))
         self._watch: Watch | None = None
         self.alarm = Alarm()
 
@@ -108,18 +114,10 @@ class Server(uvicorn.Server):
         """What is to be served; None before that is known."""
         return self.listeners.plan
 
-    @plan.setter
-    def plan(self, plan: Plan | None) -> None:
-        self.listeners.plan = plan
-
     @property
     def bound(self) -> list[BoundSocket] | None:
         """The plan's sockets; None before they are bound."""
         return self.listeners.bound
-
-    @bound.setter
-    def bound(self, bound: list[BoundSocket] | None) -> None:
-        self.listeners.bound = bound
 
     @property
     def phase(self) -> Phase:
@@ -173,16 +171,18 @@ class Server(uvicorn.Server):
 
     async def prepare(self, sockets: list[socket.socket] | None = None) -> None:
         """Build the plan and bind its sockets, once; raises LaunchError."""
-        if self.plan is None:
+        plan = self.plan
+        if plan is None:
             import anyio.to_thread  # its event loop back end takes 35 ms to import; a launch plans before its loop runs
 
             request = request_of(self.config)
             if sockets:  # they are the public listener, whatever host and port say
                 request = request._replace(uds=None, fd=sockets[0].fileno())
-            self.plan = await anyio.to_thread.run_sync(await_plan, request, read_host, abandon_on_cancel=True)
-            self.config.check_pages(has_private=self.plan.private is not None or self.plan.later)
+            plan = await anyio.to_thread.run_sync(await_plan, request, read_host, abandon_on_cancel=True)
+            self.listeners.plan = plan
+            self.config.check_pages(has_private=plan.private is not None or plan.later)
         if self.bound is None:
-            self.bound = sock.bind(self.plan, sockets)
+            self.listeners.bound = sock.bind(plan, sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start the application, then accept: on the private side first, on the public side last."""
@@ -192,9 +192,9 @@ class Server(uvicorn.Server):
         if not self.config.loaded:
             self.config.load()
         self._observe()
-        board, row = self.observation.seat if self.observation is not None else (None, 0)
+        seat = self.observation.row if self.observation is not None else None
         self._clock = Clock(asyncio.get_running_loop())
-        process = Process(self.server_state, self.lifespans, self._lines, self._clock, board, row, self.listeners)
+        process = Process(self.server_state, self.lifespans, self._lines, self._clock, seat, self.listeners)
         self.listeners.services = make_services(self.config, self.plan, process)
         self.refresh_headers()
         if not await start_or_give_up(self, self.lifespans):
@@ -225,10 +225,10 @@ class Server(uvicorn.Server):
             threading.Thread(target=import_module, args=("duallisten.http.websocket",), name=name, daemon=True).start()
 
     async def before_accepting(self) -> None:
-        """Do what must come between the application's start and the first connection: nothing, in this class."""
+        """Called between the application's start and the first connection; does nothing in this class."""
 
     def await_private(self) -> None:
-        """Ensure that the private listener is opened when its address appears, where it is yet to come."""
+        """Open the private listener when its address appears, if that is waited for."""
         assert self.plan is not None  # noqa: S101
         if self.plan.later:
             self._watch = watch_from(asyncio.get_running_loop(), request_of(self.config), self._open_private)
@@ -251,14 +251,14 @@ class Server(uvicorn.Server):
         if self.ending:
             sock.close(bound)
             return
-        waiting, self.plan = self.plan, plan
+        waiting, self.listeners.plan = self.plan, plan
         try:
             for one in bound if self._reception is not None else ():  # before that, `startup` sees to it
                 await self.accept(one)
         except OSError as error:
             logger.error("The %s listener cannot listen on %s: %s", one.side, one.name, error.strerror)
             sock.close(bound)
-            self.plan = waiting
+            self.listeners.plan = waiting
             return
         self.bound.extend(bound)
         if self.started:
@@ -304,7 +304,7 @@ class Server(uvicorn.Server):
         return list({id(state): state for state in (self.server_state, *self.listeners.states())}.values())
 
     async def on_tick(self, counter: int) -> bool:
-        """Do uvicorn's periodic work for every side; tells whether to exit."""
+        """Do uvicorn's periodic work for every side; return whether to exit."""
         should_exit = await super().on_tick(counter)
         if counter % 10 == 0:
             self.refresh_headers()
@@ -315,8 +315,13 @@ class Server(uvicorn.Server):
         return should_exit
 
     def refresh_headers(self) -> None:
-        """Give each side's answers the date, and when all ends `Connection: close`."""
-        give_headers(self.listeners.services.values(), ending=self.ending)
+        """Set the date that answers have, and when all ends `Connection: close`."""
+        date = (b"date", formatdate(usegmt=True).encode())
+        for service in self.listeners.services.values():
+            fields = [*([date] if service.config.date_header else []), *service.config.encoded_headers]
+            service.context.set_default_fields(fields)
+            service.context.is_ending = self.ending
+            service.state.default_headers = fields + ([(b"connection", b"close")] if self.ending else [])
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Note a signal, as uvicorn does; a start that blocks the event loop is interrupted in the end."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from email.utils import formatdate
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -28,10 +27,11 @@ from duallisten.listeners import (
     place_endpoints,
     trust_of,
 )
-from duallisten.observability import AccessLines, Cell, RequestCounter, Scoreboard, TextAccessLog, TextHandshakeLog
+from duallisten.observability import AccessLines, Cell, RequestCounter, TextAccessLog, TextHandshakeLog
 
 if TYPE_CHECKING:
-    from duallisten.admin.pages import Pages
+    from duallisten.observability import RowRef
+    from duallisten.observability.access_log_json import JSONAccessLog
     from duallisten.server.lifespan import Lifespans
     from duallisten.sides import Side
 
@@ -43,7 +43,7 @@ class Process(NamedTuple):
         state: The public side's, or that of the only side.
         lines: The access lines of the process.
         clock: Where the time-outs of connections come from.
-        board: The scoreboard, and this process's row on it; None where nothing is observed.
+        seat: The row of this process on the scoreboard; None where nothing is observed.
         listeners: What serves, for the status page.
     """
 
@@ -51,13 +51,12 @@ class Process(NamedTuple):
     lifespans: Lifespans
     lines: AccessLines
     clock: Clock
-    board: Scoreboard | None = None
-    row: int = 0
-    listeners: ListenerSet | None = None
+    seat: RowRef | None
+    listeners: ListenerSet
 
 
 class OwnPages(Observer):
-    """Marks the requests for duallisten's own pages, of which no line and no metric tells.
+    """Marks the requests for duallisten's own pages, which have no access line and are not counted.
 
     Args:
         paths: The raw paths of the pages.
@@ -101,7 +100,7 @@ class Shared(NamedTuple):
 
 
 def make_services(config: Config, plan: Plan, process: Process) -> dict[Verdict, ListenerService]:
-    """Give each side its configuration, state and context; the side door's public side shares the public state.
+    """Build each side's configuration, state and context; the side door shares the public side's state.
 
     Args:
         config: It must be loaded.
@@ -122,8 +121,8 @@ def make_services(config: Config, plan: Plan, process: Process) -> dict[Verdict,
 
 
 def _share(config: Config, side: Side, state: ServerState, process: Process) -> Shared:
-    recorder = RequestCounter(process.board.row(process.row).side(side)) if process.board is not None else None
-    if not config.is_engine:  # nobody tells when a connection ends
+    recorder = RequestCounter(process.seat.side(side)) if process.seat is not None else None
+    if not config.is_engine:  # no observer hears when a connection ends
         return Shared(recorder, None, None)
     asked = config.side(side)
     most, per_peer = asked.limit_connections, asked.limit_connections_per_peer
@@ -141,11 +140,17 @@ def _make_service(
     side: Side = "private" if verdict is Verdict.PRIVATE else "public"
     is_believed = verdict is not Verdict.SIDE_DOOR and config.side(side).proxy_headers
     made = listener_config(config, side, proxy_headers=is_believed)
-    pages = make_pages(config, process) if side == "private" else None
+    pages = None
+    if side == "private" and process.seat is not None:
+        from duallisten.admin.routes import page_set
+
+        pages = page_set(config, process.seat.board, process.listeners)
     recorder, room, peers = shared
     note_hidden = partial(recorder.add, Cell.HIDDEN) if recorder is not None else None
     place_endpoints(made, config, side, note_hidden=note_hidden, pages=pages)
-    observers = [*([OwnPages(pages.paths)] if pages is not None else ()), *_observers(config, side, made, process)]
+    json_log = _json_log(config, side, made, process)
+    observers: list[Observer] = [OwnPages(pages.paths)] if pages is not None else []
+    observers.extend(_observers(config, side, made, process, json_log))
     if recorder is not None:
         observers.append(recorder)
     if room is not None or peers is not None:
@@ -159,14 +164,16 @@ def _make_service(
         app_state=process.lifespans.state(side),
         hooks=hooks_of(observers),
         believe=believing(trust_of(config, side)) if is_believed else None,
-        describe=_describe(config, side, made),
+        describe=json_log.describe if json_log is not None else None,
     )
     if made.ws_protocol_class is not None:
         context.hand_over = partial(_hand_over, made, state, context.app_state)
     return ListenerService(side, made, state, context, config.is_engine, room, peers, recorder, pages)
 
 
-def _observers(config: Config, side: Side, made: uvicorn.Config, process: Process) -> Iterable[Observer]:
+def _observers(
+    config: Config, side: Side, made: uvicorn.Config, process: Process, json_log: JSONAccessLog | None
+) -> Iterable[Observer]:
     """Build what hears of the requests of a side: ids first, for the lines tell them."""
     if config.request_id_header is not None:
         from duallisten.observability.request_ids import RequestIds
@@ -174,15 +181,19 @@ def _observers(config: Config, side: Side, made: uvicorn.Config, process: Proces
         # Whoever gets in on the private side is a neighbour, and an id grants nothing.
         is_private = side == "private"
         yield RequestIds(config.request_id_header, lambda connection: is_private or connection.is_trusted)
-    if config.options.log_format == "json":
-        from duallisten.observability.access_log_json import JSONAccessLog
-
-        if made.access_log:
-            yield JSONAccessLog(process.lines, side, made.root_path)
-        return
     if made.access_log:
-        yield TextAccessLog(process.lines, side)
-    yield TextHandshakeLog(side)
+        yield json_log or TextAccessLog(process.lines, side)
+    if json_log is None:
+        yield TextHandshakeLog(side)
+
+
+def _json_log(config: Config, side: Side, made: uvicorn.Config, process: Process) -> JSONAccessLog | None:
+    """Build the access log of a side; None where lines are text."""
+    if config.options.log_format != "json":
+        return None
+    from duallisten.observability.access_log_json import JSONAccessLog
+
+    return JSONAccessLog(process.lines, side, made.root_path)
 
 
 def access_lines(config: Config) -> AccessLines:
@@ -194,19 +205,10 @@ def access_lines(config: Config) -> AccessLines:
     return AccessLines(is_plain_json)
 
 
-def _describe(config: Config, side: Side, made: uvicorn.Config) -> Callable[..., dict[str, object]] | None:
-    """Build what tells in log records of a connection and a request; None where lines are text."""
-    if config.options.log_format != "json":
-        return None
-    from duallisten.observability.access_log_json import Describer
-
-    return Describer(side, made.root_path)
-
-
 def _hand_over(
     config: uvicorn.Config, state: ServerState, app_state: dict[str, object], transport: asyncio.Transport, head: bytes
 ) -> asyncio.Protocol:
-    """Give a connection to a WebSocket protocol class that the user brings, as uvicorn's HTTP protocols do."""
+    """Hand a connection to a WebSocket protocol class that the user brings, as uvicorn's HTTP protocols do."""
     make: Callable[..., asyncio.Protocol] = config.ws_protocol_class  # type: ignore[assignment]
     protocol = make(config=config, server_state=state, app_state=app_state)
     protocol.connection_made(transport)
@@ -215,17 +217,8 @@ def _hand_over(
     return protocol
 
 
-def make_pages(config: Config, process: Process) -> Pages | None:
-    """Build duallisten's own pages; None where there are none."""
-    if process.board is None or process.listeners is None:
-        return None
-    from duallisten.admin.routes import page_set
-
-    return page_set(config, process.board, process.listeners)
-
-
 def trace(services: Mapping[Verdict, ListenerService]) -> None:
-    """Have the spans of requests carry their side, where OpenTelemetry's SDK is; the applications have started."""
+    """Add the side to the spans of requests, where OpenTelemetry's SDK is imported; call it when applications run."""
     if "opentelemetry.sdk.trace" in sys.modules:
         from duallisten.observability.spans import make_spans, with_side
 
@@ -244,17 +237,6 @@ def judge_of(side: Side, plan: Plan, latest: Callable[[], Plan]) -> AdmissionPol
         return admission.shared
     if side == "private":
         return lambda local, peer: admission.private(peer)
-    if plan.later:  # what it knows of private addresses is yet to come
+    if plan.later:  # the private addresses are not known yet
         return lambda local, peer: latest().admission.public(local, peer)  # noqa: PLW0108
     return admission.public
-
-
-def give_headers(services: Iterable[ListenerService], *, ending: bool) -> None:
-    """Give each side's answers the date, and when all ends `Connection: close`."""
-    date = (b"date", formatdate(usegmt=True).encode())
-    for service in services:
-        dated = [date] if service.config.date_header else []
-        fields = dated + service.config.encoded_headers
-        service.context.set_default_fields(fields)
-        service.context.is_ending = ending
-        service.state.default_headers = fields + ([(b"connection", b"close")] if ending else [])

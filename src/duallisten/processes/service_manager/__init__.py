@@ -65,7 +65,7 @@ class Notifier:
         self.tell(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}\nSTATUS={status}")
 
     def show(self, status: str) -> None:
-        """Tell what is shown to whoever asks for the service's status."""
+        """Tell what `systemctl status` shows."""
         self.tell(f"STATUS={status}")
 
     def stopping(self) -> None:
@@ -75,7 +75,7 @@ class Notifier:
             self.tell("STOPPING=1\nSTATUS=Ending what was accepted")
 
     def feed(self, alive: Callable[[], bool]) -> bool:
-        """Give a sign of life if there is one to give; whether it was."""
+        """Send a sign of life if one is asked for and `alive`; return whether it was sent."""
         if self.interval is None or not alive():
             return False
         self.tell("WATCHDOG=1")
@@ -132,7 +132,7 @@ def watchdog_interval(environ: Mapping[str, str], process: int) -> float | None:
 
 
 def tell_phases(server: Server, notifier: Notifier) -> None:
-    """Have the phases of a server told to a service manager.
+    """Tell a service manager of the phases of a server.
 
     - `READY=1` when every listener accepts that there is; a private one that may come later is not waited for, since
       the public side serves meanwhile and a start that takes too long is killed. The status tells of it.

@@ -45,7 +45,7 @@ class NotifyingProcess(ReloadedProcess):
 
 
 def notifying_process(process: ReloadedProcess, notifier: Notifier) -> NotifyingProcess:
-    """Have a process under the reloader tell `notifier` how it stands, from a thread of this process."""
+    """Return a process for the reloader whose phases a thread of this process passes on to `notifier`."""
     hearing, telling = Pipe(duplex=False)
     threading.Thread(target=_relay, args=(hearing, notifier), name="duallisten-notify", daemon=True).start()
     return NotifyingProcess(process.config, process.plan, process.sides, telling)
