@@ -58,13 +58,13 @@ def end_requests(states: Iterable[ServerState], *, websockets: bool) -> None:
 async def drain(
     states: Iterable[ServerState],
     *,
-    timeout: float | None,
+    timeout: float,
     forced: Callable[[], bool],
     handshakes: Collection[asyncio.Task[None]] = (),
 ) -> None:
     """Wait until every connection and task of `states` has ended.
 
-    timeout: seconds until the tasks that are left are cancelled; None waits for ever
+    timeout: seconds until the tasks that are left are cancelled
     forced: whether a second signal has asked to end at once
     handshakes: of TLS connections, which are not among those of `states` yet
     """

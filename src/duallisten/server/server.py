@@ -59,7 +59,7 @@ from duallisten.net import TCPAddress, read_host
 from duallisten.observability import Lifecycle, Phase
 from duallisten.server.lifespan import Alarm, Lifespans
 from duallisten.server.registration import registration_of
-from duallisten.server.services import Process, access_lines, judge_of, make_services, trace
+from duallisten.server.services import access_lines, judge_of, make_services, trace
 from duallisten.server.shutdown import SIGNAL_INTERVAL, end, start_or_give_up, start_patience
 
 if TYPE_CHECKING:
@@ -98,8 +98,8 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self.listeners = ListenerSet(plan, bound)
         self._reception: AcceptorState | None = None
-        self._lines = access_lines(config)
-        self._clock: Clock | None = None
+        self.lines = access_lines(config)
+        self.clock: Clock | None = None
         self.lifecycle = Lifecycle()
         self._seat = seat
         self.observation: Observation | None = None
@@ -155,9 +155,9 @@ class Server(uvicorn.Server):
             if self.observation is not None:
                 self.observation.stop()
             self.alarm.turn_off()
-            self._lines.write()
-            if self._clock is not None:
-                self._clock.stop()
+            self.lines.write()
+            if self.clock is not None:
+                self.clock.stop()
             sock.close(self.bound or [])
             if self.is_alone and self.plan is not None:
                 sock.remove_path(self.plan)
@@ -192,10 +192,8 @@ class Server(uvicorn.Server):
         if not self.config.loaded:
             self.config.load()
         self._observe()
-        seat = self.observation.row if self.observation is not None else None
-        self._clock = Clock(asyncio.get_running_loop())
-        process = Process(self.server_state, self.lifespans, self._lines, self._clock, seat, self.listeners)
-        self.listeners.services = make_services(self.config, self.plan, process)
+        self.clock = Clock(asyncio.get_running_loop())
+        self.listeners.services = make_services(self, self.plan)
         self.refresh_headers()
         if not await start_or_give_up(self, self.lifespans):
             return

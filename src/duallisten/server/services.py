@@ -6,18 +6,17 @@ import asyncio
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import uvicorn
 
 from duallisten.config import Config
 from duallisten.config.uvicorn_contract import ServerState
-from duallisten.http import Clock, Connection, Context, Exchange, Observer, hooks_of
+from duallisten.http import Connection, Context, Exchange, Observer, hooks_of
 from duallisten.listeners import (
     AdmissionPolicy,
     ConnectionLimit,
     ListenerService,
-    ListenerSet,
     PeerLimit,
     Plan,
     Verdict,
@@ -30,29 +29,9 @@ from duallisten.listeners import (
 from duallisten.observability import AccessLines, Cell, RequestCounter, TextAccessLog, TextHandshakeLog
 
 if TYPE_CHECKING:
-    from duallisten.observability import RowRef
     from duallisten.observability.access_log_json import JSONAccessLog
-    from duallisten.server.lifespan import Lifespans
+    from duallisten.server.server import Server
     from duallisten.sides import Side
-
-
-class Process(NamedTuple):
-    """What the services of a process share.
-
-    Attributes:
-        state: The public side's, or that of the only side.
-        lines: The access lines of the process.
-        clock: Where the time-outs of connections come from.
-        seat: The row of this process on the scoreboard; None where nothing is observed.
-        listeners: What serves, for the status page.
-    """
-
-    state: ServerState
-    lifespans: Lifespans
-    lines: AccessLines
-    clock: Clock
-    seat: RowRef | None
-    listeners: ListenerSet
 
 
 class OwnPages(Observer):
@@ -71,129 +50,109 @@ class OwnPages(Observer):
 
 
 class ConnectionLimits(Observer):
-    """Tells the limits on connections of a listener when one has ended."""
-
-    def __init__(self, room: ConnectionLimit | None, peers: PeerLimit | None) -> None:
-        self._room = room
-        self._peers = peers
-
-    def connection_lost(self, connection: Connection) -> None:
-        """Make room for another."""
-        if self._peers is not None:
-            self._peers.remove(connection.client[0] if connection.client else None)
-        if self._room is not None:
-            self._room.tell()
-
-
-class Shared(NamedTuple):
-    """What the services of one state share: both that the public side has.
+    """The limits on the connections of a side, which hear when one has ended.
 
     Attributes:
-        recorder: What counts their requests; None where nothing does.
         room: For how many connections there is room; None where there is no limit.
         peers: How many of them one peer may have; None where there is no limit.
     """
 
-    recorder: RequestCounter | None
-    room: ConnectionLimit | None
-    peers: PeerLimit | None
+    def __init__(self, config: Config, side: Side, state: ServerState) -> None:
+        asked = config.side(side)
+        most, per_peer = asked.limit_connections, asked.limit_connections_per_peer
+        if not config.is_engine:  # no observer hears when a connection ends
+            most = per_peer = None
+        self.room = ConnectionLimit(most, lambda: len(state.connections)) if most else None
+        self.peers = PeerLimit(per_peer) if per_peer else None
+
+    def connection_lost(self, connection: Connection) -> None:
+        """Make room for another."""
+        if self.peers is not None:
+            self.peers.remove(connection.client[0] if connection.client else None)
+        if self.room is not None:
+            self.room.tell()
 
 
-def make_services(config: Config, plan: Plan, process: Process) -> dict[Verdict, ListenerService]:
-    """Build each side's configuration, state and context; the side door shares the public side's state.
+def make_services(server: Server, plan: Plan) -> dict[Verdict, ListenerService]:
+    """Build what answers each verdict in a server; the side door shares the public side's state, counter and limits.
 
-    Args:
-        config: It must be loaded.
-        plan: What is served.
-        process: What the services share.
+    Its configuration must be loaded, and its `lifespans`, `lines` and `clock` be there.
     """
-    services: dict[Verdict, ListenerService] = {}
+    verdicts: dict[Side, list[Verdict]] = {}
     if plan.public is not None:
-        shared = _share(config, "public", process.state, process)
-        services[Verdict.PUBLIC] = _make_service(config, Verdict.PUBLIC, process.state, process, shared)
-        if plan.admission.side_door == "serve":
-            services[Verdict.SIDE_DOOR] = _make_service(config, Verdict.SIDE_DOOR, process.state, process, shared)
+        verdicts["public"] = [Verdict.PUBLIC, *([Verdict.SIDE_DOOR] if plan.admission.side_door == "serve" else [])]
     if plan.private is not None or plan.later:
-        state = process.state if plan.public is None else ServerState()
-        shared = _share(config, "private", state, process)
-        services[Verdict.PRIVATE] = _make_service(config, Verdict.PRIVATE, state, process, shared)
+        verdicts["private"] = [Verdict.PRIVATE]
+    services: dict[Verdict, ListenerService] = {}
+    for side, of_side in verdicts.items():
+        state = ServerState() if services else server.server_state
+        counter = RequestCounter(server.observation.row.side(side)) if server.observation is not None else None
+        limits = ConnectionLimits(server.config, side, state)
+        for verdict in of_side:
+            services[verdict] = _make_service(server, verdict, state, counter, limits)
     return services
 
 
-def _share(config: Config, side: Side, state: ServerState, process: Process) -> Shared:
-    recorder = RequestCounter(process.seat.side(side)) if process.seat is not None else None
-    if not config.is_engine:  # no observer hears when a connection ends
-        return Shared(recorder, None, None)
-    asked = config.side(side)
-    most, per_peer = asked.limit_connections, asked.limit_connections_per_peer
-    return Shared(
-        recorder,
-        ConnectionLimit(most, lambda: len(state.connections)) if most else None,
-        PeerLimit(per_peer) if per_peer else None,
-    )
-
-
 def _make_service(
-    config: Config, verdict: Verdict, state: ServerState, process: Process, shared: Shared
+    server: Server, verdict: Verdict, state: ServerState, counter: RequestCounter | None, limits: ConnectionLimits
 ) -> ListenerService:
     """Build what answers connections of one verdict."""
+    config = server.config
     side: Side = "private" if verdict is Verdict.PRIVATE else "public"
     is_believed = verdict is not Verdict.SIDE_DOOR and config.side(side).proxy_headers
     made = listener_config(config, side, proxy_headers=is_believed)
     pages = None
-    if side == "private" and process.seat is not None:
+    if side == "private" and server.observation is not None:
         from duallisten.admin.routes import page_set
 
-        pages = page_set(config, process.seat.board, process.listeners)
-    recorder, room, peers = shared
-    note_hidden = partial(recorder.add, Cell.HIDDEN) if recorder is not None else None
+        pages = page_set(config, server.observation.board, server.listeners)
+    note_hidden = partial(counter.add, Cell.HIDDEN) if counter is not None else None
     place_endpoints(made, config, side, note_hidden=note_hidden, pages=pages)
-    json_log = _json_log(config, side, made, process)
+    json_log = _json_log(server, side, made)
     observers: list[Observer] = [OwnPages(pages.paths)] if pages is not None else []
-    observers.extend(_observers(config, side, made, process, json_log))
-    if recorder is not None:
-        observers.append(recorder)
-    if room is not None or peers is not None:
-        observers.append(ConnectionLimits(room, peers))
+    observers.extend(_observers(server, side, made, json_log))
+    if counter is not None:
+        observers.append(counter)
+    if limits.room is not None or limits.peers is not None:
+        observers.append(limits)
     context = Context(
         asyncio.get_running_loop(),
         engine_settings(config, side, made),
         made.loaded_app,
         state,
-        clock=process.clock,
-        app_state=process.lifespans.state(side),
+        clock=server.clock,
+        app_state=server.lifespans.state(side),
         hooks=hooks_of(observers),
         believe=believing(trust_of(config, side)) if is_believed else None,
         describe=json_log.describe if json_log is not None else None,
     )
     if made.ws_protocol_class is not None:
         context.hand_over = partial(_hand_over, made, state, context.app_state)
-    return ListenerService(side, made, state, context, config.is_engine, room, peers, recorder, pages)
+    return ListenerService(side, made, state, context, config.is_engine, limits.room, limits.peers, counter, pages)
 
 
-def _observers(
-    config: Config, side: Side, made: uvicorn.Config, process: Process, json_log: JSONAccessLog | None
-) -> Iterable[Observer]:
+def _observers(server: Server, side: Side, made: uvicorn.Config, json_log: JSONAccessLog | None) -> Iterable[Observer]:
     """Build what hears of the requests of a side: ids first, for the lines tell them."""
-    if config.request_id_header is not None:
+    header = server.config.request_id_header
+    if header is not None:
         from duallisten.observability.request_ids import RequestIds
 
         # Whoever gets in on the private side is a neighbour, and an id grants nothing.
         is_private = side == "private"
-        yield RequestIds(config.request_id_header, lambda connection: is_private or connection.is_trusted)
+        yield RequestIds(header, lambda connection: is_private or connection.is_trusted)
     if made.access_log:
-        yield json_log or TextAccessLog(process.lines, side)
+        yield json_log or TextAccessLog(server.lines, side)
     if json_log is None:
         yield TextHandshakeLog(side)
 
 
-def _json_log(config: Config, side: Side, made: uvicorn.Config, process: Process) -> JSONAccessLog | None:
+def _json_log(server: Server, side: Side, made: uvicorn.Config) -> JSONAccessLog | None:
     """Build the access log of a side; None where lines are text."""
-    if config.options.log_format != "json":
+    if server.config.options.log_format != "json":
         return None
     from duallisten.observability.access_log_json import JSONAccessLog
 
-    return JSONAccessLog(process.lines, side, made.root_path)
+    return JSONAccessLog(server.lines, side, made.root_path)
 
 
 def access_lines(config: Config) -> AccessLines:

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from duallisten.listeners import drop_newcomers, has_waiting
 from duallisten.observability import Phase
@@ -58,31 +58,6 @@ HANDSHAKE = 0.05
 
 FULL_QUEUE = 1.0
 """Seconds after which a queue is given up that is filled as fast as it is emptied."""
-
-
-class Budget(NamedTuple):
-    """The times of an end, of the event loop's clock; None where nobody kills the process.
-
-    linger: until when the private listener goes on accepting
-    drained: when connections are no longer waited for
-    grace: when the process is killed, nearly
-    """
-
-    linger: float
-    drained: float
-    grace: float | None
-
-    @classmethod
-    def begin(cls, server: Server) -> Budget:
-        """Begin to count."""
-        now = asyncio.get_running_loop().time()
-        timeout = server.config.timeout_graceful_shutdown
-        grace = server.config.place.platform.grace
-        return cls(
-            linger=now + limit_linger(server.linger if server.started else 0.0, timeout),
-            drained=now + (PATIENCE if timeout is None else timeout),
-            grace=now + grace - RESERVE if grace else None,
-        )
 
 
 def limit_linger(linger: float | None, timeout: float | None) -> float:
@@ -138,46 +113,54 @@ async def start_or_give_up(server: Server, lifespans: Lifespans) -> bool:
 
 async def end(server: Server, lifespans: Lifespans) -> None:
     """End a server whose applications were started; an error in one step does not keep the next ones from running."""
-    budget = Budget.begin(server)
+    began = asyncio.get_running_loop().time()
+    grace = server.config.place.platform.grace
     try:
-        await _end_connections(server, budget)
+        await _end_connections(server, began)
     finally:
         try:
             if not server.force_exit:
-                await _shut_down(server, lifespans, _left(budget.grace))
+                await _shut_down(server, lifespans, began + grace - RESERVE if grace else None)
         finally:
             await server.lifecycle.enter(Phase.STOPPED)
 
 
-async def _end_connections(server: Server, budget: Budget) -> None:
+async def _end_connections(server: Server, began: float) -> None:
+    """Tell others, stop accepting, and wait for connections.
+
+    began: when the end began, of the event loop's clock
+    """
+    loop = asyncio.get_running_loop()
+    timeout = server.config.timeout_graceful_shutdown
+    linger_until = began + limit_linger(server.linger if server.started else 0.0, timeout)
+    drained_by = began + (PATIENCE if timeout is None else timeout)
     telling = server.lifecycle.enter(Phase.DRAINING)
     server.alarm.turn_off()
     server.refresh_headers()
     dating = asyncio.ensure_future(_keep_dating(server))
     try:
         await telling
-        await _stop_listening(server, budget)
-        await drain(
-            server.states, timeout=_left(budget.drained), forced=lambda: server.force_exit, handshakes=server.handshakes
-        )
+        await _stop_listening(server, linger_until)
+        left = max(0.0, drained_by - loop.time())
+        await drain(server.states, timeout=left, forced=lambda: server.force_exit, handshakes=server.handshakes)
     finally:
         dating.cancel()
 
 
-async def _stop_listening(server: Server, budget: Budget) -> None:
+async def _stop_listening(server: Server, linger_until: float) -> None:
     """Stop on the public side, later on the private one."""
     loop = asyncio.get_running_loop()
     plan = server.plan
     assert plan is not None  # noqa: S101
-    left = budget.linger - loop.time()
+    left = linger_until - loop.time()
     late = [one for one in server.listeners.listening if left > 0 and plan.lingers(one.bound.side)]
     await _stop(server, [one for one in server.listeners.listening if one not in late])
     if late:
         end_requests(server.states, websockets=False)
         end_requests(server.listeners.states("public"), websockets=True)
         logger.info("Draining: the private side goes on accepting for %g s", round(left, 1))
-        while loop.time() < budget.linger and not server.force_exit:
-            await asyncio.sleep(min(POLL_INTERVAL, max(0.0, budget.linger - loop.time())))
+        while loop.time() < linger_until and not server.force_exit:
+            await asyncio.sleep(min(POLL_INTERVAL, max(0.0, linger_until - loop.time())))
         await _stop(server, late)
 
 
@@ -211,13 +194,16 @@ async def _keep_dating(server: Server) -> None:
         server.refresh_headers()
 
 
-async def _shut_down(server: Server, lifespans: Lifespans, within: float | None) -> None:
-    """Shut the applications down, or cut that short before SIGKILL does."""
+async def _shut_down(server: Server, lifespans: Lifespans, killed: float | None) -> None:
+    """Shut the applications down, or cut that short before SIGKILL does.
+
+    killed: when the platform kills the process, nearly; None where it does not
+    """
+    loop = asyncio.get_running_loop()
     ending = asyncio.ensure_future(lifespans.shutdown())
-    deadline = None if within is None else asyncio.get_running_loop().time() + max(0.0, within - CUT_PATIENCE)
     while not ending.done() and not server.force_exit:
         await asyncio.wait([ending], timeout=POLL_INTERVAL)
-        if not ending.done() and deadline is not None and asyncio.get_running_loop().time() >= deadline:
+        if not ending.done() and killed is not None and loop.time() >= killed - CUT_PATIENCE:
             logger.error("The application has not shut down in time, and is cut short")
             lifespans.cut_shutdown_short()
             await asyncio.wait([ending], timeout=CUT_PATIENCE)
@@ -226,7 +212,3 @@ async def _shut_down(server: Server, lifespans: Lifespans, within: float | None)
         ending.result()
     else:
         ending.cancel()
-
-
-def _left(deadline: float | None) -> float | None:
-    return None if deadline is None else max(0.0, deadline - asyncio.get_running_loop().time())
