@@ -118,9 +118,7 @@ class Standby:
         if service is None or service.config.ssl is not None:
             return
         taken = len(self._pending) + self._handed
-        room = service.room
-        free = MOST if room is None else room.limit - room.taken
-        if taken < min(MOST, free):
+        if taken < min(MOST, service.limit.free):
             plan = self._listeners.plan
             for one in list(self._listeners.listening):
                 if one.server.is_serving() and (one.bound.side == "private" or (plan is not None and plan.shared)):

@@ -272,14 +272,8 @@ class Server(uvicorn.Server):
         sock.listen(bound.socket, self.config.side(bound.side).backlog)
         acceptor = Acceptor(self._reception, judge_of(bound.side, self.plan, lambda: self.plan or plan), bound.side)
         service = self.listeners.services[Verdict.PRIVATE if bound.side == "private" else Verdict.PUBLIC]
-        room = None if self.plan.shared else service.room
-        server = AcceptLoop(
-            bound.socket,
-            acceptor.take,
-            room=room,
-            count=None if self.plan.shared else lambda: self.listeners.taken(bound.side),
-            total=lambda: self.listeners.taken("public") + self.listeners.taken("private"),
-        )
+        limit = None if self.plan.shared else service.limit
+        server = AcceptLoop(bound.socket, acceptor.take, lambda: self.listeners.taken, limit)
         await server.start_serving()
         listening = Listening(bound, server, acceptor)
         if self.ending:  # told to end meanwhile, when all that was known of was closed

@@ -19,7 +19,6 @@ from duallisten.listeners import (
     ConnectionLimit,
     ListenerService,
     ListenerSet,
-    PeerLimit,
     Plan,
     Verdict,
     believing,
@@ -72,19 +71,15 @@ class OwnPages(Observer):
         exchange.is_own = exchange.scope["raw_path"] in self._paths and exchange.scope["type"] == "http"
 
 
-class ConnectionLimits(Observer):
-    """Tells the limits on connections of a listener when one has ended."""
+class FreedConnections(Observer):
+    """Tells the limit on the connections of a side when one has ended."""
 
-    def __init__(self, room: ConnectionLimit | None, peers: PeerLimit | None) -> None:
-        self._room = room
-        self._peers = peers
+    def __init__(self, limit: ConnectionLimit) -> None:
+        self._limit = limit
 
     def connection_lost(self, connection: Connection) -> None:
         """Make room for another."""
-        if self._peers is not None:
-            self._peers.remove(connection.client[0] if connection.client else None)
-        if self._room is not None:
-            self._room.tell()
+        self._limit.leave(connection.client[0] if connection.client else None)
 
 
 class Shared(NamedTuple):
@@ -92,13 +87,11 @@ class Shared(NamedTuple):
 
     Attributes:
         recorder: What counts their requests; None where nothing does.
-        room: For how many connections there is room; None where there is no limit.
-        peers: How many of them one peer may have; None where there is no limit.
+        limit: How many connections there are, and may be.
     """
 
     recorder: RequestCounter | None
-    room: ConnectionLimit | None
-    peers: PeerLimit | None
+    limit: ConnectionLimit
 
 
 def make_services(config: Config, plan: Plan, process: Process) -> dict[Verdict, ListenerService]:
@@ -124,15 +117,11 @@ def make_services(config: Config, plan: Plan, process: Process) -> dict[Verdict,
 
 def _share(config: Config, side: Side, state: ServerState, process: Process) -> Shared:
     recorder = RequestCounter(process.board.row(process.row).side(side)) if process.board is not None else None
-    if not config.is_engine:  # nobody tells when a connection ends
-        return Shared(recorder, None, None)
     asked = config.side(side)
-    most, per_peer = asked.limit_connections, asked.limit_connections_per_peer
-    return Shared(
-        recorder,
-        ConnectionLimit(most, lambda: len(state.connections)) if most else None,
-        PeerLimit(per_peer) if per_peer else None,
-    )
+    limits = (asked.limit_connections, asked.limit_connections_per_peer)
+    if not config.is_engine:  # nobody tells when a connection ends
+        limits = (None, None)
+    return Shared(recorder, ConnectionLimit(lambda: len(state.connections), *limits))
 
 
 def _make_service(
@@ -143,14 +132,14 @@ def _make_service(
     is_believed = verdict is not Verdict.SIDE_DOOR and config.side(side).proxy_headers
     made = listener_config(config, side, proxy_headers=is_believed)
     pages = make_pages(config, process) if side == "private" else None
-    recorder, room, peers = shared
+    recorder, limit = shared
     note_hidden = partial(recorder.add, Cell.HIDDEN) if recorder is not None else None
     place_endpoints(made, config, side, note_hidden=note_hidden, pages=pages)
     observers = [*([OwnPages(pages.paths)] if pages is not None else ()), *_observers(config, side, made, process)]
     if recorder is not None:
         observers.append(recorder)
-    if room is not None or peers is not None:
-        observers.append(ConnectionLimits(room, peers))
+    if limit.is_set:
+        observers.append(FreedConnections(limit))
     context = Context(
         asyncio.get_running_loop(),
         engine_settings(config, side, made),
@@ -164,7 +153,7 @@ def _make_service(
     )
     if made.ws_protocol_class is not None:
         context.hand_over = partial(_hand_over, made, state, context.app_state)
-    return ListenerService(side, made, state, context, config.is_engine, room, peers, recorder, pages)
+    return ListenerService(side, made, state, context, config.is_engine, limit, recorder, pages)
 
 
 def _observers(config: Config, side: Side, made: uvicorn.Config, process: Process) -> Iterable[Observer]:
