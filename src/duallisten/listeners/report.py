@@ -7,11 +7,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from duallisten.config import NOT_SHOWN, Config, all_options, is_secret
-from duallisten.listeners.description import scheme
+from duallisten.listeners.description import ServedListener, served_listeners
 from duallisten.listeners.forwarded import trust_of
-from duallisten.listeners.plan import Listener, Plan
-from duallisten.listeners.pools import Pool, make_pools
-from duallisten.net import InheritedSocket, join
+from duallisten.listeners.plan import Plan, Pool, make_pools
+from duallisten.net import InheritedSocket
 from duallisten.sides import Side
 
 
@@ -59,7 +58,7 @@ def make_report(config: Config, plan: Plan) -> Report:
         platform=config.place.platform.name,
         process_type=config.place.process_type,
         workers=sum(pool.size for pool in pools),
-        listeners=tuple(_listener(config, plan, listener, pools) for listener in plan.listeners),
+        listeners=tuple(_listener(config, one, pools) for one in served_listeners(config, plan)),
         values=tuple(
             ValueReport(name, _value(config, name), origin) for name, origin in sorted(config.origins.items())
         ),
@@ -67,44 +66,32 @@ def make_report(config: Config, plan: Plan) -> Report:
     )
 
 
-def _listener(config: Config, plan: Plan, listener: Listener, pools: tuple[Pool, ...]) -> ListenerReport:
-    side = listener.side
+def _listener(config: Config, served: ServedListener, pools: tuple[Pool, ...]) -> ListenerReport:
+    side = served.side
+    names = ("host", "port", "uds", "fd")
     if side == "private":
-        peers, names = (
-            join(plan.admission.allowed),
-            ("private_host", "private_port", "private_network", "platform"),
-        )
-    else:
-        peers = "all"
-        if plan.admission.side_door == "refuse":
-            peers += f", except on an address in {join(plan.admission.private_networks)}"
-        names = ("host", "port", "uds", "fd")
+        names = ("private_host", "private_port", "private_network", "platform")
     origins = [f"{name.replace('_', '-')}: {config.origins[name]}" for name in names if name in config.origins]
-    if any(isinstance(one, InheritedSocket) and one.address is not None for one in listener.addresses):
+    if any(isinstance(one, InheritedSocket) and one.address is not None for one in served.planned.addresses):
         origins = ["LISTEN_FDS"]
+    size = next(pool.size for pool in pools if side in pool.sides)
     return ListenerReport(
         side=side,
-        address=str(listener),
-        peers_admitted=peers,
+        address=str(served.planned),
+        peers_admitted=served.admits,
         proxies_trusted=str(trust_of(config, side)),
-        tls="yes" if scheme(config, side) == "https" else "no",
+        tls="yes" if served.scheme == "https" else "no",
         endpoint_set=_endpoint_set(config, side),
-        workers=_workers(side, pools),
+        workers=f"{size} of its own" if len(pools) > 1 else str(size),
         origin=", ".join(origins) or "default",
     )
 
 
 def _endpoint_set(config: Config, side: Side) -> str:
-    own = config.source("private")
     if side == "public":
         return str(config.rules)
+    own = config.source("private")
     return "all" if own is config else f"all of {own.app_name}"
-
-
-def _workers(side: Side, pools: tuple[Pool, ...]) -> str:
-    """Say how many serve a side, and which: its own, or those of both sides."""
-    size = next(pool.size for pool in pools if side in pool.sides)
-    return f"{size} of its own" if len(pools) > 1 else str(size)
 
 
 def _value(config: Config, name: str) -> Any:

@@ -27,12 +27,14 @@ import struct
 import sys
 from array import array
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from duallisten.errors import LaunchError
-from duallisten.listeners.plan import Listener, Plan
 from duallisten.net import Address, InheritedSocket, TCPAddress, UnixAddress
-from duallisten.sides import Side
+
+if TYPE_CHECKING:
+    from duallisten.listeners.plan import Listener, Plan
+    from duallisten.sides import Side
 
 SO_ATTACH_FILTER = 26  # asm-generic/socket.h
 

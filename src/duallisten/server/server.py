@@ -22,7 +22,7 @@ import socket
 import sys
 import threading
 from asyncio import to_thread
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from importlib import import_module
 from types import FrameType
@@ -37,21 +37,20 @@ from duallisten.listeners import (
     AcceptLoop,
     Acceptor,
     AcceptorState,
+    AddressWatch,
     BoundSocket,
     ListenerSet,
     Listening,
     Plan,
+    ServedListener,
     Verdict,
-    Watch,
     await_plan,
     log_listeners,
-    names_of,
     request_of,
-    scheme,
-    watch_from,
+    served_listeners,
 )
 from duallisten.listeners import sockets as sock
-from duallisten.net import TCPAddress, read_host
+from duallisten.net import read_host
 from duallisten.observability import Lifecycle, Phase, RowRef
 from duallisten.server.heartbeat import Observation
 from duallisten.server.lifespan import Lifespans
@@ -100,7 +99,7 @@ class Server(uvicorn.Server):
         self.observation: Observation | None = None
         self._registration = registration_of(config) if bound is None else None
         self.is_alone = bound is None  # nobody else has its sockets
-        self._watch: Watch | None = None
+        self._watch: AddressWatch | None = None
         self.alarm = Alarm()
 
     @property
@@ -134,13 +133,15 @@ class Server(uvicorn.Server):
     @property
     def addresses(self) -> dict[Side, tuple[str, int]]:
         """Where each side is bound: (address, port in host order), or (path, 0); empty until bound."""
-        return names_of(self.plan, self.bound or ())
+        return {one.side: one.bound[0] for one in self._served if one.bound}
 
     def url(self, side: Side) -> str:
         """Return the base URL of a side, without a slash at its end; empty for a side that is not bound."""
-        if side not in self.addresses:
-            return ""
-        return f"{scheme(self.config, side)}://{TCPAddress(*self.addresses[side])}"
+        return next((one.urls[0] for one in self._served if one.side == side and one.bound), "")
+
+    @property
+    def _served(self) -> Iterable[ServedListener]:
+        return served_listeners(self.config, self.plan, self.bound or ()) if self.plan is not None else ()
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until told to stop.
@@ -229,8 +230,8 @@ class Server(uvicorn.Server):
         """Ensure that the private listener is opened when its address appears, where it is yet to come."""
         assert self.plan is not None  # noqa: S101
         if self.plan.later:
-            self._watch = watch_from(asyncio.get_running_loop(), request_of(self.config), self._open_private)
-            self._watch.start()
+            self._watch = AddressWatch(request_of(self.config))
+            self._watch.hand_over(asyncio.get_running_loop(), self._open_private)
 
     async def _open_private(self, plan: Plan, bound: list[BoundSocket]) -> None:
         """Open the private listener, which has come late, and say so."""

@@ -14,7 +14,7 @@ from duallisten.admin.pages import Page
 from duallisten.admin.status.page import PageContext, edition, fill_in, policy
 from duallisten.admin.status.stream import Streams, Watch
 from duallisten.config import Config
-from duallisten.listeners import ListenerSet, places, whole
+from duallisten.listeners import ListenerSet, served_listeners
 from duallisten.listeners.report import make_report
 from duallisten.logs import utc_timestamp, wall_clock
 from duallisten.observability import Scoreboard
@@ -51,7 +51,7 @@ class StatusPage:
         assert plan is not None and bound is not None  # noqa: S101  # it serves
         return PageContext(
             version=version("duallisten"),
-            report=make_report(self._config, whole(plan)),
-            urls=tuple(places(self._config, plan, bound)),
+            report=make_report(self._config, plan.whole),
+            urls=tuple((one.side, url) for one in served_listeners(self._config, plan, bound) for url in one.urls),
             sections=tuple(self._config.sections()),
         )
