@@ -130,11 +130,12 @@ def _make_service(
     """Build what answers connections of one verdict."""
     side: Side = "private" if verdict is Verdict.PRIVATE else "public"
     is_believed = verdict is not Verdict.SIDE_DOOR and config.side(side).proxy_headers
-    made = listener_config(config, side, proxy_headers=is_believed)
+    believe = believing(trust_of(config, side)) if is_believed else None
+    made = listener_config(config, side)
     pages = make_pages(config, process) if side == "private" else None
     recorder, limit = shared
     note_hidden = partial(recorder.add, Cell.HIDDEN) if recorder is not None else None
-    place_endpoints(made, config, side, note_hidden=note_hidden, pages=pages)
+    place_endpoints(made, config, side, note_hidden=note_hidden, pages=pages, believe=believe)
     observers = [*([OwnPages(pages.paths)] if pages is not None else ()), *_observers(config, side, made, process)]
     if recorder is not None:
         observers.append(recorder)
@@ -148,7 +149,7 @@ def _make_service(
         clock=process.clock,
         app_state=process.lifespans.state(side),
         hooks=hooks_of(observers),
-        believe=believing(trust_of(config, side)) if is_believed else None,
+        believe=believe,
         describe=_describe(config, side, made),
     )
     if made.ws_protocol_class is not None:
