@@ -19,7 +19,7 @@ import logging
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from duallisten.http import Connection
 from duallisten.listeners.admission import Verdict
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from duallisten.listeners.accept_loop import AcceptLoop, ConnectionLimit
     from duallisten.listeners.plan import Plan
     from duallisten.listeners.sockets import BoundSocket
+    from duallisten.observability import RequestCounter
     from duallisten.sides import Side
 
 logger = logging.getLogger("uvicorn.error")
@@ -46,19 +47,6 @@ AdmissionPolicy = Callable[[str | None, str | None], Verdict]
 
 Refusal = Literal["peer", "side door", "limit"]
 """Why a connection was refused: the peer is not admitted, the side door is shut, or there is no room."""
-
-
-class ConnectionCounter(Protocol):
-    """Hears what becomes of each connection, and counts."""
-
-    def connection_accepted(self, *, is_side_door: bool) -> None:
-        """Count a connection that was admitted."""
-
-    def connection_refused(self, why: Refusal) -> None:
-        """Count a connection that was closed before a byte was read."""
-
-    def count(self) -> None:
-        """Put what was noted since the last time where others read it."""
 
 
 @dataclass(slots=True)
@@ -81,7 +69,7 @@ class ListenerService:
     context: Context
     is_engine: bool
     limit: ConnectionLimit
-    counter: ConnectionCounter | None = None
+    counter: RequestCounter | None = None
     pages: Pages | None = None
 
     def protocol(self, loop: asyncio.AbstractEventLoop) -> Any:

@@ -186,7 +186,7 @@ def make_plan(request: Request, host: Host) -> Plan:
 
 
 def sought(options: Options) -> str:
-    """Say what is looked for."""
+    """Return what is looked for, in words."""
     if options.private_host != "auto":
         return f"--private-host {options.private_host}"
     return f"a private address in {join(options.private_network)}"

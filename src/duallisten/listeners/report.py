@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from duallisten.config import NOT_SHOWN, Config, all_options, is_secret
@@ -97,14 +97,13 @@ def _endpoint_set(config: Config, side: Side) -> str:
 def _value(config: Config, name: str) -> Any:
     if is_secret(name):
         return NOT_SHOWN
+    twin = name.removeprefix("private_")
     if hasattr(config.options, name):
         value = getattr(config.options, name)
-    elif name.startswith("private_"):
-        value = config.private.get(name.removeprefix("private_"))
     else:
-        value = getattr(config, name, None)
+        value = getattr(config, name, None) if twin == name else config.private.get(twin)
     if isinstance(value, tuple | list):
-        return [str(item) if not isinstance(item, tuple) else ":".join(item) for item in value]
+        return [":".join(item) if isinstance(item, tuple) else str(item) for item in value]
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
@@ -126,9 +125,9 @@ def print_table(report: Report) -> None:
         highlight=False,
     )
     listeners = Table("", *(listener.side for listener in report.listeners), show_lines=False)
-    for row in ("address", "peers_admitted", "proxies_trusted", "tls", "endpoint_set", "workers", "origin"):
-        cells = (escape(str(getattr(listener, row))) for listener in report.listeners)
-        listeners.add_row(row.replace("_", " "), *cells)
+    for row in fields(ListenerReport)[1:]:  # all but the side
+        cells = (escape(getattr(listener, row.name)) for listener in report.listeners)
+        listeners.add_row(row.name.replace("_", " "), *cells)
     console.print(listeners)
     if report.values:
         flags = {option.name: option.flag for option in all_options()}
