@@ -19,7 +19,6 @@ from duallisten.config.uvicorn_options import (
     uvicorn_defaults,
     uvicorn_options,
 )
-from duallisten.listeners.listener_config import PROCESS_WIDE
 
 THEIRS: list[click.Parameter] = uvicorn.main.params
 OURS: dict[str, Any] = {parameter.name: parameter for parameter in typer_command(all_options()).params}
@@ -54,7 +53,6 @@ def test_each_of_uvicorn_s_defaults_is_read_as_itself(parameter: click.Parameter
 
 def test_what_makes_sense_per_listener_is_a_parameter_of_uvicorn_s_config() -> None:
     assert set(PER_LISTENER) | set(PRIVATE_OFF) <= uvicorn_defaults().keys()
-    assert PROCESS_WIDE - {"app", "http2"} <= uvicorn_defaults().keys()
     assert CONFIG_VARIABLES.keys() <= uvicorn_defaults().keys()
 
 

@@ -20,7 +20,6 @@ from uvicorn.supervisors.basereload import BaseReload
 import duallisten
 from duallisten import Config
 from duallisten.config import uvicorn_contract
-from duallisten.listeners.forwarded import TrustedPeers
 from tests.support.applications import Observed
 from tests.support.running import serving
 
@@ -71,14 +70,6 @@ def test_a_lifespan_runs_its_application_in_a_task_made_of_its_main() -> None:
     assert "except BaseException" in source
     assert "if self.startup_failed or self.shutdown_failed:" in source
     assert {"startup_event", "startup_failed", "shutdown_failed"} <= set(LifespanOn.__init__.__code__.co_names)
-
-
-def test_the_proxy_middleware_asks_its_trusted_hosts() -> None:
-    middleware = ProxyHeadersMiddleware(len, trusted_hosts="*")  # type: ignore[arg-type]
-    assert middleware.trusted_hosts.always_trust is True
-    asked = set(dir(middleware.trusted_hosts)) & {"always_trust", "__contains__", "get_trusted_client_address"}
-    assert asked <= set(dir(TrustedPeers)) | {"always_trust"}
-    assert len(asked) == 3
 
 
 def test_a_lifespan_has_a_state_and_says_whether_to_exit() -> None:

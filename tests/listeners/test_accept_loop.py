@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 from websockets.sync.client import connect
 
-from duallisten.listeners.accept_loop import ConnectionLimit, PeerLimit, Supply
+from duallisten.listeners.accept_loop import ConnectionLimit, Supply
 from duallisten.listeners.acceptor import Acceptor, AcceptorState
 from duallisten.listeners.admission import Verdict
 from tests.support.applications import Observed
@@ -84,7 +84,7 @@ def test_the_two_sides_of_one_socket_do_not_wait_for_each_other() -> None:
     """Nobody knows whose a connection is before it is accepted; so one above the limit is closed."""
 
     async def take() -> int:
-        full = SimpleNamespace(room=ConnectionLimit(0, lambda: 0), counter=None)
+        full = SimpleNamespace(limit=ConnectionLimit(lambda: 0, 0), counter=None)
         reception = AcceptorState({Verdict.PRIVATE: full}, asyncio.get_running_loop())  # type: ignore[dict-item]
         ours, theirs = socket.socketpair()
         with ours, theirs:
@@ -169,7 +169,7 @@ def test_the_sides_never_wait_for_each_other_before_the_reserve(limit: int, file
 TWO_SIDES = """
 import asyncio, resource, socket, sys
 
-from duallisten.listeners.accept_loop import AcceptLoop
+from duallisten.listeners.accept_loop import AcceptLoop, ConnectionLimit
 
 resource.setrlimit(resource.RLIMIT_NOFILE, (160, 160))
 
@@ -183,7 +183,7 @@ async def main() -> None:
     for side, ones in open_ones.items():
         sock = socket.create_server(("127.0.0.1", 0), backlog=500)
         take = lambda connection, peer, ones=ones, side=side: (ones.append(connection), connection.send(side.encode()))
-        await AcceptLoop(sock, take, count=ones.__len__, total=total).start_serving()
+        await AcceptLoop(sock, take, total, ConnectionLimit(ones.__len__)).start_serving()
         print(sock.getsockname()[1], flush=True)
     loop = asyncio.get_running_loop()
     await loop.run_in_executor(None, sys.stdin.readline)
@@ -239,60 +239,65 @@ def test_either_side_has_its_share_of_the_descriptors(loop: str, first: int, tmp
     assert left >= 16
 
 
+def none_open() -> int:
+    return 0
+
+
 def test_one_peer_has_no_more_connections_than_its_limit() -> None:
-    limit = PeerLimit(2)
+    limit = ConnectionLimit(none_open, per_peer=2)
     for _ in range(2):
-        assert limit.admits("198.51.100.7")
-        limit.add("198.51.100.7")
-    assert not limit.admits("198.51.100.7")
-    assert limit.admits("198.51.100.8")
-    limit.remove("198.51.100.7")
-    assert limit.admits("198.51.100.7")
+        assert not limit.refuses("198.51.100.7")
+        limit.enter("198.51.100.7")
+    assert limit.refuses("198.51.100.7") == "it has 2 connections open"
+    assert not limit.refuses("198.51.100.8")
+    limit.leave("198.51.100.7")
+    assert not limit.refuses("198.51.100.7")
 
 
 def test_peers_without_an_address_are_not_counted() -> None:
-    limit = PeerLimit(1)
+    limit = ConnectionLimit(none_open, per_peer=1)
     for _ in range(3):
-        assert limit.admits(None)
-        limit.add(None)
-    limit.remove(None)
+        assert not limit.refuses(None)
+        limit.enter(None)
+    limit.leave(None)
 
 
 def test_a_peer_that_has_left_takes_up_no_memory() -> None:
-    limit = PeerLimit(1)
+    limit = ConnectionLimit(none_open, per_peer=1)
     for number in range(1000):
-        limit.add(f"10.0.{number // 250}.{number % 250}")
-        limit.remove(f"10.0.{number // 250}.{number % 250}")
-    limit.remove("10.9.9.9")
-    assert limit.admits("10.9.9.9")
-    assert not limit._open
+        limit.enter(f"10.0.{number // 250}.{number % 250}")
+        limit.leave(f"10.0.{number // 250}.{number % 250}")
+    limit.leave("10.9.9.9")
+    assert not limit.refuses("10.9.9.9")
+    assert not limit._of_peer
 
 
 def test_room_is_what_is_not_open_or_about_to_be() -> None:
     connections: list[int] = []
-    room = ConnectionLimit(2, lambda: len(connections))
-    assert not room.is_full
+    limit = ConnectionLimit(lambda: len(connections), 2)
+    assert (limit.is_full, limit.free) == (False, 2)
     connections.append(1)
-    room.arriving = 1
-    assert room.is_full
-    room.limit = 3
-    assert not room.is_full
+    limit.enter("198.51.100.7")
+    assert (limit.is_full, limit.free, limit.taken) == (True, 0, 2)
+    assert limit.refuses("198.51.100.8") == "2 connections are open"
+    limit.settle()
+    assert (limit.is_full, limit.free, limit.taken) == (False, 1, 1)
 
 
 async def test_those_that_wait_for_room_are_told_once_in_the_loop_s_next_turn() -> None:
     told: list[str] = []
-    room = ConnectionLimit(0, lambda: 0)
-    room.wait(lambda: told.append("told"))
-    room.tell()
+    limit = ConnectionLimit(none_open, 0)
+    limit.wait(lambda: told.append("told"))
+    limit.notify()
     assert told == []
-    room.tell()
+    limit.notify()
     await asyncio.sleep(0)
     assert told == ["told"]
-    room.wait(lambda: told.append("lifted"))
-    room.lift()
+    limit.wait(lambda: told.append("lifted"))
+    limit.lift()
     await asyncio.sleep(0)
     assert told == ["told", "lifted"]
-    assert not room.is_full
+    assert not limit.is_full
 
 
 def test_a_socket_that_is_closed_is_not_served() -> None:

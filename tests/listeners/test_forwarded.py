@@ -14,7 +14,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from duallisten import Config
 from duallisten.config.platforms import SCALINGO
 from duallisten.listeners import forwarded
-from duallisten.listeners.forwarded import MOST_PROXIES, Trust, TrustedPeers, believe, believing, read_trust, trust_of
+from duallisten.listeners.forwarded import MOST_PROXIES, Trust, TrustedPeers, believing, read_trust, rewriting, trust_of
 from tests.support.applications import Observed
 from tests.support.running import serving
 
@@ -31,19 +31,14 @@ def lines(*forwarded_for: str) -> list[tuple[bytes, bytes]]:
     return [(b"x-forwarded-for", text.encode("latin-1")) for text in forwarded_for]
 
 
+async def nothing(scope: Any, receive: Any, send: Any) -> None:
+    """An application that does nothing."""
+
+
 def seen_through(middleware: Any, scope: dict[str, Any]) -> dict[str, Any]:
-    """The scope that an application gets behind uvicorn's middleware."""
+    """The scope that an application gets behind a middleware."""
     asyncio.run(middleware(scope, None, None))
     return scope
-
-
-def plain_middleware(trust: Trust) -> Any:
-    """uvicorn's middleware, as it is, around an application that does nothing."""
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        pass
-
-    return ProxyHeadersMiddleware(app, trusted_hosts=list(trust.hosts))
 
 
 def rewritten(trust: Trust, scope: dict[str, Any]) -> dict[str, Any]:
@@ -69,10 +64,8 @@ def noted(monkeypatch: pytest.MonkeyPatch, name: str) -> list[str]:
 
 
 def client_seen(trust: Trust, peer: str, *forwarded_for: str) -> tuple[str, int]:
-    """The client that an application sees for a request from `peer`: of the engine, and behind uvicorn's middleware."""
-    middleware = plain_middleware(trust)
-    believe(middleware, trust)
-    behind = seen_through(middleware, request_from(peer, *lines(*forwarded_for)))
+    """The client that an application sees for a request from `peer`: of the engine, and in front of it."""
+    behind = seen_through(rewriting(nothing, believing(trust)), request_from(peer, *lines(*forwarded_for)))
     scope = rewritten(trust, request_from(peer, *lines(*forwarded_for)))
     assert behind == scope
     host, port = scope["client"]
@@ -238,7 +231,8 @@ def test_a_list_and_a_star_mean_what_they_mean_to_uvicorn(
     trusted: list[str], peer: str | None, headers: list[tuple[bytes, bytes]], kind: str
 ) -> None:
     trust = read_trust(trusted)
-    expected = seen_through(plain_middleware(trust), request_from(peer, *headers, kind=kind))
+    middleware = ProxyHeadersMiddleware(nothing, trusted_hosts=list(trust.hosts))
+    expected = seen_through(middleware, request_from(peer, *headers, kind=kind))
     assert rewritten(trust, request_from(peer, *headers, kind=kind)) == expected
 
 

@@ -21,6 +21,7 @@ import pytest
 from uvicorn.server import ServerState
 
 from duallisten import Config
+from duallisten.listeners.accept_loop import ConnectionLimit
 from duallisten.listeners.acceptor import AcceptorState
 from duallisten.listeners.address_watch import await_plan
 from duallisten.listeners.admission import Verdict
@@ -162,7 +163,7 @@ async def test_a_worker_that_is_told_to_end_while_it_comes_to_stand_in_leaves_th
     pipe, _theirs = Pipe()
     config = Config(DEMO, port=0, private_port=0, log_config=None)
     server = SupervisedServer(config, await_plan(request_of(config), read_host), [], pipe)
-    service: Any = SimpleNamespace(room=None, side="public", state=ServerState(), arriving=0)
+    service: Any = SimpleNamespace(limit=ConnectionLimit(lambda: 0), side="public", state=ServerState())
     server.listeners.services = {Verdict.PUBLIC: service}
     server._reception = AcceptorState(server.listeners.services, asyncio.get_running_loop())
     server.lifecycle.enter(Phase.DRAINING)

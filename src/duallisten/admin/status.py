@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING, Any
 from duallisten.admin.pages import Page, Request
 from duallisten.config import Config
 from duallisten.http import Abort
-from duallisten.listeners import ListenerSet, places, whole
+from duallisten.listeners import ListenerSet, served_listeners
 from duallisten.observability import Scoreboard
 from duallisten.sides import Receive, Scope, Send
 
@@ -116,8 +116,8 @@ class StatusPage:
 
         plan, bound = self._listeners.plan, self._listeners.bound
         assert plan is not None and bound is not None  # noqa: S101  # it serves
-        report = make_report(self._config, whole(plan))
-        urls = places(self._config, plan, bound)
+        report = make_report(self._config, plan.whole)
+        served = served_listeners(self._config, plan, bound)
         return {
             "version": version("duallisten"),
             "application": report.application,
@@ -125,7 +125,7 @@ class StatusPage:
             "process_type": report.process_type,
             "notes": report.notes,
             "listeners": [
-                {**asdict(listener), "urls": [url for side, url in urls if side == listener.side]}
+                {**asdict(listener), "urls": [url for one in served if one.side == listener.side for url in one.urls]}
                 for listener in report.listeners
             ],
             "applications": [_application(section) for section in self._config.sections()],

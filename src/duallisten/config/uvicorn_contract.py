@@ -75,7 +75,7 @@ ATTRIBUTES: dict[type, tuple[str, ...]] = {
 
 PARAMETERS: dict[Any, tuple[str, ...]] = {
     uvicorn.Config: ("app", "http", "ws", "log_config", "interface", "proxy_headers", "headers", "timeout_keep_alive"),
-    ProxyHeadersMiddleware: ("app", "trusted_hosts"),
+    ProxyHeadersMiddleware: ("app",),
     get_subprocess: ("config", "target", "sockets"),
 }
 """What these take, among others."""

@@ -1,15 +1,21 @@
 """What is bound, who may come in, whom a listener believes, and how it accepts."""
 
-from duallisten.listeners.accept_loop import AcceptLoop, ConnectionLimit, PeerLimit
-from duallisten.listeners.acceptor import Acceptor, AcceptorState, AdmissionPolicy, ListenerService, host_of
-from duallisten.listeners.address_watch import Latecomer, Watch, await_plan, watch_from
+from duallisten.listeners.accept_loop import AcceptLoop, ConnectionLimit
+from duallisten.listeners.acceptor import (
+    Acceptor,
+    AcceptorState,
+    AdmissionPolicy,
+    ListenerService,
+    ListenerSet,
+    Listening,
+    host_of,
+)
+from duallisten.listeners.address_watch import AddressWatch, await_plan
 from duallisten.listeners.admission import Verdict
-from duallisten.listeners.description import log_listeners, names_of, places, scheme
+from duallisten.listeners.description import ServedListener, log_listeners, served_listeners
 from duallisten.listeners.forwarded import believing, trust_of
 from duallisten.listeners.listener_config import endpoints_of, engine_settings, listener_config, place_endpoints
-from duallisten.listeners.listener_set import ListenerSet, Listening
-from duallisten.listeners.plan import Plan, request_of
-from duallisten.listeners.pools import Pool, make_pools, whole
+from duallisten.listeners.plan import Plan, Pool, make_pools, request_of
 from duallisten.listeners.sockets import (
     BoundSocket,
     bound_socket,
@@ -24,18 +30,17 @@ __all__ = [
     "AcceptLoop",
     "Acceptor",
     "AcceptorState",
+    "AddressWatch",
     "AdmissionPolicy",
     "BoundSocket",
     "ConnectionLimit",
-    "Latecomer",
     "ListenerService",
     "ListenerSet",
     "Listening",
-    "PeerLimit",
     "Plan",
     "Pool",
+    "ServedListener",
     "Verdict",
-    "Watch",
     "await_plan",
     "believing",
     "bound_socket",
@@ -49,13 +54,9 @@ __all__ = [
     "listener_config",
     "log_listeners",
     "make_pools",
-    "names_of",
     "place_endpoints",
-    "places",
     "request_of",
-    "scheme",
+    "served_listeners",
     "tcp_socket",
     "trust_of",
-    "watch_from",
-    "whole",
 ]

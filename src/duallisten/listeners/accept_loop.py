@@ -1,29 +1,27 @@
-"""Accepting: a listening socket's connections, taken out of its queue as long as there is room for them.
+"""The accept loop: takes connections out of a listening socket's queue as long as there is room for them.
 
-asyncio's and uvloop's own servers are not used for this, for neither leaves a connection in the queue when there is no
-descriptor for it (EMFILE). asyncio logs a traceback for each of as many attempts as the backlog is long, at once,
-and rests for a second; libuv closes a descriptor that it has kept for this, accepts with it and *closes* all that
-waits, on every listener. Here both loops do the same: the socket is not looked at for `PAUSE`, and what waits, waits.
-That is measured to cost what theirs costs.
+asyncio's and uvloop's own servers are not used, because neither leaves a connection in the queue when no descriptor is
+left for it (EMFILE). asyncio logs a traceback for each of as many attempts as the backlog is long, at once, and rests
+for a second. libuv closes a descriptor that it has kept for this, accepts with it and *closes* all that waits, on every
+listener. Here the socket is not looked at for `PAUSE`, and what waits, waits. Measured, it costs what theirs costs.
 
-Waiting in the kernel's queue, and not an answer or a close, is what a connection above `--limit-connections` gets,
-too: nothing that a client sent is lost, a router does not take the process for a dead one, and a full queue slows down
-a flood by itself.
+A connection above `--limit-connections` waits in the kernel's queue, too. It gets no answer and is not closed: nothing
+that a client sent is lost, a router does not take the process for a dead one, and a full queue slows a flood down.
 
-No peer can use up the descriptors of a process, whichever side it comes in on:
+Facts it rests on:
+
+- accept(2) gives the lowest descriptor that is free. So its number says, at no cost, how many are in use at least, and
+  nothing has to be counted while many are left.
+- accept(2) also reports errors of the network that came before it (`GONE`); the next connection may be in order.
+
+Invariants: no peer can use up the descriptors of a process, whichever side it comes in on.
 
 - The last `RESERVE` descriptors are the application's. No listener takes them.
 - The `CONTESTED` before them go to the side that has less than its share. A side's share is half of the descriptors
-  that connections can have: all that neither the reserve nor the application's own files take. While descriptors are
-  this few, a listener whose side has its share waits, and the other goes on.
-- With more descriptors free than that, either side may hold as many as come. When they become few, it holds what it
+  that connections can have: all that neither the reserve nor the application's own files take. A listener whose side
+  has its share waits, and the other goes on.
+- With more descriptors free than that, either side may hold as many as come. When they become few it keeps what it
   has, and those that end are the other side's.
-
-The facts it rests on:
-
-- accept(2) gives the lowest descriptor that is free. So its number tells, at no cost, how many are in use at least,
-  and above `CONTESTED` and `RESERVE` nothing has to be counted.
-- It also reports errors of the network that came before it (`GONE`); then the next connection may be in order.
 - All of a process's listeners accept in turns of `BATCH`, so that a flood of one leaves the other its turn.
 """
 
@@ -44,7 +42,7 @@ from duallisten.logs import RateLimiter
 logger = logging.getLogger("uvicorn.error")
 
 NO_LIMIT = sys.maxsize
-"""Stands for none where a number is compared with."""
+"""Stands for a limit that is not set."""
 
 BATCH = 64
 """Connections that are accepted before the event loop goes on to something else."""
@@ -75,73 +73,89 @@ GONE = frozenset(
 
 
 class ConnectionLimit:
-    """The room that a listener has for connections, and who waits for it.
+    """How many connections a side may have, in all and of one peer, and who waits for room.
 
     Args:
-        limit: How many may be open at a time.
-        count: Returns how many are.
+        count: Returns how many are open.
+        limit: How many may be open at a time; None for any number.
+        per_peer: How many of them may be of one address; None for any number.
     """
 
-    def __init__(self, limit: int, count: Callable[[], int]) -> None:
-        self.limit = limit
+    def __init__(self, count: Callable[[], int], limit: int | None = None, per_peer: int | None = None) -> None:
         self._count = count
-        self.arriving = 0  # accepted, and not yet among the connections
+        self._limit = NO_LIMIT if limit is None else limit
+        self._per_peer = per_peer
+        self._arriving = 0  # accepted, and not yet among the open ones
+        self._of_peer: dict[str, int] = {}
         self._waiting: list[Callable[[], None]] = []
+
+    @property
+    def is_set(self) -> bool:
+        """Whether there is any limit."""
+        return self._limit != NO_LIMIT or self._per_peer is not None
 
     @property
     def taken(self) -> int:
         """How many connections are open, or about to be."""
-        return self._count() + self.arriving
+        return self._count() + self._arriving
+
+    @property
+    def free(self) -> int:
+        """How many more there is room for."""
+        return self._limit - self.taken
 
     @property
     def is_full(self) -> bool:
         """Whether there is room for no further connection."""
-        return self.taken >= self.limit
+        return self._count() + self._arriving >= self._limit
 
-    def wait(self, resume: Callable[[], None]) -> None:
-        """Have `resume` called when there may be room again."""
-        self._waiting.append(resume)
+    def refuses(self, host: str | None) -> str:
+        """Return why there is no room for a connection of a peer; empty where there is.
+
+        Args:
+            host: The peer's address; None for a UNIX domain socket, whose peers are not told apart.
+        """
+        if self.is_full:
+            return f"{self._limit} connections are open"
+        if self._per_peer is not None and host is not None and self._of_peer.get(host, 0) >= self._per_peer:
+            return f"it has {self._per_peer} connections open"
+        return ""
+
+    def enter(self, host: str | None) -> None:
+        """Count a connection that was accepted and is yet to be opened."""
+        self._arriving += 1
+        if self._per_peer is not None and host is not None:
+            self._of_peer[host] = self._of_peer.get(host, 0) + 1
+
+    def settle(self) -> None:
+        """Stop counting a connection as yet to be opened: it is open now, or it has failed."""
+        self._arriving -= 1
+        self.notify()
+
+    def leave(self, host: str | None) -> None:
+        """Make room where a connection was."""
+        if host is not None and host in self._of_peer:
+            self._of_peer[host] -= 1
+            if not self._of_peer[host]:
+                del self._of_peer[host]
+        self.notify()
 
     def lift(self) -> None:
-        """Have room for all that come from now on: they are the last."""
-        self.limit = NO_LIMIT
-        self.tell()
+        """Make room for all that come from now on: they are the last."""
+        self._limit = NO_LIMIT
+        self.notify()
 
-    def tell(self) -> None:
-        """Tell those that wait, in the loop's next turn: a WebSocket leaves and enters again in one."""
+    def wait(self, resume: Callable[[], None]) -> None:
+        """Call `resume` when there may be room again."""
+        self._waiting.append(resume)
+
+    def notify(self) -> None:
+        """Call those that wait, in the loop's next turn: a WebSocket leaves and enters again in one."""
         if self._waiting:
             loop = asyncio.get_running_loop()
             for resume in self._waiting:
                 loop.call_soon(resume)
             self._waiting.clear()
-
-
-class PeerLimit:
-    """How many connections one peer may have on a listener.
-
-    Args:
-        limit: How many may be open at a time, from one address.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self._open: dict[str, int] = {}
-
-    def admits(self, host: str | None) -> bool:
-        """Whether a peer may have one more; always for one without an address (a UNIX domain socket)."""
-        return host is None or self._open.get(host, 0) < self.limit
-
-    def add(self, host: str | None) -> None:
-        """Count a connection."""
-        if host is not None:
-            self._open[host] = self._open.get(host, 0) + 1
-
-    def remove(self, host: str | None) -> None:
-        """Count one less."""
-        if host is not None and host in self._open:
-            self._open[host] -= 1
-            if not self._open[host]:
-                del self._open[host]
 
 
 class Supply(NamedTuple):
@@ -164,53 +178,44 @@ class Supply(NamedTuple):
         return self.end - min(CONTESTED, self.limit // 4)
 
     def refuses(self, used: int, count: int, total: int) -> str:
-        """Say why a side may take no further descriptor.
+        """Return why a side may take no further descriptor, for a log line; empty where it may.
 
         Args:
             used: How many are in use.
             count: How many of them are connections of the side.
             total: How many of them are connections of any side.
-
-        Returns:
-            The reason, for a log line; empty where it may take one.
         """
         if used < self.contested:
             return ""
+        few = f"few file descriptors are left ({used} of {self.limit} are in use)"
         if used >= self.end:
-            return f"few file descriptors are left ({used} of {self.limit} are in use)"
-        share = (self.end - (used - total)) // 2
-        if count < share:
-            return ""
-        return f"few file descriptors are left ({used} of {self.limit} are in use), and its side has {count} of them"
+            return few
+        return f"{few}, and its side has {count} of them" if count >= (self.end - (used - total)) // 2 else ""
 
 
 class AcceptLoop:
-    """A listening socket that the event loop accepts from.
+    """A listening socket that the event loop accepts from; it has the names of an `asyncio.Server`.
 
     Args:
         sock: The socket, bound and listening.
         take: Takes an accepted connection, not blocking, and its peer's address.
-        room: What there must be room in; None where there is no limit.
-        count: Returns how many connections the side has. It must include those that have been taken and are about to
-            be open, as in a TLS handshake, or a flood takes the other side's share before it is counted. None where
-            there is no other side, or where both share the socket: then only the reserve is left alone.
-        total: Returns how many connections all sides have together; goes with `count`.
+        total: Returns how many connections all sides have together, those included that are about to be open, as in
+            a TLS handshake, or a flood takes the other side's share before it is counted.
+        limit: The connections of the socket's side. None where both sides share the socket: whose a connection is
+            shows only when it is accepted, so none waits, and of the descriptors only the reserve is left alone.
     """
 
     def __init__(
         self,
         sock: socket.socket,
         take: Callable[[socket.socket, Any], None],
-        *,
-        room: ConnectionLimit | None = None,
-        count: Callable[[], int] | None = None,
-        total: Callable[[], int] | None = None,
+        total: Callable[[], int],
+        limit: ConnectionLimit | None = None,
     ) -> None:
         self._socket = sock
         self._take = take
-        self._room = room
-        self._count = count or (lambda: 0)
-        self._total = total or self._count
+        self._limit = limit
+        self._total = total
         self._supply = Supply(0)
         self._contested = 0
         self._paused: asyncio.TimerHandle | None = None
@@ -220,7 +225,7 @@ class AcceptLoop:
 
     @property
     def sockets(self) -> tuple[socket.socket, ...]:
-        """The socket, while it is served: as `asyncio.Server` has it."""
+        """The socket, while it is served."""
         return (self._socket,) if self._serving else ()
 
     def is_serving(self) -> bool:
@@ -242,19 +247,19 @@ class AcceptLoop:
                 self._paused.cancel()
             self._socket.close()
 
-    def lift_limit(self) -> None:
-        """Accept what waits in the queue, however many are open: when it is closed, they would be reset."""
-        if self._room is not None:
-            self._room.lift()
-
     async def wait_closed(self) -> None:
         """Return: nothing of it outlives `close`."""
 
+    def lift_limit(self) -> None:
+        """Accept what waits in the queue, however many are open: when it is closed, they would be reset."""
+        if self._limit is not None:
+            self._limit.lift()
+
     def _accept(self) -> None:
         for _ in range(BATCH):
-            if self._room is not None and self._room.is_full:
+            if self._limit is not None and self._limit.is_full:
                 self._loop.remove_reader(self._socket)
-                self._room.wait(self._resume)
+                self._limit.wait(self._resume)
                 return
             try:
                 connection, peer = self._socket.accept()
@@ -273,8 +278,9 @@ class AcceptLoop:
                 return
 
     def _shortage(self, used: int) -> str:
-        """Say why a connection more is too many for the descriptors that are left; empty where it is not."""
-        return self._supply.refuses(used, self._count(), self._total())
+        """Return why a connection more is too many for the descriptors that are left; empty where it is not."""
+        count = self._limit.taken if self._limit is not None else 0
+        return self._supply.refuses(used, count, self._total())
 
     def _pause(self, reason: str) -> None:
         self._loop.remove_reader(self._socket)

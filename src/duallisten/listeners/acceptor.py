@@ -1,12 +1,15 @@
-"""The acceptor: one decision per connection, then out of the way.
+"""The acceptor: one decision per connection, then out of the way; and all that serves in a process.
 
 It is given each accepted connection. From the connection's own and its peer's socket address the `Admission` says what
-becomes of it: it is closed, or the engine's `Connection` is made with that side's own `Context`, and given to
+becomes of it: it is closed, or the engine's `Connection` is made with that side's own `Context` and given to
 `loop.connect_accepted_socket`. It costs nothing per request. A protocol class that a user brings
 (`--http MODULE:CLASS`) is made with that side's `uvicorn.Config` and `ServerState` instead.
 
-TLS starts only after that decision, so that a peer that is not admitted does not get as far as a handshake, which has
-as long as the head of a request. The engine hears of the connection when the handshake is complete.
+Invariants:
+
+- A connection is judged, and its side's limits are looked at, before a byte of it is read.
+- TLS starts only after that, so that a peer that is not admitted does not get as far as a handshake. A handshake has
+  as long as the head of a request. The engine hears of the connection when it is complete.
 """
 
 from __future__ import annotations
@@ -16,44 +19,34 @@ import logging
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-import uvicorn
-
-from duallisten.config.uvicorn_contract import ServerState
-from duallisten.http import Connection, Context
-from duallisten.listeners.accept_loop import ConnectionLimit, PeerLimit
+from duallisten.http import Connection
 from duallisten.listeners.admission import Verdict
 from duallisten.logs import RateLimiter
-from duallisten.sides import Side
 
 if TYPE_CHECKING:
+    import uvicorn
+
     from duallisten.admin.pages import Pages
+    from duallisten.config.uvicorn_contract import ServerState
+    from duallisten.http import Context
+    from duallisten.listeners.accept_loop import AcceptLoop, ConnectionLimit
+    from duallisten.listeners.plan import Plan
+    from duallisten.listeners.sockets import BoundSocket
+    from duallisten.observability import RequestCounter
+    from duallisten.sides import Side
 
 logger = logging.getLogger("uvicorn.error")
+
+HANDSHAKE_SECONDS = 60.0
+"""The longest time for a TLS handshake: asyncio's own."""
 
 AdmissionPolicy = Callable[[str | None, str | None], Verdict]
 """Judges a connection by the host parts of its own and its peer's socket address."""
 
 Refusal = Literal["peer", "side door", "limit"]
 """Why a connection was refused: the peer is not admitted, the side door is shut, or there is no room."""
-
-
-class ConnectionCounter(Protocol):
-    """Hears what becomes of each connection, and counts."""
-
-    def connection_accepted(self, *, is_side_door: bool) -> None:
-        """Count a connection that was admitted."""
-
-    def connection_refused(self, why: Refusal) -> None:
-        """Count a connection that was closed before a byte was read."""
-
-    def count(self) -> None:
-        """Put what was noted since the last time where others read it."""
-
-
-HANDSHAKE_SECONDS = 60.0
-"""The longest time for a TLS handshake: asyncio's own."""
 
 
 @dataclass(slots=True)
@@ -65,11 +58,9 @@ class ListenerService:
         state: The side's own connections and tasks.
         context: What the engine's connections share.
         is_engine: Whether the engine serves them; otherwise a protocol class that the user brings.
-        room: For how many connections there is room; None where there is no limit.
-        peers: How many of them one peer may have; None where there is no limit.
+        limit: How many there are, and may be.
         counter: What counts its connections; None where nothing does.
         pages: duallisten's own that stand in front of the application; None where there are none.
-        arriving: Connections that were taken, and are not yet among those of the state.
     """
 
     side: Side
@@ -77,11 +68,9 @@ class ListenerService:
     state: ServerState
     context: Context
     is_engine: bool
-    room: ConnectionLimit | None = None
-    peers: PeerLimit | None = None
-    counter: ConnectionCounter | None = None
+    limit: ConnectionLimit
+    counter: RequestCounter | None = None
     pages: Pages | None = None
-    arriving: int = 0
 
     def protocol(self, loop: asyncio.AbstractEventLoop) -> Any:
         """Build the protocol of one connection."""
@@ -109,15 +98,20 @@ class AcceptorState:
     refused: int = 0
     _throttle: RateLimiter = field(default_factory=RateLimiter)
 
-    def note_refusal(self, local: str | None, peer: str | None, reason: str = "not admitted there") -> None:
-        """Count a refused connection; the log gets the first, and then at most one line in ten seconds."""
+    def refuse(self, verdict: Verdict, why: Refusal, ends: tuple[str | None, str | None], reason: str) -> None:
+        """Count a refused connection; the log gets the first, and then at most one line in ten seconds.
+
+        Args:
+            verdict: Of the side that would have had it, which counts it, too.
+            why: What it is counted as.
+            ends: The host parts of the connection's own and its peer's address.
+            reason: What the log says.
+        """
         self.refused += 1
         if self._throttle.lets_through(self.loop.time()):
             count = f" ({self.refused} so far)" if self.refused > 1 else ""
+            local, peer = ends
             logger.warning("Refused a connection from %s to %s: %s%s", peer, local, reason, count)
-
-    def count_refused(self, verdict: Verdict, why: Refusal) -> None:
-        """Count a refused connection for the side that would have had it, where that is counted."""
         service = self.services.get(verdict)
         if service is not None and service.counter is not None:
             service.counter.connection_refused(why)
@@ -145,40 +139,27 @@ class Acceptor:
             peer: The socket address of the other end.
         """
         reception = self.reception
-        local, host = host_of(_name(connection)), host_of(peer)
+        try:
+            local = host_of(connection.getsockname())
+        except OSError:  # it has gone already
+            local = None
+        host = host_of(peer)
         verdict = self.judge(local, host)
         service = reception.services.get(verdict)
         if service is None:
             connection.close()
-            reception.note_refusal(local, host)
-            if self.side == "private":
-                reception.count_refused(Verdict.PRIVATE, "peer")
-            else:
-                reception.count_refused(Verdict.PUBLIC, "side door")
-        elif reason := _lacks_room(service, host):
+            why: Refusal = "peer" if self.side == "private" else "side door"
+            reception.refuse(Verdict(self.side), why, (local, host), "not admitted there")
+        elif reason := service.limit.refuses(host):  # a socket of both sides goes on where one of them is full
             connection.close()
-            reception.note_refusal(local, host, reason)
-            reception.count_refused(verdict, "limit")
+            reception.refuse(verdict, "limit", (local, host), reason)
         else:
             if service.counter is not None:
                 service.counter.connection_accepted(is_side_door=verdict is Verdict.SIDE_DOOR)
-            service.arriving += 1
-            if service.room is not None:
-                service.room.arriving += 1
-            if service.peers is not None:
-                service.peers.add(host)
+            service.limit.enter(host)
             task = reception.loop.create_task(_serve(connection, host, service, reception.loop))
             reception.handshakes.add(task)
             task.add_done_callback(reception.handshakes.discard)
-
-
-def _lacks_room(service: ListenerService, peer: str | None) -> str:
-    """Say why there is no room for a connection; empty where there is."""
-    if service.room is not None and service.room.is_full:  # both sides come in at one socket, which goes on
-        return f"{service.room.limit} connections are open"
-    if service.peers is not None and not service.peers.admits(peer):
-        return f"it has {service.peers.limit} connections open"
-    return ""
 
 
 async def _serve(
@@ -193,24 +174,61 @@ async def _serve(
         await loop.connect_accepted_socket(lambda: service.protocol(loop), connection, **tls)
     except OSError as error:  # ssl.SSLError and time-outs are OSErrors
         connection.close()
-        if service.peers is not None:
-            service.peers.remove(peer)
+        service.limit.leave(peer)
         logger.debug("TLS handshake on the %s listener failed: %s", service.side, error)
     finally:
-        service.arriving -= 1
-        if service.room is not None:
-            service.room.arriving -= 1
-            service.room.tell()
-
-
-def _name(connection: socket.socket) -> Any:
-    """Return a socket's own address; None where it has gone already."""
-    try:
-        return connection.getsockname()
-    except OSError:
-        return None
+        service.limit.settle()
 
 
 def host_of(address: Any) -> str | None:
     """Return the host part of a socket address; None for a UNIX domain socket, or where the kernel cannot tell."""
     return str(address[0]) if isinstance(address, tuple) else None
+
+
+class Listening(NamedTuple):
+    """A bound socket, what accepts from it, and what takes the connections."""
+
+    bound: BoundSocket
+    server: AcceptLoop
+    acceptor: Acceptor
+
+
+@dataclass(slots=True, eq=False)
+class ListenerSet:
+    """The listeners of a process: what the server, its heartbeat, its drain and the status page look at.
+
+    It changes while a launch runs: a private address may come late, and a worker may accept from another's queues, too.
+
+    Attributes:
+        plan: What is to be served; None before it is made.
+        bound: The plan's sockets; None before they are bound.
+        services: What answers, by verdict; empty before the application has started.
+        listening: What is accepted from.
+    """
+
+    plan: Plan | None = None
+    bound: list[BoundSocket] | None = None
+    services: dict[Verdict, ListenerService] = field(default_factory=dict)
+    listening: list[Listening] = field(default_factory=list)
+
+    @property
+    def private(self) -> ListenerService | None:
+        """What answers on the private side."""
+        return self.services.get(Verdict.PRIVATE)
+
+    @property
+    def accepting(self) -> set[Side]:
+        """The sides that connections are accepted for."""
+        sides = {one.bound.side for one in self.listening}
+        if sides and self.plan is not None and self.plan.shared:  # one socket serves both
+            sides.add("private")
+        return sides
+
+    @property
+    def taken(self) -> int:
+        """How many connections there are on all sides, those included that are about to be open."""
+        return sum(limit.taken for limit in {service.limit for service in self.services.values()})
+
+    def states(self, side: Side | None = None) -> list[ServerState]:
+        """Return the connections and tasks of a side, or of both, each state once."""
+        return list(dict.fromkeys(one.state for one in self.services.values() if side in (None, one.side)))

@@ -1,11 +1,14 @@
 """The private address that comes late: waited for before a launch, or while the public side is served already.
 
 A platform may attach its private network after the container has started. `await_plan` waits for it before anything is
-bound (`--private-wait`). With `--private-missing later` the plan is made without it, and a `Watch` goes on looking.
+bound (`--private-wait`). With `--private-missing later` the plan is made without it, and an `AddressWatch` goes on
+looking, in a thread of its own, because a look may ask a resolver.
 
-A watch looks from a thread of its own, for a look may ask a resolver; it opens nothing but the sockets of the private
-listener, bound and not listening. It never gives up and never ends the process: what else stands in the way (several
-addresses, a port in use) is told once, and looked at again.
+Invariants:
+
+- A watch opens nothing but the sockets of the private listener, bound and not listening.
+- It never gives up and never ends the process: what else stands in the way (several addresses, a port in use) is
+  logged once, and looked at again.
 """
 
 from __future__ import annotations
@@ -69,28 +72,48 @@ def _strict(request: Request) -> Request:
     return request._replace(options=request.options._replace(private_missing="fail"))
 
 
-class Watch:
+class AddressWatch:
     """Looks for a private address until it is there, and binds the private listener.
 
-    request: what was asked for
-    found: is given the plan as it now is, and the private listener's bound sockets, in the watch's thread
+    Attributes:
+        pipe: Can be read when the listener has been found.
     """
 
-    def __init__(self, request: Request, found: Callable[[Plan, list[BoundSocket]], None]) -> None:
+    def __init__(self, request: Request) -> None:
+        self.pipe, self._told = Pipe(duplex=False)
         self._request = _strict(request)
-        self._found = found
+        self._found: tuple[Plan, list[BoundSocket]] | None = None
         self._stopped = threading.Event()
-        self._told = ""
-
-    def start(self) -> None:
-        """Begin to look."""
+        self._opening: asyncio.Task[None] | None = None
         threading.Thread(target=self._run, name="duallisten-private-address", daemon=True).start()
 
+    def take(self) -> tuple[Plan, list[BoundSocket]] | None:
+        """Return the plan as it now is and the private listener's sockets, once; None before they are found."""
+        found, self._found = self._found, None
+        return found
+
+    def hand_over(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        adopt: Callable[[Plan, list[BoundSocket]], Coroutine[Any, Any, None]],
+    ) -> None:
+        """Have an event loop take what is found."""
+
+        def take() -> None:
+            loop.remove_reader(self.pipe)
+            if (found := self.take()) is not None:
+                self._opening = loop.create_task(adopt(*found))
+
+        loop.add_reader(self.pipe, take)
+
     def stop(self) -> None:
-        """Look no more; what is being found now is still told."""
+        """Look no more; what was found and not taken is closed."""
         self._stopped.set()
+        if (found := self.take()) is not None:
+            sockets.close(found[1])
 
     def _run(self) -> None:
+        logged = ""
         while not self._stopped.is_set():
             try:
                 plan = make_plan(self._request, read_host())
@@ -98,58 +121,13 @@ class Watch:
             except PrivateAddressMissing:
                 pass
             except LaunchError as error:
-                if self._told != str(error):
-                    self._told = str(error)
+                if logged != str(error):
+                    logged = str(error)
                     logger.error("The private side cannot be opened yet: %s", error)
             else:
-                self._found(plan, bound)
+                self._found = plan, bound
+                self._told.send(None)
+                if self._stopped.is_set():  # told so in this moment
+                    self.stop()
                 return
             self._stopped.wait(WATCH_INTERVAL)
-
-
-def watch_from(
-    loop: asyncio.AbstractEventLoop,
-    request: Request,
-    found: Callable[[Plan, list[BoundSocket]], Coroutine[Any, Any, None]],
-) -> Watch:
-    """Build a watch whose find is taken care of in an event loop; sockets that come when it has ended are closed."""
-
-    def tell(plan: Plan, bound: list[BoundSocket]) -> None:
-        taking = found(plan, bound)
-        try:
-            asyncio.run_coroutine_threadsafe(taking, loop)
-        except RuntimeError:
-            taking.close()
-            sockets.close(bound)
-
-    return Watch(request, tell)
-
-
-class Latecomer:
-    """A watch for a program that waits for several things at once.
-
-    pipe: can be read when the private listener has been found
-    """
-
-    def __init__(self, request: Request) -> None:
-        self.pipe, self._told = Pipe(duplex=False)
-        self._finds: list[tuple[Plan, list[BoundSocket]]] = []
-        self._watch = Watch(request, self._note)
-        self._watch.start()
-
-    def _note(self, plan: Plan, bound: list[BoundSocket]) -> None:
-        self._finds.append((plan, bound))
-        self._told.send(None)
-
-    def take(self) -> tuple[Plan, list[BoundSocket]] | None:
-        """Return the plan and the private listener's sockets, once."""
-        if not self.pipe.poll():
-            return None
-        self.pipe.recv()
-        return self._finds.pop()
-
-    def stop(self) -> None:
-        """Look no more; what was found and not taken is closed."""
-        self._watch.stop()
-        if (find := self.take()) is not None:
-            sockets.close(find[1])

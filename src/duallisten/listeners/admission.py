@@ -1,6 +1,6 @@
 """Who may come in, and on which side: one decision per connection, from two socket addresses and nothing else.
 
-The facts it rests on:
+Facts it rests on:
 
 - A socket bound to 0.0.0.0 also accepts on every private address of the host, so a neighbour reaches the public
   listener at its private address. That is the *side door*: it leads to the public side, whatever the peer sends.
@@ -15,7 +15,10 @@ The facts it rests on:
 - When both sides have one port, one wildcard socket serves both, and the local address of the connection tells
   them apart. The local address is the kernel's, not the client's, word.
 
-Unknown means public: a connection is private only if this says so. Nothing here knows sockets or an event loop.
+Invariants:
+
+- Unknown means public: a connection is private only if this says so.
+- Nothing here knows sockets or an event loop.
 """
 
 from __future__ import annotations
@@ -38,10 +41,11 @@ class Verdict(Enum):
 class Admission(NamedTuple):
     """The rules that both listeners admit by.
 
-    private_networks: what counts as a private address, for the side door, beside IPv6's link-local ones
-    private_address: where the private listener is bound, None without one
-    allowed: the peers that the private listener admits
-    side_door: `serve` gives a side-door peer the public side, `refuse` closes the connection
+    Attributes:
+        private_networks: What counts as a private address, for the side door, beside IPv6's link-local ones.
+        private_address: Where the private listener is bound; None without one.
+        allowed: The peers that the private listener admits.
+        side_door: `serve` gives a side-door peer the public side, `refuse` closes the connection.
     """
 
     private_networks: tuple[IPNetwork, ...]
@@ -50,27 +54,21 @@ class Admission(NamedTuple):
     side_door: Literal["serve", "refuse"] = "serve"
 
     def private(self, peer: str | None) -> Verdict:
-        """Judge a connection that a socket of the private listener accepted.
-
-        peer: the host part of the other end's socket address, None where the kernel could not tell
-        """
+        """Judge a connection to the private listener by the host of its peer, None where the kernel cannot tell."""
         address = read_address(peer) if peer else None
         if address is not None and covers(self.allowed, address):
             return Verdict.PRIVATE
         return Verdict.REFUSED
 
     def public(self, local: str | None, peer: str | None) -> Verdict:
-        """Judge a connection that a socket of the public listener accepted.
-
-        local, peer: the host parts of both ends' socket addresses; no IP addresses for a UNIX domain socket
-        """
+        """Judge a connection to the public listener by the hosts of both ends; a UNIX domain socket's have none."""
         ends = (read_address(end) for end in (local, peer) if end)
         if not any(end is not None and self._is_private(end) for end in ends):
             return Verdict.PUBLIC
         return Verdict.REFUSED if self.side_door == "refuse" else Verdict.SIDE_DOOR
 
     def shared(self, local: str | None, peer: str | None) -> Verdict:
-        """Judge a connection that the one wildcard socket of both listeners accepted."""
+        """Judge a connection to the one wildcard socket of both listeners."""
         address = read_address(local) if local else None
         if address is not None and address == self.private_address and self.private(peer) is Verdict.PRIVATE:
             return Verdict.PRIVATE

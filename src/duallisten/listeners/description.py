@@ -1,81 +1,100 @@
-"""The lines that say what is served where: one per listener, with its side, URL and process."""
+"""What is served where: one description, from which whoever says so takes it.
+
+The log's lines, `--check`, the status page, `Server.addresses` and the entry in a registry are made of it.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
-from typing import Literal
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from duallisten.config import Config
-from duallisten.listeners.plan import Plan
-from duallisten.listeners.sockets import BoundSocket
-from duallisten.net import Address, TCPAddress, join
-from duallisten.sides import Side
+from duallisten.net import TCPAddress, join
+
+if TYPE_CHECKING:
+    from duallisten.config import Config
+    from duallisten.listeners.plan import Listener, Plan
+    from duallisten.listeners.sockets import BoundSocket
+    from duallisten.sides import Side
 
 logger = logging.getLogger("uvicorn.error")
 
 
-def log_listeners(config: Config, plan: Plan, bound: Iterable[BoundSocket], process: Callable[[Side], str]) -> None:
-    """Log one line per listener.
+class ServedListener(NamedTuple):
+    """The listener of one side.
 
-    bound: its sockets, for the ports that the kernel chose
-    process: says which processes serve a side
+    Attributes:
+        planned: Where it was to be.
+        bound: Where its sockets are: (address, port in host order), or (path, 0) for a UNIX domain socket; empty where
+            they are not this process's.
+        scheme: Whether it speaks TLS.
+        admits: The peers that it admits, in words.
+    """
+
+    planned: Listener
+    bound: tuple[tuple[str, int], ...]
+    scheme: Literal["http", "https"]
+    admits: str
+
+    @property
+    def side(self) -> Side:
+        """The side."""
+        return self.planned.side
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Where it is served, in words: a URL, or the path of a UNIX domain socket, for each address."""
+        if self.bound:
+            return tuple(self._url(TCPAddress(*name)) if name[1] else f"unix socket {name[0]}" for name in self.bound)
+        return tuple(self._url(one) if isinstance(one, TCPAddress) else str(one) for one in self.planned.addresses)
+
+    def _url(self, address: TCPAddress) -> str:
+        return f"{self.scheme}://{address}" if address.port else f"a free port of {address.host}"
+
+
+def served_listeners(config: Config, plan: Plan, bound: Iterable[BoundSocket] = ()) -> Iterator[ServedListener]:
+    """Describe the listeners of a launch, the private one first.
+
+    Args:
+        plan: Its plan, or that of one pool of its workers.
+        bound: The plan's sockets, as far as they are this process's, for the ports that the kernel chose.
+    """
+    names: dict[Side, list[tuple[str, int]]] = {"public": [], "private": []}
+    for one in bound:
+        names[one.side].append(one.name)
+    for listener in plan.whole.listeners:
+        side = listener.side
+        if side == "private":
+            admits = join(plan.admission.allowed)
+        elif plan.admission.side_door == "refuse":
+            admits = f"all, except on an address in {join(plan.admission.private_networks)}"
+        else:
+            admits = "all"
+        if side == "private" and plan.shared and names["public"]:  # one socket serves both
+            names["private"] = [(one.host, one.port) for one in listener.addresses if isinstance(one, TCPAddress)]
+        yield ServedListener(listener, tuple(names[side]), _scheme(config, side), admits)
+
+
+def _scheme(config: Config, side: Side) -> Literal["http", "https"]:
+    if side == "public" and config.loaded:  # a program may have set it since
+        return "https" if config.ssl is not None else "http"
+    return "https" if config.side(side).has_tls else "http"
+
+
+def log_listeners(config: Config, plan: Plan, bound: Iterable[BoundSocket], process: Callable[[Side], str]) -> None:
+    """Log where each side is served, a line for each address.
+
+    Args:
+        bound: The sockets of the listeners that are logged.
+        process: Says which processes serve a side.
     """
     for note in plan.notes:
         logger.info(note)
     for warning in config.warnings:
         logger.warning(warning)
-    for side, place in places(config, plan, bound):
-        admitted = f", admits {join(plan.admission.allowed)}" if side == "private" else ""
-        logger.info("Serving the %s side on %s (%s%s; press CTRL+C to quit)", side, place, process(side), admitted)
-
-
-def names_of(plan: Plan | None, bound: Iterable[BoundSocket]) -> dict[Side, tuple[str, int]]:
-    """Return where each side is bound: (address, port in host order), or (path, 0)."""
-    found: dict[Side, tuple[str, int]] = {}
-    for one in bound:
-        found.setdefault(one.side, one.name)
-    if plan is not None and plan.shared and "public" in found:  # one socket serves both
-        found["private"] = (str(plan.admission.private_address), found["public"][1])
-    return found
-
-
-def places(config: Config, plan: Plan, bound: Iterable[BoundSocket]) -> list[tuple[Side, str]]:
-    """Return where each side is served: a URL, or the path of a UNIX domain socket; the private side's first.
-
-    bound: the plan's sockets, as far as they are this process's; of other workers' the plan is all there is
-    """
-    found: list[tuple[Side, str]] = [(one.side, url(config, one)) for one in bound]
-    if plan.shared and plan.private is not None:
-        found = [("private", _url(config, "private", str(plan.private))), *found]
-    if plan.elsewhere is not None:
-        side = plan.elsewhere.side
-        found += [(side, _planned(config, side, one)) for one in plan.elsewhere.addresses]
-    return found
-
-
-def _planned(config: Config, side: Side, address: Address) -> str:
-    if not isinstance(address, TCPAddress):
-        return str(address)
-    if address.port == 0:
-        return f"a free port of {address.host}"
-    return _url(config, side, str(address))
-
-
-def url(config: Config, one: BoundSocket) -> str:
-    """Return the URL of a bound socket's listener, or the path of a UNIX domain socket."""
-    host, port = one.name
-    if one.socket.family.name == "AF_UNIX":
-        return f"unix socket {host}"
-    return _url(config, one.side, str(TCPAddress(host, port)))
-
-
-def _url(config: Config, side: Side, place: str) -> str:
-    return f"{scheme(config, side)}://{place}"
-
-
-def scheme(config: Config, side: Side) -> Literal["http", "https"]:
-    """Whether a side speaks TLS."""
-    if side == "public" and config.loaded:  # a program may have set it since
-        return "https" if config.ssl is not None else "http"
-    return "https" if config.side(side).has_tls else "http"
+    for one in served_listeners(config, plan, bound):
+        admitted = f", admits {one.admits}" if one.side == "private" else ""
+        for url in one.urls if one.bound else ():
+            logger.info(
+                "Serving the %s side on %s (%s%s; press CTRL+C to quit)", one.side, url, process(one.side), admitted
+            )

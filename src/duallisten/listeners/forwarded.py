@@ -12,29 +12,28 @@ Three things are added:
 
 - An IPv4-mapped address is looked up as its IPv4 address, too.
 - On a platform whose routers come in on the outer interface from addresses that it does not promise, the connection's
-  own addresses are the evidence: whoever comes in there with no private address at either end (`admission` sees to
+  own addresses are the evidence: whoever comes in there with no private address at either end (`admission` decides
   that) is a router. X-Forwarded-For is read from the right, past the platform's own proxies; where all entries are
   such proxies, the right-most is the client.
 - At most `MOST_PROXIES` entries are looked at. A header may have thousands, and whoever writes it must not decide how
   long it takes to read.
 
-Whether a peer is believed does not change while it is connected. The engine asks `believing` once per connection.
-Protocol classes that a user brings are served through uvicorn's middleware, which `believe` makes ask here.
+Whether a peer is believed does not change while it is connected, so the engine asks `believing` once per connection.
+For protocol classes that a user brings, `rewriting` asks at each request.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from duallisten.config.uvicorn_contract import ProxyHeadersMiddleware
-from duallisten.net import LONGEST_ADDRESS, IPNetwork, canonical, covers, join
-from duallisten.sides import Side
+from duallisten.net import LONGEST_ADDRESS, IPAddress, IPNetwork, canonical, covers, join
 
 if TYPE_CHECKING:
     from duallisten.config import Config
+    from duallisten.sides import Application, Receive, Scope, Send, Side
 
 Rewrite = Callable[[MutableMapping[str, Any]], None]
 """Puts into a request's ASGI scope what its forwarded headers say."""
@@ -53,9 +52,10 @@ than an address is not kept, for a client may have written it."""
 class Trust(NamedTuple):
     """Whose forwarded headers are believed.
 
-    hosts: addresses, networks and literals in uvicorn's form; `*` alone is every peer
-    routers: a platform's proxies; where given, every peer is believed, for only the platform's routers come in here,
-        and these are skipped from the right in X-Forwarded-For
+    Attributes:
+        hosts: Addresses, networks and literals in uvicorn's form; `*` alone is every peer.
+        routers: A platform's proxies. Where given, every peer is believed, because only the platform's routers come in
+            here, and these are skipped from the right in X-Forwarded-For.
     """
 
     hosts: tuple[str, ...] = ()
@@ -103,23 +103,40 @@ def believing(trust: Trust) -> Callable[[str | None], Rewrite | None]:
     return rewrite_for
 
 
-def believe(middleware: ProxyHeadersMiddleware, trust: Trust) -> None:
-    """Have uvicorn's middleware believe exactly whom `trust` names."""
-    peers: Any = TrustedPeers(trust)
-    middleware.trusted_hosts = peers
+def rewriting(app: Application, believe: Callable[[str | None], Rewrite | None]) -> Application:
+    """Build the application that does in front of `app` what the engine does itself: it heeds forwarded headers."""
+
+    def ask(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        client = scope.get("client")
+        rewrite = believe(client[0] if client else None)
+        if rewrite is not None:
+            rewrite(scope)
+        return app(scope, receive, send)
+
+    return ask
 
 
 class TrustedPeers:
-    """A `Trust`, ready to be asked: by `believing`, and by uvicorn's middleware as its `trusted_hosts`."""
+    """A `Trust`, ready to be asked."""
 
     def __init__(self, trust: Trust) -> None:
-        self.always_trust = trust.hosts == ("*",)
+        self._is_anyone = trust.hosts == ("*",)
         self._routers = trust.routers
-        self._is_listed = Listed(trust.hosts).covers
+        self._addresses: set[IPAddress] = set()
+        self._networks: set[IPNetwork] = set()
+        self._literals: set[str] = set()  # what is neither an address nor a network stands for itself
+        for host in trust.hosts:
+            try:
+                if "/" in host:
+                    self._networks.add(ip_network(host))
+                else:
+                    self._addresses.add(ip_address(host))
+            except ValueError:
+                self._literals.add(host)
         self._find_address = lru_cache(maxsize=REMEMBERED)(self._find)
 
     def __contains__(self, host: str | None) -> bool:
-        if self.always_trust:
+        if self._is_anyone:
             return True
         if not host:
             return False
@@ -152,8 +169,8 @@ class TrustedPeers:
         Returns:
             The client's address and port. The port is 0 where none is given; the address is empty where the entry is.
         """
-        if self.always_trust:
-            return read_entry(left_most(lines[0]))
+        if self._is_anyone:
+            return read_entry(lines[0].partition(b",")[0].decode("latin-1").strip())
         client: tuple[str, int] | None = None
         for number, entry in enumerate(entries_from_the_right(lines), 1):
             read = read_entry(entry)
@@ -166,53 +183,23 @@ class TrustedPeers:
         assert client is not None  # noqa: S101
         return client
 
-    def get_trusted_client_address(self, x_forwarded_for: str) -> tuple[str, int]:
-        """Pick the client out of X-Forwarded-For: what uvicorn's middleware calls."""
-        return self.client_of((x_forwarded_for.encode("latin-1"),))
-
     def _is_proxy(self, host: str) -> bool:
         """Whether `host` is a proxy whose entries are read past."""
         return self._find_address(host) if len(host) <= LONGEST_ADDRESS else self._find(host)
 
     def _find(self, host: str) -> bool:
+        address = _read_ip(host)
         if self._routers:
-            address = _read_ip(host)
             return address is not None and covers(self._routers, address)
-        return self._is_listed(host)
-
-
-class Listed:
-    """Addresses, networks and literals, as `--forwarded-allow-ips` lists them.
-
-    Args:
-        hosts: What is listed. A literal is what is neither an address nor a network; it stands for itself.
-    """
-
-    def __init__(self, hosts: Iterable[str]) -> None:
-        self.addresses: set[IPv4Address | IPv6Address] = set()
-        self.networks: set[IPv4Network | IPv6Network] = set()
-        self.literals: set[str] = set()
-        for host in hosts:
-            try:
-                if "/" in host:
-                    self.networks.add(ip_network(host))
-                else:
-                    self.addresses.add(ip_address(host))
-            except ValueError:
-                self.literals.add(host)
-
-    def covers(self, host: str) -> bool:
-        """Whether `host` is listed, an address as it is written or in canonical form."""
-        written = _read_ip(host)
-        if written is None:
-            return host != "" and host in self.literals
+        if address is None:
+            return host != "" and host in self._literals
         return any(
-            address in self.addresses or any(address in network for network in self.networks)
-            for address in {written, canonical(written)}
+            form in self._addresses or any(form in network for network in self._networks)
+            for form in {address, canonical(address)}  # as it is written, and as IPv4
         )
 
 
-def _read_ip(host: str) -> IPv4Address | IPv6Address | None:
+def _read_ip(host: str) -> IPAddress | None:
     """Read an address as it is written; None where it is none."""
     if len(host) > LONGEST_ADDRESS:
         return None
@@ -220,12 +207,6 @@ def _read_ip(host: str) -> IPv4Address | IPv6Address | None:
         return ip_address(host)
     except ValueError:
         return None
-
-
-def left_most(line: bytes) -> str:
-    """Return the left-most entry of a line of X-Forwarded-For, and read no further."""
-    comma = line.find(b",")
-    return (line if comma < 0 else line[:comma]).decode("latin-1").strip()
 
 
 def entries_from_the_right(lines: Sequence[bytes]) -> Iterator[str]:

@@ -7,50 +7,22 @@ public configuration (`ssl`, `http_protocol_class`, `ws_protocol_class`, `encode
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
-from duallisten.config import Config, bare, uvicorn_defaults
-from duallisten.config.uvicorn_contract import ProxyHeadersMiddleware
+from duallisten.config import Config, bare
 from duallisten.endpoints import endpoint_set, hidden_paths
 from duallisten.endpoints.frameworks import root_paths
 from duallisten.errors import LaunchError
 from duallisten.http import Settings, WebSocketSettings
-from duallisten.listeners.forwarded import believe, trust_of
+from duallisten.listeners.forwarded import Rewrite, rewriting
 from duallisten.sides import Application, Side
 
 if TYPE_CHECKING:
     from duallisten.admin.pages import Pages
-
-PROCESS_WIDE = frozenset(
-    {
-        "app",
-        "host",
-        "port",
-        "uds",
-        "fd",
-        "loop",
-        "http",
-        "http2",
-        "ws",
-        "lifespan",
-        "env_file",
-        "log_config",
-        "log_level",
-        "use_colors",
-        "interface",
-        "reload",
-        "reload_dirs",
-        "reload_delay",
-        "reload_includes",
-        "reload_excludes",
-        "workers",
-        "factory",
-    }
-)
-"""The parameters of `uvicorn.Config` that are the process's, not a listener's."""
 
 
 def endpoints_of(config: Config, side: Side) -> Application:
@@ -69,44 +41,37 @@ def _roots(config: Config, side: Side, app: Application) -> tuple[str, ...]:
     return tuple(root_paths(app)) if side == "public" and config.rules.hide_something else ()
 
 
-def listener_config(config: Config, side: Side, *, proxy_headers: bool = True) -> uvicorn.Config:
+def listener_config(config: Config, side: Side) -> uvicorn.Config:
     """Build the `uvicorn.Config` that connections of `side` are served by.
 
     Args:
         config: It must be loaded.
         side: Whose connections.
-        proxy_headers: Whether uvicorn's middleware is to read forwarded headers, where the engine does not.
 
     Raises:
         LaunchError: Its TLS cannot be set up.
     """
     assert config.loaded  # noqa: S101
-    source = config.source(side)
-    values = _values(config, side)
-    values["proxy_headers"] = proxy_headers and not config.is_engine
-    access_log = values.pop("access_log")
-    made = uvicorn.Config(bare(source.loaded_app), log_config=None, interface="asgi3", workers=1, **values)
+    source, asked = config.source(side), config.side(side)
+    made = copy.copy(config)
+    for name, value in asked.uvicorn.items():
+        setattr(made, name, value)
+    if side == "public":  # its TLS is loaded already
+        made.ssl_keyfile = made.ssl_certfile = made.ssl_ca_certs = made.ssl_context_factory = None
+    made.app, made.factory, made.interface, made.loaded = bare(source.loaded_app), False, "asgi3", False
+    made.http, made.ws = config.http_protocol_class, config.ws_protocol_class or "none"
+    made.http2 = False  # its protocol class is loaded already
+    made.proxy_headers = False  # the engine reads forwarded headers, or `rewriting`
     try:
-        made.load()
+        uvicorn.Config.load(made)
     except (OSError, RuntimeError, TypeError, ValueError) as error:
-        raise LaunchError(f"TLS of the {side} listener: {error}; look at {config.side(side).tls_files}") from None
+        raise LaunchError(f"TLS of the {side} listener: {error}; look at {asked.tls_files}") from None
     if side == "public":
         made.ssl = config.ssl
     if side == "public" or not config.has_own("headers", "server_header"):
         made.encoded_headers = config.encoded_headers
     made.interface = source.interface
-    made.access_log = access_log
     return made
-
-
-def _values(config: Config, side: Side) -> dict[str, Any]:
-    """Return the values of a listener for the parameters of `uvicorn.Config`."""
-    names = uvicorn_defaults().keys() - PROCESS_WIDE
-    values = {name: getattr(config, name) for name in names if hasattr(config, name)} | dict(config.side(side).uvicorn)
-    if side == "public":  # its TLS is loaded already
-        loaded = ("ssl_keyfile", "ssl_certfile", "ssl_ca_certs", "ssl_context_factory")
-        values |= dict.fromkeys(name for name in loaded if name in values)
-    return values | {"http": config.http_protocol_class, "ws": config.ws_protocol_class or "none"}
 
 
 def place_endpoints(
@@ -116,6 +81,7 @@ def place_endpoints(
     *,
     note_hidden: Callable[[], None] | None = None,
     pages: Pages | None = None,
+    believe: Callable[[str | None], Rewrite | None] | None = None,
 ) -> None:
     """Put the endpoint set of `side` between the server and the application.
 
@@ -125,18 +91,13 @@ def place_endpoints(
         side: Whose endpoint set.
         note_hidden: Is called for each request that is hidden.
         pages: duallisten's own, which are answered in front of the application.
+        believe: Decides whose forwarded headers are heeded, where the engine does not ask; None for nobody's.
     """
-    loaded: Any = made.loaded_app
-    middleware = loaded if isinstance(loaded, ProxyHeadersMiddleware) else None
-    app: Any = middleware.app if middleware is not None else loaded
+    app: Any = made.loaded_app
     hidden = hidden_paths(side, config.rules, _roots(config, side, bare(app)), remember=True, note_hidden=note_hidden)
     placed: Any = endpoint_set(app, side, hidden, is_engine=config.is_engine)
     placed = placed if pages is None else pages.in_front_of(placed)
-    if middleware is None:
-        made.loaded_app = placed
-    else:
-        middleware.app = placed
-        believe(middleware, trust_of(config, side))
+    made.loaded_app = placed if believe is None or config.is_engine else rewriting(placed, believe)
 
 
 def engine_settings(config: Config, side: Side, made: uvicorn.Config) -> Settings:

@@ -4,32 +4,37 @@
 environment are arguments, and it opens nothing. A plan that cannot be carried out whole is a `LaunchError` that says
 what was found and what to do, never half a plan.
 
-What it must never do: bind a private listener to a wildcard address, or to an address that this host does not own;
-give both listeners one specific address; let a loopback address share the public port, for a proxy on this host
-would then be a neighbour.
-
 A private address that is missing may come later (`--private-missing later`): the plan then has the public listener
-alone and says so (`later`). One port for both sides cannot be had that way, for a socket that serves both is opened
-once.
+alone and says so (`later`). A socket that a service manager passes stands for the address of its side (`LISTEN_FDS`).
+
+`make_pools` says which workers serve which listeners. Without `--private-workers` every worker serves all of them. With
+it the private side has workers of its own, which share no event loop, no accept queue and no process with the public
+side: a public side that is busy or blocked delays nothing on the private one.
+
+Invariants:
+
+- A private listener is never bound to a wildcard address, nor to an address that this host does not own.
+- Who its neighbours are is known: its address lies in a private network, or `--private-allow` names the peers.
+- The listeners never have one specific address in common.
+- A loopback address never shares the public port, because a proxy on this host would then be a neighbour.
+- One port for both sides does not go with `--private-missing later` or `--private-workers`: one socket serves both
+  then, which is opened once and cannot be divided.
 """
 
 from __future__ import annotations
 
-from functools import partial
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from duallisten.config import Options, Place
 from duallisten.errors import LaunchError, PrivateAddressMissing
 from duallisten.listeners.admission import Admission
-from duallisten.listeners.passed_sockets import check_passed, passed_private, require_neighbours
 from duallisten.net import (
     LOOPBACK,
     Address,
     Host,
     InheritedSocket,
     IPAddress,
-    IPNetwork,
     Passed,
     TCPAddress,
     UnixAddress,
@@ -56,12 +61,14 @@ class Listener(NamedTuple):
 class Plan(NamedTuple):
     """What a launch will do.
 
-    public, private: the listeners, None for one that is not opened
-    admission: who may come in, and on which side
-    shared: both listeners have one port, so the public listener's wildcard socket serves both
-    later: the private listener is yet to be opened, when its address appears
-    notes: what a user should know of how the plan came about, a line each
-    elsewhere: the listener that other workers of the launch serve (`pools`)
+    Attributes:
+        public: The public listener; None where it is not opened.
+        private: The private one, likewise.
+        admission: Who may come in, and on which side.
+        shared: Whether both listeners have one port, so that the public listener's wildcard socket serves both.
+        notes: What a user should know of how the plan came about, a line each.
+        later: Whether the private listener is yet to be opened, when its address appears.
+        elsewhere: The listener that other workers of the launch serve.
     """
 
     public: Listener | None
@@ -82,9 +89,60 @@ class Plan(NamedTuple):
         """The sides that are served, in that order."""
         return tuple(listener.side for listener in self.listeners)
 
+    @property
+    def whole(self) -> Plan:
+        """The plan of the whole launch, of which this may be the part of one pool of workers."""
+        if self.elsewhere is None:
+            return self
+        if self.elsewhere.side == "public":
+            return self._replace(public=self.elsewhere, elsewhere=None)
+        return self._replace(private=self.elsewhere, elsewhere=None)
+
     def lingers(self, side: Side) -> bool:
         """Whether a socket of `side` goes on accepting for neighbours when all ends (`--private-linger`)."""
         return side == "private" or (self.shared and self.private is not None)
+
+
+class Pool(NamedTuple):
+    """Workers that serve the same listeners.
+
+    Attributes:
+        plan: The plan, with no other listeners than theirs.
+        size: How many workers there are at first.
+    """
+
+    plan: Plan
+    size: int
+
+    @property
+    def sides(self) -> tuple[Side, ...]:
+        """The sides that they serve."""
+        return self.plan.sides
+
+
+def make_pools(plan: Plan, workers: int, private_workers: int) -> tuple[Pool, ...]:
+    """Return the pools of a launch: one, or one for each side, the public one first.
+
+    Args:
+        plan: A private listener that is yet to be opened has no pool yet.
+        workers: How many serve the public side.
+        private_workers: How many serve the private side alone; 0 where those of the public side serve it.
+
+    Raises:
+        LaunchError: Both sides have one socket, which no two pools can divide.
+    """
+    if plan.public is None:
+        return (Pool(plan, private_workers or workers),)
+    if plan.private is None or not private_workers:
+        return (Pool(plan, workers),)
+    if plan.shared:
+        raise LaunchError(
+            f"--private-workers needs a private port of its own: one socket serves both sides on {plan.public}; "
+            "change --private-port"
+        )
+    public = plan._replace(private=None, elsewhere=plan.private)
+    private = plan._replace(public=None, elsewhere=plan.public)
+    return (Pool(public, workers), Pool(private, private_workers))
 
 
 class Request(NamedTuple):
@@ -102,42 +160,33 @@ class Request(NamedTuple):
 
 def request_of(config: Config) -> Request:
     """Return what was asked for in a configuration."""
-    return Request(
-        options=config.options,
-        place=config.place,
-        host=config.host,
-        port=config.port,
-        port_asked=config.port_asked,
-        uds=config.uds,
-        fd=config.fd,
-        passed=config.passed,
-    )
+    return Request._make(getattr(config, name) for name in Request._fields)
 
 
 def make_plan(request: Request, host: Host) -> Plan:
     """Resolve what was asked for on this host; raises LaunchError where it cannot be carried out whole."""
     which = sides(request)
     options = request.options
-    check_passed(request.passed, which, options, public=_named_socket(request))
+    _check_passed(request, which)
     public = _public(request, host) if which != "private" else None
-    private, notes, later = _find_private(request, host, public) if which != "public" else (None, (), False)
+    address, notes = _find_private(request, host, public) if which != "public" else (None, ())
     private_networks = (*options.private_network, *request.place.platform.private_networks)
-    admission = partial(Admission, tuple(dict.fromkeys(private_networks)), side_door=options.side_door)
-    if private is None:
-        return Plan(public, None, admission(), notes=notes, later=later)
-    address = _address(private)
-    allowed = options.private_allow or _neighbours(options, address)
+    admission = Admission(tuple(dict.fromkeys(private_networks)), side_door=options.side_door)
+    if address is None:
+        return Plan(public, None, admission, notes=notes, later=which != "public")
+    ip = _ip(address)
+    neighbours = (*(network for network in options.private_network if ip in network), *LOOPBACK)
     return Plan(
         public,
-        Listener("private", (request.passed.private or private,)),
-        admission(private_address=address, allowed=allowed),
-        shared=_share(public, private, request.passed),
+        Listener("private", (request.passed.private or address,)),
+        admission._replace(private_address=ip, allowed=options.private_allow or neighbours),
+        shared=_share(public, address, request.passed),
         notes=notes,
     )
 
 
 def sought(options: Options) -> str:
-    """Say what is looked for."""
+    """Return what is looked for, in words."""
     if options.private_host != "auto":
         return f"--private-host {options.private_host}"
     return f"a private address in {join(options.private_network)}"
@@ -167,11 +216,22 @@ def sides(request: Request) -> Literal["both", "public", "private"]:
     return "both" if is_public_type else "private"
 
 
-def _named_socket(request: Request) -> str | None:
-    """Return which option names a socket of the public side, by other means than host and port, that was not passed."""
-    if request.fd is not None and request.fd not in (one.descriptor for one in request.passed.public):
-        return "--fd"
-    return "--uds" if request.uds is not None else None
+def _check_passed(request: Request, which: Literal["both", "public", "private"]) -> None:
+    """Ensure that passed sockets are of sides that are opened, and that no option names another; raises LaunchError."""
+    passed, options = request.passed, request.options
+    public = "--uds" if request.uds is not None else None
+    if request.fd is not None and request.fd not in (one.descriptor for one in passed.public):
+        public = "--fd"
+    private = "--private-host" if options.private_host != "auto" else None
+    for side, given, option in (("public", passed.public, public), ("private", passed.private, private)):
+        if given and which not in ("both", side):
+            raise LaunchError(
+                f"LISTEN_FDS passes a {side} socket, but the {which} side alone is to be opened; look at --listeners"
+            )
+        if given and option:
+            raise LaunchError(
+                f"LISTEN_FDS passes a {side} socket, and {option} asks for another one: do without one of them"
+            )
 
 
 def _public(request: Request, host: Host) -> Listener:
@@ -192,15 +252,13 @@ def _public(request: Request, host: Host) -> Listener:
     return Listener("public", tuple(TCPAddress(str(address), request.port) for address in addresses))
 
 
-def _find_private(
-    request: Request, host: Host, public: Listener | None
-) -> tuple[TCPAddress | None, tuple[str, ...], bool]:
-    """Find the private listener's address, what to say of it, and whether it is yet to come."""
+def _find_private(request: Request, host: Host, public: Listener | None) -> tuple[TCPAddress | None, tuple[str, ...]]:
+    """Find the private listener's address, None where it is yet to come, and what to say of how it was found."""
     options = request.options
     if request.passed.private is not None:
-        return passed_private(request.passed.private, options), (), False
+        return _passed_address(request.passed.private, options), ()
     if options.private_missing != "later" or public is None:  # alone, there is nothing to serve meanwhile
-        return *_private(request, host), False
+        return _private(request, host)
     for one in public.addresses:
         if isinstance(one, TCPAddress) and one.is_wildcard and one.port == options.private_port != 0:
             raise LaunchError(
@@ -208,44 +266,52 @@ def _find_private(
                 "change --private-port"
             )
     try:
-        return *_private(request, host), False
+        return _private(request, host)
     except PrivateAddressMissing:
-        return None, (f"Serving the public side alone until there is {sought(options)}",), True
+        return None, (f"Serving the public side alone until there is {sought(options)}",)
+
+
+def _passed_address(given: InheritedSocket, options: Options) -> TCPAddress:
+    """Return the address of a passed private socket, for which the rules of a private listener hold, too."""
+    what = f"the private socket {given} that LISTEN_FDS passes"
+    address = read_address(given.address.host) if isinstance(given.address, TCPAddress) else None
+    if not isinstance(given.address, TCPAddress) or address is None:
+        raise LaunchError(f"{what} has no IP address, and a neighbour is known by nothing else")
+    if address.is_unspecified:
+        raise LaunchError(
+            f"{what} listens on every interface, the public one too: name one address in its ListenStream="
+        )
+    _require_neighbours(what, address, options)
+    return given.address
 
 
 def _private(request: Request, host: Host) -> tuple[TCPAddress, tuple[str, ...]]:
-    """Find the private listener's address, and what to say of how it was found."""
-    options = request.options
+    """Find the address that `--private-host` names, or the one that lies in a private network."""
+    options, networks = request.options, request.options.private_network
     if options.private_host != "auto":
         return TCPAddress(str(_named(options, host)), options.private_port), ()
-    found = [address for address in host.addresses if covers(options.private_network, address)]
+    found = [address for address in host.addresses if covers(networks, address)]
     if len(found) > 1 and request.place.private_hostname:
         own = set(host.resolve(request.place.private_hostname))
         found = [address for address in found if address in own] or found
     if len(found) > 1:
         raise LaunchError(
-            f"several addresses of this host lie in {join(options.private_network)}: {', '.join(map(str, found))}; "
+            f"several addresses of this host lie in {join(networks)}: {', '.join(map(str, found))}; "
             "say which with --private-host"
         )
     if found:
         return TCPAddress(str(found[0]), options.private_port), ()
-    return _missing(request, host)
-
-
-def _missing(request: Request, host: Host) -> tuple[TCPAddress, tuple[str, ...]]:
-    options, place = request.options, request.place
-    networks = join(options.private_network)
-    if options.private_missing != "loopback":
-        if place.in_private_network is False:
-            hint = f"this application is in no private network (${place.platform.network_variable} is not set): "
-            hint += "add it to one, or open the public side alone with --listeners public"
-        else:
-            hint = "name the address with --private-host, its network with --private-network, or open the public side "
-            hint += "alone with --listeners public"
-        raise PrivateAddressMissing(f"no address in {networks}; found {host.describe()}; {hint}")
-    address = TCPAddress("127.0.0.1", options.private_port)
-    where = str(address) if address.port else f"a free port of {address.host}"
-    return address, (f"No address in {networks} here: the private side is on {where}, for this host alone",)
+    if options.private_missing == "loopback":
+        address = TCPAddress("127.0.0.1", options.private_port)
+        where = str(address) if address.port else f"a free port of {address.host}"
+        return address, (f"No address in {join(networks)} here: the private side is on {where}, for this host alone",)
+    if request.place.in_private_network is False:
+        variable = request.place.platform.network_variable
+        hint = f"this application is in no private network (${variable} is not set): add it to one, or "
+    else:
+        hint = "name the address with --private-host, its network with --private-network, or "
+    hint += "open the public side alone with --listeners public"
+    raise PrivateAddressMissing(f"no address in {join(networks)}; found {host.describe()}; {hint}")
 
 
 def _named(options: Options, host: Host) -> IPAddress:
@@ -263,7 +329,7 @@ def _named(options: Options, host: Host) -> IPAddress:
             f"--private-host {name}{told} is not an address of this host; found {host.describe()}"
         )
     address = next((address for address in own if covers(networks, address)), own[0])
-    require_neighbours(f"--private-host {name}", address, options)
+    _require_neighbours(f"--private-host {name}", address, options)
     return address
 
 
@@ -287,9 +353,14 @@ def _candidates(name: str, host: Host) -> tuple[IPAddress, ...]:
     return candidates
 
 
-def _neighbours(options: Options, address: IPAddress) -> tuple[IPNetwork, ...]:
-    """The peers admitted by default: the private networks that the bound address lies in, and this host."""
-    return (*(network for network in options.private_network if address in network), *LOOPBACK)
+def _require_neighbours(what: str, address: IPAddress, options: Options) -> None:
+    """Ensure that it is known who a neighbour of a private address is; raises LaunchError."""
+    networks = options.private_network
+    if not covers((*networks, *LOOPBACK), address) and options.private_allow is None:
+        raise LaunchError(
+            f"{what}: {address} lies in no private network ({join(networks)}), so no neighbour could be "
+            "told from a stranger; give its network with --private-network, or the peers with --private-allow"
+        )
 
 
 def _share(public: Listener | None, private: TCPAddress, passed: Passed) -> bool:
@@ -302,7 +373,7 @@ def _share(public: Listener | None, private: TCPAddress, passed: Passed) -> bool
     for one in public.addresses:
         address = one.address if isinstance(one, InheritedSocket) else one
         if isinstance(address, TCPAddress) and address.covers(private):
-            if passed != Passed() or not address.is_wildcard or _address(private).is_loopback:
+            if passed != Passed() or not address.is_wildcard or _ip(private).is_loopback:
                 raise LaunchError(
                     f"both listeners would have one address: public {address}, private {private}; "
                     "change --port or --private-port"
@@ -311,7 +382,7 @@ def _share(public: Listener | None, private: TCPAddress, passed: Passed) -> bool
     return False
 
 
-def _address(address: TCPAddress) -> IPAddress:
+def _ip(address: TCPAddress) -> IPAddress:
     """Return the IP address of a private listener, in canonical form."""
     read = read_address(address.host)
     assert read is not None  # noqa: S101  # a private address is made from an IP address

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from duallisten.config import NOT_SHOWN, Config, all_options, is_secret
-from duallisten.listeners.description import scheme
+from duallisten.listeners.description import ServedListener, served_listeners
 from duallisten.listeners.forwarded import trust_of
-from duallisten.listeners.plan import Listener, Plan
-from duallisten.listeners.pools import Pool, make_pools
-from duallisten.net import InheritedSocket, join
+from duallisten.listeners.plan import Plan, Pool, make_pools
+from duallisten.net import InheritedSocket
 from duallisten.sides import Side
 
 
@@ -59,7 +58,7 @@ def make_report(config: Config, plan: Plan) -> Report:
         platform=config.place.platform.name,
         process_type=config.place.process_type,
         workers=sum(pool.size for pool in pools),
-        listeners=tuple(_listener(config, plan, listener, pools) for listener in plan.listeners),
+        listeners=tuple(_listener(config, one, pools) for one in served_listeners(config, plan)),
         values=tuple(
             ValueReport(name, _value(config, name), origin) for name, origin in sorted(config.origins.items())
         ),
@@ -67,57 +66,44 @@ def make_report(config: Config, plan: Plan) -> Report:
     )
 
 
-def _listener(config: Config, plan: Plan, listener: Listener, pools: tuple[Pool, ...]) -> ListenerReport:
-    side = listener.side
+def _listener(config: Config, served: ServedListener, pools: tuple[Pool, ...]) -> ListenerReport:
+    side = served.side
+    names = ("host", "port", "uds", "fd")
     if side == "private":
-        peers, names = (
-            join(plan.admission.allowed),
-            ("private_host", "private_port", "private_network", "platform"),
-        )
-    else:
-        peers = "all"
-        if plan.admission.side_door == "refuse":
-            peers += f", except on an address in {join(plan.admission.private_networks)}"
-        names = ("host", "port", "uds", "fd")
+        names = ("private_host", "private_port", "private_network", "platform")
     origins = [f"{name.replace('_', '-')}: {config.origins[name]}" for name in names if name in config.origins]
-    if any(isinstance(one, InheritedSocket) and one.address is not None for one in listener.addresses):
+    if any(isinstance(one, InheritedSocket) and one.address is not None for one in served.planned.addresses):
         origins = ["LISTEN_FDS"]
+    size = next(pool.size for pool in pools if side in pool.sides)
     return ListenerReport(
         side=side,
-        address=str(listener),
-        peers_admitted=peers,
+        address=str(served.planned),
+        peers_admitted=served.admits,
         proxies_trusted=str(trust_of(config, side)),
-        tls="yes" if scheme(config, side) == "https" else "no",
+        tls="yes" if served.scheme == "https" else "no",
         endpoint_set=_endpoint_set(config, side),
-        workers=_workers(side, pools),
+        workers=f"{size} of its own" if len(pools) > 1 else str(size),
         origin=", ".join(origins) or "default",
     )
 
 
 def _endpoint_set(config: Config, side: Side) -> str:
-    own = config.source("private")
     if side == "public":
         return str(config.rules)
+    own = config.source("private")
     return "all" if own is config else f"all of {own.app_name}"
-
-
-def _workers(side: Side, pools: tuple[Pool, ...]) -> str:
-    """Say how many serve a side, and which: its own, or those of both sides."""
-    size = next(pool.size for pool in pools if side in pool.sides)
-    return f"{size} of its own" if len(pools) > 1 else str(size)
 
 
 def _value(config: Config, name: str) -> Any:
     if is_secret(name):
         return NOT_SHOWN
+    twin = name.removeprefix("private_")
     if hasattr(config.options, name):
         value = getattr(config.options, name)
-    elif name.startswith("private_"):
-        value = config.private.get(name.removeprefix("private_"))
     else:
-        value = getattr(config, name, None)
+        value = getattr(config, name, None) if twin == name else config.private.get(twin)
     if isinstance(value, tuple | list):
-        return [str(item) if not isinstance(item, tuple) else ":".join(item) for item in value]
+        return [":".join(item) if isinstance(item, tuple) else str(item) for item in value]
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
@@ -139,9 +125,9 @@ def print_table(report: Report) -> None:
         highlight=False,
     )
     listeners = Table("", *(listener.side for listener in report.listeners), show_lines=False)
-    for row in ("address", "peers_admitted", "proxies_trusted", "tls", "endpoint_set", "workers", "origin"):
-        cells = (escape(str(getattr(listener, row))) for listener in report.listeners)
-        listeners.add_row(row.replace("_", " "), *cells)
+    for row in fields(ListenerReport)[1:]:  # all but the side
+        cells = (escape(getattr(listener, row.name)) for listener in report.listeners)
+        listeners.add_row(row.name.replace("_", " "), *cells)
     console.print(listeners)
     if report.values:
         flags = {option.name: option.flag for option in all_options()}

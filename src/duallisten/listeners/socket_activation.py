@@ -1,19 +1,19 @@
 """Socket activation: the listeners that systemd has bound, taken from the environment (sd_listen_fds(3)).
 
-The facts it rests on:
+Facts it rests on:
 
 - `LISTEN_FDS` sockets are open from descriptor 3 on, if `LISTEN_PID` is this process; with any other number the
   variables were meant for a parent. `LISTEN_FDNAMES` has their names, divided by colons: the `FileDescriptorName=` of
   the `.socket` unit, and without it the unit's name.
 - The sockets are duplicates of systemd's, which keeps them: what comes in while nobody serves waits for the next start.
-  Whatever is set on them stays set, so nothing is that would outlive the service.
+  What is set on them stays set, so nothing is that would outlive the service.
 - They listen already, so a connection may be in the queue before the application has started; it is accepted after.
 
 `public` and `private` name the sides. One socket alone with any other name is the public one; among several each needs
-its side. There may be several public ones, for IPv4 and IPv6, say, and one private one. Where a private one may be
-bound is `plan`'s to judge, by the same rules as for an address of an option.
+its side. There may be several public ones, for IPv4 and IPv6, say, and one private one. `plan` decides where a private
+one may be bound, by the same rules as for an address of an option.
 
-The variables are taken away, so that no child takes the descriptors for its own, and the descriptors are not inherited.
+Invariants: no child takes the descriptors for its own. The variables are removed, and the descriptors not inherited.
 """
 
 from __future__ import annotations
@@ -44,22 +44,23 @@ class Named(NamedTuple):
 
 
 def take_passed(environ: MutableMapping[str, str], process: int) -> Passed:
-    """Take the sockets that were passed to this process, and the variables that say so from its environment.
+    """Take the sockets that were passed to a process, and the variables that say so from its environment.
 
-    process: its number
+    Args:
+        environ: Its environment.
+        process: Its number.
 
-    Raises UsageError where the variables cannot be read, LaunchError where a descriptor is not what can be served.
+    Raises:
+        UsageError: The variables cannot be read.
+        LaunchError: A descriptor is not what can be served.
     """
     said = {name: environ.pop(name) for name in VARIABLES if name in environ}
-    named = read_names(said, process)
-    sides: dict[str, list[InheritedSocket]] = {"public": [], "private": []}
-    for one in named:
-        side = one.name if one.name in sides else "public"
-        sides[side].append(_inspect(one))
-    if len(sides["private"]) > 1:
-        addresses = ", ".join(str(one) for one in sides["private"])
+    sockets = [(one.name, _inspect(one)) for one in read_names(said, process)]
+    private = [sock for name, sock in sockets if name == "private"]
+    if len(private) > 1:
+        addresses = ", ".join(map(str, private))
         raise UsageError(f"LISTEN_FDNAMES names several private sockets: {addresses}; pass one of them")
-    return Passed(tuple(sides["public"]), next(iter(sides["private"]), None))
+    return Passed(tuple(sock for name, sock in sockets if name != "private"), *private)
 
 
 def read_names(said: MutableMapping[str, str], process: int) -> tuple[Named, ...]:
@@ -91,7 +92,7 @@ def read_names(said: MutableMapping[str, str], process: int) -> tuple[Named, ...
 
 
 def _inspect(one: Named) -> InheritedSocket:
-    """Make sure that a descriptor is a socket that can be served, and find where it is bound; raises LaunchError."""
+    """Find where a descriptor is bound; raises LaunchError where it is not a socket that can be served."""
     label = f"descriptor {one.descriptor} ({one.name}), passed by LISTEN_FDS,"
     try:
         if not stat.S_ISSOCK(os.fstat(one.descriptor).st_mode):
@@ -104,26 +105,16 @@ def _inspect(one: Named) -> InheritedSocket:
         families = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
         if sock.family not in families or sock.type != socket.SOCK_STREAM:
             raise LaunchError(f"{label} is no stream socket of TCP or of a path: ListenStream= makes one")
-        if _is_connected(sock):
+        try:
+            sock.getpeername()
+        except OSError:  # it has no peer
+            name = sock.getsockname()
+        else:
             raise LaunchError(f"{label} is a connection and not a listener: its .socket unit must have Accept=no")
-        name = sock.getsockname()
     finally:
         sock.detach()
-    return InheritedSocket(one.descriptor, UnixAddress(_path(name)) if isinstance(name, str | bytes) else _tcp(name))
-
-
-def _is_connected(sock: socket.socket) -> bool:
-    try:
-        sock.getpeername()
-    except OSError:
-        return False
-    return True
-
-
-def _path(name: str | bytes) -> str:
-    """Return the path of a socket; one in the abstract namespace begins with a zero byte, and is shown with @."""
-    return name if isinstance(name, str) else "@" + os.fsdecode(name[1:])
-
-
-def _tcp(name: tuple[str, int]) -> TCPAddress:
-    return TCPAddress(str(name[0]), int(name[1]))
+    if isinstance(name, tuple):
+        return InheritedSocket(one.descriptor, TCPAddress(str(name[0]), int(name[1])))
+    if isinstance(name, bytes):  # in the abstract namespace: it begins with a zero byte, which is shown as @
+        name = "@" + os.fsdecode(name[1:])
+    return InheritedSocket(one.descriptor, UnixAddress(name))

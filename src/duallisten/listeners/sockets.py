@@ -26,13 +26,16 @@ import stat
 import struct
 import sys
 from array import array
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from duallisten.errors import LaunchError
-from duallisten.listeners.plan import Listener, Plan
 from duallisten.net import Address, InheritedSocket, TCPAddress, UnixAddress
-from duallisten.sides import Side
+
+if TYPE_CHECKING:
+    from duallisten.listeners.plan import Listener, Plan
+    from duallisten.sides import Side
 
 SO_ATTACH_FILTER = 26  # asm-generic/socket.h
 
@@ -40,9 +43,10 @@ SO_ATTACH_FILTER = 26  # asm-generic/socket.h
 class BoundSocket(NamedTuple):
     """A bound socket.
 
-    side: whose listener it belongs to name: what it is bound to: (address, port in host order), or (path, 0) for a UNIX
-    domain socket ours: whether it is a TCP socket that was bound here, so that others can be bound beside it
-    (`processes.accept_queues`)
+    Attributes:
+        side: Whose listener it belongs to.
+        name: What it is bound to: (address, port in host order), or (path, 0) for a UNIX domain socket.
+        ours: Whether it is a TCP socket that was bound here, so that others can be bound beside it.
     """
 
     side: Side
@@ -72,10 +76,15 @@ def listen(sock: socket.socket, backlog: int) -> None:
 def bind(plan: Plan, public: list[socket.socket] | None = None) -> list[BoundSocket]:
     """Bind every address of the plan, the private ones first, and try that each can be listened on.
 
-    public: sockets that take the place of the public listener's, bound by someone else
+    Args:
+        plan: What is to be bound.
+        public: Sockets that take the place of the public listener's, bound by someone else.
 
-    Returns the sockets, none of them listening unless it was inherited so. Raises LaunchError, with everything
-    closed again, where one cannot be bound.
+    Returns:
+        The sockets, none of them listening unless it was inherited so.
+
+    Raises:
+        LaunchError: One cannot be bound; everything is closed again.
     """
     bound: list[BoundSocket] = []
     try:
@@ -84,8 +93,9 @@ def bind(plan: Plan, public: list[socket.socket] | None = None) -> list[BoundSoc
                 continue  # the public listener's wildcard socket serves it
             if listener.side == "public" and public is not None:
                 bound += [bound_socket("public", sock) for sock in public]
-            else:
-                bound += _bind_listener(listener)
+                continue
+            for one in _bind_listener(listener):
+                bound.append(one)  # one by one: what was bound before a clash is closed again, too
     except BaseException:
         close(bound)
         raise
@@ -106,23 +116,20 @@ def remove_path(plan: Plan) -> None:
                 Path(address.path).unlink(missing_ok=True)
 
 
-def _bind_listener(listener: Listener) -> list[BoundSocket]:
-    bound: list[BoundSocket] = []
-    port = None
-    try:
-        for address in listener.addresses:
-            if isinstance(address, TCPAddress) and address.port == 0 and port:
-                address = TCPAddress(address.host, port)  # noqa: PLW2901  # one port for all addresses of a name
-            sock = _bind_address(listener.side, address)
-            bound.append(bound_socket(listener.side, sock, ours=isinstance(address, TCPAddress)))
-            port = bound[-1].name[1]
-    except OSError as error:
-        close(bound)
-        raise LaunchError(_clash(listener.side, address, error)) from None
-    return bound
+def _bind_listener(listener: Listener) -> Iterator[BoundSocket]:
+    """Bind each address of a listener; one port for all addresses of a name, where the kernel chooses it."""
+    port = 0
+    for planned in listener.addresses:
+        address = TCPAddress(planned.host, planned.port or port) if isinstance(planned, TCPAddress) else planned
+        try:
+            one = bound_socket(listener.side, _bind_address(address), ours=isinstance(planned, TCPAddress))
+        except OSError as error:
+            raise LaunchError(_clash(listener.side, address, error)) from None
+        port = one.name[1]
+        yield one
 
 
-def _bind_address(side: Side, address: Address) -> socket.socket:
+def _bind_address(address: Address) -> socket.socket:
     if isinstance(address, InheritedSocket):
         return socket.socket(fileno=os.dup(address.descriptor))
     if isinstance(address, UnixAddress):
@@ -222,8 +229,9 @@ def _bind_path(path: str) -> socket.socket:
         status = place.stat()
         if not stat.S_ISSOCK(status.st_mode):
             raise OSError(errno.EEXIST, "there is a file that is no socket")
-        if _answers(path):
-            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            if probe.connect_ex(path) == 0:
+                raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
         permissions = stat.S_IMODE(status.st_mode)
         place.unlink()
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -237,22 +245,18 @@ def _bind_path(path: str) -> socket.socket:
     return sock
 
 
-def _answers(path: str) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        return probe.connect_ex(path) == 0
-
-
 def _clash(side: Side, address: Address, error: OSError) -> str:
-    reason = error.strerror or str(error)
-    hints = {
-        errno.EADDRINUSE: "is another process there? choose another with ",
-        errno.EADDRNOTAVAIL: "it is not an address of this host; change ",
-        errno.EACCES: "ports below 1024 need a privilege; choose another with ",
-    }
-    option = "--private-port" if side == "private" else "--uds" if isinstance(address, UnixAddress) else "--port"
-    if error.errno == errno.EADDRNOTAVAIL:
-        option = "--private-host" if side == "private" else "--host"
+    """Return why a listener cannot have an address, and which option to change."""
+    is_private = side == "private"
+    port = "--private-port" if is_private else "--uds" if isinstance(address, UnixAddress) else "--port"
+    hint, option = {
+        errno.EADDRINUSE: ("is another process there? choose another with ", port),
+        errno.EADDRNOTAVAIL: (
+            "it is not an address of this host; change ",
+            "--private-host" if is_private else "--host",
+        ),
+        errno.EACCES: ("ports below 1024 need a privilege; choose another with ", port),
+    }.get(error.errno or 0, ("look at ", port))
     if isinstance(address, InheritedSocket):
         option = "--fd"
-    hint = hints.get(error.errno or 0, "look at ")
-    return f"the {side} listener cannot have {address}: {reason}; {hint}{option}"
+    return f"the {side} listener cannot have {address}: {error.strerror or error}; {hint}{option}"

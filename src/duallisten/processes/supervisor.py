@@ -25,7 +25,7 @@ from typing import Any
 
 from duallisten.config import Config
 from duallisten.errors import LaunchError
-from duallisten.listeners import BoundSocket, Latecomer, Plan, Pool, log_listeners, make_pools, request_of
+from duallisten.listeners import AddressWatch, BoundSocket, Plan, Pool, log_listeners, make_pools, request_of
 from duallisten.processes.launch_status import LaunchBoard
 from duallisten.processes.signal_queue import SignalQueue, queued
 from duallisten.processes.supervisor_shutdown import press_on, tell_all, wait_for_all
@@ -70,7 +70,7 @@ class Supervisor:
         self.should_exit = False
         self.pressed = 0
         self._next_health = 0.0
-        self._latecomer = Latecomer(request_of(config)) if plan.later else None
+        self._latecomer = AddressWatch(request_of(config)) if plan.later else None
 
     def run(self) -> None:
         """Supervise until told to stop; raises LaunchError where the workers cannot be brought to serve."""
@@ -147,7 +147,7 @@ class Supervisor:
             self.slots.widen(self.pool, pool, [] if others else bound)
         except LaunchError as error:
             logger.error("The private side cannot be opened yet: %s", error)
-            self._latecomer = Latecomer(request_of(self.config))
+            self._latecomer = AddressWatch(request_of(self.config))
             return
         for other in others:
             self.slots.add_pool(other, bound)

@@ -122,9 +122,8 @@ class Standby:
         service = self._listeners.private
         if service is None or service.config.ssl is not None:
             return
-        room = service.room
-        free = MOST if room is None else min(MOST, room.limit - room.taken)
-        if len(self._pending) + self._handed < free:
+        taken = len(self._pending) + self._handed
+        if taken < min(MOST, service.limit.free):
             plan = self._listeners.plan
             for one in list(self._listeners.listening):
                 if one.server.is_serving() and (one.bound.side == "private" or (plan is not None and plan.shared)):

@@ -22,7 +22,7 @@ from collections.abc import Awaitable, Iterable
 from typing import TYPE_CHECKING
 
 from duallisten.errors import UsageError
-from duallisten.listeners import names_of, scheme
+from duallisten.listeners import served_listeners
 from duallisten.logs import utc_timestamp, wall_clock
 from duallisten.net import LOOPBACK, Host, covers, read_address, read_host
 from duallisten.observability import Phase
@@ -114,15 +114,16 @@ class Registration:
 
         place = self._config.place
         container = place.container or socket.gethostname()
-        names = names_of(plan, bound)
-        port = {side: name[1] or None for side, name in names.items()}  # a UNIX domain socket has none
+        served = {one.side: one for one in served_listeners(self._config, plan, bound) if one.bound}
+        port = {side: one.bound[0][1] or None for side, one in served.items()}  # a UNIX domain socket has none
+        private = served.get("private")
         return Instance(
             service=self.service,
             id=f"{container}-{os.urandom(4).hex()}",
-            address=names["private"][0] if "private" in names else reachable(names["public"][0], read_host()),
+            address=private.bound[0][0] if private else reachable(served["public"].bound[0][0], read_host()),
             private_port=port.get("private"),
             public_port=port.get("public"),
-            scheme=scheme(self._config, "private" if "private" in names else "public"),
+            scheme=(private or served["public"]).scheme,
             host=place.private_hostname or "",
             container=container,
             version=place.version or "",

@@ -25,7 +25,7 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from email.utils import formatdate
 from functools import partial
 from importlib import import_module
@@ -41,21 +41,20 @@ from duallisten.listeners import (
     AcceptLoop,
     Acceptor,
     AcceptorState,
+    AddressWatch,
     BoundSocket,
     ListenerSet,
     Listening,
     Plan,
+    ServedListener,
     Verdict,
-    Watch,
     await_plan,
     log_listeners,
-    names_of,
     request_of,
-    scheme,
-    watch_from,
+    served_listeners,
 )
 from duallisten.listeners import sockets as sock
-from duallisten.net import TCPAddress, read_host
+from duallisten.net import read_host
 from duallisten.observability import Lifecycle, Phase
 from duallisten.server.lifespan import Alarm, Lifespans
 from duallisten.server.registration import registration_of
@@ -106,7 +105,7 @@ class Server(uvicorn.Server):
         self.is_alone = bound is None  # nobody else has its sockets
         if self.is_alone and (registration := registration_of(config)) is not None:
             self.lifecycle.observers.append(partial(registration.hear, self.listeners))
-        self._watch: Watch | None = None
+        self._watch: AddressWatch | None = None
         self.alarm = Alarm()
 
     @property
@@ -132,13 +131,15 @@ class Server(uvicorn.Server):
     @property
     def addresses(self) -> dict[Side, tuple[str, int]]:
         """Where each side is bound: (address, port in host order), or (path, 0); empty until bound."""
-        return names_of(self.plan, self.bound or ())
+        return {one.side: one.bound[0] for one in self._served if one.bound}
 
     def url(self, side: Side) -> str:
         """Return the base URL of a side, without a slash at its end; empty for a side that is not bound."""
-        if side not in self.addresses:
-            return ""
-        return f"{scheme(self.config, side)}://{TCPAddress(*self.addresses[side])}"
+        return next((one.urls[0] for one in self._served if one.side == side and one.bound), "")
+
+    @property
+    def _served(self) -> Iterable[ServedListener]:
+        return served_listeners(self.config, self.plan, self.bound or ()) if self.plan is not None else ()
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until told to stop.
@@ -229,8 +230,8 @@ class Server(uvicorn.Server):
         """Open the private listener when its address appears, if that is waited for."""
         assert self.plan is not None  # noqa: S101
         if self.plan.later:
-            self._watch = watch_from(asyncio.get_running_loop(), request_of(self.config), self._open_private)
-            self._watch.start()
+            self._watch = AddressWatch(request_of(self.config))
+            self._watch.hand_over(asyncio.get_running_loop(), self._open_private)
 
     async def _open_private(self, plan: Plan, bound: list[BoundSocket]) -> None:
         """Open the private listener, which has come late, and say so."""
@@ -269,14 +270,8 @@ class Server(uvicorn.Server):
         sock.listen(bound.socket, self.config.side(bound.side).backlog)
         acceptor = Acceptor(self._reception, judge_of(bound.side, self.plan, lambda: self.plan or plan), bound.side)
         service = self.listeners.services[Verdict.PRIVATE if bound.side == "private" else Verdict.PUBLIC]
-        room = None if self.plan.shared else service.room
-        server = AcceptLoop(
-            bound.socket,
-            acceptor.take,
-            room=room,
-            count=None if self.plan.shared else lambda: self.listeners.taken(bound.side),
-            total=lambda: self.listeners.taken("public") + self.listeners.taken("private"),
-        )
+        limit = None if self.plan.shared else service.limit
+        server = AcceptLoop(bound.socket, acceptor.take, lambda: self.listeners.taken, limit)
         await server.start_serving()
         listening = Listening(bound, server, acceptor)
         if self.ending:  # told to end meanwhile, when all that was known of was closed

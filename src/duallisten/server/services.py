@@ -17,7 +17,6 @@ from duallisten.listeners import (
     AdmissionPolicy,
     ConnectionLimit,
     ListenerService,
-    PeerLimit,
     Plan,
     Verdict,
     believing,
@@ -49,28 +48,15 @@ class OwnPages(Observer):
         exchange.is_own = exchange.scope["raw_path"] in self._paths and exchange.scope["type"] == "http"
 
 
-class ConnectionLimits(Observer):
-    """The limits on the connections of a side, which hear when one has ended.
+class FreedConnections(Observer):
+    """Tells the limit on the connections of a side when one has ended."""
 
-    Attributes:
-        room: For how many connections there is room; None where there is no limit.
-        peers: How many of them one peer may have; None where there is no limit.
-    """
-
-    def __init__(self, config: Config, side: Side, state: ServerState) -> None:
-        asked = config.side(side)
-        most, per_peer = asked.limit_connections, asked.limit_connections_per_peer
-        if not config.is_engine:  # no observer hears when a connection ends
-            most = per_peer = None
-        self.room = ConnectionLimit(most, lambda: len(state.connections)) if most else None
-        self.peers = PeerLimit(per_peer) if per_peer else None
+    def __init__(self, limit: ConnectionLimit) -> None:
+        self._limit = limit
 
     def connection_lost(self, connection: Connection) -> None:
         """Make room for another."""
-        if self.peers is not None:
-            self.peers.remove(connection.client[0] if connection.client else None)
-        if self.room is not None:
-            self.room.tell()
+        self._limit.leave(connection.client[0] if connection.client else None)
 
 
 def make_services(server: Server, plan: Plan) -> dict[Verdict, ListenerService]:
@@ -87,34 +73,43 @@ def make_services(server: Server, plan: Plan) -> dict[Verdict, ListenerService]:
     for side, of_side in verdicts.items():
         state = ServerState() if services else server.server_state
         counter = RequestCounter(server.observation.row.side(side)) if server.observation is not None else None
-        limits = ConnectionLimits(server.config, side, state)
+        limit = _connection_limit(server.config, side, state)
         for verdict in of_side:
-            services[verdict] = _make_service(server, verdict, state, counter, limits)
+            services[verdict] = _make_service(server, verdict, state, counter, limit)
     return services
 
 
+def _connection_limit(config: Config, side: Side, state: ServerState) -> ConnectionLimit:
+    asked = config.side(side)
+    limits = (asked.limit_connections, asked.limit_connections_per_peer)
+    if not config.is_engine:  # no observer hears when a connection ends
+        limits = (None, None)
+    return ConnectionLimit(lambda: len(state.connections), *limits)
+
+
 def _make_service(
-    server: Server, verdict: Verdict, state: ServerState, counter: RequestCounter | None, limits: ConnectionLimits
+    server: Server, verdict: Verdict, state: ServerState, counter: RequestCounter | None, limit: ConnectionLimit
 ) -> ListenerService:
     """Build what answers connections of one verdict."""
     config = server.config
     side: Side = "private" if verdict is Verdict.PRIVATE else "public"
     is_believed = verdict is not Verdict.SIDE_DOOR and config.side(side).proxy_headers
-    made = listener_config(config, side, proxy_headers=is_believed)
+    believe = believing(trust_of(config, side)) if is_believed else None
+    made = listener_config(config, side)
     pages = None
     if side == "private" and server.observation is not None:
         from duallisten.admin.routes import page_set
 
         pages = page_set(config, server.observation.board, server.listeners)
     note_hidden = partial(counter.add, Cell.HIDDEN) if counter is not None else None
-    place_endpoints(made, config, side, note_hidden=note_hidden, pages=pages)
+    place_endpoints(made, config, side, note_hidden=note_hidden, pages=pages, believe=believe)
     json_log = _json_log(server, side, made)
     observers: list[Observer] = [OwnPages(pages.paths)] if pages is not None else []
     observers.extend(_observers(server, side, made, json_log))
     if counter is not None:
         observers.append(counter)
-    if limits.room is not None or limits.peers is not None:
-        observers.append(limits)
+    if limit.is_set:
+        observers.append(FreedConnections(limit))
     context = Context(
         asyncio.get_running_loop(),
         engine_settings(config, side, made),
@@ -123,12 +118,12 @@ def _make_service(
         clock=server.clock,
         app_state=server.lifespans.state(side),
         hooks=hooks_of(observers),
-        believe=believing(trust_of(config, side)) if is_believed else None,
+        believe=believe,
         describe=json_log.describe if json_log is not None else None,
     )
     if made.ws_protocol_class is not None:
         context.hand_over = partial(_hand_over, made, state, context.app_state)
-    return ListenerService(side, made, state, context, config.is_engine, limits.room, limits.peers, counter, pages)
+    return ListenerService(side, made, state, context, config.is_engine, limit, counter, pages)
 
 
 def _observers(server: Server, side: Side, made: uvicorn.Config, json_log: JSONAccessLog | None) -> Iterable[Observer]:
