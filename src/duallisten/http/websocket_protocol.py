@@ -170,7 +170,6 @@ class WebSocketProtocol(Flow):
             for frame in received:
                 self._take(frame)
             if frames.parser_exc is not None:
-                self._reply()
                 self._break_off()
             if self._stage > CLOSING:
                 return False
@@ -229,13 +228,13 @@ class WebSocketProtocol(Flow):
                 return
             data = b"".join(fragments)
             fragments.clear()
-        message = {"type": "websocket.receive"}
+        key = "text" if self._is_text else "bytes"
         try:
-            message["text" if self._is_text else "bytes"] = str(data, "utf-8") if self._is_text else data
+            value = str(data, "utf-8") if self._is_text else data
         except UnicodeDecodeError:
             self._fail(1007, "text that is not UTF-8")
         else:
-            self.websocket.put(message, len(data))
+            self.websocket.put({"type": "websocket.receive", key: value}, len(data))
 
     def has_received(self) -> bool:
         """Whether something was received that can be used when reading goes on."""
@@ -296,11 +295,11 @@ class WebSocketProtocol(Flow):
     def _fail(self, code: int, reason: str) -> None:
         """End with a Close that says what is wrong with a message."""
         self._frames.fail(code, reason)
-        self._reply()
         self._break_off()
 
     def _break_off(self) -> None:
         """End after a Close that says why; the peer may still be sending."""
+        self._reply()
         error = self._frames.parser_exc
         if error is not None:
             error.with_traceback(None)  # which would keep what was inflated

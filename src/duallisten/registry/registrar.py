@@ -70,7 +70,7 @@ class Registrar:
 
     Attributes:
         instance: What was written last, or will be next.
-        standing: What has come of it: `registered`, or why not.
+        standing: What has come of it; `superseded` where another launch has registered the same id.
 
     Raises:
         UsageError: No back end takes the URL, or nobody could read the instance.
@@ -191,7 +191,7 @@ class Registrar:
             self._changed.clear()
             wanted = self._wanted
             try:
-                token = await self._link.ask(lambda backend: backend.write(self._next_write(wanted)))  # noqa: B023
+                token = await self._write(wanted)
             except RegistryError as error:
                 self._note_failure(error, wanted)
                 pause = next(tries)
@@ -203,6 +203,9 @@ class Registrar:
                 pause = self._timing.beat * random.uniform(0.8, 1.2)  # noqa: S311
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), pause)
+
+    async def _write(self, wanted: Instance | None) -> int | None:
+        return await self._link.ask(lambda backend: backend.write(self._next_write(wanted)))
 
     def _next_write(self, wanted: Instance | None) -> Write:
         self._number += 1
