@@ -221,7 +221,9 @@ class Registrar:
         elif token is None:
             self.standing = "superseded"
             logger.warning(
-                "%s of %s has been registered or taken out by another: it is left so", about.id, about.service
+                "%s of %s has been registered or taken out by another process; no longer writing it",
+                about.id,
+                about.service,
             )
         else:
             self._token = token
