@@ -221,9 +221,7 @@ class Registrar:
         elif token is None:
             self.standing = "superseded"
             logger.warning(
-                "%s of %s has been registered or taken out by another process; no longer writing it",
-                about.id,
-                about.service,
+                "%s of %s has been registered or taken out by another process; giving up", about.id, about.service
             )
         else:
             self._token = token
