@@ -85,16 +85,14 @@ delete from duallisten_registry where ctid in (
 """Skips what is locked: it is being written again, or deleted by another."""
 
 
-def make(url: str) -> PostgresBackend:
-    """Build the back end for a `postgresql://` or `postgres://` URL."""
-    psycopg.conninfo.conninfo_to_dict(url)  # raises for what libpq could not read
-    return PostgresBackend(url)
-
-
 class PostgresBackend:
-    """Entries in PostgreSQL, over one connection, and one more for each that listens."""
+    """Entries in PostgreSQL, over one connection, and one more for each that listens.
+
+    The URL is as of libpq, with its parameters in the query.
+    """
 
     def __init__(self, url: str) -> None:
+        psycopg.conninfo.conninfo_to_dict(url)  # raises for what libpq could not read
         self._url = url
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._in_use = asyncio.Lock()  # a socket must not be closed while a task waits for it
@@ -142,6 +140,9 @@ class PostgresBackend:
         return await psycopg.AsyncConnection.connect(
             self._url, autocommit=True, prepare_threshold=None, application_name="duallisten registry"
         )
+
+
+make = PostgresBackend
 
 
 async def _create(connection: psycopg.AsyncConnection[Any]) -> None:

@@ -80,13 +80,8 @@ return whole(token)
 """
 
 
-def make(url: str) -> RedisBackend:
-    """Build the back end for a `redis://` or `rediss://` URL."""
-    return RedisBackend(url)
-
-
 class RedisBackend:
-    """Entries in Redis."""
+    """Entries in Redis, at a `redis://` or `rediss://` URL as of redis-py, with its options in the query."""
 
     def __init__(self, url: str) -> None:
         self._client: Any = Redis.from_url(
@@ -138,6 +133,9 @@ class RedisBackend:
     async def aclose(self) -> None:
         """Close the connections."""
         await self._client.aclose()
+
+
+make = RedisBackend
 
 
 class _Subscribed:
