@@ -1,9 +1,12 @@
 """`Registry`: who is there, and who comes and goes, for those who look for a service.
 
-`instances` answers once, or raises. `watch` never ends and never raises: a registry that cannot be reached is no news
-about the instances, so the set stays as it was last seen, with one warning, until it can be reached again. It listens
-for changes and asks every `poll` seconds all the same, for an instance that died tells nobody; what the database tells
-only makes it ask sooner. Entries that cannot be read are passed over, with one warning for each registry.
+`instances` answers once, or raises. `watch` listens for changes and asks every `poll` seconds all the same, for an
+instance that died tells nobody; what the database tells only makes it ask sooner. Entries that cannot be read are
+skipped, with one warning for each registry.
+
+Invariants:
+    - `watch` never ends and never raises. A registry that cannot be reached says nothing about the instances: the set
+      stays as it was last seen, with one warning, until it can be reached again.
 """
 
 from __future__ import annotations

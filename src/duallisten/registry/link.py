@@ -1,8 +1,10 @@
 """The way to a registry that may be slow, gone or back again: every question has a time limit and one kind of error.
 
 A question that is not answered in time is cancelled and left behind, for that may take its time, too. With it goes the
-whole back end, for what state its connection is in nobody knows; the next question makes a new one. Nothing here is
-ever logged, and no error that leaves this module carries another's message (`backend.reason`).
+whole back end, for what state its connection is in nobody knows; the next question makes a new one.
+
+Invariants:
+    - Nothing is logged here, and no error that leaves this module has another's message in it (`backend.reason`).
 """
 
 from __future__ import annotations
