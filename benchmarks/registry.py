@@ -94,7 +94,7 @@ async def put(backend: Backend, service: str, name: str, number: int = 1) -> Non
     one = Instance(
         service, name, "10.240.0.5", 9240, 30123, "http", host, "web-1", "0" * 40, "2026-11-25T08:00:00+00:00"
     )
-    if await backend.put(Write(service, name, name, 1, number, 3600.0, to_json(one))) is None:
+    if await backend.write(Write(service, name, name, 1, number, 3600.0, to_json(one))) is None:
         raise SystemExit("a write was refused")
 
 

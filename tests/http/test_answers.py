@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from duallisten.http import Connection, Exchange, Observer, hooks_of
+from duallisten.http.answers import Answer
 from tests.http.engine import (
     DEADLINE,
     LAST,
@@ -337,3 +338,16 @@ async def test_what_is_written_is_counted_once_whatever_it_is(parser: str) -> No
         assert [int(found) for found in re.findall(rb"HTTP/1\.1 (\d{3}) ", hand.written)] == expected
         await hand.reset()
         assert hand.connection.sent == len(hand.written), stream
+
+
+def test_an_answer_of_ours_says_the_same_in_messages_and_on_the_wire() -> None:
+    ours = Answer(405, b"Not Allowed", ((b"allow", b"GET"), (b"content-type", b"text/plain")))
+    start, body = ours.messages("websocket.http.response")
+    fields = [(b"allow", b"GET"), (b"content-type", b"text/plain"), (b"content-length", b"11")]
+    assert start == {"type": "websocket.http.response.start", "status": 405, "headers": fields}
+    assert body == {"type": "websocket.http.response.body", "body": b"Not Allowed"}
+    (sent,) = read_responses(ours.encode(b"server: x\r\n"))
+    assert (sent.status, sent.body) == (405, b"Not Allowed")
+    assert sent.headers == {b"server": b"x", **dict(fields), b"connection": b"close"}
+    (head,) = read_responses(ours.encode(with_body=False), heads=[0])
+    assert (head.headers[b"content-length"], head.body) == (b"11", b"")

@@ -23,8 +23,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from duallisten.http import Connection, Context, Limits, Observer, Settings, WebSocketSettings, hooks_of
 from duallisten.http.websocket import ClientDisconnected
-from duallisten.http.websocket_messages import MAX_FRAGMENTS, PIECE, FrameCutter
-from duallisten.http.websocket_protocol import WebSocketProtocol
+from duallisten.http.websocket_protocol import MAX_FRAGMENTS, PIECE, FrameCutter, WebSocketProtocol
 
 DEADLINE = 30.0
 

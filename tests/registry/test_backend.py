@@ -40,7 +40,7 @@ async def names(backend: Backend, service: str | None = "billing") -> list[str]:
 
 
 async def registered(backend: Backend, owner: str) -> int:
-    claim = await backend.put(write(owner, 0, 1))
+    claim = await backend.write(write(owner, 0, 1))
     assert claim is not None
     return claim
 
@@ -52,7 +52,7 @@ async def expired(backend: Backend) -> None:
 
 
 async def test_a_registration_is_read_until_it_expires(backend: Backend) -> None:
-    assert await backend.put(write("A", 0, 1, lasts=0.3))
+    assert await backend.write(write("A", 0, 1, lasts=0.3))
     assert [tuple(one) for one in await backend.read("billing")] == [("billing", "a", BODY)]
     assert await names(backend, "shipping") == []
     assert await names(backend, None) == ["billing/a"]
@@ -61,37 +61,37 @@ async def test_a_registration_is_read_until_it_expires(backend: Backend) -> None
 
 
 async def test_a_beat_keeps_its_claim_and_brings_back_what_was_lost(backend: Backend) -> None:
-    assert await backend.put(write("A", 1234, 7, lasts=0.1)) == 1234
+    assert await backend.write(write("A", 1234, 7, lasts=0.1)) == 1234
     await expired(backend)
-    assert await backend.put(write("A", 1234, 8)) == 1234
+    assert await backend.write(write("A", 1234, 8)) == 1234
     assert await names(backend) == ["billing/a"]
 
 
 async def test_of_one_owner_only_a_higher_number_counts(backend: Backend) -> None:
     claim = await registered(backend, "A")
     draining = to_json(Instance("billing", "a", "10.240.0.5", 9240, state="draining"))
-    assert await backend.put(write("A", claim, 3, draining)) == claim
-    assert await backend.put(write("A", claim, 2)) is None
-    assert await backend.put(write("A", claim, 3)) is None
+    assert await backend.write(write("A", claim, 3, draining)) == claim
+    assert await backend.write(write("A", claim, 2)) is None
+    assert await backend.write(write("A", claim, 3)) is None
     assert [one.body for one in await backend.read("billing")] == [draining]
 
 
 async def test_a_late_beat_does_not_bring_back_what_was_deregistered(backend: Backend) -> None:
     claim = await registered(backend, "A")
-    assert await backend.put(write("A", claim, 3, GONE)) == claim
-    assert await backend.put(write("A", claim, 2)) is None
-    assert await backend.put(write("A", claim, 4)) is None
+    assert await backend.write(write("A", claim, 3, GONE)) == claim
+    assert await backend.write(write("A", claim, 2)) is None
+    assert await backend.write(write("A", claim, 4)) is None
     assert await names(backend, None) == []
 
 
 async def test_a_beat_that_comes_after_a_deregistration_of_what_was_lost_is_refused(backend: Backend) -> None:
-    assert await backend.put(write("A", 1234, 9, GONE)) == 1234
-    assert await backend.put(write("A", 1234, 8)) is None
+    assert await backend.write(write("A", 1234, 9, GONE)) == 1234
+    assert await backend.write(write("A", 1234, 8)) is None
 
 
 async def test_another_launch_may_register_what_was_deregistered(backend: Backend) -> None:
     claim = await registered(backend, "A")
-    assert await backend.put(write("A", claim, 2, GONE)) == claim
+    assert await backend.write(write("A", claim, 2, GONE)) == claim
     assert await registered(backend, "B") > claim
     assert await names(backend) == ["billing/a"]
 
@@ -100,24 +100,24 @@ async def test_the_later_registration_of_an_id_wins_and_the_earlier_cannot_touch
     first = await registered(backend, "A")
     second = await registered(backend, "B")
     assert second > first
-    assert await backend.put(write("A", first, 2)) is None
-    assert await backend.put(write("A", first, 3, GONE)) is None
+    assert await backend.write(write("A", first, 2)) is None
+    assert await backend.write(write("A", first, 3, GONE)) is None
     assert await names(backend) == ["billing/a"]
-    assert await backend.put(write("B", second, 2)) == second
+    assert await backend.write(write("B", second, 2)) == second
 
 
 async def test_the_later_registration_wins_also_where_the_earlier_has_brought_its_entry_back(backend: Backend) -> None:
     """The database has lost its memory, and the beat of the one that was taken over comes first."""
-    assert await backend.put(write("A", 1000, 9)) == 1000
-    assert await backend.put(write("B", 2000, 3)) == 2000
-    assert await backend.put(write("A", 1000, 10)) is None
+    assert await backend.write(write("A", 1000, 9)) == 1000
+    assert await backend.write(write("B", 2000, 3)) == 2000
+    assert await backend.write(write("A", 1000, 10)) is None
 
 
 async def test_of_many_that_register_at_once_one_is_the_last(database: Database, backend: Backend) -> None:
     others = [make_backend(database.url) for _ in range(5)]
-    claims = await asyncio.gather(*(other.put(write(f"O{n}", 0, 1)) for n, other in enumerate(others)))
+    claims = await asyncio.gather(*(other.write(write(f"O{n}", 0, 1)) for n, other in enumerate(others)))
     assert len(set(claims)) == len(others)
-    beats = await asyncio.gather(*(other.put(write(f"O{n}", claims[n] or 0, 2)) for n, other in enumerate(others)))
+    beats = await asyncio.gather(*(other.write(write(f"O{n}", claims[n] or 0, 2)) for n, other in enumerate(others)))
     assert [beat for beat in beats if beat is not None] == [max(claim or 0 for claim in claims)]
     assert await names(backend) == ["billing/a"]
     for other in others:
@@ -128,15 +128,15 @@ async def test_a_change_wakes_who_listens_and_a_beat_does_not(database: Database
     wake = await backend.listen("billing")
     waiting = asyncio.ensure_future(wake.wait(DEADLINE))
     other = make_backend(database.url)
-    await other.put(Write("shipping", "a", "S", 0, 1, 60.0, BODY))
+    await other.write(Write("shipping", "a", "S", 0, 1, 60.0, BODY))
     claim = await registered(other, "A")
     async with asyncio.timeout(DEADLINE / 2):
         await waiting
     waiting = asyncio.ensure_future(wake.wait(DEADLINE))
-    await other.put(write("A", claim, 2))
-    await other.put(Write("shipping", "a", "S", 0, 2, 60.0, GONE))
+    await other.write(write("A", claim, 2))
+    await other.write(Write("shipping", "a", "S", 0, 2, 60.0, GONE))
     assert not waiting.done()
-    await other.put(write("A", claim, 3, GONE))
+    await other.write(write("A", claim, 3, GONE))
     async with asyncio.timeout(DEADLINE / 2):
         await waiting
     await wake.aclose()
@@ -145,9 +145,9 @@ async def test_a_change_wakes_who_listens_and_a_beat_does_not(database: Database
 
 async def test_nothing_stays_in_redis_of_what_has_expired(redis: RedisServer) -> None:
     backend = make_backend(redis.url)
-    await backend.put(write("A", 0, 1, lasts=0.05, name="old"))
+    await backend.write(write("A", 0, 1, lasts=0.05, name="old"))
     await expired(backend)
-    await backend.put(write("B", 0, 1, lasts=0.2, name="new"))
+    await backend.write(write("B", 0, 1, lasts=0.2, name="new"))
     assert redis.ask("HKEYS", "{duallisten}:entries:billing") == "new"
     async with asyncio.timeout(DEADLINE):
         while redis.ask("KEYS", "*:billing"):
@@ -157,9 +157,9 @@ async def test_nothing_stays_in_redis_of_what_has_expired(redis: RedisServer) ->
 
 async def test_a_registration_sweeps_postgresql(postgres: PostgresServer) -> None:
     backend = make_backend(postgres.url)
-    await backend.put(write("A", 0, 1, lasts=0.05, name="old"))
+    await backend.write(write("A", 0, 1, lasts=0.05, name="old"))
     await expired(backend)
-    await backend.put(write("B", 0, 1, name="new"))
+    await backend.write(write("B", 0, 1, name="new"))
     assert postgres.ask("select id from duallisten_registry") == [("new",)]
     await backend.aclose()
 
@@ -168,7 +168,7 @@ async def test_a_full_redis_lets_entries_go(redis: RedisServer) -> None:
     backend = make_backend(redis.url)
     claim = await registered(backend, "A")
     redis.ask("CONFIG", "SET", "maxmemory", 1)
-    assert await backend.put(write("A", claim, 2, GONE)) == claim
+    assert await backend.write(write("A", claim, 2, GONE)) == claim
     assert await names(backend) == []
     redis.ask("CONFIG", "SET", "maxmemory", 0)
     await backend.aclose()
@@ -176,7 +176,7 @@ async def test_a_full_redis_lets_entries_go(redis: RedisServer) -> None:
 
 async def test_many_make_the_table_at_once(postgres: PostgresServer) -> None:
     backends = [make_backend(postgres.url) for _ in range(8)]
-    await asyncio.gather(*(backend.put(write("A", 0, 1, name=str(n))) for n, backend in enumerate(backends)))
+    await asyncio.gather(*(backend.write(write("A", 0, 1, name=str(n))) for n, backend in enumerate(backends)))
     assert len(await backends[0].read("billing")) == 8
     for backend in backends:
         await backend.aclose()
@@ -288,7 +288,7 @@ from duallisten.registry import Polling, Stored
 class Shelf:
     def __init__(self, url):
         self.kept = [Stored("billing", "a", '{"service": "billing", "id": "a", "address": "10.0.0.1"}')]
-    async def put(self, write): return None
+    async def write(self, write): return None
     async def read(self, service): return self.kept
     async def listen(self, service): return Polling()
     async def aclose(self): pass

@@ -32,7 +32,7 @@ def put(url: str, *instances: Instance) -> None:
     async def write() -> None:
         backend = make_backend(url)
         for one in instances:
-            await backend.put(Write(one.service, one.id, one.id, 0, 1, 60.0, to_json(one)))
+            await backend.write(Write(one.service, one.id, one.id, 0, 1, 60.0, to_json(one)))
         await backend.aclose()
 
     asyncio.run(write())

@@ -30,7 +30,7 @@ def instance(name: str, service: str = "billing", **more: object) -> Instance:
 
 async def put(backend: Backend, one: Instance, number: int = 1, *, gone: bool = False, lasts: float = 60.0) -> None:
     body = "" if gone else to_json(one)
-    assert await backend.put(Write(one.service, one.id, one.id, 0, number, lasts, body))
+    assert await backend.write(Write(one.service, one.id, one.id, 0, number, lasts, body))
 
 
 async def test_each_service_has_its_instances(registry: Registry, backend: Backend) -> None:

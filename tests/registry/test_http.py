@@ -15,11 +15,10 @@ import trustme
 
 from duallisten.errors import UsageError
 from duallisten.registry import Instance, Registry, Write
-from duallisten.registry import resolver as resolving
+from duallisten.registry import http as resolving
 from duallisten.registry.backend import make_backend
 from duallisten.registry.entry import to_json
-from duallisten.registry.http import Transport, client
-from duallisten.registry.resolver import Address, DNSSource, RegistrySource, to_use
+from duallisten.registry.http import Address, DNSSource, RegistrySource, Transport, client, to_use
 from duallisten.sides import Receive, Scope, Send
 from tests.registry.databases import Database, free_port
 from tests.support.running import DEADLINE, ObservedServer, serving
@@ -226,7 +225,7 @@ async def test_the_client_follows_a_registry(database: Database, ports: list[int
 
     async def put(number: int, state: str, count: int, body: str | None = None) -> None:
         one = Instance("billing", str(number), "127.0.0.1", ports[number], state=state)  # type: ignore[arg-type]
-        assert await backend.put(Write("billing", one.id, one.id, 0, count, 60.0, to_json(one)))
+        assert await backend.write(Write("billing", one.id, one.id, 0, count, 60.0, to_json(one)))
 
     await put(0, "ready", 1)
     await put(1, "ready", 1)

@@ -211,7 +211,7 @@ def test_what_an_operator_takes_out_stays_out(database: Database, make: Make) ->
 
     async def take_out() -> None:
         backend = make_backend(database.url)
-        await backend.put(Write("billing", "web-1", registrar._owner, registrar._claim, 1_000_000, 60.0, ""))
+        await backend.write(Write("billing", "web-1", registrar._owner, registrar._token, 1_000_000, 60.0, ""))
         await backend.aclose()
 
     asyncio.run(take_out())

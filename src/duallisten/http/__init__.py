@@ -4,17 +4,16 @@ It speaks HTTP/1.1 and WebSocket by well-kept parsers. It knows no configuration
 opens a listener makes a `Context` from `Settings`, an application and `Observer`s, and a `Connection` for each
 connection that is accepted.
 
-    settings, observer  ->  context  ->  connection  ->  exchange   ->  the application
-                                                     ->  websocket  ->  the application
-    what a connection rests on: head, chunks (what is refused), parsers, timeouts, answers, tls
+    settings, observers  ->  context  ->  connection  ->  exchange   ->  the application
+                                                      ->  websocket  ->  the application
+    what a connection rests on: flow, request, head, chunks (what is refused), parsers, answers, tls
 """
 
 from duallisten.http.connection import Connection
-from duallisten.http.context import Context
+from duallisten.http.context import Context, Hooks, Observer, hooks_of
 from duallisten.http.exchange import Abort, Exchange
-from duallisten.http.observer import Hooks, Observer, hooks_of
+from duallisten.http.flow import Clock
 from duallisten.http.settings import Limits, Settings, WebSocketSettings
-from duallisten.http.timeouts import Clock
 
 __all__ = [
     "Abort",

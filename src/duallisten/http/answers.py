@@ -1,58 +1,163 @@
-"""Answers that the engine gives itself, in the application's place or where there is none to ask.
+"""What a response begins with: its status line, header fields as they go out, and the answers that are our own.
 
-There is one way to make them: status, phrase as text, and the end of the connection. They tell a client nothing about
-why; the reason goes to the log and to the observers.
+Applications send the same few fields again and again, so a field that was checked once is remembered as it goes out.
+
+An answer of our own, in the application's place or where there is none to ask, is an `Answer`. It tells a client
+nothing about why; the reason goes to the log and to the observers.
+
+Facts it rests on: what a field may consist of (RFC 9110, 5.5 and 5.6.2).
+
+Invariants:
+    - Nothing that the application sends can end a line, or begin another field.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from duallisten.http.head import Field
 
 TEXTS = {
     400: "Invalid HTTP request received.",
-    408: "Request Timeout",
     413: "Request body too large.",
     431: "Request head too large.",
-    500: "Internal Server Error",
-    503: "Service Unavailable",
 }
 """What the body of an answer says, where that is not the status's own phrase."""
 
+BAD_NAME = re.compile(rb'[\x00-\x20\x7f()<>@,;:\\\[\]={}"/?]|[^\x00-\x7f]|^$')
+"""What no name of a header field has in it."""
 
-def _status_line(status: int) -> bytes:
+BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+"""What no value of a header field has in it."""
+
+CHUNKED, CLOSE = -1, -2
+"""What a field says of a response, beside a length: that it is chunked, that the connection ends with it."""
+
+MAX_KNOWN_FIELDS = 2048
+MAX_KNOWN_FIELD = 256
+"""How many fields are remembered, and the bytes of the longest."""
+
+
+def phrase_of(status: int) -> str:
+    """Return the reason phrase of a status; empty for one that is not registered."""
     try:
-        phrase = HTTPStatus(status).phrase
+        return HTTPStatus(status).phrase
     except ValueError:
-        phrase = ""
-    return f"HTTP/1.1 {status} {phrase}\r\n".encode()
+        return ""
 
 
-STATUS_LINES = {status: _status_line(status) for status in range(100, 600)}
+STATUS_LINES = {status: f"HTTP/1.1 {status} {phrase_of(status)}\r\n".encode() for status in range(100, 600)}
 """The first line of a response, by status."""
 
 
-def encode_fields(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Write header fields as they go out; they must be in order."""
-    return b"".join(b"%s: %s\r\n" % field for field in fields)
+class Answer(NamedTuple):
+    """A whole response of our own.
 
-
-def closing_answer(status: int, default_fields: bytes = b"", *, with_body: bool = True) -> bytes:
-    """Build the last answer on a connection.
-
-    Args:
+    Attributes:
         status: Its status.
-        default_fields: The fields that every response has, as `encode_fields` writes them.
-        with_body: Whether its body is sent, too; not where HEAD was asked.
+        body: Its body.
+        fields: Its header fields, in lower case; the length of the body is added to them.
     """
-    text = TEXTS.get(status, STATUS_LINES[status][13:-2].decode()).encode()
-    head = b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(text)
-    return b"".join((STATUS_LINES[status], default_fields, head, text if with_body else b""))
+
+    status: int
+    body: bytes = b""
+    fields: tuple[Field, ...] = ()
+
+    @property
+    def head(self) -> list[Field]:
+        """All header fields, with the length."""
+        return [*self.fields, (b"content-length", b"%d" % len(self.body))]
+
+    def messages(self, prefix: str = "http.response") -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the ASGI messages that send it.
+
+        Args:
+            prefix: What their types begin with: `websocket.http.response` where it denies a handshake.
+        """
+        start = {"type": f"{prefix}.start", "status": self.status, "headers": self.head}
+        return start, {"type": f"{prefix}.body", "body": self.body}
+
+    def encode(self, default_fields: bytes = b"", *, with_body: bool = True) -> bytes:
+        """Return the bytes that send it as the last answer on a connection.
+
+        Args:
+            default_fields: The fields that every response has, as `encode_fields` writes them.
+            with_body: Whether its body is sent, too; not where HEAD was asked.
+        """
+        lines = encode_fields([*self.head, (b"connection", b"close")])
+        return b"".join((STATUS_LINES[self.status], default_fields, lines, b"\r\n", self.body if with_body else b""))
+
+
+def text_answer(status: int, *fields: Field) -> Answer:
+    """Build the answer that says in plain text what its status means."""
+    text = TEXTS.get(status) or phrase_of(status)
+    return Answer(status, text.encode(), ((b"content-type", b"text/plain; charset=utf-8"), *fields))
 
 
 async def unavailable(scope: Any, receive: Any, send: Any) -> None:
     """Answer 503 in an application's place: there are too many requests at a time."""
-    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"19"), (b"connection", b"close")]
-    await send({"type": "http.response.start", "status": 503, "headers": headers})
-    await send({"type": "http.response.body", "body": b"Service Unavailable"})
+    for message in text_answer(503, (b"connection", b"close")).messages():
+        await send(message)
+
+
+def encode_fields(fields: Iterable[Field]) -> bytes:
+    """Write header fields of ours as they go out; they must be in order."""
+    return b"".join(b"%s: %s\r\n" % field for field in fields)
+
+
+def encode_checked(fields: Iterable[Any]) -> bytes:
+    """Write header fields that an application gives as they go out; see `check_fields`."""
+    return b"".join(line for line, _ in check_fields(fields))
+
+
+def check_fields(fields: Iterable[Any]) -> list[tuple[bytes, int | None]]:
+    """Check the header fields that an application gives: pairs of a name and a value, as tuples or lists.
+
+    Returns:
+        For each what goes out, and what it says of the response: a length, `CHUNKED`, `CLOSE` or nothing (None).
+
+    Raises:
+        RuntimeError: A name or a value has characters in it that could end its line or begin another field.
+    """
+    if not isinstance(fields, list):
+        fields = list(fields)
+    try:
+        return list(map(_known_field, fields))
+    except TypeError:  # lists, or values that cannot be looked up
+        return [_check(field) for field in fields]
+
+
+def _check(field: Any) -> tuple[bytes, int | None]:
+    given, value = map(bytes, field)
+    if BAD_NAME.search(given):
+        raise RuntimeError("Invalid HTTP header name.")
+    if BAD_VALUE.search(value):
+        raise RuntimeError("Invalid HTTP header value.")
+    name = given.lower()
+    says: int | None = None
+    if name == b"content-length":
+        says = int(value)
+        if says < 0:
+            raise RuntimeError("Invalid HTTP header value.")
+    elif name == b"transfer-encoding" and value.lower() == b"chunked":
+        says = CHUNKED
+    elif name == b"connection" and b"close" in [token.strip() for token in value.lower().split(b",")]:
+        says = CLOSE
+    return b"%b: %b\r\n" % (name, value), says
+
+
+class _KnownFields(dict[Any, tuple[bytes, int | None]]):
+    """What `_check` has returned, by field; checked when first looked up."""
+
+    def __missing__(self, field: Any) -> tuple[bytes, int | None]:
+        line, says = _check(field)
+        if len(self) < MAX_KNOWN_FIELDS and len(line) <= MAX_KNOWN_FIELD:
+            self[tuple(map(bytes, field))] = line, says
+        return line, says
+
+
+_known_field = _KnownFields().__getitem__

@@ -47,19 +47,6 @@ class ChunkGuard:
         lines: Lines of framing so far: a measure of the work that the body has caused.
     """
 
-    __slots__ = (
-        "_data_left",
-        "_in_trailer",
-        "_line",
-        "_max_body",
-        "_max_trailer",
-        "_overhead",
-        "_received",
-        "_trailer_bytes",
-        "complete",
-        "lines",
-    )
-
     def __init__(self, max_trailer_bytes: int | None, max_body_bytes: int | None) -> None:
         self._max_trailer = max_trailer_bytes
         self._max_body = max_body_bytes

@@ -27,18 +27,15 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
-from duallisten.http.answers import TEXTS, closing_answer, unavailable
+from duallisten.http.answers import text_answer, unavailable
 from duallisten.http.exchange import Exchange
-from duallisten.http.flow import Flow
+from duallisten.http.flow import NEVER, Flow
 from duallisten.http.head import PLAIN, BadRequest, Framing
-from duallisten.http.inbox import Inbox
-from duallisten.http.request import RequestReader
-from duallisten.http.scope import connection_scope, make_scope, own_address, peer_address
-from duallisten.http.timeouts import NEVER
-from duallisten.http.upgrade import begin_handshake, hand_over
+from duallisten.http.request import Inbox, RequestReader, connection_scope, make_scope, own_address, peer_address
 
 if TYPE_CHECKING:
-    from duallisten.http.context import Context, Scope
+    from duallisten.http.context import Context
+    from duallisten.sides import Scope
 
 HIGH_WATER = 1 << 16
 """Bytes of a body, or of requests to come, from which on nothing more is read until they are used up."""
@@ -141,13 +138,13 @@ class Connection(Flow):
             elif self.stage == EXCHANGE and self._reader.has_body and not self._inbox:
                 self._read_body(data)
             elif self.stage in (HEAD, EXCHANGE):
-                self._inbox.add(data)
+                self._inbox.extend(data)
                 self._read_on()
         except BadRequest as bad:
             self.refuse(bad)
 
     def eof_received(self) -> bool:
-        """Note that the peer sends nothing more; keep our half open while there is something to answer."""
+        """Keep our half open while there is something to answer: the peer sends nothing more."""
         self.is_half_closed = True
         if self.tls is not None:
             return False
@@ -172,15 +169,11 @@ class Connection(Flow):
             self.pause_reading()
 
     def _read_head(self, data: bytes) -> None:
-        """Read the head of a request, if all of it is there, and call the application.
-
-        Args:
-            data: What has come; the inbox is empty.
-        """
+        """Read the head of a request, if all of it is there, and call the application; the inbox is empty."""
         context = self.context
         end = data.find(b"\r\n\r\n") + 4
         if end < 4 or data[0] == 13:  # it is not all there, or an empty line is in front of it
-            self._inbox.add(data)
+            self._inbox.extend(data)
             self._read_on()
             if self.stage == HEAD and self._inbox and self._reader.host is not None:
                 self.deadline = context.clock.after(context.limits.head_seconds)  # from its first byte on
@@ -193,27 +186,30 @@ class Connection(Flow):
             data = data[:end]
         line, fields, framing = self._reader.read_head(data)
         if framing.wants_websocket and context.hand_over is not None:
-            hand_over(self, data + rest)
+            self.connection_lost(None)  # for the engine
+            context.hand_over(self.transport, data + rest)
             return
         scope = make_scope(self, line, fields)
         if self._rewrite is not None:
             self._rewrite(scope)
         if framing.wants_websocket and context.settings.websocket is not None:
-            self.stage = EXCHANGE
-            self.deadline = NEVER
-            self._inbox.add(rest)
-            begin_handshake(self, scope, framing)
+            self._begin_websocket(scope, framing, rest)
         else:
             self._begin(scope, framing, rest)
 
-    def _begin(self, scope: Scope, framing: Framing, rest: bytes) -> None:
-        """Build the exchange, take what has come of its body, and start its application.
+    def _begin_websocket(self, scope: Scope, framing: Framing, rest: bytes) -> None:
+        """Ask the application whether it accepts the WebSocket; `rest` came behind the handshake."""
+        if framing.length != 0:
+            raise BadRequest(400, "a WebSocket handshake with a body")
+        from duallisten.http.websocket import WebSocket  # its library takes 30 ms to import
 
-        Args:
-            scope: The scope of the request.
-            framing: How it is delimited.
-            rest: What has come behind the head.
-        """
+        self.stage = EXCHANGE
+        self.deadline = NEVER
+        self._inbox.extend(rest)
+        WebSocket(self, scope, keep_alive=framing.keep_alive).start()
+
+    def _begin(self, scope: Scope, framing: Framing, rest: bytes) -> None:
+        """Build the exchange, take what has come of its body (`rest`), and start its application."""
         context = self.context
         length, most = framing.length, context.limits.body_bytes
         if most is not None and length is not None and length > most:
@@ -226,7 +222,7 @@ class Connection(Flow):
             if length != 0:
                 self._reader.begin_body(length)
                 if framing.expects_continue and not rest:
-                    exchange.expect_continue()
+                    exchange.expects_continue = True
                 self._set_deadline()
         app = context.app
         if context.is_limited and context.is_over_limit:
@@ -238,18 +234,18 @@ class Connection(Flow):
         if context.on_begin is not None:
             context.on_begin(exchange)
         if rest:
-            self._inbox.add(rest)
+            self._inbox.extend(rest)
             self._read_on()
         context.call(app, exchange)
 
     def _read_body(self, data: bytes) -> None:
-        """Give the application what has come of its body, or throw it away if it has answered."""
+        """Pass on what has come of the body, or throw it away if the application has answered."""
         exchange, reader = self.exchange, self._reader
         assert exchange is not None  # noqa: S101
         pieces, size = reader.read_body(data)
         waiting = exchange.feed(pieces) if pieces else exchange.body_bytes
         if size < len(data):
-            self._inbox.add(data[size:])
+            self._inbox.extend(data[size:])
         if not reader.has_body:
             exchange.end_body()
             self._set_deadline()
@@ -322,10 +318,11 @@ class Connection(Flow):
     def refuse(self, bad: BadRequest) -> None:
         """Answer what cannot be served, unless an answer has begun, and end the connection."""
         exchange, self.exchange = self.exchange, None
+        answer = text_answer(bad.status)
         self.context.tell_refused(self, bad.status, bad.reason)
-        self.context.log_warning(TEXTS[bad.status], self)
+        self.context.log_warning(answer.body.decode(), self)
         if exchange is None or not exchange.status:
-            self.write(closing_answer(bad.status, self.context.default_fields))
+            self.write(answer.encode(self.context.default_fields))
         else:
             exchange.flush()
         if exchange is not None:

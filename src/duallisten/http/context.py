@@ -1,36 +1,104 @@
-"""What the connections of one listener share in a process."""
+"""What the connections of one listener share in a process, and who is told of what happens on them.
+
+Access lines, metrics, request ids and limits on connections are observers. Each is an `Observer` that overrides what
+it wants to hear of; `Hooks` holds for each kind of event one plain function, or None where nobody listens. So an event
+that nobody listens to costs the engine the question whether there is a hook.
+
+Invariants:
+    - Whatever begins also ends: `connection_lost` follows each `connection_made`, `exchange_ended` each
+      `exchange_began`, `websocket_closed` each handshake that was accepted.
+    - An observer must not raise, await, or write to the connection.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Callable, Iterable
 from logging import getLogger
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from duallisten.http.answers import encode_fields
-from duallisten.http.observer import NO_HOOKS, Hooks
+from duallisten.http.flow import Clock
 from duallisten.http.parsers import parser_class
 from duallisten.http.settings import Settings
 from duallisten.http.tasks import Tasks
-from duallisten.http.timeouts import Clock
 
 if TYPE_CHECKING:
+    from duallisten.http.connection import Connection
     from duallisten.http.exchange import Exchange
+    from duallisten.http.head import Field
+    from duallisten.http.websocket import WebSocket
+    from duallisten.sides import Application, Scope
 
-Scope = MutableMapping[str, Any]
-Application = Callable[[Scope, Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]]
-
-Rewrite = Callable[[Scope], None]
-"""Puts into a request's scope what a proxy that is believed says of its client."""
-
-Describe = Callable[[Any, Any], dict[str, Any]]
-"""Tells what a log record should say of a connection and of an exchange on it (or None)."""
-
-HandOver = Callable[[asyncio.Transport, bytes], asyncio.Protocol]
-"""Gives a transport, and the head of a WebSocket handshake as it came, to a protocol that is not the engine's."""
+    Rewrite = Callable[[Scope], None]
+    Describe = Callable[[Any, Any], dict[str, Any]]
+    HandOver = Callable[[asyncio.Transport, bytes], asyncio.Protocol]
 
 logger = getLogger("uvicorn.error")
+
+
+class Observer:
+    """Hears of what happens on the connections of one listener. What is not overridden is not asked for."""
+
+    def connection_made(self, connection: Connection) -> None:
+        """A connection was accepted, and its TLS handshake is complete."""
+
+    def connection_lost(self, connection: Connection) -> None:
+        """It has ended, as HTTP or as a WebSocket."""
+
+    def exchange_began(self, exchange: Exchange) -> None:
+        """A request's head is complete; its application is about to be called."""
+
+    def response_started(self, exchange: Exchange) -> None:
+        """The application has begun to answer: `exchange.status` is known."""
+
+    def exchange_ended(self, exchange: Exchange) -> None:
+        """The answer is complete (`exchange.complete`), or will never be."""
+
+    def handshake_ended(self, websocket: WebSocket) -> None:
+        """A WebSocket handshake was answered, with `websocket.status`; 0 where the client left before that."""
+
+    def websocket_closed(self, websocket: WebSocket) -> None:
+        """A WebSocket that was open has ended."""
+
+    def refused(self, connection: Connection, status: int, reason: str) -> None:
+        """The engine has refused a request before there was an exchange; status 0 for a connection that was closed."""
+
+
+class Hooks(NamedTuple):
+    """For each kind of event what is to be called, or None."""
+
+    connection_made: Callable[[Connection], None] | None = None
+    connection_lost: Callable[[Connection], None] | None = None
+    exchange_began: Callable[[Exchange], None] | None = None
+    response_started: Callable[[Exchange], None] | None = None
+    exchange_ended: Callable[[Exchange], None] | None = None
+    handshake_ended: Callable[[WebSocket], None] | None = None
+    websocket_closed: Callable[[WebSocket], None] | None = None
+    refused: Callable[[Connection, int, str], None] | None = None
+
+
+NO_HOOKS = Hooks()
+
+
+def hooks_of(observers: Iterable[Observer]) -> Hooks:
+    """Build the hooks that tell these observers, in this order."""
+    observers = list(observers)
+    return Hooks(**{name: _combine(observers, name) for name in Hooks._fields})
+
+
+def _combine(observers: list[Observer], name: str) -> Callable[..., None] | None:
+    default = getattr(Observer, name)
+    calls = [getattr(observer, name) for observer in observers if getattr(type(observer), name) is not default]
+    if len(calls) <= 1:
+        return calls[0] if calls else None
+
+    def tell(*arguments: Any) -> None:
+        for call in calls:
+            call(*arguments)
+
+    return tell
 
 
 class State(Protocol):
@@ -54,45 +122,15 @@ class Context:
         hooks: Who is told of what happens.
         believe: Given a peer's host, returns what rewrites a scope by the forwarded headers of that peer, or None
             where they are not believed. Asked once per connection.
-        describe: What to add to log records; None for nothing.
+        describe: Given a connection and an exchange on it (or None), returns what to add to log records about them.
 
     Attributes:
         is_ending: Whether every response says `Connection: close` from now on.
         call: Calls an application for an exchange, in a task.
         default_fields: The fields that every response has, as they go out.
-        hand_over: Who serves WebSocket connections in the engine's place; None for nobody.
+        hand_over: Who serves WebSocket connections in the engine's place, given the transport, and the handshake as it
+            came with what came behind it; None for nobody.
     """
-
-    __slots__ = (
-        "_held",
-        "app",
-        "app_state",
-        "asgi_version",
-        "believe",
-        "call",
-        "clock",
-        "connections",
-        "default_fields",
-        "describe",
-        "hand_over",
-        "hooks",
-        "is_ending",
-        "is_limited",
-        "is_timed",
-        "keep_alive",
-        "limits",
-        "loop",
-        "make_parser",
-        "max_head",
-        "on_begin",
-        "on_end",
-        "on_start",
-        "raw_root_path",
-        "root_path",
-        "settings",
-        "state",
-        "tasks",
-    )
 
     def __init__(  # noqa: PLR0913
         self,
@@ -131,11 +169,10 @@ class Context:
         self.default_fields = b""
         self._held: list[Exchange] = []
         self.call = Tasks(loop, self.tasks, reset_variables=settings.reset_contextvars).call
-        times = (limits.head_seconds, limits.body_seconds, limits.send_seconds, settings.keep_alive)
-        self.clock.watch(self.connections, (*times, *_ping_times(settings)))
+        self.clock.watch(self.connections, settings.time_outs)
         self.keep_alive = settings.keep_alive + self.clock.interval
 
-    def set_default_fields(self, fields: Iterable[tuple[bytes, bytes]]) -> None:
+    def set_default_fields(self, fields: Iterable[Field]) -> None:
         """Set the fields that every response has; they are not checked."""
         self.default_fields = encode_fields(fields)
 
@@ -146,7 +183,7 @@ class Context:
         return limit is not None and (len(self.connections) >= limit or len(self.tasks) >= limit)
 
     def hold(self, exchange: Exchange) -> None:
-        """Have the head that an exchange holds back sent when this turn of the event loop is over."""
+        """Send the head that an exchange holds back when this turn of the event loop is over."""
         if not self._held:
             self.loop.call_soon(self._release)
         self._held.append(exchange)
@@ -171,8 +208,3 @@ class Context:
         """Log a warning about a connection."""
         extra = self.describe(connection, None) if self.describe is not None else None
         logger.warning(message, extra=extra)
-
-
-def _ping_times(settings: Settings) -> tuple[float | None, ...]:
-    websocket = settings.websocket
-    return () if websocket is None else (websocket.ping_interval, websocket.ping_timeout)

@@ -1,6 +1,6 @@
 """An exchange: one request and its response, as the application sees them.
 
-`receive` gives the application the body as it comes, `send` writes what it answers. The rules are ASGI's (HTTP &
+`receive` returns the body as it comes, `send` writes what it answers. The rules are ASGI's (HTTP &
 WebSocket message format, 2.3) and, where that leaves something open, uvicorn's, down to the texts of its errors.
 
 The head of a response is held back until the first of its body comes, so that both leave in one write: with
@@ -23,17 +23,19 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from duallisten.http.answers import STATUS_LINES, closing_answer
-from duallisten.http.response import BODYLESS, CHUNKED, check_fields, encode_checked
+from duallisten.http.answers import CHUNKED, STATUS_LINES, check_fields, encode_checked, text_answer
 
 if TYPE_CHECKING:
     from duallisten.http.connection import Connection
-    from duallisten.http.context import Application, Scope
+    from duallisten.sides import Application, Scope
 
 logger = logging.getLogger("uvicorn.error")
 
 MAX_COPIED = 1 << 16
 """Bytes; a body up to this size is copied behind its head, which costs less than a second write."""
+
+BODYLESS = frozenset((204, 304))
+"""Statuses of responses that have no body, beside those below 200."""
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -52,6 +54,7 @@ class Exchange:
         scope: The ASGI scope.
         status: The status of the response; 0 before it has begun.
         held: The head, in parts, while it is held back; else None.
+        expects_continue: Whether the client waits for 100 before it sends its body.
         complete: Whether the response is complete.
         began: When the application was called, on `time.perf_counter`; 0 where nobody asks for it.
         ended: When the response was complete, or the exchange aborted; likewise.
@@ -65,7 +68,6 @@ class Exchange:
         "_bodyless",
         "_chunked",
         "_event",
-        "_expects_continue",
         "_expects_trailers",
         "_has_news",
         "_knows_of_end",
@@ -79,6 +81,7 @@ class Exchange:
         "connection",
         "disconnected",
         "ended",
+        "expects_continue",
         "held",
         "is_own",
         "keep_alive",
@@ -100,7 +103,7 @@ class Exchange:
         self._body: list[bytes] = []
         self.body_bytes = 0
         self._event: asyncio.Event | None = None
-        self._expects_continue = self._expects_trailers = False
+        self.expects_continue = self._expects_trailers = False
         self._knows_of_end = False
         self.disconnected = self.complete = self.by_engine = self.is_own = False
         self.status = 0
@@ -116,10 +119,6 @@ class Exchange:
 
     # What the connection calls.
 
-    def expect_continue(self) -> None:
-        """Note that the client waits for 100 before it sends its body."""
-        self._expects_continue = True
-
     def feed(self, pieces: list[bytes]) -> int:
         """Take pieces of the body; return the bytes that wait for the application."""
         if not (self.complete or self.disconnected):
@@ -129,7 +128,7 @@ class Exchange:
         return self.body_bytes
 
     def end_body(self) -> None:
-        """Note that the whole body has come."""
+        """Take the end of the body: it has come whole."""
         self._more_body = False
         self._wake()
 
@@ -148,7 +147,7 @@ class Exchange:
             self._event.set()
 
     def shutdown(self) -> None:
-        """Have the connection end after the response: the server ends."""
+        """End the connection after the response: the server ends."""
         self.keep_alive = False
 
     def flush(self) -> None:
@@ -159,7 +158,7 @@ class Exchange:
             self.connection.write(b"".join(head))
 
     async def run(self, app: Application) -> None:
-        """Call the application, and see that there is an answer."""
+        """Call the application, and ensure that there is an answer."""
         try:
             result: Any = await app(  # type: ignore[func-returns-value]
                 self.scope, self.receive, self.send
@@ -203,7 +202,7 @@ class Exchange:
         self.status = status
         if context.on_start is not None:
             self._tell_start(context.on_start)
-        self.connection.write(closing_answer(status, context.default_fields, with_body=self.method != "HEAD"))
+        self.connection.write(text_answer(status).encode(context.default_fields, with_body=self.method != "HEAD"))
         self.keep_alive = False
         self._finish()
 
@@ -215,8 +214,8 @@ class Exchange:
     async def receive(self) -> dict[str, Any]:
         """Return the next part of the body, or tell that the client is gone or has its answer (ASGI's `receive`)."""
         connection = self.connection
-        if self._expects_continue and self._more_body and not (self.status or self.disconnected):
-            self._expects_continue = False
+        if self.expects_continue and self._more_body and not (self.status or self.disconnected):
+            self.expects_continue = False
             connection.write(CONTINUE)
         while not (self._has_news or self.disconnected or self.complete or connection.is_half_closed):
             connection.resume_reading()
@@ -283,7 +282,7 @@ class Exchange:
                 chunked = True
             else:
                 says_close = True
-        if says_close or context.is_ending or (self._expects_continue and self._more_body):
+        if says_close or context.is_ending or (self.expects_continue and self._more_body):
             self.keep_alive = False
         self._bodyless = bodyless = self.method == "HEAD" or status in BODYLESS or status < 200
         if length is None or chunked or bodyless or connection.is_http_1_0:
@@ -373,7 +372,7 @@ class Exchange:
             self._finish()
 
     def _finish(self) -> None:
-        """Note that the response is complete."""
+        """End the response: it is complete."""
         self.complete = True
         if self._event is not None:
             self._event.set()

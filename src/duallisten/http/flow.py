@@ -1,4 +1,4 @@
-"""The flow of bytes on a connection, both ways, which HTTP and WebSocket have in common.
+"""What HTTP and WebSocket have in common: the flow of bytes on a connection, both ways, and time-outs.
 
 Receiving. Reading pauses while the application has enough, or while others have their turn of the event loop. What has
 been received already is used first when it goes on.
@@ -9,6 +9,12 @@ then. A peer that takes nothing for `send_seconds` is given up; one that takes a
 The end. A transport that is closed goes on sending what was written, for as long as the peer likes; so a closed
 connection has a deadline, too. Closed with bytes of the peer unread, a socket sends a reset, which overtakes the last
 answer (RFC 9112, 9.6). So our half is closed alone, and the rest a moment later. TLS has no halves in asyncio.
+
+Time. A timer for each request costs a heap operation when it is set and another when it is cancelled, for something
+that nearly never happens. Here a connection has a `deadline`, a plain number that it sets for the price of an
+attribute, and `Clock` looks at all of them a few times a second. A deadline is met late by up to one look, and never
+early. Setting one needs the time, and asking the event loop for it is a call. So `Clock.now` is the time of the last
+look, and `Clock.after` makes up for its age.
 """
 
 from __future__ import annotations
@@ -16,9 +22,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
-
-from duallisten.http.timeouts import NEVER
 
 if TYPE_CHECKING:
     from duallisten.http.context import Context
@@ -31,6 +36,61 @@ TRACE = 5
 LINGER_SECONDS = 1.0
 """The time for a peer to read our last words, and to stop sending."""
 
+NEVER = float("inf")
+
+SHORTEST_LOOK = 0.02
+LONGEST_LOOK = 0.5
+"""Seconds between two looks at the deadlines."""
+
+
+class Clock:
+    """Looks at the deadlines of connections.
+
+    Args:
+        loop: The event loop of the process.
+
+    Attributes:
+        now: The time of the last look, on the event loop's clock.
+        interval: Seconds between two looks: a tenth of the shortest time-out, within bounds.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._sets: list[Iterable[Any]] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self.now = loop.time()
+        self.interval = LONGEST_LOOK
+
+    def watch(self, connections: Iterable[Any], time_outs: Iterable[float | None]) -> None:
+        """Look at `connections` from now on, as often as their time-outs (seconds) need it.
+
+        Those that have no `deadline` are left alone: a protocol class that the user brings has connections there, too.
+        """
+        shortest = min((seconds for seconds in time_outs if seconds), default=LONGEST_LOOK * 10)
+        self.interval = min(self.interval, max(SHORTEST_LOOK, shortest / 10))
+        if not any(connections is known for known in self._sets):
+            self._sets.append(connections)
+        if self._timer is None:
+            self._look()
+
+    def after(self, seconds: float | None) -> float:
+        """Return the deadline for what may take `seconds` from now on; None is `NEVER`."""
+        return NEVER if seconds is None else self.now + self.interval + seconds
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._sets.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look(self) -> None:
+        self._timer = self._loop.call_later(self.interval, self._look)
+        self.now = now = self._loop.time()
+        for connections in self._sets:
+            for late in [one for one in connections if getattr(one, "deadline", NEVER) <= now]:
+                late.expire()
+
 
 class Flow(asyncio.Protocol):
     """A protocol that need not take all that comes, and whose peer may be slow to read.
@@ -40,7 +100,7 @@ class Flow(asyncio.Protocol):
         transport: The transport.
         tls: What ASGI tells of TLS; None without it.
         client: The other end's address, as in a scope; None for a UNIX domain socket.
-        deadline: See `timeouts.Timed`.
+        deadline: When `expire` is called, on the event loop's clock; `NEVER` for not at all.
         is_read_paused: Whether nothing more is read for now.
         is_write_paused: Whether the peer does not take what we write fast enough.
     """
@@ -70,6 +130,23 @@ class Flow(asyncio.Protocol):
         self._unsent = 0  # bytes that waited to be sent when that was last looked at
         self._room: deque[asyncio.Future[None]] = deque()  # who waits for room
 
+    # What HTTP and WebSocket do in their own way.
+
+    def has_received(self) -> bool:
+        """Whether there is something that was received, and can be used when reading goes on."""
+        raise NotImplementedError
+
+    def _go_on(self) -> None:
+        """Use what was received, and read again if that is used up."""
+        raise NotImplementedError
+
+    def _reading_has_changed(self) -> None:
+        """Do what is due when reading was paused, or goes on."""
+
+    def _set_deadline(self) -> None:
+        """Set the deadline anew: for what the peer is to do, now that it reads again."""
+        raise NotImplementedError
+
     # Receiving.
 
     def pause_reading(self) -> None:
@@ -87,7 +164,7 @@ class Flow(asyncio.Protocol):
             self._resume()
 
     def _schedule(self) -> None:
-        """Have `_go_on` called in another turn of the event loop."""
+        """Call `_go_on` in another turn of the event loop."""
         if not self._is_scheduled:
             self._is_scheduled = True
             self.context.loop.call_soon(self._go_on)
@@ -99,21 +176,10 @@ class Flow(asyncio.Protocol):
                 self.transport.resume_reading()
             self._reading_has_changed()
 
-    def _reading_has_changed(self) -> None:
-        """Hear that reading was paused, or goes on."""
-
-    def has_received(self) -> bool:
-        """Whether there is something that was received, and can be used when reading goes on."""
-        raise NotImplementedError
-
-    def _go_on(self) -> None:
-        """Use what was received, and read again if that is used up."""
-        raise NotImplementedError
-
     # Sending.
 
     def pause_writing(self) -> None:
-        """Have whoever sends wait: the peer does not take what we write fast enough."""
+        """Let whoever sends wait: the peer does not take what we write fast enough."""
         self.is_write_paused = True
         self._give_time_to_send()
 
@@ -148,17 +214,13 @@ class Flow(asyncio.Protocol):
         return True
 
     def _close_half(self) -> bool:
-        """Close our half, and give the peer a moment; return False where there are no halves."""
+        """Close our half, and leave the peer a moment; return False where there are no halves."""
         transport = self.transport
         if transport.is_closing() or self.tls is not None or not transport.can_write_eof():
             return False
         transport.write_eof()
         self.deadline = self.context.clock.after(LINGER_SECONDS)
         return True
-
-    def _set_deadline(self) -> None:
-        """Set the deadline anew: for what the peer is to do, now that it reads again."""
-        raise NotImplementedError
 
     def _trace(self, message: str) -> None:
         if logger.level <= TRACE and logger.isEnabledFor(TRACE):

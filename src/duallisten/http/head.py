@@ -27,44 +27,12 @@ from urllib.parse import unquote
 Field = tuple[bytes, bytes]
 """A header field: its name in lower case, and its value without white space around it."""
 
-METHODS = {
-    name.encode(): name
-    for name in [
-        "GET",
-        "HEAD",
-        "POST",
-        "PUT",
-        "DELETE",
-        "PATCH",
-        "OPTIONS",
-        "TRACE",
-        "QUERY",
-        "ACL",
-        "BIND",
-        "CHECKOUT",
-        "COPY",
-        "LINK",
-        "LOCK",
-        "M-SEARCH",
-        "MERGE",
-        "MKACTIVITY",
-        "MKCALENDAR",
-        "MKCOL",
-        "MOVE",
-        "NOTIFY",
-        "PROPFIND",
-        "PROPPATCH",
-        "PURGE",
-        "REBIND",
-        "REPORT",
-        "SEARCH",
-        "SUBSCRIBE",
-        "UNBIND",
-        "UNLINK",
-        "UNLOCK",
-        "UNSUBSCRIBE",
-    ]
-}
+SERVED = """
+GET HEAD POST PUT DELETE PATCH OPTIONS TRACE QUERY
+ACL BIND CHECKOUT COPY LINK LOCK M-SEARCH MERGE MKACTIVITY MKCALENDAR MKCOL MOVE NOTIFY PROPFIND PROPPATCH PURGE
+REBIND REPORT SEARCH SUBSCRIBE UNBIND UNLINK UNLOCK UNSUBSCRIBE
+"""
+METHODS = {name.encode(): name for name in SERVED.split()}
 """The methods that are served: those that llhttp knows, without CONNECT. We are no proxy, and what follows a CONNECT
 is not HTTP."""
 
@@ -84,7 +52,6 @@ port without a host (4.2.1), and no comma, which would make it two values of a l
 
 SINGLE = frozenset((b"host", b"content-length", b"transfer-encoding"))
 """Fields of which a second one makes a request ambiguous, whatever it says."""
-
 
 FRAMING_FIELDS = frozenset((b"connection", b"content-length", b"transfer-encoding", b"expect"))
 """Fields that say how a message is framed, or what becomes of the connection."""

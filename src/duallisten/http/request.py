@@ -1,7 +1,7 @@
-"""Reading a request: its head, checked before and after the parser, and then its body.
+"""Reading a request: what has come of it, its head, its body, and the scope that its application gets.
 
 The parser gets the head, and a body that comes in chunks, never a byte of what follows. A body of known length needs no
-parsing: it is counted here, and given on without a copy. What must be refused is decided around the parser (`head`,
+parsing: it is counted here, and passed on without a copy. What must be refused is decided around the parser (`head`,
 `chunks`), so both parsers refuse alike.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import sys
+from typing import TYPE_CHECKING, Any
 
 from duallisten.http.chunks import ChunkGuard
 from duallisten.http.head import (
@@ -23,14 +24,68 @@ from duallisten.http.head import (
     join_fields,
     read_framing,
 )
-from duallisten.http.parsers import Parser
-from duallisten.http.settings import Limits
+
+if TYPE_CHECKING:
+    from duallisten.http.connection import Connection
+    from duallisten.http.parsers import Parser
+    from duallisten.http.settings import Limits
+    from duallisten.sides import Scope
 
 MAX_LINES = 512
 """Lines of chunk framing that are read in one turn of the event loop: about a millisecond of work."""
 
 TAB_BEHIND_CODING = re.compile(rb"\r\ntransfer-encoding:[^\r]*\t *\r", re.IGNORECASE)
 """What llhttp refuses, though not always, and h11 does not."""
+
+BLANK_LINES = re.compile(rb"(?:\r\n)+")
+
+
+class Inbox(bytearray):
+    """What a connection has received and not used yet: a head that comes in parts, or what a client sends ahead.
+
+    Nearly always that is nothing. Whether there is anything is asked for each request, so it is a bytearray.
+    """
+
+    __slots__ = ("_searched",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._searched = 0  # bytes in which no head ends, and no line in a bare LF
+
+    def take(self) -> bytes:
+        """Return all of it, and keep nothing."""
+        data = bytes(self)
+        self.clear()
+        return data
+
+    def clear(self) -> None:
+        """Throw all of it away."""
+        super().clear()
+        self._searched = 0
+
+    def has_head(self, max_bytes: int) -> bool:
+        """Whether there is a whole head of a request of at most `max_bytes`; each byte is looked at once.
+
+        Empty lines before it are thrown away (RFC 9112, 2.2).
+
+        Raises:
+            BadRequest: 431 for a larger one, 400 for what cannot become a head.
+        """
+        if self.startswith(b"\r"):
+            if (match := BLANK_LINES.match(self)) is not None:
+                del self[: match.end()]
+                self._searched = 0
+            if self.startswith(b"\r") and len(self) > 1:
+                raise BadRequest(400, "a CR in front of a request line")
+        if self.find(b"\r\n\r\n", max(0, self._searched - 3)) >= 0:
+            return True
+        if len(self) > max_bytes:
+            raise BadRequest(431, f"a head of more than {max_bytes} bytes")
+        new = bytes(self[max(0, self._searched - 1) :])
+        if new.count(b"\n") != new.count(b"\r\n") + new.startswith(b"\n"):
+            raise BadRequest(400, "a line that does not end in CRLF")
+        self._searched = len(self)
+        return False
 
 
 class RequestReader:
@@ -113,3 +168,51 @@ class RequestReader:
     def close(self) -> None:
         """Let go of the parser: the connection has ended."""
         self._parser.close()
+
+
+def connection_scope(connection: Connection) -> dict[str, Any]:
+    """Build what the scopes of a connection have in common; it is copied for each request, and never handed out."""
+    return {
+        "type": "http",
+        "asgi": None,
+        "http_version": "1.1",
+        "server": connection.server,
+        "client": connection.client,
+        "scheme": connection.scheme,
+        "method": "GET",
+        "root_path": connection.context.root_path,
+        "path": None,
+        "raw_path": None,
+        "query_string": None,
+        "headers": None,
+        "state": None,
+        "extensions": None,
+    }
+
+
+def make_scope(connection: Connection, line: RequestLine, fields: list[Field]) -> Scope:
+    """Build the scope of a request; every dict in it is new, but for the empty ones of extensions."""
+    context = connection.context
+    scope: Scope = connection.scope.copy()  # a copy costs less than a dict of so many keys
+    scope["method"] = line.method
+    scope["http_version"] = line.version
+    scope["path"] = context.root_path + line.path
+    scope["raw_path"] = context.raw_root_path + line.raw_path
+    scope["query_string"] = line.query
+    scope["headers"] = fields
+    scope["asgi"] = {"version": context.asgi_version, "spec_version": "2.3"}
+    scope["state"] = context.app_state.copy()
+    scope["extensions"] = connection.extensions.copy()
+    return scope
+
+
+def peer_address(name: Any) -> tuple[str, int] | None:
+    """Return the other end's address as in a scope; None where it has none, as at a UNIX domain socket."""
+    return (str(name[0]), int(name[1])) if isinstance(name, tuple | list) and len(name) >= 2 else None
+
+
+def own_address(name: Any) -> tuple[str, int | None] | None:
+    """Return our own address as in a scope: host and port, or a path and None."""
+    if isinstance(name, str) and name:
+        return name, None
+    return peer_address(name)

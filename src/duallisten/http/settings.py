@@ -72,3 +72,10 @@ class Settings(NamedTuple):
     asgi_version: str = "3.0"
     limit_concurrency: int | None = None
     reset_contextvars: bool = False
+
+    @property
+    def time_outs(self) -> tuple[float | None, ...]:
+        """The seconds after which something is due on a connection; None and 0 where it never is."""
+        limits, websocket = self.limits, self.websocket
+        pings = () if websocket is None else (websocket.ping_interval, websocket.ping_timeout)
+        return (limits.head_seconds, limits.body_seconds, limits.send_seconds, self.keep_alive, *pings)

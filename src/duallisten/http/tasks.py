@@ -26,8 +26,8 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from duallisten.http.context import Application
     from duallisten.http.exchange import Exchange
+    from duallisten.sides import Application
 
 IS_EAGER = sys.version_info >= (3, 12)
 """Whether asyncio can run the first step of a task at once."""

@@ -26,19 +26,21 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from websockets.datastructures import Headers
+from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.http11 import Request, Response
+from websockets.protocol import State
+from websockets.server import ServerProtocol
 
-from duallisten.http.answers import STATUS_LINES
+from duallisten.http.answers import STATUS_LINES, Answer, encode_checked, phrase_of
 from duallisten.http.exchange import Abort, Exchange
-from duallisten.http.response import encode_checked
-from duallisten.http.websocket_messages import make_frames
 from duallisten.http.websocket_protocol import WebSocketProtocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from duallisten.http.connection import Connection
-    from duallisten.http.context import Application, Scope
+    from duallisten.http.settings import WebSocketSettings
+    from duallisten.sides import Application, Scope
 
 logger = logging.getLogger("uvicorn.error")
 
@@ -68,26 +70,13 @@ class WebSocket(Exchange):
         disconnected: Whether the client is gone, or the engine has answered in the application's place.
     """
 
-    __slots__ = (
-        "_denial",
-        "_disconnect",
-        "_frames",
-        "_has_closed",
-        "_max_queue",
-        "_messages",
-        "_offer",
-        "_protocol",
-        "_size",
-        "_waiters",
-    )
-
-    _offer: Response
+    _offer: Response  # the answer that accepts it, if nothing is wrong with it
 
     def __init__(self, connection: Connection, scope: Scope, *, keep_alive: bool) -> None:
         super().__init__(connection, scope, keep_alive, False)
         settings = connection.context.settings.websocket
         assert settings is not None  # noqa: S101
-        self._frames = make_frames(settings, logger)
+        self._frames = _make_frames(settings)
         self._max_queue = settings.max_queue
         self._protocol: WebSocketProtocol | None = None  # once it is open
         self._denial: Any = None  # the start of a response that denies the handshake, until its body comes
@@ -111,13 +100,15 @@ class WebSocket(Exchange):
             context.on_begin(self)
         self._offer = self._frames.accept(_as_request(self.scope))
         if self._offer.status_code != 101:
-            self._refuse()
+            self.by_engine = True
+            fields = ((b"content-type", b"text/plain; charset=utf-8"), (b"sec-websocket-version", b"13"))
+            self._deny(Answer(self._offer.status_code, bytes(self._offer.body), fields))
             return
         self._messages.append({"type": "websocket.connect"})
         context.call(context.app, self)
 
     def half_close(self) -> None:
-        """Give up: a client that sends nothing more wants no WebSocket."""
+        """End: a client that sends nothing more wants no WebSocket."""
         self.disconnect()
 
     def disconnect(self) -> None:
@@ -159,7 +150,7 @@ class WebSocket(Exchange):
     # What the application calls.
 
     async def run(self, app: Application) -> None:
-        """Call the application, and see that there is an answer, and an end."""
+        """Call the application, and ensure that there is an answer, and an end."""
         context = self.connection.context
         try:
             result: Any = await app(self.scope, self.receive, self.send)  # type: ignore[func-returns-value]
@@ -246,7 +237,7 @@ class WebSocket(Exchange):
         if kind == "websocket.accept":
             self._accept(message)
         elif kind == "websocket.close":
-            self._answer(403, [(b"content-length", b"0")], b"")
+            self._deny(Answer(403))
         elif kind == "websocket.http.response.start":
             if not 200 <= message["status"] < 600:
                 raise RuntimeError(f"Invalid HTTP status code '{message['status']}' in response.")
@@ -267,37 +258,23 @@ class WebSocket(Exchange):
         if subprotocol:
             fields.append((b"sec-websocket-protocol", subprotocol.encode("latin-1")))
         lines = encode_checked(fields)
-        offer, frames = self._offer, self._frames
-        own = [(name.lower().encode(), value.encode()) for name, value in offer.headers.raw_items() if name != "Date"]
-        frames.send_response(offer)
-        frames.data_to_send()  # it is said below, for bytes of the application's fields are to stay what they are
+        offered = self._offer.headers.raw_items()
+        own = [(name.lower().encode(), value.encode()) for name, value in offered if name != "Date"]
+        logger.info("connection open")
         self.status = 101
         connection.write(
             b"".join((STATUS_LINES[101], encode_checked(own), connection.context.default_fields, lines, b"\r\n"))
         )
         self.complete = True
-        self._protocol = protocol = WebSocketProtocol(self, frames)
+        self._protocol = protocol = WebSocketProtocol(self, self._frames)
         self._end()
         protocol.start(_take_over(connection, protocol))
 
-    def _refuse(self) -> None:
-        """Answer a handshake that is malformed, or of another version."""
-        offer = self._offer
-        self.by_engine = True
-        fields = [
-            (b"content-type", b"text/plain; charset=utf-8"),
-            (b"content-length", b"%d" % len(offer.body)),
-            (b"sec-websocket-version", b"13"),
-        ]
-        self._answer(offer.status_code, fields, bytes(offer.body))
-
-    def _answer(self, status: int, fields: list[tuple[bytes, bytes]], body: bytes) -> None:
-        """Deny the handshake with a whole response."""
-        self._log_rejection(status)
-        self.tell_end(ABNORMAL)
-        self._end_unless_more_came()
-        self._start({"status": status, "headers": fields})
-        self._send_body({"body": body})
+    def _deny(self, answer: Answer) -> None:
+        """Deny the handshake with an answer of our own."""
+        start, body = answer.messages()
+        self._start_denial(start)
+        self._send_body(body)
 
     def _send_denial(self, message: Any) -> None:
         """Send a part of the response that the application denies the handshake with.
@@ -312,18 +289,18 @@ class WebSocket(Exchange):
             names = {bytes(name).lower() for name, _ in fields}
             if not (message.get("more_body", False) or names & {b"content-length", b"transfer-encoding"}):
                 fields.append((b"content-length", b"%d" % len(message.get("body", b""))))
-            self._log_rejection(start["status"])
-            self.tell_end(ABNORMAL)
-            self._end_unless_more_came()
-            self._start({"status": start["status"], "headers": fields})
+            self._start_denial({"status": start["status"], "headers": fields})
         self._send_body(message)
 
-    def _end_unless_more_came(self) -> None:
-        """End the connection with a denial, as clients of WebSockets wait for it, unless a request was sent ahead."""
-        self.keep_alive = self.keep_alive and self.connection.has_received()
+    def _start_denial(self, start: dict[str, Any]) -> None:
+        """Begin a response that denies the handshake.
 
-    def _log_rejection(self, status: int) -> None:
-        logger.info("connection rejected (%d %s)", status, STATUS_LINES[status][13:-2].decode())
+        It ends the connection, as clients of WebSockets wait for it, unless a request was sent ahead.
+        """
+        logger.info("connection rejected (%d %s)", start["status"], phrase_of(start["status"]))
+        self.tell_end(ABNORMAL)
+        self.keep_alive = self.keep_alive and self.connection.has_received()
+        self._start(start)
 
     def _tell_start(self, hook: Callable[[Exchange], None]) -> None:
         pass  # `handshake_ended` says it
@@ -339,6 +316,18 @@ class WebSocket(Exchange):
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
+
+
+def _make_frames(settings: WebSocketSettings) -> ServerProtocol:
+    """Build what decides about a handshake, and then parses and writes frames; compression is as in uvicorn.
+
+    It is open from the start, for it never sees the bytes of the handshake.
+    """
+    deflate = ServerPerMessageDeflateFactory(
+        server_max_window_bits=12, client_max_window_bits=12, compress_settings={"memLevel": 5}
+    )
+    extensions = [deflate] if settings.per_message_deflate else []
+    return ServerProtocol(extensions=extensions, state=State.OPEN, max_size=settings.max_size, logger=logger)
 
 
 def _make_websocket_scope(scope: Scope) -> None:
@@ -362,12 +351,9 @@ def _as_request(scope: Scope) -> Request:
 
 
 def _take_over(connection: Connection, protocol: WebSocketProtocol) -> bytes:
-    """Give the transport of a connection to a protocol that takes its place among the others.
+    """Put a protocol in a connection's place on its transport; return what has come, and is not used yet.
 
     The protocol tells the connection when the transport is lost.
-
-    Returns:
-        What has come on the connection, and is not used yet.
     """
     connections = connection.context.connections
     connections.discard(connection)

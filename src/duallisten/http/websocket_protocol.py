@@ -1,13 +1,17 @@
 """An open WebSocket: bytes in, messages out, and back, until both sides have closed.
 
-`websockets` parses and writes the frames; this is what it leaves to whoever has the connection: how much is read and
-when, what is sent when there is no room, pings, and the end.
+`websockets` parses, inflates and writes the frames, and checks their order; this is what it leaves to whoever has the
+connection: messages out of fragments, how much is read and when, what is sent when there is no room, pings, and the
+end.
 
-Room. A message is inflated within its limit, by websockets. Nothing more is read while much waits for the application.
-While the peer does not read, of its pings only the latest will be answered (RFC 6455, 5.5.3).
+Room. A message is inflated within its limit, by websockets. That limit counts bytes; a fragment costs memory though it
+be empty, so their number has a limit, too. Nothing more is read while much waits for the application. While the peer
+does not read, of its pings only the latest will be answered (RFC 6455, 5.5.3).
 
-Fairness. What was read is parsed a piece at a time, and after `MAX_FRAMES` frames the rest waits for the next turn of
-the event loop.
+Fairness. `websockets` parses all that it is given at once, and a read may hold 40,000 frames without data: a quarter of
+a second of work, or many messages that are small until they are inflated (one byte deflated makes at most 1,032, by
+zlib's technical details). So what was read is cut at the ends of frames (RFC 6455, 5.2) and parsed a piece at a time,
+and after `MAX_FRAMES` frames the rest waits for the next turn of the event loop.
 
 How it ends. Whoever sends a Close first waits for the other's, but not for ever. The server closes the transport when
 both are there (RFC 6455, 7.1.1). A peer that breaks the rules is sent a Close with the reason, and may still be
@@ -20,6 +24,8 @@ Invariants:
     - No callback raises.
     - A connection whose end has begun has a deadline.
     - `websocket_closed` is told once.
+    - What is held of a message is bounded by its size and by `MAX_FRAGMENTS`.
+    - A piece holds at most `PIECE` bytes, and then the rest of one frame.
 """
 
 from __future__ import annotations
@@ -29,14 +35,18 @@ from typing import TYPE_CHECKING, Any
 
 from websockets.frames import Opcode
 
-from duallisten.http.flow import LINGER_SECONDS, Flow
-from duallisten.http.timeouts import NEVER
-from duallisten.http.websocket_messages import BadMessage, FrameCutter, MessageReader
+from duallisten.http.flow import LINGER_SECONDS, NEVER, Flow
 
 if TYPE_CHECKING:
     from websockets.server import ServerProtocol
 
     from duallisten.http.websocket import WebSocket
+
+MAX_FRAGMENTS = 4096
+"""Fragments of one message."""
+
+PIECE = 2048
+"""Bytes that are parsed at a time: some 340 frames without data, or a millisecond of work."""
 
 MAX_FRAMES = 256
 """Frames after which the rest waits for the next turn of the event loop."""
@@ -63,21 +73,6 @@ class WebSocketProtocol(Flow):
         server: Our own address, as in a scope.
     """
 
-    __slots__ = (
-        "_at",
-        "_cut",
-        "_frames",
-        "_messages",
-        "_ping",
-        "_pong",
-        "_rest",
-        "_settings",
-        "_stage",
-        "connection",
-        "server",
-        "websocket",
-    )
-
     def __init__(self, websocket: WebSocket, frames: ServerProtocol) -> None:
         connection = websocket.connection
         super().__init__(connection.context)
@@ -91,7 +86,8 @@ class WebSocketProtocol(Flow):
         self._settings = settings
         self._frames = frames
         self._stage = OPEN
-        self._messages = MessageReader()
+        self._fragments: list[Any] = []  # of the message that is not complete
+        self._is_text = False  # the message is
         self._cut = FrameCutter().cut
         self._rest = b""  # what has been read of the socket, and is not parsed yet: from `_at` on
         self._at = 0
@@ -141,7 +137,7 @@ class WebSocketProtocol(Flow):
         self._close()
 
     def pause_writing(self) -> None:
-        """Have the application wait: the peer does not take what we write fast enough."""
+        """Let the application wait: the peer does not take what we write fast enough."""
         self.is_write_paused = True
         self._unsent = self.transport.get_write_buffer_size()
         self._set_deadline()
@@ -174,7 +170,6 @@ class WebSocketProtocol(Flow):
             for frame in received:
                 self._take(frame)
             if frames.parser_exc is not None:
-                self._reply()
                 self._break_off()
             if self._stage > CLOSING:
                 return False
@@ -219,16 +214,27 @@ class WebSocketProtocol(Flow):
                 self._set_deadline()
 
     def _take_data(self, frame: Any) -> None:
-        """Take a data frame, and give the application the message that it completes."""
+        """Take a data frame, and pass on the message that it completes."""
+        data: Any = frame.data
+        if frame.opcode is not Opcode.CONT:
+            self._is_text = frame.opcode is Opcode.TEXT
+        if not frame.fin or frame.opcode is Opcode.CONT:
+            fragments = self._fragments
+            fragments.append(data)
+            if len(fragments) > MAX_FRAGMENTS:
+                self._fail(1008, "too many fragments")
+                return
+            if not frame.fin:
+                return
+            data = b"".join(fragments)
+            fragments.clear()
+        key = "text" if self._is_text else "bytes"
         try:
-            message = self._messages.read(frame)
-        except BadMessage as bad:
-            self._frames.fail(bad.code, bad.reason)
-            self._reply()
-            self._break_off()
+            value = str(data, "utf-8") if self._is_text else data
+        except UnicodeDecodeError:
+            self._fail(1007, "text that is not UTF-8")
         else:
-            if message is not None:
-                self.websocket.put(message, self._messages.size)
+            self.websocket.put({"type": "websocket.receive", key: value}, len(data))
 
     def has_received(self) -> bool:
         """Whether something was received that can be used when reading goes on."""
@@ -254,7 +260,7 @@ class WebSocketProtocol(Flow):
             self._frames.send_binary(data)
         elif text is not None:
             self._frames.send_text(text.encode())
-        self._write(b"".join(self._frames.data_to_send()))
+        self._send()
 
     def send_close(self, code: int, reason: str, seconds: float = CLOSE_SECONDS) -> None:
         """Send a Close; it must be open.
@@ -266,7 +272,7 @@ class WebSocketProtocol(Flow):
             websockets.exceptions.ProtocolError: The code or the reason cannot be sent.
         """
         self._frames.send_close(code, reason)
-        self._write(b"".join(self._frames.data_to_send()))
+        self._send()
         self._stage = CLOSING
         self.deadline = self.context.clock.after(seconds)
         self.resume_reading()
@@ -286,8 +292,14 @@ class WebSocketProtocol(Flow):
         elif self._stage == CLOSING:
             self._close()
 
+    def _fail(self, code: int, reason: str) -> None:
+        """End with a Close that says what is wrong with a message."""
+        self._frames.fail(code, reason)
+        self._break_off()
+
     def _break_off(self) -> None:
         """End after a Close that says why; the peer may still be sending."""
+        self._reply()
         error = self._frames.parser_exc
         if error is not None:
             error.with_traceback(None)  # which would keep what was inflated
@@ -311,10 +323,15 @@ class WebSocketProtocol(Flow):
 
     # Time.
 
+    @property
+    def _must_take(self) -> bool:
+        """Whether it is the peer's turn to take what was written."""
+        return self._stage == CLOSED or (self._stage == OPEN and self.is_write_paused)
+
     def _set_deadline(self) -> None:
         """Set the deadline for the peer to take what was written, or for the next ping or its answer."""
         after, settings = self.context.clock.after, self._settings
-        if self._stage == CLOSED or (self._stage == OPEN and self.is_write_paused):
+        if self._must_take:
             self.deadline = after(self.context.limits.send_seconds)
         elif self._stage == OPEN:
             is_due = self._ping is not None and settings.ping_timeout is not None
@@ -322,7 +339,7 @@ class WebSocketProtocol(Flow):
 
     def expire(self) -> None:
         """Do what is due."""
-        if self._stage == CLOSED or (self._stage == OPEN and self.is_write_paused):
+        if self._must_take:
             if self._is_stuck():
                 self._stage = CLOSED
                 self.transport.abort()
@@ -331,7 +348,7 @@ class WebSocketProtocol(Flow):
         elif self._ping is None or self._settings.ping_timeout is None:
             self._ping = os.urandom(4)
             self._frames.send_ping(self._ping)
-            self._write(b"".join(self._frames.data_to_send()))
+            self._send()
             self._set_deadline()
         elif self.is_read_paused:
             self._set_deadline()  # its answer may be among what the application has no time for
@@ -342,6 +359,41 @@ class WebSocketProtocol(Flow):
             self.websocket.tell_end(1005)
             self._close()
 
+    def _send(self) -> None:
+        self._write(b"".join(self._frames.data_to_send()))
+
     def _write(self, data: bytes) -> None:
         if not self.transport.is_closing():
             self.connection.write(data)
+
+
+class FrameCutter:
+    """Cuts what was read from one WebSocket at the ends of frames."""
+
+    def __init__(self) -> None:
+        self._missing = 0  # bytes of the last frame that are still to come
+
+    def cut(self, data: bytes, begin: int) -> int:
+        """Return where the piece ends that begins at `begin`, which is less than the length of `data`.
+
+        It is `begin` itself where there is only a part of a frame's head, to be given again with what comes next.
+        """
+        end = len(data)
+        at = begin + self._missing
+        while at < end and at - begin < PIECE:
+            if end - at < 2:
+                break
+            length = data[at + 1]
+            size = 2
+            if length & 0x80:  # it has a mask
+                length &= 0x7F
+                size = 6
+            if length > 125:
+                bits = 2 if length == 126 else 8
+                if end - at < 2 + bits:
+                    break
+                length = int.from_bytes(data[at + 2 : at + 2 + bits], "big")
+                size += bits
+            at += size + length
+        self._missing = max(0, at - end)
+        return min(at, end)

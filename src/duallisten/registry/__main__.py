@@ -31,7 +31,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command, and give its exit code."""
+    """Run the command, and return its exit code."""
     parser = _Parser(prog="python -m duallisten.registry", description="Show who is in a registry.", allow_abbrev=False)
     parser.add_argument("url", help="the registry's URL, or the name of a variable that holds it")
     parser.add_argument("service", nargs="?", help="show this service alone")
@@ -49,9 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         pass
     except BrokenPipeError:
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # or Python would complain of the pipe at its end
+        # Or Python would complain of the pipe at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
@@ -83,18 +82,8 @@ def _print(instances: Iterable[Instance], *, as_json: bool, indent: int | None) 
 
 
 def _cells(one: Instance, now: datetime.datetime) -> tuple[str, ...]:
-    public = "-" if one.public_port is None else str(one.public_port)
-    return (
-        one.service,
-        one.id,
-        one.state,
-        one.url or "-",
-        public,
-        one.host,
-        one.container,
-        one.version,
-        _age(one, now),
-    )
+    ports = one.url or "-", "-" if one.public_port is None else str(one.public_port)
+    return (one.service, one.id, one.state, *ports, one.host, one.container, one.version, _age(one, now))
 
 
 def _age(one: Instance, now: datetime.datetime) -> str:

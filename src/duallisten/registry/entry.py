@@ -2,9 +2,9 @@
 
 Whoever may write to the database may write an entry, with anything in it. So what is read is checked field by field: a
 text may have no control character (it is printed to terminals), an address is an IP address, a port is a port. What
-does not pass is no `Instance`, and never leaves this module but as a `BadEntry`, whose message repeats nothing of what
-the stranger wrote. Keys that are not known are passed over: a newer version may write more. That an address can be
-trusted is not checked, and cannot be: a registry is as trustworthy as those who may write to it.
+does not pass leaves this module as a `BadEntry` alone, whose message repeats nothing of what the stranger wrote. Keys
+that are not known are passed over: a newer version may write more. That an address can be trusted is not checked, and
+cannot be: a registry is as trustworthy as those who may write to it.
 """
 
 from __future__ import annotations
@@ -37,16 +37,18 @@ class BadEntry(ValueError):  # noqa: N818
 class Instance(NamedTuple):
     """One instance of a service, as a registry knows it.
 
-    service: what it is found by; letters, digits, `.`, `_` and `-`, so that it can stand in a URL
-    id: what tells it from the others of the service
-    address: its private IP address, or the public one where that is the only listener
-    private_port, public_port: where it listens, None for a side that it does not have
-    scheme: `http` or `https`, of the private listener
-    host: its private host name, empty where it has none
-    container: the platform's name for its container, such as `web-1`
-    version: of the application, such as a commit
-    started_at: when it was started, by its own clock (ISO 8601, with a time zone)
-    state: `draining` when it has been told to end, and new requests should go elsewhere
+    Attributes:
+        service: The name that it is found by; letters, digits, `.`, `_` and `-`, so that it can stand in a URL.
+        id: What tells it from the others of the service.
+        address: Its private IP address, or the public one where that is the only listener.
+        private_port: Where it listens on the private side; None without one.
+        public_port: Where it listens on the public side; None without one.
+        scheme: `http` or `https`, of the private listener.
+        host: Its private host name, empty where it has none.
+        container: The platform's name for its container, such as `web-1`.
+        version: The version of the application, such as a commit.
+        started_at: When it was started, by its own clock (ISO 8601, with a time zone).
+        state: `draining` when it has been told to end, and new requests should go elsewhere.
     """
 
     service: str
@@ -71,7 +73,7 @@ class Instance(NamedTuple):
 
 
 def to_json(instance: Instance) -> str:
-    """Write an instance down; the same instance always gives the same text."""
+    """Return an instance as JSON; of the same instance always the same text."""
     return json.dumps(instance._asdict(), separators=(",", ":"))
 
 
@@ -104,14 +106,6 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) and len(value) <= LONGEST and value.isprintable()
 
 
-def _is_id(value: Any) -> bool:
-    return _is_text(value) and bool(value)
-
-
-def _is_host(value: Any) -> bool:
-    return _is_text(value) and _HOST.fullmatch(value) is not None
-
-
 def _is_address(value: Any) -> bool:
     try:
         return isinstance(value, str) and "%" not in value and not ip_address(value).is_unspecified
@@ -134,12 +128,12 @@ def _is_time(value: Any) -> bool:
 
 _CHECKS: dict[str, Callable[[Any], bool]] = {
     "service": is_service,
-    "id": _is_id,
+    "id": lambda value: _is_text(value) and value != "",
     "address": _is_address,
     "private_port": _is_port,
     "public_port": _is_port,
     "scheme": lambda value: value in ("http", "https"),
-    "host": _is_host,
+    "host": lambda value: _is_text(value) and _HOST.fullmatch(value) is not None,
     "container": _is_text,
     "version": _is_text,
     "started_at": _is_time,

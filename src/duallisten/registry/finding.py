@@ -1,9 +1,12 @@
 """`Registry`: who is there, and who comes and goes, for those who look for a service.
 
-`instances` answers once, or raises. `watch` never ends and never raises: a registry that cannot be reached is no news
-about the instances, so the set stays as it was last seen, with one warning, until it can be reached again. It listens
-for changes and asks every `poll` seconds all the same, for an instance that died tells nobody; what the database tells
-only makes it ask sooner. Entries that cannot be read are passed over, with one warning for each registry.
+`instances` answers once, or raises. `watch` listens for changes and asks every `poll` seconds all the same, for an
+instance that died tells nobody; what the database tells only makes it ask sooner. Entries that cannot be read are
+skipped, with one warning for each registry.
+
+Invariants:
+    - `watch` never ends and never raises. A registry that cannot be reached says nothing about the instances: the set
+      stays as it was last seen, with one warning, until it can be reached again.
 """
 
 from __future__ import annotations
@@ -16,9 +19,12 @@ from collections.abc import AsyncGenerator
 from duallisten.errors import UsageError
 from duallisten.registry.backend import RegistryError, Stored, Wake
 from duallisten.registry.entry import BadEntry, Instance, from_json, is_service
-from duallisten.registry.link import Link, Pauses
+from duallisten.registry.link import Link, pauses
 
 logger = logging.getLogger("duallisten.registry")
+
+LONGEST_PAUSE = 30.0
+"""Seconds at most until a registry that cannot be reached is asked again."""
 
 GATHER = 0.05
 """Seconds at most between a change and asking for it: changes that come together are seen together, and by lot, so that
@@ -28,11 +34,14 @@ a thousand who listen do not ask within the same millisecond."""
 class Registry:
     """The registry at a URL: `async with Registry(url) as registry`. It belongs to one event loop.
 
-    url: `redis://`, `rediss://`, `postgresql://`, or another with an entry point
-    timeout: seconds that the registry may take to answer
-    poll: seconds between two looks of `watch` where nothing is told
+    Args:
+        url: `redis://`, `rediss://`, `postgresql://`, or another with an entry point.
+        timeout: Seconds that the registry may take to answer.
+        poll: Seconds between two looks of `watch` where no change is told.
 
-    Raises UsageError for a URL that cannot be read, LaunchError where an extra is missing; without credentials.
+    Raises:
+        UsageError: The URL cannot be read. The message has no credentials in it.
+        LaunchError: An extra is not installed.
     """
 
     def __init__(self, url: str, *, timeout: float = 3.0, poll: float = 5.0) -> None:
@@ -53,19 +62,31 @@ class Registry:
         await self._link.aclose()
 
     async def instances(self, service: str | None = None) -> tuple[Instance, ...]:
-        """Return the instances of a service, or of all, in every state, sorted.
+        """Return the instances of a service, in every state, sorted.
 
-        Raises RegistryError where the registry cannot be asked.
+        Args:
+            service: Its name; None for all services.
+
+        Raises:
+            RegistryError: The registry cannot be asked.
+            UsageError: This cannot be the name of a service.
         """
         check_service(service)
         found = await self._link.ask(lambda backend: backend.read(service))
         return tuple(sorted(self._readable(found)))
 
     async def watch(self, service: str | None = None) -> AsyncGenerator[tuple[Instance, ...]]:
-        """Return the instances of a service, or of all, now and whenever they are others than before."""
+        """Yield the instances of a service, now and whenever they are others than before.
+
+        Args:
+            service: Its name; None for all services.
+
+        Raises:
+            UsageError: This cannot be the name of a service. Nothing else is raised.
+        """
         seen: tuple[Instance, ...] | None = None
         wake: Wake | None = None
-        pauses, is_lost = Pauses(30.0), False
+        tries, is_lost = pauses(LONGEST_PAUSE), False
         try:
             while True:
                 try:
@@ -79,22 +100,21 @@ class Registry:
                         )
                     self._hang_up(wake)
                     wake, is_lost = None, True
-                    await asyncio.sleep(pauses.next())
+                    await asyncio.sleep(next(tries))
                     continue
-                is_lost = False
-                pauses.reset()
+                tries, is_lost = pauses(LONGEST_PAUSE), False
                 if current != seen:
                     seen = current
                     yield current
                 if not await self._wait(wake):
                     self._hang_up(wake)
                     wake = None
-                    await asyncio.sleep(pauses.next())
+                    await asyncio.sleep(next(tries))
         finally:
             self._hang_up(wake)
 
     async def _wait(self, wake: Wake) -> bool:
-        """Wait until it is time to ask again; tell whether `wake` is still good for it."""
+        """Wait until it is time to ask again; return whether `wake` is still good for it."""
         try:
             await self._link.within(self._poll + self._timeout, wake.wait(self._poll))
         except Exception:
@@ -108,22 +128,21 @@ class Registry:
             self._link.leave(wake.aclose())
 
     def _readable(self, found: list[Stored]) -> list[Instance]:
-        instances = []
+        instances: list[Instance] = []
         for stored in found:
             try:
                 instance = from_json(stored.body)
                 if (instance.service, instance.id) != stored[:2]:
                     raise BadEntry("its service and id are not those that it is kept under")
             except BadEntry as error:
-                self._warn_of_entry(error)
+                if not self._has_warned_of_entries:
+                    logger.warning(
+                        "Skipped an entry of the registry; further ones are skipped without a line: %s", error
+                    )
+                self._has_warned_of_entries = True
             else:
                 instances.append(instance)
         return instances
-
-    def _warn_of_entry(self, error: BadEntry) -> None:
-        if not self._has_warned_of_entries:
-            logger.warning("An entry of the registry cannot be read, and is passed over, as others will be: %s", error)
-            self._has_warned_of_entries = True
 
 
 def check_service(service: str | None) -> None:

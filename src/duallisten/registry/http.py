@@ -4,30 +4,40 @@
         await http.get("/invoices")
     client("web.ap-1234.pn-1234.private-network.internal")  # whom DNS knows
 
-What may be sent again, and what not (RFC 9110, section 9.2.2): a connection that was not made has carried nothing, so
-any request goes to the next instance. A connection that ends before the answer may have carried a request to its end,
-so only an idempotent method is sent again, once. Nothing is sent again after the first of an answer, or after a timeout
-in waiting for it.
+What is sent again (RFC 9110, section 9.2.2): a connection that was not made has carried nothing, so any request goes to
+the next instance. A connection that ends before the answer may have carried a request to its end. Nothing is sent again
+after the first of an answer, or after a timeout in waiting for it.
 
-What goes to other hosts than the service (a redirect, say) goes there as with any client of httpx. What is asked for
-with https:// never goes to an instance without TLS; its certificate must be for its private host name. The Host header
-stays what the URL says. An address that failed is asked last for `ASIDE` seconds. A client belongs to one event loop
-(asyncio).
+What goes to other hosts than the service (a redirect, say) goes there as with any client of httpx. The certificate of
+an instance must be for its private host name. The Host header stays what the URL says. An address that failed is asked
+last for `ASIDE` seconds. A client belongs to one event loop (asyncio).
+
+Where instances are. From a registry come the ready instances; where none is ready those that drain, for they still
+answer. A set that is suddenly empty, without anyone having drained, is more often a registry that has lost its memory
+than a service that died as a whole: the last set is used on for `HOLD` seconds, in which every instance has had its
+beat. A registry that cannot be reached changes nothing. From DNS come all addresses of a private name. Its records live
+5 s on Scalingo; getaddrinfo tells no TTL, so that is what an answer is used for. While the name cannot be resolved the
+last answer is used.
+
+Invariants:
+    - A request that may have reached an instance is sent again only if its method is idempotent, and once.
+    - Nothing is sent without TLS that was asked for with https://.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
+import socket
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, Protocol
 
 import httpx
 
 from duallisten.errors import LaunchError
 from duallisten.registry.backend import RegistryError
-from duallisten.registry.finding import Registry
-from duallisten.registry.resolver import PRIVATE_PORT, Address, DNSSource, RegistrySource, Source
+from duallisten.registry.entry import Instance
+from duallisten.registry.finding import Registry, check_service
 
 ASIDE = 5.0
 """Seconds after which a failed address is taken for any other again."""
@@ -35,6 +45,15 @@ PATIENCE = 2
 """So many addresses may let a request wait for a connection until it times out."""
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 LOST = (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
+
+HOLD = 30.0
+"""Seconds; the default time to live of an entry."""
+DNS_TTL = 5.0
+DNS_PAUSE = 1.0
+"""Seconds until a name is asked for again that could not be resolved."""
+FIRST_ANSWER = 5.0
+"""Seconds to wait for a first answer; afterwards nobody waits for one."""
+PRIVATE_PORT = 9240
 
 
 def client(
@@ -47,10 +66,16 @@ def client(
 ) -> httpx.AsyncClient:
     """Build a client whose base URL is the service.
 
-    service: its name in the registry; without a registry, its host name
-    registry: or the registry's URL
-    port, scheme: without a registry, which knows them
-    options: as of `httpx.AsyncClient`
+    Args:
+        service: Its name in the registry; without a registry, its host name.
+        registry: The registry, or its URL; None to ask DNS alone.
+        port: The private port of all instances; only used without a registry.
+        scheme: Likewise.
+        options: As of `httpx.AsyncClient`.
+
+    Raises:
+        UsageError: This cannot be the name of a service, or the registry's URL cannot be read.
+        LaunchError: An extra is not installed.
     """
     source: Source = DNSSource(service, port, scheme) if registry is None else RegistrySource(registry, service)
     own = {name: options[name] for name in ("limits", "verify", "cert", "trust_env", "http2") if name in options}
@@ -61,8 +86,9 @@ def client(
 class Transport(httpx.AsyncBaseTransport):
     """Sends each request to one of the addresses that a source knows, whatever the host of its URL.
 
-    source: is closed with the transport
-    options: as of `httpx.AsyncHTTPTransport`
+    Args:
+        source: It is closed with the transport.
+        options: As of `httpx.AsyncHTTPTransport`.
     """
 
     def __init__(self, source: Source, **options: Any) -> None:
@@ -123,3 +149,124 @@ def _to(address: Address, request: httpx.Request) -> httpx.Request:
     if address.scheme == "https":
         extensions.setdefault("sni_hostname", address.server_name)
     return httpx.Request(request.method, url, headers=request.headers, stream=request.stream, extensions=extensions)
+
+
+class Address(NamedTuple):
+    """Where one instance is reached; `server_name` is the name in its TLS certificate."""
+
+    scheme: Literal["http", "https"]
+    host: str
+    port: int
+    server_name: str
+
+
+class Source(Protocol):
+    """Knows the addresses of one service."""
+
+    async def addresses(self) -> tuple[Address, ...]:
+        """Return those to use now, or none; raises RegistryError where that is not known, and never was."""
+
+    async def aclose(self) -> None:
+        """Stop looking."""
+
+
+class RegistrySource:
+    """The addresses of the instances that a registry knows; it watches in the background once it has been asked.
+
+    A registry that is passed as a URL is closed with this source.
+    """
+
+    def __init__(self, registry: Registry | str, service: str) -> None:
+        check_service(service)
+        self._owned = Registry(registry) if isinstance(registry, str) else None
+        self._registry = self._owned or registry
+        self._service = service
+        self._task: asyncio.Task[None] | None = None
+        self._known = asyncio.Event()
+        self._current: tuple[Instance, ...] = ()
+        self._held_until = 0.0
+
+    async def addresses(self) -> tuple[Address, ...]:
+        """Return the ready instances, or else those that drain."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._look())
+        if not self._known.is_set():
+            try:
+                await asyncio.wait_for(self._known.wait(), FIRST_ANSWER)
+            except TimeoutError:
+                raise RegistryError(f"the registry does not tell where {self._service} is") from None
+        if self._held_until and asyncio.get_running_loop().time() > self._held_until:
+            self._current, self._held_until = (), 0.0
+        return to_use(self._current)
+
+    async def aclose(self) -> None:
+        """Stop looking, and close the registry if it was given as a URL."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+        if self._owned is not None:
+            await self._owned.aclose()
+
+    async def _look(self) -> None:
+        assert isinstance(self._registry, Registry)  # noqa: S101
+        async for instances in self._registry.watch(self._service):
+            if instances or not any(one.state == "ready" for one in self._current):
+                self._current, self._held_until = instances, 0.0
+            else:
+                self._held_until = asyncio.get_running_loop().time() + HOLD
+            self._known.set()
+
+
+def to_use(instances: tuple[Instance, ...]) -> tuple[Address, ...]:
+    """Return the addresses of the instances that are ready, or else of those that drain."""
+    for state in ("ready", "draining"):
+        found = tuple(
+            Address(one.scheme, one.address, one.private_port, one.host or one.address)
+            for one in instances
+            if one.state == state and one.private_port is not None
+        )
+        if found:
+            return found
+    return ()
+
+
+class DNSSource:
+    """The addresses of a private name, such as `web.ap-1234.pn-1234.private-network.internal`."""
+
+    def __init__(self, name: str, port: int = PRIVATE_PORT, scheme: Literal["http", "https"] = "http") -> None:
+        self._name = name
+        self._port = port
+        self._scheme: Literal["http", "https"] = scheme
+        self._current: tuple[Address, ...] = ()
+        self._asking: asyncio.Task[None] | None = None
+        self._good_until = 0.0
+
+    async def addresses(self) -> tuple[Address, ...]:
+        """Return all addresses; raises RegistryError where the name was never resolved."""
+        loop = asyncio.get_running_loop()
+        if loop.time() >= self._good_until:
+            if self._asking is None or self._asking.done():
+                self._asking = loop.create_task(self._ask())
+            if not self._current:  # of many who wait, each may give up
+                await asyncio.wait({self._asking}, timeout=FIRST_ANSWER)
+        if not self._current:
+            raise RegistryError(f"{self._name} has no address in DNS")
+        return self._current
+
+    async def aclose(self) -> None:
+        """Stop asking."""
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.wait({self._asking})
+
+    async def _ask(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            found = await loop.getaddrinfo(self._name, self._port, type=socket.SOCK_STREAM)
+        except OSError:
+            self._good_until = loop.time() + DNS_PAUSE
+            return
+        hosts = dict.fromkeys(str(address[0]) for *_, address in found)
+        server_name = self._name.rstrip(".")
+        self._current = tuple(Address(self._scheme, host, self._port, server_name) for host in hosts)
+        self._good_until = loop.time() + DNS_TTL

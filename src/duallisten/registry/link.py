@@ -1,15 +1,17 @@
 """The way to a registry that may be slow, gone or back again: every question has a time limit and one kind of error.
 
 A question that is not answered in time is cancelled and left behind, for that may take its time, too. With it goes the
-whole back end, for what state its connection is in nobody knows; the next question makes a new one. Nothing here is
-ever logged, and no error that leaves this module carries another's message (`backend.reason`).
+whole back end, for what state its connection is in nobody knows; the next question makes a new one.
+
+Invariants:
+    - Nothing is logged here, and no error that leaves this module has another's message in it (`backend.reason`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -25,10 +27,12 @@ FIRST_PAUSE = 1.0
 class Link:
     """Asks the registry at a URL, from one event loop.
 
-    url: may hold credentials, which this object does not show
-    timeout: seconds that a question may take, connecting included
+    Args:
+        url: It may hold credentials, which this object does not show.
+        timeout: Seconds that a question may take, connecting included.
 
-    Raises UsageError and LaunchError for a URL that no back end takes (see `check_url`).
+    Raises:
+        UsageError, LaunchError: No back end takes the URL (see `check_url`).
     """
 
     def __init__(self, url: str, timeout: float) -> None:
@@ -47,21 +51,22 @@ class Link:
         return self._backend
 
     async def ask(self, question: Callable[[Backend], Coroutine[Any, Any, T]]) -> T:
-        """Ask the back end, and give its answer; raises RegistryError, and nothing else.
+        """Ask the back end, and return its answer; raises RegistryError, and nothing else.
 
-        question: may be asked twice: a connection that has been idle may have been closed by the other side, which
-            shows when it is used again
+        The question may be asked twice: a connection that has been idle may have been closed by the other side, which
+        shows when it is used again.
         """
-        is_fresh = self._backend is None or not self._has_answered
-        try:
-            return await self._ask(question)
-        except Exception as error:
-            if is_fresh or isinstance(error, TimeoutError):
-                raise _failure(error) from None
-        try:
-            return await self._ask(question)
-        except Exception as error:
-            raise _failure(error) from None
+        may_repeat = self._backend is not None and self._has_answered
+        while True:
+            try:
+                return await self._ask(question)
+            except Exception as error:
+                if may_repeat and not isinstance(error, TimeoutError):
+                    may_repeat = False
+                elif isinstance(error, DuallistenError):  # ours, of making the back end
+                    raise RegistryError(str(error)) from None
+                else:
+                    raise RegistryError(f"the registry cannot be asked: {reason(error)}") from None
 
     async def _ask(self, question: Callable[[Backend], Coroutine[Any, Any, T]]) -> T:
         backend = self.prepare()
@@ -89,7 +94,7 @@ class Link:
         return task.result()
 
     def leave(self, what: Awaitable[Any]) -> None:
-        """See something to its end that nobody waits for, such as closing a connection."""
+        """Let something end that nobody waits for, such as closing a connection."""
         task = asyncio.ensure_future(what)
         self._left.add(task)
         task.add_done_callback(self._forget)
@@ -113,27 +118,9 @@ class Link:
                 task.exception()  # looked at, so that asyncio does not log it
 
 
-class Pauses:
-    """How long to wait before each further try: 1 s, then twice as long each time up to `longest`, half of it by lot.
-
-    longest: seconds
-    """
-
-    def __init__(self, longest: float) -> None:
-        self._longest = longest
-        self._next = min(FIRST_PAUSE, longest)
-
-    def next(self) -> float:
-        """Return the seconds to wait now."""
-        pause, self._next = self._next, min(self._next * 2, self._longest)
-        return pause * random.uniform(0.5, 1.0)  # noqa: S311  # so that not all come back at once
-
-    def reset(self) -> None:
-        """Begin again: it has answered."""
-        self._next = min(FIRST_PAUSE, self._longest)
-
-
-def _failure(error: Exception) -> RegistryError:
-    if isinstance(error, DuallistenError):  # ours, of making the back end
-        return RegistryError(str(error))
-    return RegistryError(f"the registry cannot be asked: {reason(error)}")
+def pauses(longest: float) -> Iterator[float]:
+    """Yield the seconds to wait before each further try, up to `longest`; up to half of them is left out by lot."""
+    pause = FIRST_PAUSE
+    while True:
+        yield min(pause, longest) * random.uniform(0.5, 1.0)  # noqa: S311  # so that not all come back at once
+        pause = min(pause * 2, longest)

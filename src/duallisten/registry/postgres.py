@@ -24,7 +24,7 @@ from typing import Any, LiteralString
 
 import psycopg
 
-from duallisten.registry.backend import TOMBSTONE, Polling, Stored, Wake, Write
+from duallisten.registry.backend import Polling, Stored, Wake, Write
 
 CHANNEL = "duallisten_registry"
 
@@ -40,18 +40,19 @@ create table if not exists duallisten_registry (
     primary key (service, id)
 ) with (fillfactor = 50)
 """
-"""The fill factor leaves room for beats to be written beside what they replace, without touching the index."""
+"""The column `claim` is the fencing token. The fill factor leaves room for beats beside what they replace, without
+touching the index."""
 
 THERE = (psycopg.errors.UniqueViolation, psycopg.errors.DuplicateTable, psycopg.errors.DuplicateObject)
 
-PUT = """
+WRITE = """
 with moment as (
     select clock_timestamp() as now, (extract(epoch from clock_timestamp()) * 1000000)::bigint as micros
 ), before as (
     select body from duallisten_registry, moment where service = %(service)s and id = %(id)s and expires > now
-), put as (
+), written as (
     insert into duallisten_registry as its (service, id, owner, claim, number, expires, body)
-    select %(service)s, %(id)s, %(owner)s, case when %(claim)s = 0 then micros else %(claim)s end, %(number)s,
+    select %(service)s, %(id)s, %(owner)s, case when %(token)s = 0 then micros else %(token)s end, %(number)s,
         now + make_interval(secs => %(lasts)s), %(body)s
     from moment
     on conflict (service, id) do update set
@@ -59,18 +60,18 @@ with moment as (
         claim = case
             when its.expires <= clock_timestamp() then excluded.claim
             when its.owner = excluded.owner then its.claim
-            when %(claim)s = 0 then greatest(excluded.claim, its.claim + 1)
+            when %(token)s = 0 then greatest(excluded.claim, its.claim + 1)
             else excluded.claim
         end
     where its.expires <= clock_timestamp()
         or (its.owner = excluded.owner and its.body <> '' and excluded.number > its.number)
-        or (its.owner <> excluded.owner and excluded.body <> '' and (%(claim)s = 0 or excluded.claim > its.claim))
+        or (its.owner <> excluded.owner and excluded.body <> '' and (%(token)s = 0 or excluded.claim > its.claim))
     returning claim
 )
-select put.claim, case
+select written.claim, case
     when coalesce(before.body, '') <> %(body)s then pg_notify('duallisten_registry', %(service)s)::text
 end
-from put left join before on true
+from written left join before on true
 """
 
 READ = "select service, id, body from duallisten_registry where expires > clock_timestamp() and body <> ''"
@@ -84,28 +85,22 @@ delete from duallisten_registry where ctid in (
 """Skips what is locked: it is being written again, or deleted by another."""
 
 
-def make(url: str) -> PostgresBackend:
-    """Build the back end for a `postgresql://` or `postgres://` URL."""
-    psycopg.conninfo.conninfo_to_dict(url)  # raises for what libpq could not read
-    return PostgresBackend(url)
-
-
 class PostgresBackend:
     """Entries in PostgreSQL, over one connection, and one more for each that listens.
 
-    url: as of libpq, with its parameters in the query
+    The URL is as of libpq, with its parameters in the query.
     """
 
     def __init__(self, url: str) -> None:
+        psycopg.conninfo.conninfo_to_dict(url)  # raises for what libpq could not read
         self._url = url
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._in_use = asyncio.Lock()  # a socket must not be closed while a task waits for it
 
-    async def put(self, write: Write) -> int | None:
-        """Write if it counts, and give the claim; a registration sweeps out what has expired, too."""
-        values = write._asdict() | {"lasts": write.lasts if write.body else TOMBSTONE}
-        rows = await self._execute(PUT, values)
-        if not write.claim:
+    async def write(self, write: Write) -> int | None:
+        """Write if it counts, and return the token; a registration deletes what has expired, too."""
+        rows = await self._execute(WRITE, write._asdict() | {"lasts": write.kept})
+        if not write.token:
             await self._execute(PRUNE, {})
         return rows[0][0] if rows else None
 
@@ -115,7 +110,7 @@ class PostgresBackend:
         return [Stored(*row) for row in rows]
 
     async def listen(self, service: str | None) -> Wake:
-        """Begin to listen for changes, over a connection of its own; poll where that is not possible."""
+        """Subscribe to changes, over a connection of its own; poll where that is not possible."""
         connection = await self._connect()
         try:
             await _execute(connection, "listen duallisten_registry")
@@ -145,6 +140,9 @@ class PostgresBackend:
         return await psycopg.AsyncConnection.connect(
             self._url, autocommit=True, prepare_threshold=None, application_name="duallisten registry"
         )
+
+
+make = PostgresBackend
 
 
 async def _create(connection: psycopg.AsyncConnection[Any]) -> None:

@@ -2,7 +2,7 @@
 
 Three keys, of which the first two are each service's own:
 
-    {duallisten}:entries:SERVICE   hash    id -> owner claim number expires body
+    {duallisten}:entries:SERVICE   hash    id -> owner token number expires body
     {duallisten}:expiry:SERVICE    sorted  id by when it expires: what has is dropped at the next write
     {duallisten}:services          sorted  service by when its last entry expires
 
@@ -25,37 +25,37 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoPermissionError
 
-from duallisten.registry.backend import TOMBSTONE, Polling, Stored, Wake, Write
+from duallisten.registry.backend import Polling, Stored, Wake, Write
 
 PREFIX = "{duallisten}"
 CHANNEL = f"{PREFIX}:changes"
 SERVICES = f"{PREFIX}:services"
 SECONDS = 1_000_000
 
-PUT = """
+WRITE = """
 local entries, expiry, services = KEYS[1], KEYS[2], KEYS[3]
 local channel, service, id, owner, body = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
-local claim, number, lasts = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
+local token, number, lasts = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 local function whole(value) return string.format('%.0f', value) end
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
-local its_owner, its_claim, its_number, its_expires, its_body =
+local its_owner, its_token, its_number, its_expires, its_body =
     string.match(redis.call('HGET', entries, id) or '', '^(%S+) (%d+) (%d+) (%d+) (.*)$')
 if its_owner and tonumber(its_expires) <= now then its_owner, its_body = nil, nil end
 
 if its_owner == owner then
     if its_body == '' or number <= tonumber(its_number) then return false end
-    claim = tonumber(its_claim)
+    token = tonumber(its_token)
 elseif its_owner then
-    if body == '' or (claim > 0 and claim <= tonumber(its_claim)) then return false end
-    if claim == 0 then claim = math.max(now, tonumber(its_claim) + 1) end
-elseif claim == 0 then
-    claim = now
+    if body == '' or (token > 0 and token <= tonumber(its_token)) then return false end
+    if token == 0 then token = math.max(now, tonumber(its_token) + 1) end
+elseif token == 0 then
+    token = now
 end
 
 local expires = now + lasts
-local record = table.concat({owner, whole(claim), whole(number), whole(expires), body}, ' ')
+local record = table.concat({owner, whole(token), whole(number), whole(expires), body}, ' ')
 if body == '' and type(redis.pcall('HSET', entries, id, record)) == 'table' then
     redis.call('HDEL', entries, id)
     redis.call('ZREM', expiry, id)
@@ -76,20 +76,12 @@ for _, key in ipairs({entries, expiry}) do
     if redis.call('PTTL', key) < lasts / 1000 then redis.call('PEXPIRE', key, whole(lasts / 1000)) end
 end
 if (its_body or '') ~= body then redis.pcall('PUBLISH', channel, service) end
-return whole(claim)
+return whole(token)
 """
 
 
-def make(url: str) -> RedisBackend:
-    """Build the back end for a `redis://` or `rediss://` URL."""
-    return RedisBackend(url)
-
-
 class RedisBackend:
-    """Entries in Redis.
-
-    url: as of redis-py, with its options in the query
-    """
+    """Entries in Redis, at a `redis://` or `rediss://` URL as of redis-py, with its options in the query."""
 
     def __init__(self, url: str) -> None:
         self._client: Any = Redis.from_url(
@@ -99,13 +91,12 @@ class RedisBackend:
             retry=Retry(NoBackoff(), 0),  # when to try again is decided by who asks
         )
 
-    async def put(self, write: Write) -> int | None:
-        """Write if it counts, and give the claim."""
-        lasts = write.lasts if write.body else TOMBSTONE
+    async def write(self, write: Write) -> int | None:
+        """Write if it counts, and return the token."""
         keys = (f"{PREFIX}:entries:{write.service}", f"{PREFIX}:expiry:{write.service}", SERVICES)
         about = (CHANNEL, write.service, write.id, write.owner, write.body)
-        numbers = (write.claim, write.number, round(lasts * SECONDS))
-        found: Any = await self._client.eval(PUT, len(keys), *keys, *about, *map(str, numbers))
+        numbers = (write.token, write.number, round(write.kept * SECONDS))
+        found: Any = await self._client.eval(WRITE, len(keys), *keys, *about, *map(str, numbers))
         return None if found is None else int(found)
 
     async def read(self, service: str | None) -> list[Stored]:
@@ -126,7 +117,7 @@ class RedisBackend:
         return found
 
     async def listen(self, service: str | None) -> Wake:
-        """Begin to listen for changes; poll where the user of the database may not subscribe."""
+        """Subscribe to changes; poll where the user of the database may not subscribe."""
         pubsub = self._client.pubsub()
         try:
             await pubsub.subscribe(CHANNEL)
@@ -142,6 +133,9 @@ class RedisBackend:
     async def aclose(self) -> None:
         """Close the connections."""
         await self._client.aclose()
+
+
+make = RedisBackend
 
 
 class _Subscribed:

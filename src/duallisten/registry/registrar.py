@@ -10,8 +10,10 @@ as it stands then. What has been lost by the registry comes back with the next b
 same id later takes it over: the beat is refused, and this registrar gives up for good, with a warning. After `remove`
 nothing is written any more, whether or not it went through.
 
-It must never raise once it is made, never stop a launch, never log more than one warning for each time that the
-registry goes away, and never name the registry's URL. The thread must be started after the last fork.
+Invariants:
+    - It never raises once it is made, and never stops a launch.
+    - It logs one warning at most for each time that the registry goes away, and never the registry's URL.
+    - The thread is started after the last fork.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from typing import Literal, NamedTuple
 from duallisten.errors import UsageError
 from duallisten.registry.backend import RegistryError, Write
 from duallisten.registry.entry import BadEntry, Instance, State, from_json, to_json
-from duallisten.registry.link import Link, Pauses
+from duallisten.registry.link import Link, pauses
 
 logger = logging.getLogger("uvicorn.error")
 
@@ -40,12 +42,13 @@ CLOSING = 0.5
 
 
 class Timing(NamedTuple):
-    """How often an entry is written, in seconds.
+    """How often an entry is written.
 
-    ttl: until an entry expires that is not written again
-    beat: between two writes, a fifth more or less by lot
-    timeout: what a write may take
-    longest_pause: between two tries while the registry cannot be reached
+    Attributes:
+        ttl: Seconds until an entry expires that is not written again.
+        beat: Seconds between two writes, a fifth more or less by lot.
+        timeout: Seconds that a write may take.
+        longest_pause: Seconds between two tries at most, while the registry cannot be reached.
     """
 
     ttl: float = 30.0
@@ -54,33 +57,37 @@ class Timing(NamedTuple):
     longest_pause: float = 30.0
 
 
-USUAL = Timing()
-
-
 class Registrar:
     """Keeps one entry. Nothing is written, and no thread started, before `ready` or `starting`.
 
     The id should be another at each launch (a container's name and something by lot): while containers are replaced,
     the old and the new one may have one name, and of two with one id only one is there.
 
-    url: of the registry
-    instance: what to write; its `state` is that of the last call
-    standing: how it stands with the registry
+    Args:
+        url: The registry's URL.
+        instance: What to write; its `state` is that of the last call.
+        timing: How often it is written.
 
-    Raises UsageError and LaunchError for a URL that no back end takes, UsageError for an instance nobody could read.
+    Attributes:
+        instance: What was written last, or will be next.
+        standing: What has come of it; `superseded` where another launch has registered the same id.
+
+    Raises:
+        UsageError: No back end takes the URL, or nobody could read the instance.
+        LaunchError: An extra is not installed.
     """
 
-    def __init__(self, url: str, instance: Instance, pace: Timing = USUAL) -> None:
+    def __init__(self, url: str, instance: Instance, timing: Timing = Timing()) -> None:  # noqa: B008  # it is frozen
         try:
             from_json(to_json(instance))
         except BadEntry as error:
             raise UsageError(f"this cannot be registered: {error}") from None
         self.instance = instance
         self.standing: Standing = "unregistered"
-        self._link = Link(url, pace.timeout)
-        self._pace = pace
+        self._link = Link(url, timing.timeout)
+        self._timing = timing
         self._owner = secrets.token_hex(16)
-        self._claim = self._number = 0
+        self._token = self._number = 0
         self._wanted: Instance | None = instance
         self._is_over = False
         self._waiting: list[Future[bool]] = []
@@ -97,16 +104,24 @@ class Registrar:
         self._want("ready")
 
     def draining(self, timeout: float = 2.0) -> bool:
-        """Tell all that new requests should go elsewhere, and whether that was written within `timeout` seconds.
+        """Change the entry, so that new requests go elsewhere.
 
-        timeout: 0 does not wait; what can be written at all is written all the same
+        Args:
+            timeout: Seconds to wait for that at most. 0 does not wait; what can be written is written all the same.
+
+        Returns:
+            Whether it was written within that time.
         """
         return self._loop is not None and _outcome(self._want("draining"), timeout)
 
     def remove(self, timeout: float = 2.0) -> bool:
-        """Take the entry out if it is still ours, and stop; tell whether that was done within `timeout` seconds.
+        """Take the entry out if it is still ours, and stop.
 
-        Takes a second more at most, where connections do not close.
+        Args:
+            timeout: Seconds to wait for that at most, and a second more where connections do not close.
+
+        Returns:
+            Whether it was taken out within that time.
         """
         is_out = self._loop is None or _outcome(self._want(None), timeout)
         self._is_over = True
@@ -116,7 +131,7 @@ class Registrar:
         return is_out
 
     def _want(self, state: State | None) -> Future[bool]:
-        """Have that state written; the future tells whether it was."""
+        """Ask for a state to be written; the future says whether it was."""
         written: Future[bool] = Future()
         if self._is_over:
             written.set_result(False)
@@ -131,7 +146,7 @@ class Registrar:
         return written
 
     def _call(self, function: Callable[..., None], *arguments: object) -> bool:
-        """Call in the thread; tell whether there is one that still runs."""
+        """Call in the thread; return whether there is one that still runs."""
         assert self._loop is not None  # noqa: S101
         try:
             self._loop.call_soon_threadsafe(function, *arguments)
@@ -170,51 +185,51 @@ class Registrar:
         self._waiting.clear()
 
     async def _keep(self) -> None:
-        pauses = Pauses(self._pace.longest_pause)
+        tries = pauses(self._timing.longest_pause)
         await self._changed.wait()
         while True:
             self._changed.clear()
             wanted = self._wanted
             try:
-                claim = await self._put(wanted)
+                token = await self._write(wanted)
             except RegistryError as error:
                 self._note_failure(error, wanted)
-                pause = pauses.next()
+                pause = next(tries)
             else:
-                pauses.reset()
-                if not self._note(claim, wanted):
+                tries = pauses(self._timing.longest_pause)
+                if not self._note(token, wanted):
                     self._is_over = True
                     return
-                pause = self._pace.beat * random.uniform(0.8, 1.2)  # noqa: S311
+                pause = self._timing.beat * random.uniform(0.8, 1.2)  # noqa: S311
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), pause)
 
-    async def _put(self, wanted: Instance | None) -> int | None:
-        return await self._link.ask(lambda backend: backend.put(self._write(wanted)))
+    async def _write(self, wanted: Instance | None) -> int | None:
+        return await self._link.ask(lambda backend: backend.write(self._next_write(wanted)))
 
-    def _write(self, wanted: Instance | None) -> Write:
+    def _next_write(self, wanted: Instance | None) -> Write:
         self._number += 1
         about = self.instance
         body = "" if wanted is None else to_json(wanted)
-        return Write(about.service, about.id, self._owner, self._claim, self._number, self._pace.ttl, body)
+        return Write(about.service, about.id, self._owner, self._token, self._number, self._timing.ttl, body)
 
-    def _note(self, claim: int | None, wanted: Instance | None) -> bool:
-        """Note what came of a write; tell whether there is anything more to write."""
+    def _note(self, token: int | None, wanted: Instance | None) -> bool:
+        """Note what came of a write; return whether there is anything more to write."""
         about = self.instance
         if wanted is None:
             self.standing = "removed"
-        elif claim is None:
+        elif token is None:
             self.standing = "superseded"
             logger.warning(
-                "%s of %s has been registered or taken out by another: it is left so", about.id, about.service
+                "%s of %s has been registered or taken out by another process; giving up", about.id, about.service
             )
         else:
-            self._claim = claim
+            self._token = token
             if self.standing != "registered":
                 logger.info("Registered as %s of %s", about.id, about.service)
             self.standing = "registered"
         if wanted is self._wanted:
-            self._answer(claim is not None or wanted is None)
+            self._answer(token is not None or wanted is None)
         return self.standing == "registered"
 
     def _note_failure(self, error: RegistryError, wanted: Instance | None) -> None:

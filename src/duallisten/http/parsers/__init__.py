@@ -1,8 +1,8 @@
 """The parsers of HTTP/1.1: one small interface, and a module for each library behind it.
 
 The engine gives a parser the whole head of a message, then its body if that comes in chunks, and never a byte of what
-follows. A library's own
-parser that has read anything but a plain head is not used again, so that nothing of one message can reach the next.
+follows. A library's own parser that has read anything but a plain head is not used again, so that nothing of one
+message can reach the next.
 """
 
 from __future__ import annotations

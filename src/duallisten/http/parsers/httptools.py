@@ -52,7 +52,7 @@ class HttpToolsParser:
         return fields
 
     def _read_coding_alone(self) -> None:
-        """Give a new parser that field alone that says that the body comes in chunks."""
+        """Feed a new parser that field alone that says that the body comes in chunks."""
         lines = [b"%s: %s\r\n" % field for field in self._fields if field[0] == b"transfer-encoding"]
         self._fields = []
         self._parser = httptools.HttpRequestParser(self)
@@ -63,7 +63,7 @@ class HttpToolsParser:
             raise BadRequest(400, f"httptools: {error}") from None
 
     def skip_body(self) -> None:
-        """Have the next head read by a new parser."""
+        """Use a new parser for the next head."""
         self._is_plain = False
 
     def read_body(self, data: bytes) -> list[bytes]:
