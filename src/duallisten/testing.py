@@ -22,9 +22,9 @@ import socket
 import threading
 from typing import Any, NamedTuple
 
-from duallisten.config import Config
+from duallisten.config import Config, bare
+from duallisten.endpoints import endpoint_set
 from duallisten.errors import LaunchError
-from duallisten.listeners import endpoints_of
 from duallisten.server import Server
 from duallisten.sides import Application, Receive, Scope, Send, Side
 
@@ -35,8 +35,8 @@ class AsSide:
     """An application as one side reaches it, made by `as_side`: an object, for test clients ask for one."""
 
     def __init__(self, config: Config, name: Side) -> None:
-        self._app = endpoints_of(config, name)
         self._lifespan: Application = config.source(name).loaded_app
+        self._app = endpoint_set(bare(self._lifespan), name, config.rules)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request as one of this side; a lifespan is the application's own."""

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from duallisten.endpoints.path_rules import Rules
-from duallisten.endpoints.route_table import as_json, read_section, strict_errors
-from duallisten.endpoints.routes import Route, reach
+from duallisten.endpoints.routes import Route, as_json, reach, read_section, strict_errors
 from duallisten.sides import Side
 from tests.support.running import FREE, run
 

@@ -48,7 +48,7 @@ from duallisten.net import Passed
 from duallisten.sides import Side
 
 if TYPE_CHECKING:
-    from duallisten.endpoints.route_table import AppRoutes
+    from duallisten.endpoints.routes import AppRoutes
 
 logger = logging.getLogger("uvicorn.error")
 
@@ -154,7 +154,7 @@ class Config(uvicorn.Config):
         return [self._section("public"), self.source("private")._section("private")]
 
     def _require_decided(self) -> None:
-        from duallisten.endpoints.route_table import strict_errors
+        from duallisten.endpoints.routes import strict_errors
 
         if text := strict_errors(self.sections()):
             raise LaunchError(text)
@@ -188,7 +188,7 @@ class Config(uvicorn.Config):
         return asked or ("X-Request-ID" if self.options.log_format == "json" else None)
 
     def _section(self, *sides: Side) -> AppRoutes:
-        from duallisten.endpoints.route_table import read_section
+        from duallisten.endpoints.routes import read_section
 
         return read_section(self.app_name, bare(self.loaded_app), self.rules, sides)
 

@@ -1,17 +1,19 @@
 r"""The readings of a path: everything that somebody between the wire and a handler could take it for.
 
-A rule that hides a path is worth as much as its agreement with whoever routes the request. Frameworks, proxies and
-file systems decode percent-encodings (some twice), take `\` for `/`, drop what follows a `;`, resolve `..`, collapse
-`//`, fold compatibility characters, and do so in different orders. So no one normal form is compared with the rules.
-The *readings* of a path are the path and all that the steps below make of it, in any order and any number; a rule that
-hides looks for one reading that it covers, a rule that shows demands all of them (`endpoints.path_rules`).
+A rule that hides a path must agree with whoever routes the request. Frameworks, proxies and file systems decode
+percent-encodings (some twice), take `\` for `/`, drop what follows a `;`, resolve `..`, collapse `//`, fold
+compatibility characters, and do so in different orders. So no single normal form is compared with the rules. The
+*readings* of a path are the path and all that the steps below make of it, in any order and any number.
 
-The steps only ever read: nothing here changes what the application is given. They rest on RFC 3986 (2.1
-percent-encoding, 3.3 paths, 5.2.4 dot segments), RFC 9112 (3.2 forms of a request target), RFC 3629 (what is no UTF-8
-decodes to U+FFFD here) and Unicode's compatibility forms (UAX 15).
+The steps rest on RFC 3986 (2.1 percent-encoding, 3.3 paths, 5.2.4 dot segments), RFC 9112 (3.2 forms of a request
+target), RFC 3629 (what is no UTF-8 decodes to U+FFFD here) and Unicode's compatibility forms (UAX 15).
 
-Pure, and bounded: a path that is too long, or that can be read in too many ways, has no readings (None), and whoever
-asks must take the safe side.
+Invariants:
+
+- Nothing here changes what the application is given.
+- No step depends on another having been taken before.
+- The work is bounded: a path that is too long, or can be read in too many ways, has no readings (None), and the caller
+  must take the safe side.
 """
 
 from __future__ import annotations
@@ -22,11 +24,11 @@ import unicodedata
 from collections.abc import Callable, Iterable
 
 MOST_WORK = 11_000
-"""How much work reading one path may be, in units of `weight`; a path that takes more has no readings.
+"""The most work of reading one path, in units of `weight`; a path that takes more has no readings.
 
-The worst paths that a search has found, of any length, take a quarter of a millisecond with it. It has room for 49
-readings of 20 characters of ASCII, or 3 of 3,400. Of the targets that were used against such rules in the wild none
-has over 20 readings, and a plain path is not read at all (`endpoints.path_rules`)."""
+The worst paths that a search has found, of any length, take a quarter of a millisecond. There is room for 49 readings
+of 20 characters of ASCII, or 3 of 3,400. Of the targets used against such rules in the wild none has over 20 readings,
+and a plain path is not read at all (`endpoints.path_rules`)."""
 
 A_READING = 200
 """What taking all steps from a path weighs beside its characters; outside ASCII it is twice as much."""
@@ -42,7 +44,7 @@ Step = Callable[[str], str]
 _OUTSIDE_ASCII = re.compile("(?:%[89A-Fa-f][0-9A-Fa-f])+")
 _ESCAPES = re.compile("(?:%[0-9A-Fa-f]{2})+")
 _ESCAPED = {f"%{high}{low}": chr(int(high + low, 16)) for high in "01234567" for low in string.hexdigits}
-"""What an escape that stands for a character of ASCII is."""
+"""The character of ASCII that an escape stands for."""
 _UNICODE_ESCAPE = re.compile("%[uU]([0-9a-fA-F]{4})")
 _SEPARATORS = "\\\u2044\u2215\u29f8\ufffd"
 _PARAMETERS = re.compile(";[^/]*")
@@ -52,7 +54,7 @@ _UNSEEN = re.compile(
 )
 """Controls, spaces, `+`, U+FFFD, and Unicode's Default_Ignorable_Code_Point (DerivedCoreProperties.txt)."""
 _UNSEEN_IN_ASCII = bytes(range(0x21)) + b"+\x7f"
-"""Those of them that are ASCII; deleting them from bytes takes a tenth of the time that the expression takes."""
+"""Those of them that are ASCII; deleting them from bytes takes a tenth of the expression's time."""
 _MARKS = re.compile("[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]")
 """Unicode's blocks of combining marks for letters."""
 _TRAILING_DOTS = re.compile(r"\.(?<=[^/.]\.)\.*+(?=/|\Z)")
@@ -217,4 +219,3 @@ STEPS: tuple[Step, ...] = (
     without_scheme,
     rooted,
 )
-"""Every step, none of which may depend on another having been taken before."""

@@ -6,7 +6,7 @@ from duallisten.listeners.address_watch import Latecomer, Watch, await_plan, wat
 from duallisten.listeners.admission import Verdict
 from duallisten.listeners.description import log_listeners, names_of, places, scheme
 from duallisten.listeners.forwarded import believing, trust_of
-from duallisten.listeners.listener_config import endpoints_of, engine_settings, listener_config, place_endpoints
+from duallisten.listeners.listener_config import engine_settings, listener_config, place_endpoints
 from duallisten.listeners.listener_set import ListenerSet, Listening
 from duallisten.listeners.plan import Plan, request_of
 from duallisten.listeners.pools import Pool, make_pools, whole
@@ -41,7 +41,6 @@ __all__ = [
     "bound_socket",
     "drop_everything",
     "drop_newcomers",
-    "endpoints_of",
     "engine_settings",
     "has_waiting",
     "host_of",

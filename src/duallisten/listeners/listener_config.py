@@ -14,12 +14,11 @@ import uvicorn
 
 from duallisten.config import Config, bare, uvicorn_defaults
 from duallisten.config.uvicorn_contract import ProxyHeadersMiddleware
-from duallisten.endpoints import endpoint_set, hidden_paths
-from duallisten.endpoints.frameworks import root_paths
+from duallisten.endpoints import endpoint_set
 from duallisten.errors import LaunchError
 from duallisten.http import Settings, WebSocketSettings
 from duallisten.listeners.forwarded import believe, trust_of
-from duallisten.sides import Application, Side
+from duallisten.sides import Side
 
 if TYPE_CHECKING:
     from duallisten.admin.pages import Pages
@@ -51,22 +50,6 @@ PROCESS_WIDE = frozenset(
     }
 )
 """The parameters of `uvicorn.Config` that are the process's, not a listener's."""
-
-
-def endpoints_of(config: Config, side: Side) -> Application:
-    """Build the application that requests of `side` reach whose root path may be any: a test client's.
-
-    Args:
-        config: It must be loaded.
-        side: Whose requests.
-    """
-    app = bare(config.source(side).loaded_app)
-    return endpoint_set(app, side, hidden_paths(side, config.rules, _roots(config, side, app)))
-
-
-def _roots(config: Config, side: Side, app: Application) -> tuple[str, ...]:
-    """Return the path prefixes that an application takes off by itself; path rules alone ask for them."""
-    return tuple(root_paths(app)) if side == "public" and config.rules.hide_something else ()
 
 
 def listener_config(config: Config, side: Side, *, proxy_headers: bool = True) -> uvicorn.Config:
@@ -129,8 +112,9 @@ def place_endpoints(
     loaded: Any = made.loaded_app
     middleware = loaded if isinstance(loaded, ProxyHeadersMiddleware) else None
     app: Any = middleware.app if middleware is not None else loaded
-    hidden = hidden_paths(side, config.rules, _roots(config, side, bare(app)), remember=True, note_hidden=note_hidden)
-    placed: Any = endpoint_set(app, side, hidden, is_engine=config.is_engine)
+    placed: Any = endpoint_set(
+        app, side, config.rules, is_engine=config.is_engine, remember=True, note_hidden=note_hidden
+    )
     placed = placed if pages is None else pages.in_front_of(placed)
     if middleware is None:
         made.loaded_app = placed

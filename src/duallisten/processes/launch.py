@@ -226,8 +226,8 @@ def show_routes(config: Config, *, as_json: bool) -> str:
     The application is imported and not started, and nothing is bound. Returns what `--strict-routes`, if it was asked
     for, has to complain of.
     """
-    from duallisten.endpoints.route_table import as_json as to_json
-    from duallisten.endpoints.route_table import print_table, strict_errors
+    from duallisten.endpoints.routes import as_json as to_json
+    from duallisten.endpoints.routes import print_table, strict_errors
 
     strict = config.options.strict_routes
     config.options = config.options._replace(strict_routes=False)  # what it refuses is to be shown here

@@ -22,7 +22,7 @@ from starlette.websockets import WebSocketDisconnect
 from websockets.sync.client import connect
 
 from duallisten import LaunchError
-from duallisten.endpoints.frameworks import fastapi_marks, read_routes, starlette_marks
+from duallisten.endpoints.frameworks import fastapi, read_routes, starlette
 from duallisten.fastapi import PrivateRoute, PrivateRouter, private, public
 from duallisten.sides import Side
 from duallisten.testing import Served, as_side, serve
@@ -202,7 +202,7 @@ def test_a_schema_is_made_once_for_a_side(monkeypatch: pytest.MonkeyPatch) -> No
         made.append(options)
         return get_openapi(**options)
 
-    monkeypatch.setattr("duallisten.endpoints.frameworks.fastapi_schema.get_openapi", counted)
+    monkeypatch.setattr("duallisten.endpoints.frameworks.fastapi.get_openapi", counted)
     app = shop()
     public, private = TestClient(as_side(app, "public")), TestClient(as_side(app, "private"))
     for _ in range(3):
@@ -411,7 +411,7 @@ def test_our_own_routes_are_not_shown_and_added_once() -> None:
 
 @pytest.fixture
 def unchecked() -> Iterator[None]:
-    checks = (fastapi_marks.check_fastapi, fastapi_marks.check_route_class, starlette_marks.check_router)
+    checks = (fastapi.check_fastapi, fastapi.check_route_class, starlette.check_router)
     for check in checks:
         check.cache_clear()
     yield

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from duallisten.admin.status.figures import Status
 from duallisten.admin.status.text import rows, texts
-from duallisten.endpoints.route_table import COLUMNS, AppRoutes, cells
+from duallisten.endpoints.routes import COLUMNS, AppRoutes, cells
 from duallisten.listeners.report import ListenerReport, Report
 
 
