@@ -16,6 +16,9 @@ reproducible = settings(deadline=None, derandomize=True, max_examples=300)
 PLAIN_PATHS = ["/", "/a", "/a/", "/internal/secret", "/Internal", "/a.b/c.json", "/~user/@me/a:b,c=d", "/.well-known/x"]
 
 EXAMPLES: list[tuple[Step, str, str]] = [
+    (steps.shortened, "/a%c0%ae%C0%AF%c1%a9b", "/a./ib"),
+    (steps.shortened, "/%e0%80%ae%E0%81%A9%f0%80%80%ae%F8%80%80%80%AF%fc%80%80%80%80%ae", "/.i./."),
+    (steps.shortened, "/%c3%a9%e0%82%80%c2%ae%c0", "/%c3%a9%e0%82%80%c2%ae%c0"),
     (steps.decoded, "/%69nternal", "/internal"),
     (steps.decoded, "/a%2Fb%2fc", "/a/b/c"),
     (steps.decoded, "/%2569nternal", "/%69nternal"),
@@ -96,6 +99,10 @@ def test_a_plain_path_is_its_only_reading(path: str) -> None:
         "/in%e2%80%8bternal%09/secret",
         "/%2%66internal/secret",
         "/internal%c0%afsecret",
+        "/public/%c0%ae%c0%ae/internal/secret",
+        "/public/%e0%80%ae%f0%80%80%ae/internal/secret",
+        "/public/%25c0%25ae%252e/internal/secret",
+        "/%c1%a9nternal/secret",
         "/internal/secret?/x",
     ],
 )

@@ -45,6 +45,8 @@ _OUTSIDE_ASCII = re.compile("(?:%[89A-Fa-f][0-9A-Fa-f])+")
 _ESCAPES = re.compile("(?:%[0-9A-Fa-f]{2})+")
 _ESCAPED = {f"%{high}{low}": chr(int(high + low, 16)) for high in "01234567" for low in string.hexdigits}
 """The character of ASCII that an escape stands for."""
+_OVERLONG = re.compile("%(?:c|(?:e0|f0%80|f8%80%80|fc%80%80%80)%8)([01])%([89ab][0-9a-f])", re.IGNORECASE)
+"""A character of ASCII in two to six bytes of UTF-8, which RFC 3629 (3) forbids and lenient decoders read."""
 _UNICODE_ESCAPE = re.compile("%[uU]([0-9a-fA-F]{4})")
 _SEPARATORS = "\\\u2044\u2215\u29f8\ufffd"
 _PARAMETERS = re.compile(";[^/]*")
@@ -93,8 +95,15 @@ def weight(path: str) -> int:
 
 
 def as_characters(path: str) -> str:
-    """Return the percent-encodings outside ASCII as the characters that they are, and can only be (RFC 3987, 3.2)."""
-    return _OUTSIDE_ASCII.sub(_decode, path)
+    """Return the percent-encodings outside ASCII as the characters that they are (RFC 3987, 3.2), overlong ones too."""
+    return _OUTSIDE_ASCII.sub(_decode, shortened(path))
+
+
+def shortened(path: str) -> str:
+    """Decode characters of ASCII that are written in more bytes than they take: `%c0%ae` is a dot."""
+    if "%" not in path:
+        return path
+    return _OVERLONG.sub(lambda found: chr(int(found[1]) << 6 | int(found[2], 16) & 0x3F), path)
 
 
 def decoded(path: str) -> str:
@@ -205,6 +214,7 @@ def _without(root: str) -> Step:
 
 
 STEPS: tuple[Step, ...] = (
+    shortened,
     decoded,
     separated,
     without_parameters,
