@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import re
 import string
+import sys
 from collections.abc import Callable
 from random import Random
+from re import _casefix  # type: ignore[attr-defined]  # which letters are one to a regular expression
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
@@ -192,6 +194,10 @@ def test_what_is_no_path_is_no_rule(text: object, reason: str) -> None:
         "/internal%3fx",
         "/internal%00.css",
         "/%c4%b0nternal",
+        "/%c4%b1nternal",
+        "/%C4%B1NTERNAL/x",
+        "/%25c4%25b1nternal",
+        "/\N{LATIN SMALL LETTER DOTLESS I}nternal",
         "http://host/internal",
     ],
 )
@@ -296,6 +302,19 @@ def test_a_public_path_in_another_script_is_served() -> None:
 def test_a_private_path_in_upper_case_hides_any_case() -> None:
     for target in ("/INTERNAL", "/internal", "/Internal/x"):
         assert is_hidden(target, Rules(private=("/INTERNAL",)))
+
+
+@pytest.mark.parametrize("letter", sorted({chr(code) for code in _casefix._EXTRA_CASES} | {"ß", "ẞ", "Σ"}))
+def test_what_ignoring_case_takes_for_one_letter_is_one(letter: str) -> None:
+    others = [other for other in ALIKE if re.fullmatch(letter, other, re.IGNORECASE)]
+    for other in (letter, letter.lower(), letter.upper(), letter.casefold(), *others):
+        assert is_hidden(as_sent(f"/a{other}b"), Rules(private=(f"/a{letter}b",))), (letter, other)
+        assert is_hidden(as_sent(f"/a{letter}b"), Rules(private=(f"/a{other}b",))), (other, letter)
+        assert Rules(private=(f"/a{other}b",)).hide(f"/a{letter}b/{{name}}")
+
+
+ALIKE = [chr(code) for code in range(sys.maxunicode + 1) if chr(code).swapcase() != chr(code)]
+"""Characters that have a case."""
 
 
 def test_without_rules_nothing_is_hidden_that_can_be_read() -> None:
@@ -607,6 +626,11 @@ def covered(path: str, prefixes: list[str]) -> bool:
     return any(f"{path}/".startswith(f"{prefix.rstrip('/')}/") for prefix in prefixes)
 
 
+def without_case(path: str) -> str:
+    """Give the path to which all are equal that differ in case alone, whoever decides what a case is."""
+    return path.upper().casefold().replace("i\u0307", "i")
+
+
 def hidden_by_definition(request: Request, rules: Rules) -> bool:
     """Say what rules hide as their documentation does: by all readings, and with an allow-list by the path seen."""
     roots = [root for root in (*request.roots, request.root) if root]
@@ -620,7 +644,7 @@ def hidden_by_definition(request: Request, rules: Rules) -> bool:
     found = readings([seen, as_characters(without_root(raw))], roots)
     if found is None:
         return True
-    if any(covered(read.casefold(), [prefix.casefold() for prefix in rules.private]) for read in found):
+    if any(covered(without_case(read), list(map(without_case, rules.private))) for read in found):
         return True
     if not rules.public:
         return False

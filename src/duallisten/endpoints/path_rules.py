@@ -69,7 +69,7 @@ class Rules(NamedTuple):
 
     def hide(self, path: str) -> bool:
         """Whether the one reading `path` is hidden, or the path of a route as it is declared."""
-        if Prefixes(prefix.casefold() for prefix in self.private).cover(path.casefold()):
+        if Prefixes(map(folded, self.private)).cover(folded(path)):
             return True
         return bool(self.public) and not Prefixes(self.public).cover(path)
 
@@ -107,6 +107,15 @@ class Prefixes:
         return False
 
 
+def folded(path: str) -> str:
+    """Return a path as it is to those who ignore case, whatever that is to them.
+
+    This equates lower and upper case, what Unicode's case folding does, and what Python's `re.IGNORECASE` does: it
+    takes a dotless `i`, a long `s` and the sign of Kelvin for the letter, and so does Django in `(?i:…)`.
+    """
+    return path.lower() if path.isascii() else path.upper().casefold().replace("i\u0307", "i")
+
+
 class PathMatcher:
     """Decides which requests of a public listener `rules` hide.
 
@@ -114,7 +123,7 @@ class PathMatcher:
     """
 
     def __init__(self, rules: Rules, roots: Iterable[str] = ()) -> None:
-        self._private = Prefixes(prefix.casefold() for prefix in rules.private)
+        self._private = Prefixes(map(folded, rules.private))
         self._public = Prefixes(rules.public)
         self._public_readings = cache(partial(_readings_of, rules.public))
         self._has_allow_list = bool(rules.public)
@@ -149,7 +158,7 @@ class PathMatcher:
         from duallisten.endpoints.path_variants import as_characters, readings
 
         alike = readings((own, as_characters(received)), roots)
-        if alike is None or any(self._private.cover(reading.casefold()) for reading in alike):
+        if alike is None or any(self._private.cover(folded(reading)) for reading in alike):
             return True
         if not self._has_allow_list:
             return False

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Literal, NamedTuple
 
 from duallisten.endpoints.frameworks import read_routes
-from duallisten.endpoints.path_rules import Rules
+from duallisten.endpoints.path_rules import Rules, folded
 from duallisten.sides import Side
 
 _PARAMETER = re.compile(r"\{[^}]*\}|<[^>]*>|\(.*\)")
@@ -100,7 +100,7 @@ def reach(route: Route, rules: Rules, sides: tuple[Side, ...]) -> Exposure:
     if why := _why_hidden(route, rules, sides):
         return Exposure(route, public=False, private=private, why=why)
     why = _why_shown(route, rules)
-    exceptions = tuple(prefix for prefix in rules.private if _begins(route, prefix, str.casefold, is_whole=False))
+    exceptions = tuple(prefix for prefix in rules.private if _begins(route, prefix, folded, is_whole=False))
     return Exposure(route, True, private, why or "default", exceptions, decided=bool(why))
 
 
