@@ -226,6 +226,42 @@ def test_what_only_looks_private_is_served(target: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "target",
+    [
+        "/internal.json",
+        "/INTERNAL.XML",
+        "/internal.json/",
+        "/internal.api//",
+        "/internal%2ejson",
+        "/internal%252Ejson",
+        "/internal%c0%aejson",
+        "/internal.%6ason",
+        "/internal.json;x=1",
+        "/internal.json%00",
+        "/x/../internal.csv?page=1",
+        "//internal.yaml",
+        "/api/internal.json",
+    ],
+)
+def test_a_format_of_a_private_path_is_hidden(target: str) -> None:
+    for root in ("", "/v1"):
+        assert is_hidden(target, Rules(private=("/internal", "/api/internal")), root=root)
+
+
+def test_a_format_is_no_other_path() -> None:
+    deep = Rules(private=("/internal/report",))
+    assert is_hidden("/internal/report.pdf", deep)
+    for target in ("/internal.json/report", "/internals.json", "/internal/reports.pdf", "/x/internal.json"):
+        assert not is_hidden(target, deep)
+    assert Rules(private=("/openapi",)).hide("/openapi.json")
+    for target in ("/internal.json/report", "/internal.org/x", "/.internal", "/x.internal", "/internals.json"):
+        assert not is_hidden(target)
+    assert not is_hidden("/shop.html", Rules(public=("/shop.html",)))
+    assert not is_hidden("/shop/a.b.css", Rules(public=("/shop",)))
+    assert is_hidden("/shop.html", Rules(public=("/shop",)))
+
+
+@pytest.mark.parametrize(
     "target", ["internal/secret", "internal", "http:/internal/secret", "http:internal", "x:internal"]
 )
 def test_a_path_without_a_slash_does_not_get_past_a_rule(target: str) -> None:
@@ -631,6 +667,10 @@ def without_case(path: str) -> str:
     return path.upper().casefold().replace("i\u0307", "i")
 
 
+def without_suffix(path: str) -> str:
+    return re.sub(r"\.[^/.]*/*\Z", "", path)
+
+
 def hidden_by_definition(request: Request, rules: Rules) -> bool:
     """Say what rules hide as their documentation does: by all readings, and with an allow-list by the path seen."""
     roots = [root for root in (*request.roots, request.root) if root]
@@ -644,7 +684,10 @@ def hidden_by_definition(request: Request, rules: Rules) -> bool:
     found = readings([seen, as_characters(without_root(raw))], roots)
     if found is None:
         return True
-    if any(covered(without_case(read), list(map(without_case, rules.private))) for read in found):
+    private = list(map(without_case, rules.private))
+    if any(
+        covered(without_case(read), private) or covered(without_suffix(without_case(read)), private) for read in found
+    ):
         return True
     if not rules.public:
         return False

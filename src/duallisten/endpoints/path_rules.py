@@ -4,8 +4,9 @@ A *private* prefix hides what it covers. *Public* prefixes are an allow-list, be
 private prefix beats a public one. A prefix covers whole segments: `/internal` covers `/internal` and `/internal/x`,
 not `/internals`.
 
-A path is hidden if any of its readings (`endpoints.path_variants`) falls under a private prefix, whatever its case.
-With an allow-list it is served only if the application's own reading and all others fall under it.
+A path is hidden if any of its readings (`endpoints.path_variants`) falls under a private prefix, whatever its case,
+with the suffix at its end or without: `/internal.json` is a format of `/internal` (`format_suffix_patterns` of Django
+REST framework). With an allow-list it is served only if the application's own reading and all others fall under it.
 
 Most paths have one reading: they are *plain*, and one look decides. The others are read once and remembered. The cost
 of a request depends neither on the number of rules nor on what they say.
@@ -69,7 +70,7 @@ class Rules(NamedTuple):
 
     def hide(self, path: str) -> bool:
         """Whether the one reading `path` is hidden, or the path of a route as it is declared."""
-        if Prefixes(map(folded, self.private)).cover(folded(path)):
+        if Prefixes(map(folded, self.private)).cover_formats(folded(path)):
             return True
         return bool(self.public) and not Prefixes(self.public).cover(path)
 
@@ -88,8 +89,9 @@ class Prefixes:
     def __init__(self, prefixes: Iterable[str]) -> None:
         self._tree: dict[str, Any] = {}
         self._depth = 0
-        for prefix in sorted(prefixes, key=len, reverse=True):  # a shorter one replaces what lies below it
-            *around, last = prefix.rstrip("/").split("/")
+        self._prefixes = frozenset(prefix.rstrip("/") for prefix in prefixes)
+        for prefix in sorted(self._prefixes, key=len, reverse=True):  # a shorter one replaces what lies below it
+            *around, last = prefix.split("/")
             self._depth = max(self._depth, len(around) + 1)
             node = self._tree
             for segment in around:
@@ -105,6 +107,14 @@ class Prefixes:
             if (node := node[segment]) is None:
                 return True
         return False
+
+    def cover_formats(self, path: str) -> bool:
+        """Whether they cover `path`, or it is a format of what they cover, as `/x.json` is one of `/x`."""
+        if "." in path:
+            stem, _, suffix = path.rstrip("/").rpartition(".")
+            if stem in self._prefixes and "/" not in suffix:
+                return True
+        return self.cover(path)
 
 
 def folded(path: str) -> str:
@@ -158,14 +168,14 @@ class PathMatcher:
         from duallisten.endpoints.path_variants import as_characters, readings
 
         alike = readings((own, as_characters(received)), roots)
-        if alike is None or any(self._private.cover(folded(reading)) for reading in alike):
+        if alike is None or any(self._private.cover_formats(folded(reading)) for reading in alike):
             return True
         if not self._has_allow_list:
             return False
         return not self._public.cover(own) or not all(map(self._public_readings(roots).cover, alike))
 
     def _hides_plain(self, path: str) -> bool:
-        return self._private.cover(path.lower()) or (self._has_allow_list and not self._public.cover(path))
+        return self._private.cover_formats(path.lower()) or (self._has_allow_list and not self._public.cover(path))
 
 
 def _readings_of(prefixes: Iterable[str], roots: tuple[str, ...] = ()) -> Prefixes:
