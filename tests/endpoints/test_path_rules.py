@@ -428,6 +428,39 @@ def test_rules_hold_with_and_without_the_application_s_root_path(target: str) ->
     assert is_hidden(target, roots=("/api/",))
 
 
+BELOW = Rules(private=("/api/Admin",))
+
+
+@pytest.mark.parametrize(
+    "target", ["/admin", "/admin/x", "/ADMIN", "//admin", "/x/../admin", "/%61dmin", "/admin.json"]
+)
+def test_a_private_path_may_be_written_as_the_world_sees_it(target: str) -> None:
+    for root in ("/api", "/API", "/api/"):
+        assert is_hidden(target, BELOW, roots=(root,))
+        assert is_hidden(f"/api{target}", BELOW, roots=(root,))
+        assert is_hidden(f"/v1{target}", BELOW, roots=(root, "/v1"))
+    for root in ("/api", "/API"):
+        assert is_hidden(target, BELOW, root=root)
+        assert is_hidden(target, Rules(private=("/api/v1/admin",)), root=root, roots=("/v1",))
+    assert not is_hidden(target, BELOW)
+    assert not is_hidden(target, BELOW, root="/apis")
+
+
+@pytest.mark.parametrize("target", ["/", "/x", "/admin"])
+def test_a_private_path_around_the_root_path_hides_everything(target: str) -> None:
+    for rules in (Rules(private=("/api",)), Rules(private=("/api/v1",))):
+        assert is_hidden(target, rules, root="/api/v1")
+        assert is_hidden(target, rules, roots=("/api/v1",))
+    assert not is_hidden(target, Rules(private=("/ap",)), root="/api/v1")
+    assert not is_hidden(target, Rules(private=("/api/v1/x/y",)), root="/api/v1")
+
+
+def test_an_allow_list_is_not_written_with_the_root_path() -> None:
+    for target in ("/shop", "/api/shop", "/x"):
+        assert is_hidden(target, Rules(public=("/api/shop",)), root="/v1") == (target != "/api/shop")
+        assert is_hidden(target, Rules(public=("/api/shop",)), roots=("/api",))
+
+
 def test_the_application_s_root_path_is_taken_off_what_is_public() -> None:
     for target in ("/public", "/api/public", "/api/public/x"):
         assert not is_hidden(target, ONLY_PUBLIC, roots=("/api",))
@@ -685,6 +718,9 @@ def hidden_by_definition(request: Request, rules: Rules) -> bool:
     if found is None:
         return True
     private = list(map(without_case, rules.private))
+    for root in roots * len(roots):  # they may follow each other
+        private += ["/" for prefix in private if covered(root, [prefix])]
+        private += [prefix.removeprefix(root) for prefix in private if covered(prefix, [root])]
     if any(
         covered(without_case(read), private) or covered(without_suffix(without_case(read)), private) for read in found
     ):

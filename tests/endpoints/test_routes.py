@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,15 @@ def test_a_route_is_reached_as_marks_and_rules_say(
 ) -> None:
     reached = reach(route, rules, BOTH)
     assert (reached.public, reached.private, reached.why, reached.decided) == (public, True, why, decided)
+
+
+def test_a_rule_with_the_root_path_holds_for_routes_below_it() -> None:
+    rules = Rules(private=("/api/admin",))
+    reached = reach(Route("/Admin/users"), rules, BOTH, ("", "/api"))
+    assert (reached.public, reached.why) == (False, "--private-path /api/admin")
+    assert reach(Route("/admin/users"), rules, BOTH).public
+    assert reach(Route("/{name}"), rules, BOTH, ("/api",)).exceptions == ("/api/admin",)
+    assert reach(Route("/{name}"), rules, BOTH).exceptions == ()
 
 
 def test_with_a_private_application_each_has_one_side() -> None:
@@ -143,6 +153,13 @@ def test_routes_are_printed_for_machines(shop: Path) -> None:
         "except": [],
         "decided": False,
     }
+
+
+def test_routes_are_shown_below_the_root_path(shop: Path) -> None:
+    rooted = ("--root-path", "/api", "--private-path", "/api/files", "--private-path", "/v1/orders")
+    shown = run("shop:app", "--routes", *rooted, cwd=shop)
+    assert re.search(r"/files +│ all below +│ - +│ yes +│ --private-path /api/files", shown.stdout)
+    assert re.search(r"/orders/{name} +│ POST +│ yes +│ yes +│ default", shown.stdout)
 
 
 def test_no_address_is_needed_to_see_the_routes(shop: Path) -> None:

@@ -190,7 +190,8 @@ class Config(uvicorn.Config):
     def _section(self, *sides: Side) -> AppRoutes:
         from duallisten.endpoints.routes import read_section
 
-        return read_section(self.app_name, bare(self.loaded_app), self.rules, sides)
+        root_path = self.side("public").root_path
+        return read_section(self.app_name, bare(self.loaded_app), self.rules, sides, root_path)
 
     @property
     def app_name(self) -> str:

@@ -49,7 +49,7 @@ def endpoint_set(
     hides_something = side == "public" and rules.hide_something
     matcher = PathMatcher(rules, root_paths(app) if hides_something else ())
     known, decide = matcher.verdicts.get, matcher.decide if remember else matcher.hides
-    refuse = refusal(rules.hidden_status, note_hidden)
+    effective, refuse = matcher.rules, refusal(rules.hidden_status, note_hidden)
 
     def call(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if is_engine:
@@ -64,7 +64,7 @@ def endpoint_set(
             is_hidden = known(raw := scope.get("raw_path"))
             if is_hidden or (is_hidden is None and decide(scope["path"], raw, scope.get("root_path"))):
                 return refuse(scope, receive, send)
-            stamp["rules"] = rules
+            stamp["rules"] = effective
         return app(scope, receive, send)
 
     return call

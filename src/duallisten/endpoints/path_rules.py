@@ -8,6 +8,9 @@ A path is hidden if any of its readings (`endpoints.path_variants`) falls under 
 with the suffix at its end or without: `/internal.json` is a format of `/internal` (`format_suffix_patterns` of Django
 REST framework). With an allow-list it is served only if the application's own reading and all others fall under it.
 
+A private prefix counts as it is written, and as the world writes it, with the root path that a proxy or the application
+takes off: below `/api`, `/api/internal` hides `/internal` as well.
+
 Most paths have one reading: they are *plain*, and one look decides. The others are read once and remembered. The cost
 of a request depends neither on the number of rules nor on what they say.
 
@@ -67,6 +70,25 @@ class Rules(NamedTuple):
     def hide_something(self) -> bool:
         """Whether there is any rule."""
         return bool(self.private or self.public)
+
+    def below(self, roots: Iterable[str]) -> Rules:
+        """Return the rules as they are below root paths, which may follow each other, for whoever takes these off."""
+        tops = {f"/{name}" for root in roots if (name := folded(root).strip("/"))}
+        found = set(map(folded, self.private))
+        unread = list(found) if tops else []
+        while unread:
+            prefix = unread.pop()
+            for top in tops:
+                if Prefixes([prefix]).cover(top):
+                    rest = "/"
+                elif Prefixes([top]).cover(prefix):
+                    rest = prefix.removeprefix(top)
+                else:
+                    continue
+                if rest not in found:
+                    found.add(rest)
+                    unread.append(rest)
+        return self._replace(private=tuple(sorted(found)))
 
     def hide(self, path: str) -> bool:
         """Whether the one reading `path` is hidden, or the path of a route as it is declared."""
@@ -133,11 +155,14 @@ class PathMatcher:
     """
 
     def __init__(self, rules: Rules, roots: Iterable[str] = ()) -> None:
-        self._private = Prefixes(map(folded, rules.private))
+        self._roots = tuple(root for root in roots if root)
+        self.rules = rules.below(self._roots)
+        """What is hidden from an application that takes `roots` off."""
+        self._private = Prefixes(self.rules.private)
+        self._private_below = cache(lambda roots: Prefixes(rules.below(roots).private))
         self._public = Prefixes(rules.public)
         self._public_readings = cache(partial(_readings_of, rules.public))
         self._has_allow_list = bool(rules.public)
-        self._roots = tuple(root for root in roots if root)
         self.verdicts: dict[bytes | None, bool] = {}
         """What has been decided, by raw path, for a server in which that alone makes the path: where the root path is
         the listener's own. A dict and no `lru_cache`: a look-up takes 50 ns instead of 130."""
@@ -157,25 +182,26 @@ class PathMatcher:
         path, raw, root: the scope's `path` (with the root path, decoded), `raw_path` (as received; None where the
             server does not tell it), and `root_path`
         """
-        if not root and not self._roots and _is_plain(path, raw):
-            return self._hides_plain(path)
         roots = (*self._roots, root) if root else self._roots
+        private = self._private_below(roots) if root else self._private
+        if not roots and _is_plain(path, raw):
+            return self._hides_plain(path, private)
         own = _without_root(path, roots)
         received = own if raw is None else _without_root(raw.partition(b"?")[0].decode("latin-1"), roots)
         if _is_plain(own, received.encode("utf-8", "replace")) and not _begins_with_one(own, roots):
-            return self._hides_plain(own)
+            return self._hides_plain(own, private)
         # Most launches have no rules, and most paths one reading.
         from duallisten.endpoints.path_variants import as_characters, readings
 
         alike = readings((own, as_characters(received)), roots)
-        if alike is None or any(self._private.cover_formats(folded(reading)) for reading in alike):
+        if alike is None or any(private.cover_formats(folded(reading)) for reading in alike):
             return True
         if not self._has_allow_list:
             return False
         return not self._public.cover(own) or not all(map(self._public_readings(roots).cover, alike))
 
-    def _hides_plain(self, path: str) -> bool:
-        return self._private.cover_formats(path.lower()) or (self._has_allow_list and not self._public.cover(path))
+    def _hides_plain(self, path: str, private: Prefixes) -> bool:
+        return private.cover_formats(path.lower()) or (self._has_allow_list and not self._public.cover(path))
 
 
 def _readings_of(prefixes: Iterable[str], roots: tuple[str, ...] = ()) -> Prefixes:

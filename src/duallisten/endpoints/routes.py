@@ -21,7 +21,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, NamedTuple
 
-from duallisten.endpoints.frameworks import read_routes
+from duallisten.endpoints.frameworks import read_routes, root_paths
 from duallisten.endpoints.path_rules import Rules, folded
 from duallisten.sides import Side
 
@@ -87,20 +87,20 @@ class AppRoutes(NamedTuple):
     routes: tuple[Exposure, ...] | None
 
 
-def read_section(application: str, app: Any, rules: Rules, sides: tuple[Side, ...]) -> AppRoutes:
-    """Read the routes of `app`, which is called `application` and served on `sides`."""
-    routes = read_routes(app)
-    exposures = None if routes is None else tuple(reach(route, rules, sides) for route in routes)
+def read_section(application: str, app: Any, rules: Rules, sides: tuple[Side, ...], root_path: str = "") -> AppRoutes:
+    """Read the routes of `app`, which is called `application` and served on `sides`, the public below `root_path`."""
+    routes, roots = read_routes(app), (*root_paths(app), root_path)
+    exposures = None if routes is None else tuple(reach(route, rules, sides, roots) for route in routes)
     return AppRoutes(application, sides, rules, exposures)
 
 
-def reach(route: Route, rules: Rules, sides: tuple[Side, ...]) -> Exposure:
-    """Return what each side gets of a route of an application that is served on `sides`."""
+def reach(route: Route, rules: Rules, sides: tuple[Side, ...], roots: tuple[str, ...] = ()) -> Exposure:
+    """Return what each side gets of a route of an application that is served on `sides`, below `roots`."""
     private = "private" in sides
-    if why := _why_hidden(route, rules, sides):
+    if why := _why_hidden(route, rules, sides, roots):
         return Exposure(route, public=False, private=private, why=why)
     why = _why_shown(route, rules)
-    exceptions = tuple(prefix for prefix in rules.private if _begins(route, prefix, folded, is_whole=False))
+    exceptions = tuple(prefix for prefix in rules.private if _hides_some(prefix, route, roots))
     return Exposure(route, True, private, why or "default", exceptions, decided=bool(why))
 
 
@@ -114,14 +114,14 @@ def is_general(route: Route) -> bool:
     return all(not segment or _PARAMETER.search(segment) for segment in route.path.split("/"))
 
 
-def _why_hidden(route: Route, rules: Rules, sides: tuple[Side, ...]) -> str:
+def _why_hidden(route: Route, rules: Rules, sides: tuple[Side, ...], roots: tuple[str, ...]) -> str:
     """Say what keeps a route from the public side; empty where it is reached there."""
     if "public" not in sides:
         return "of the private application"
     if route.mark == "private":
         return "marked private"
     for prefix in rules.private:
-        if Rules(private=(prefix,)).hide(route.path):
+        if Rules(private=(prefix,)).below(roots).hide(route.path):
             return f"--private-path {prefix}"
     return "in no --public-path" if rules.hide(route.path) else ""
 
@@ -134,6 +134,11 @@ def _why_shown(route: Route, rules: Rules) -> str:
     if route.mark == "public":
         return "marked public"
     return "shows each side its own" if route.per_side else ""
+
+
+def _hides_some(prefix: str, route: Route, roots: tuple[str, ...]) -> bool:
+    """Whether a private prefix covers some of the paths that a route matches."""
+    return any(_begins(route, below, folded, is_whole=False) for below in Rules((prefix,)).below(roots).private)
 
 
 def _begins(route: Route, path: str, fold: Callable[[str], str], *, is_whole: bool) -> bool:

@@ -189,6 +189,18 @@ def test_what_rules_hide_is_in_the_schema_of_the_private_side_alone() -> None:
         assert httpx.get(served.public + "/redoc").status_code == 404
 
 
+@pytest.mark.parametrize(("root_path", "own"), [("/api", ""), ("", "/api"), ("/api", "/api")])
+def test_a_rule_with_the_root_path_hides_what_is_below_it(root_path: str, own: str) -> None:
+    app = shop()
+    app.root_path = own
+    with serve(app, private_paths=["/api/items"], root_path=root_path) as served:
+        for path in ("/items/apple", "/Items/apple", "/items.json"):
+            assert httpx.get(served.public + path).text == "Not Found"
+        assert httpx.get(served.private + "/items/apple").json() == {"name": "apple"}
+        assert schema(served.public)["paths"] == {}
+        assert "/items/{name}" in schema(served.private)["paths"]
+
+
 def test_a_schema_may_itself_be_hidden() -> None:
     with serve(shop(), private_paths=["/openapi.json"]) as served:
         assert httpx.get(served.public + "/openapi.json").text == "Not Found"

@@ -255,8 +255,9 @@ class _SchemaRoute(Route):
 
     async def _answer(self, request: Request) -> Response:
         root_path = request.scope.get("root_path", "").rstrip("/")
-        mounted_at = root_path.removeprefix(request.scope.get("app_root_path", root_path).rstrip("/"))
-        rules = request.scope["extensions"]["duallisten"].get("rules", NO_RULES)
+        app_root = request.scope.get("app_root_path", root_path).rstrip("/")
+        mounted_at = root_path.removeprefix(app_root)
+        rules = request.scope["extensions"]["duallisten"].get("rules", NO_RULES).below([app_root])
         schema = self._schema(side(request), rules, mounted_at)
         servers = schema.get("servers", [])
         if root_path and self._app.root_path_in_servers and root_path not in {each.get("url") for each in servers}:
