@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from duallisten.endpoints.path_rules import Rules
-from duallisten.endpoints.routes import Route, as_json, reach, read_section, strict_errors
+from duallisten.endpoints.routes import AppRoutes, Route, as_json, reach, read_section, strict_errors, unused_rules
 from duallisten.sides import Side
-from tests.support.running import FREE, run
+from tests.support.running import FREE, launched, run
 
 BOTH: tuple[Side, ...] = ("public", "private")
 
@@ -89,6 +89,29 @@ def test_what_cannot_be_read_is_complained_of_unless_all_that_is_public_is_liste
     assert strict_errors([read_section("shop:app", object(), Rules(public=("/a",)), BOTH)]) == ""
     assert strict_errors([read_section("shop:app", object(), Rules(), ("private",))]) == ""
     assert json.loads(as_json([unreadable]))[0]["routes"] is None
+
+
+@pytest.mark.parametrize(
+    ("rules", "told"),
+    [
+        (Rules(private=("/amdin",)), "--private-path /amdin covers no route of shop:app (nearest: /Admin/users)"),
+        (Rules(public=("/flies/x",)), "--public-path /flies/x covers no route of shop:app (nearest: /files/{name})"),
+        (Rules(private=("/admin/user",)), "--private-path /admin/user covers no route"),
+        (Rules(private=("/tenants/internal/z",)), "--private-path /tenants/internal/z covers no route"),
+        (Rules(public=("/admin",)), "--public-path /admin covers no route"),
+        (Rules(private=("/admin", "/fil")), "--private-path /fil covers no route"),
+        (Rules(private=("/ADMIN", "/files/secret", "/tenants/internal", "/static/x/y", "/v1/files", "/")), ""),
+        (Rules(public=("/Admin", "/files", "/static/css")), ""),
+        (Rules(public=("/v1/files",)), "--public-path /v1/files covers no route"),
+    ],
+)
+def test_a_rule_that_covers_no_route_is_told_with_the_nearest(rules: Rules, told: str) -> None:
+    routes = [Route("/Admin/users"), Route("/files/{name}"), Route("/tenants/{name}/x"), Route("/static", kind="mount")]
+    exposures = tuple(reach(route, rules, BOTH) for route in routes)
+    assert unused_rules([AppRoutes("shop:app", BOTH, rules, exposures, ("/v1",))]).startswith(told)
+    assert bool(unused_rules([AppRoutes("shop:app", BOTH, rules, exposures, ("/v1",))])) == bool(told)
+    assert unused_rules([AppRoutes("shop:app", ("private",), rules, exposures)]) == ""
+    assert unused_rules([AppRoutes("shop:app", BOTH, rules, None)]) == ""
 
 
 SHOP = """
@@ -190,6 +213,30 @@ def test_strict_routes_are_a_gate_and_refuse_a_launch(shop: Path) -> None:
 def test_rules_decide_for_what_the_code_says_nothing_of(rules: tuple[str, ...], shop: Path) -> None:
     assert run("shop:app", "--routes", "--strict-routes", *rules, cwd=shop).returncode == 0
     assert run("shop:app", "--check", "--strict-routes", *rules, *FREE, cwd=shop).returncode == 0
+
+
+MISSPELT = ("--private-path", "/ordres", "--private-path", "/files", "--public-path", "/")
+
+
+@pytest.mark.parametrize("launch", [(), ("--workers", "2"), ("--workers", "2", "--no-preload")], ids=" ".join)
+def test_a_rule_that_covers_no_route_is_warned_of_once(launch: tuple[str, ...], shop: Path) -> None:
+    told = "--private-path /ordres covers no route of shop:app (nearest: /orders/{name})"
+    with launched("shop:app", *MISSPELT, *FREE, *launch, cwd=shop) as server:
+        server.wait_for(re.escape(told))
+        server.url("public")
+    assert server.output.count(told) == 1
+    refused = run("shop:app", "--strict-routes", *MISSPELT, *FREE, *launch, cwd=shop)
+    assert refused.returncode == 2
+    assert f"duallisten: --strict-routes: {told}\n" in refused.stderr
+
+
+def test_a_rule_that_covers_no_route_is_shown_before_a_launch(shop: Path) -> None:
+    told = "--private-path /ordres covers no route of shop:app (nearest: /orders/{name})"
+    for shown in (("--routes",), ("--check", *FREE)):
+        listed = run("shop:app", *shown, *MISSPELT, cwd=shop)
+        assert (listed.returncode, told in " ".join(listed.stdout.split())) == (0, True)
+        assert run("shop:app", *shown, "--strict-routes", *MISSPELT, cwd=shop).returncode == 2
+    assert told in json.loads(run("shop:app", "--check", "--json", *FREE, *MISSPELT, cwd=shop).stdout)["notes"]
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

@@ -39,7 +39,7 @@ from duallisten.config.uvicorn_contract import (
 )
 from duallisten.config.uvicorn_options import CONFIG_VARIABLES
 from duallisten.endpoints.frameworks import prepare
-from duallisten.errors import DuallistenError, LaunchError
+from duallisten.errors import DuallistenError, LaunchError, UsageError
 from duallisten.http import Connection
 from duallisten.http.parsers import parser_class
 from duallisten.http.settings import ParserName
@@ -153,10 +153,23 @@ class Config(uvicorn.Config):
             return [self._section("public", "private")]
         return [self._section("public"), self.source("private")._section("private")]
 
-    def _require_decided(self) -> None:
-        from duallisten.endpoints.routes import strict_errors
+    @property
+    def unused_rules(self) -> str:
+        """Which path rules cover no route; empty where all cover one, or routes cannot be read. It must be loaded."""
+        from duallisten.endpoints.routes import unused_rules
 
-        if text := strict_errors(self.sections()):
+        try:
+            return unused_rules(self.sections()) if self.rules.hide_something else ""
+        except Exception:  # of the application's: it is served all the same, as it is without rules
+            return ""
+
+    def _require_decided(self) -> None:
+        from duallisten.endpoints.routes import strict_errors, unused_rules
+
+        sections = self.sections()
+        if unused := unused_rules(sections):
+            raise UsageError(f"--strict-routes: {unused}")
+        if text := strict_errors(sections):
             raise LaunchError(text)
 
     def _refuse_clash(self) -> None:

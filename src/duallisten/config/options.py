@@ -151,7 +151,7 @@ class Options(NamedTuple):
         bool,
         OptionSpec(
             values.switch,
-            "Refuse to start while there is a route that no rule and no mark puts on a side.",
+            "Refuse to start while a route has no side by a rule or a mark, or a rule covers no route.",
             kind="switch",
         ),
     ] = False

@@ -79,19 +79,21 @@ class AppRoutes(NamedTuple):
     sides: the sides that it is served on
     rules: what path rules leave of it to the public side
     routes: what each side gets of each route; None where they cannot be read
+    roots: path prefixes that are taken off what the public side is asked for
     """
 
     application: str
     sides: tuple[Side, ...]
     rules: Rules
     routes: tuple[Exposure, ...] | None
+    roots: tuple[str, ...] = ()
 
 
 def read_section(application: str, app: Any, rules: Rules, sides: tuple[Side, ...], root_path: str = "") -> AppRoutes:
     """Read the routes of `app`, which is called `application` and served on `sides`, the public below `root_path`."""
     routes, roots = read_routes(app), (*root_paths(app), root_path)
     exposures = None if routes is None else tuple(reach(route, rules, sides, roots) for route in routes)
-    return AppRoutes(application, sides, rules, exposures)
+    return AppRoutes(application, sides, rules, exposures, roots)
 
 
 def reach(route: Route, rules: Rules, sides: tuple[Side, ...], roots: tuple[str, ...] = ()) -> Exposure:
@@ -174,6 +176,37 @@ def strict_errors(sections: Iterable[AppRoutes]) -> str:
     return ""
 
 
+def unused_rules(sections: Iterable[AppRoutes]) -> str:
+    """Say which rules cover no route, with the nearest route; empty where all cover one, or routes cannot be read."""
+    return "; ".join(
+        f"{option} {prefix} covers no route of {section.application}{_nearest(prefix, section.routes)}"
+        for section in sections
+        if section.routes is not None and "public" in section.sides
+        for option, prefixes in (("--private-path", section.rules.private), ("--public-path", section.rules.public))
+        for prefix in prefixes
+        if not any(_concerns(option, prefix, exposure.route, section.roots) for exposure in section.routes)
+    )
+
+
+def _concerns(option: str, prefix: str, route: Route, roots: tuple[str, ...]) -> bool:
+    """Whether a rule covers a route, or some of the paths that it matches."""
+    if option == "--public-path":
+        return not Rules(public=(prefix,)).hide(route.path) or _begins(route, prefix, str, is_whole=False)
+    return Rules((prefix,)).below(roots).hide(route.path) or _hides_some(prefix, route, roots)
+
+
+def _nearest(prefix: str, exposures: Iterable[Exposure]) -> str:
+    """Say which route begins most like a prefix."""
+    from difflib import SequenceMatcher
+
+    def likeness(path: str) -> float:
+        beginning = "/".join(path.split("/")[: prefix.count("/") + 1])
+        return SequenceMatcher(None, prefix.casefold(), beginning.casefold()).ratio()
+
+    nearest = max((exposure.route.path for exposure in exposures), key=likeness, default="")
+    return f" (nearest: {nearest})" if nearest else ""
+
+
 def as_json(sections: Iterable[AppRoutes]) -> str:
     """Return the routes as JSON."""
     return json.dumps(
@@ -215,6 +248,8 @@ def print_table(sections: Iterable[AppRoutes]) -> None:
             console.print(table)
         if "public" in section.sides and (section.rules.hide_something or section.routes is None):
             console.print(f"The public side serves: {escape(str(section.rules))}", highlight=False)
+        if unused := unused_rules([section]):
+            console.print(escape(unused), highlight=False)
 
 
 def cells(exposure: Exposure) -> tuple[str, ...]:

@@ -223,7 +223,9 @@ class Server(uvicorn.Server):
             threading.Thread(target=import_module, args=("duallisten.http.websocket",), name=name, daemon=True).start()
 
     async def before_accepting(self) -> None:
-        """Do what must come between the application's start and the first connection: nothing, in this class."""
+        """Do what must come between the application's start and the first connection: here, warn of unused rules."""
+        if unused := self.config.unused_rules:
+            logger.warning(unused)
 
     def await_private(self) -> None:
         """Ensure that the private listener is opened when its address appears, where it is yet to come."""
