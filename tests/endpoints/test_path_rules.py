@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from starlette.routing import Mount, Router
 
 from duallisten.endpoints.path_rules import (
+    LONGEST_READ,
     LONGEST_REMEMBERED,
     NO_RULES,
     REMEMBERED,
@@ -366,6 +367,12 @@ TOO_ODD = "/public/" + "a.;x/%252e%252e//b\\c+d/" * 20
 def test_what_cannot_be_read_within_bounds_is_hidden(target: str, rules: Rules) -> None:
     assert readings([target]) is None
     assert is_hidden(target, rules)
+
+
+def test_a_path_that_is_long_and_not_plain_is_hidden() -> None:
+    longest = "/public" + "%e4%b8%80" * ((LONGEST_READ - 8) // 9)
+    assert not is_hidden(longest)
+    assert is_hidden(longest + "%e4%b8%80")
 
 
 def test_a_long_plain_path_is_served() -> None:

@@ -156,6 +156,11 @@ WORST = [
     "/%25%20;" * 20,
     "/" + "%ef%b7%ba.%20" * 30,
     "/" + ";%252e" * 1000,
+    "/ht%2552etp:%2ea+%u0069%%2ea%3f.///%u0069",
+    "/" + "/%ef%bc%8f" * 100,
+    "/" + "%ef%b7%ba" * 300,
+    "/" + "%e3%8c%80" * 400,
+    "/a" + "%cc%81%cc%a3" * 300,
 ]
 """The worst that a search has found: paths whose readings took the most time, under this bound and the one before."""
 
@@ -203,6 +208,14 @@ def test_a_realistic_path_is_read_when_it_is_encoded_once_or_twice(path: str, ti
         if times == 2:
             target = "/r/" + quote(target, safe="")
         assert readings([unquote(target), as_characters(target)]) is not None, target
+
+
+def test_what_takes_long_to_normalise_is_not_read_in_quantity() -> None:
+    """A ligature of eighteen characters, a square of five, and marks that have to be sorted."""
+    for characters in ("\ufdfa", "\u3300", "\u0301\u0323"):
+        assert readings(["/a" + characters]) is not None
+        assert readings(["/a" + characters * 200]) is None
+    assert readings(["/a" + "\u0301\u0323" * 20]) is not None
 
 
 PIECES = st.sampled_from([*"/.%;\\?:a2fFé", "..", "%2e", "\uff49", "\u200b"])

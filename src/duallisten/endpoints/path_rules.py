@@ -35,6 +35,9 @@ REMEMBERED = 4096
 LONGEST_REMEMBERED = 256
 """Bytes of the longest raw path whose verdict is kept: no client can fill the memory with more than 1.5 MiB."""
 
+LONGEST_READ = 2048
+"""Bytes of the longest raw path that is read; a longer one that is not plain is hidden."""
+
 _PLAIN = string.ascii_letters + string.digits + "_~@:,=!$&()*'-./"
 _PLAIN_AS_LETTERS = bytes(ord("a" if chr(code) in _PLAIN else "!") for code in range(256))
 """Translates plain characters into a letter: all but percent-encodings and what anybody takes for another character or
@@ -190,6 +193,8 @@ class PathMatcher:
         received = own if raw is None else _without_root(raw.partition(b"?")[0].decode("latin-1"), roots)
         if _is_plain(own, received.encode("utf-8", "replace")) and not _begins_with_one(own, roots):
             return self._hides_plain(own, private)
+        if len(received) > LONGEST_READ:
+            return True
         # Most launches have no rules, and most paths one reading.
         from duallisten.endpoints.path_variants import as_characters, readings
 

@@ -23,31 +23,36 @@ import string
 import unicodedata
 from collections.abc import Callable, Iterable
 
-MOST_WORK = 11_000
+MOST_WORK = 10_800
 """The most work of reading one path, in units of `weight`; a path that takes more has no readings.
 
-The worst paths that a search has found, of any length, take a quarter of a millisecond. There is room for 49 readings
-of 20 characters of ASCII, or 3 of 3,400. Of the targets used against such rules in the wild none has over 20 readings,
-and a plain path is not read at all (`endpoints.path_rules`)."""
+The worst paths that a search has found take a quarter of a millisecond, of any length that is read
+(`path_rules.LONGEST_READ`). There is room for 49 readings of 20 characters of ASCII, or 5 of 2,000. Of the targets used
+against such rules in the wild none has over 20 readings, and a plain path is not read at all."""
 
 A_READING = 200
 """What taking all steps from a path weighs beside its characters; outside ASCII it is twice as much."""
 
-A_SIGN = 8
+A_SIGN = 14
 """What a percent sign or a dot weighs beside being a character: each has to be looked at by itself."""
 
 OUTSIDE_ASCII = 4
 """What a character weighs in a path that is not all ASCII: its compatibility forms are looked up."""
 
+NOT_NORMAL = 50
+"""What each byte of UTF-8 beyond one a character weighs where compatibility forms replace some: a character may become
+eighteen, and marks of letters are sorted, in a time that grows with the square of their number."""
+
 Step = Callable[[str], str]
 
 _OUTSIDE_ASCII = re.compile("(?:%[89A-Fa-f][0-9A-Fa-f])+")
-_ESCAPES = re.compile("(?:%[0-9A-Fa-f]{2})+")
+_ESCAPES = re.compile("%[uU][0-9A-Fa-f]{4}|(?:%[0-9A-Fa-f]{2})+")
 _ESCAPED = {f"%{high}{low}": chr(int(high + low, 16)) for high in "01234567" for low in string.hexdigits}
 """The character of ASCII that an escape stands for."""
-_OVERLONG = re.compile("%(?:c|(?:e0|f0%80|f8%80%80|fc%80%80%80)%8)([01])%([89ab][0-9a-f])", re.IGNORECASE)
+_OVERLONG = re.compile(
+    "%(?=[CcEeFf])(?:[Cc]|(?:[Ee]0|[Ff]0%80|[Ff]8%80%80|[Ff][Cc]%80%80%80)%8)([01])%([89ABab][0-9A-Fa-f])"
+)
 """A character of ASCII in two to six bytes of UTF-8, which RFC 3629 (3) forbids and lenient decoders read."""
-_UNICODE_ESCAPE = re.compile("%[uU]([0-9a-fA-F]{4})")
 _SEPARATORS = "\\\u2044\u2215\u29f8\ufffd"
 _PARAMETERS = re.compile(";[^/]*")
 _UNSEEN = re.compile(
@@ -91,7 +96,9 @@ def weight(path: str) -> int:
     signs = A_SIGN * (path.count("%") + path.count("."))
     if path.isascii():
         return A_READING + signs + len(path)
-    return 2 * A_READING + signs + OUTSIDE_ASCII * len(path)
+    is_normal = any(unicodedata.is_normalized(form, path) for form in ("NFKC", "NFKD"))
+    beyond = 0 if is_normal else NOT_NORMAL * (len(path.encode("utf-8", "replace")) - len(path))
+    return 2 * A_READING + signs + OUTSIDE_ASCII * len(path) + beyond
 
 
 def as_characters(path: str) -> str:
@@ -108,16 +115,16 @@ def shortened(path: str) -> str:
 
 def decoded(path: str) -> str:
     """Decode percent-encodings once, IIS's `%u0069` too."""
-    if "%" not in path:
-        return path
-    if "%u" in path or "%U" in path:
-        path = _UNICODE_ESCAPE.sub(lambda found: chr(int(found[1], 16)), path)
-    return _ESCAPES.sub(_decode, path)
+    return _ESCAPES.sub(_decode, path) if "%" in path else path
 
 
 def _decode(found: re.Match[str]) -> str:
     escapes = found[0]
-    return _ESCAPED.get(escapes) or bytes.fromhex(escapes.replace("%", " ")).decode("utf-8", "replace")
+    if (character := _ESCAPED.get(escapes)) is not None:
+        return character
+    if escapes[1] in "uU":
+        return chr(int(escapes[2:], 16))
+    return bytes.fromhex(escapes.replace("%", " ")).decode("utf-8", "replace")
 
 
 def separated(path: str) -> str:
