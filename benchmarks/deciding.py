@@ -30,7 +30,7 @@ from urllib.parse import unquote
 from measuring import stop
 from reporting import in_turn
 
-from duallisten.endpoints.endpoint_set import endpoint_set, hidden_paths
+from duallisten.endpoints.endpoint_set import endpoint_set
 from duallisten.endpoints.path_rules import REMEMBERED, Rules
 from duallisten.sides import Application, Scope
 
@@ -104,7 +104,7 @@ def nanoseconds(ask: Callable[[Scope, Any, Any], Any], pattern: str) -> float:
 
 def function(rules: Rules, pattern: str) -> Application:
     """Make the public side's function, its memory full, the path seen if it is always the same."""
-    ask: Any = endpoint_set(application, "public", hidden_paths("public", rules, remember=True))
+    ask: Any = endpoint_set(application, "public", rules, remember=True)
     for asked in (*(["/api/v1/users/{}"] * (REMEMBERED - 1)), pattern):
         if ask(scope_of(asked), None, None) is not _NOTHING:
             stop(f"{rules} hide {asked}, which is to be measured as served")

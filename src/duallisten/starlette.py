@@ -1,5 +1,5 @@
-"""Private routes in Starlette applications: see `duallisten.endpoints.frameworks.starlette_marks`."""
+"""Private routes in Starlette applications: see `duallisten.endpoints.frameworks.starlette`."""
 
-from duallisten.endpoints.frameworks.starlette_marks import PrivateRoute, private, public
+from duallisten.endpoints.frameworks.starlette import PrivateRoute, private, public
 
 __all__ = ["PrivateRoute", "private", "public"]

@@ -22,9 +22,9 @@ import socket
 import threading
 from typing import Any, NamedTuple
 
-from duallisten.config import Config
+from duallisten.config import Config, bare
+from duallisten.endpoints import endpoint_set
 from duallisten.errors import LaunchError
-from duallisten.listeners import endpoints_of
 from duallisten.server import Server
 from duallisten.sides import Application, Receive, Scope, Send, Side
 
@@ -50,7 +50,8 @@ def as_side(app: Any, name: Side, **options: Any) -> Application:
     """
     config = Config(app, platform="none", proxy_headers=False, log_config=None, **options)
     config.load()
-    endpoints, lifespan = endpoints_of(config, name), config.source(name).loaded_app
+    lifespan = config.source(name).loaded_app
+    endpoints = endpoint_set(bare(lifespan), name, config.rules)
 
     async def serve_side(scope: Scope, receive: Receive, send: Send) -> None:
         await (lifespan if scope["type"] == "lifespan" else endpoints)(scope, receive, send)

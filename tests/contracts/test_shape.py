@@ -25,7 +25,6 @@ BY_THEMSELVES = (
     "config.admin_paths",
     "config.uvicorn_contract",
     "endpoints.frameworks",
-    "endpoints.route_table",
     "endpoints.routes",
     "http",
     "listeners.report",

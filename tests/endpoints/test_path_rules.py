@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import re
 import string
+import sys
 from collections.abc import Callable
 from random import Random
+from re import _casefix  # type: ignore[attr-defined]  # which letters are one to a regular expression
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 from starlette.routing import Mount, Router
 
 from duallisten.endpoints.path_rules import (
+    LONGEST_READ,
     LONGEST_REMEMBERED,
     NO_RULES,
     REMEMBERED,
@@ -182,6 +185,9 @@ def test_what_is_no_path_is_no_rule(text: object, reason: str) -> None:
         "//internal",
         "/public/../internal",
         "/public/..%2finternal",
+        "/public/%c0%ae%c0%ae/internal",
+        "/public/%e0%80%ae./internal",
+        "/public/%f0%80%80%ae%c0%ae%c0%afinternal",
         "/internal;x=1",
         "/\\internal",
         "/internal+/x",
@@ -189,6 +195,10 @@ def test_what_is_no_path_is_no_rule(text: object, reason: str) -> None:
         "/internal%3fx",
         "/internal%00.css",
         "/%c4%b0nternal",
+        "/%c4%b1nternal",
+        "/%C4%B1NTERNAL/x",
+        "/%25c4%25b1nternal",
+        "/\N{LATIN SMALL LETTER DOTLESS I}nternal",
         "http://host/internal",
     ],
 )
@@ -214,6 +224,42 @@ def test_a_private_path_is_hidden_however_it_is_written(target: str) -> None:
 )
 def test_what_only_looks_private_is_served(target: str) -> None:
     assert not is_hidden(target)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/internal.json",
+        "/INTERNAL.XML",
+        "/internal.json/",
+        "/internal.api//",
+        "/internal%2ejson",
+        "/internal%252Ejson",
+        "/internal%c0%aejson",
+        "/internal.%6ason",
+        "/internal.json;x=1",
+        "/internal.json%00",
+        "/x/../internal.csv?page=1",
+        "//internal.yaml",
+        "/api/internal.json",
+    ],
+)
+def test_a_format_of_a_private_path_is_hidden(target: str) -> None:
+    for root in ("", "/v1"):
+        assert is_hidden(target, Rules(private=("/internal", "/api/internal")), root=root)
+
+
+def test_a_format_is_no_other_path() -> None:
+    deep = Rules(private=("/internal/report",))
+    assert is_hidden("/internal/report.pdf", deep)
+    for target in ("/internal.json/report", "/internals.json", "/internal/reports.pdf", "/x/internal.json"):
+        assert not is_hidden(target, deep)
+    assert Rules(private=("/openapi",)).hide("/openapi.json")
+    for target in ("/internal.json/report", "/internal.org/x", "/.internal", "/x.internal", "/internals.json"):
+        assert not is_hidden(target)
+    assert not is_hidden("/shop.html", Rules(public=("/shop.html",)))
+    assert not is_hidden("/shop/a.b.css", Rules(public=("/shop",)))
+    assert is_hidden("/shop.html", Rules(public=("/shop",)))
 
 
 @pytest.mark.parametrize(
@@ -252,6 +298,8 @@ def test_what_lies_in_an_allow_list_is_served(target: str) -> None:
         "/public/../internal",
         "/public/..%2finternal",
         "/public/%252e%252e/internal",
+        "/public/%c0%ae%c0%ae/internal",
+        "/public/%25c0%25ae%e0%80%ae/internal",
         "/public;/../internal",
         "/public%00/../internal",
         "http://host/public",
@@ -293,6 +341,19 @@ def test_a_private_path_in_upper_case_hides_any_case() -> None:
         assert is_hidden(target, Rules(private=("/INTERNAL",)))
 
 
+@pytest.mark.parametrize("letter", sorted({chr(code) for code in _casefix._EXTRA_CASES} | {"ß", "ẞ", "Σ"}))
+def test_what_ignoring_case_takes_for_one_letter_is_one(letter: str) -> None:
+    others = [other for other in ALIKE if re.fullmatch(letter, other, re.IGNORECASE)]
+    for other in (letter, letter.lower(), letter.upper(), letter.casefold(), *others):
+        assert is_hidden(as_sent(f"/a{other}b"), Rules(private=(f"/a{letter}b",))), (letter, other)
+        assert is_hidden(as_sent(f"/a{letter}b"), Rules(private=(f"/a{other}b",))), (other, letter)
+        assert Rules(private=(f"/a{other}b",)).hide(f"/a{letter}b/{{name}}")
+
+
+ALIKE = [chr(code) for code in range(sys.maxunicode + 1) if chr(code).swapcase() != chr(code)]
+"""Characters that have a case."""
+
+
 def test_without_rules_nothing_is_hidden_that_can_be_read() -> None:
     assert not is_hidden("/%252e%252e//\\internal", NO_RULES)
 
@@ -306,6 +367,12 @@ TOO_ODD = "/public/" + "a.;x/%252e%252e//b\\c+d/" * 20
 def test_what_cannot_be_read_within_bounds_is_hidden(target: str, rules: Rules) -> None:
     assert readings([target]) is None
     assert is_hidden(target, rules)
+
+
+def test_a_path_that_is_long_and_not_plain_is_hidden() -> None:
+    longest = "/public" + "%e4%b8%80" * ((LONGEST_READ - 8) // 9)
+    assert not is_hidden(longest)
+    assert is_hidden(longest + "%e4%b8%80")
 
 
 def test_a_long_plain_path_is_served() -> None:
@@ -366,6 +433,39 @@ def test_rules_are_applied_below_the_server_s_root_path(root: str) -> None:
 def test_rules_hold_with_and_without_the_application_s_root_path(target: str) -> None:
     assert is_hidden(target, roots=("/api",))
     assert is_hidden(target, roots=("/api/",))
+
+
+BELOW = Rules(private=("/api/Admin",))
+
+
+@pytest.mark.parametrize(
+    "target", ["/admin", "/admin/x", "/ADMIN", "//admin", "/x/../admin", "/%61dmin", "/admin.json"]
+)
+def test_a_private_path_may_be_written_as_the_world_sees_it(target: str) -> None:
+    for root in ("/api", "/API", "/api/"):
+        assert is_hidden(target, BELOW, roots=(root,))
+        assert is_hidden(f"/api{target}", BELOW, roots=(root,))
+        assert is_hidden(f"/v1{target}", BELOW, roots=(root, "/v1"))
+    for root in ("/api", "/API"):
+        assert is_hidden(target, BELOW, root=root)
+        assert is_hidden(target, Rules(private=("/api/v1/admin",)), root=root, roots=("/v1",))
+    assert not is_hidden(target, BELOW)
+    assert not is_hidden(target, BELOW, root="/apis")
+
+
+@pytest.mark.parametrize("target", ["/", "/x", "/admin"])
+def test_a_private_path_around_the_root_path_hides_everything(target: str) -> None:
+    for rules in (Rules(private=("/api",)), Rules(private=("/api/v1",))):
+        assert is_hidden(target, rules, root="/api/v1")
+        assert is_hidden(target, rules, roots=("/api/v1",))
+    assert not is_hidden(target, Rules(private=("/ap",)), root="/api/v1")
+    assert not is_hidden(target, Rules(private=("/api/v1/x/y",)), root="/api/v1")
+
+
+def test_an_allow_list_is_not_written_with_the_root_path() -> None:
+    for target in ("/shop", "/api/shop", "/x"):
+        assert is_hidden(target, Rules(public=("/api/shop",)), root="/v1") == (target != "/api/shop")
+        assert is_hidden(target, Rules(public=("/api/shop",)), roots=("/api",))
 
 
 def test_the_application_s_root_path_is_taken_off_what_is_public() -> None:
@@ -602,6 +702,15 @@ def covered(path: str, prefixes: list[str]) -> bool:
     return any(f"{path}/".startswith(f"{prefix.rstrip('/')}/") for prefix in prefixes)
 
 
+def without_case(path: str) -> str:
+    """Give the path to which all are equal that differ in case alone, whoever decides what a case is."""
+    return path.upper().casefold().replace("i\u0307", "i")
+
+
+def without_suffix(path: str) -> str:
+    return re.sub(r"\.[^/.]*/*\Z", "", path)
+
+
 def hidden_by_definition(request: Request, rules: Rules) -> bool:
     """Say what rules hide as their documentation does: by all readings, and with an allow-list by the path seen."""
     roots = [root for root in (*request.roots, request.root) if root]
@@ -615,7 +724,13 @@ def hidden_by_definition(request: Request, rules: Rules) -> bool:
     found = readings([seen, as_characters(without_root(raw))], roots)
     if found is None:
         return True
-    if any(covered(read.casefold(), [prefix.casefold() for prefix in rules.private]) for read in found):
+    private = list(map(without_case, rules.private))
+    for root in roots * len(roots):  # they may follow each other
+        private += ["/" for prefix in private if covered(root, [prefix])]
+        private += [prefix.removeprefix(root) for prefix in private if covered(prefix, [root])]
+    if any(
+        covered(without_case(read), private) or covered(without_suffix(without_case(read)), private) for read in found
+    ):
         return True
     if not rules.public:
         return False

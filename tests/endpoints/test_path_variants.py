@@ -16,6 +16,9 @@ reproducible = settings(deadline=None, derandomize=True, max_examples=300)
 PLAIN_PATHS = ["/", "/a", "/a/", "/internal/secret", "/Internal", "/a.b/c.json", "/~user/@me/a:b,c=d", "/.well-known/x"]
 
 EXAMPLES: list[tuple[Step, str, str]] = [
+    (steps.shortened, "/a%c0%ae%C0%AF%c1%a9b", "/a./ib"),
+    (steps.shortened, "/%e0%80%ae%E0%81%A9%f0%80%80%ae%F8%80%80%80%AF%fc%80%80%80%80%ae", "/.i./."),
+    (steps.shortened, "/%c3%a9%e0%82%80%c2%ae%c0", "/%c3%a9%e0%82%80%c2%ae%c0"),
     (steps.decoded, "/%69nternal", "/internal"),
     (steps.decoded, "/a%2Fb%2fc", "/a/b/c"),
     (steps.decoded, "/%2569nternal", "/%69nternal"),
@@ -96,6 +99,10 @@ def test_a_plain_path_is_its_only_reading(path: str) -> None:
         "/in%e2%80%8bternal%09/secret",
         "/%2%66internal/secret",
         "/internal%c0%afsecret",
+        "/public/%c0%ae%c0%ae/internal/secret",
+        "/public/%e0%80%ae%f0%80%80%ae/internal/secret",
+        "/public/%25c0%25ae%252e/internal/secret",
+        "/%c1%a9nternal/secret",
         "/internal/secret?/x",
     ],
 )
@@ -149,6 +156,11 @@ WORST = [
     "/%25%20;" * 20,
     "/" + "%ef%b7%ba.%20" * 30,
     "/" + ";%252e" * 1000,
+    "/ht%2552etp:%2ea+%u0069%%2ea%3f.///%u0069",
+    "/" + "/%ef%bc%8f" * 100,
+    "/" + "%ef%b7%ba" * 300,
+    "/" + "%e3%8c%80" * 400,
+    "/a" + "%cc%81%cc%a3" * 300,
 ]
 """The worst that a search has found: paths whose readings took the most time, under this bound and the one before."""
 
@@ -196,6 +208,14 @@ def test_a_realistic_path_is_read_when_it_is_encoded_once_or_twice(path: str, ti
         if times == 2:
             target = "/r/" + quote(target, safe="")
         assert readings([unquote(target), as_characters(target)]) is not None, target
+
+
+def test_what_takes_long_to_normalise_is_not_read_in_quantity() -> None:
+    """A ligature of eighteen characters, a square of five, and marks that have to be sorted."""
+    for characters in ("\ufdfa", "\u3300", "\u0301\u0323"):
+        assert readings(["/a" + characters]) is not None
+        assert readings(["/a" + characters * 200]) is None
+    assert readings(["/a" + "\u0301\u0323" * 20]) is not None
 
 
 PIECES = st.sampled_from([*"/.%;\\?:a2fFé", "..", "%2e", "\uff49", "\u200b"])

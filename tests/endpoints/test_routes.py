@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from duallisten.endpoints.path_rules import Rules
-from duallisten.endpoints.route_table import as_json, read_section, strict_errors
-from duallisten.endpoints.routes import Route, reach
+from duallisten.endpoints.routes import AppRoutes, Route, as_json, reach, read_section, strict_errors, unused_rules
 from duallisten.sides import Side
-from tests.support.running import FREE, run
+from tests.support.running import FREE, launched, run
 
 BOTH: tuple[Side, ...] = ("public", "private")
 
@@ -39,6 +39,15 @@ def test_a_route_is_reached_as_marks_and_rules_say(
 ) -> None:
     reached = reach(route, rules, BOTH)
     assert (reached.public, reached.private, reached.why, reached.decided) == (public, True, why, decided)
+
+
+def test_a_rule_with_the_root_path_holds_for_routes_below_it() -> None:
+    rules = Rules(private=("/api/admin",))
+    reached = reach(Route("/Admin/users"), rules, BOTH, ("", "/api"))
+    assert (reached.public, reached.why) == (False, "--private-path /api/admin")
+    assert reach(Route("/admin/users"), rules, BOTH).public
+    assert reach(Route("/{name}"), rules, BOTH, ("/api",)).exceptions == ("/api/admin",)
+    assert reach(Route("/{name}"), rules, BOTH).exceptions == ()
 
 
 def test_with_a_private_application_each_has_one_side() -> None:
@@ -80,6 +89,29 @@ def test_what_cannot_be_read_is_complained_of_unless_all_that_is_public_is_liste
     assert strict_errors([read_section("shop:app", object(), Rules(public=("/a",)), BOTH)]) == ""
     assert strict_errors([read_section("shop:app", object(), Rules(), ("private",))]) == ""
     assert json.loads(as_json([unreadable]))[0]["routes"] is None
+
+
+@pytest.mark.parametrize(
+    ("rules", "told"),
+    [
+        (Rules(private=("/amdin",)), "--private-path /amdin covers no route of shop:app (nearest: /Admin/users)"),
+        (Rules(public=("/flies/x",)), "--public-path /flies/x covers no route of shop:app (nearest: /files/{name})"),
+        (Rules(private=("/admin/user",)), "--private-path /admin/user covers no route"),
+        (Rules(private=("/tenants/internal/z",)), "--private-path /tenants/internal/z covers no route"),
+        (Rules(public=("/admin",)), "--public-path /admin covers no route"),
+        (Rules(private=("/admin", "/fil")), "--private-path /fil covers no route"),
+        (Rules(private=("/ADMIN", "/files/secret", "/tenants/internal", "/static/x/y", "/v1/files", "/")), ""),
+        (Rules(public=("/Admin", "/files", "/static/css")), ""),
+        (Rules(public=("/v1/files",)), "--public-path /v1/files covers no route"),
+    ],
+)
+def test_a_rule_that_covers_no_route_is_told_with_the_nearest(rules: Rules, told: str) -> None:
+    routes = [Route("/Admin/users"), Route("/files/{name}"), Route("/tenants/{name}/x"), Route("/static", kind="mount")]
+    exposures = tuple(reach(route, rules, BOTH) for route in routes)
+    assert unused_rules([AppRoutes("shop:app", BOTH, rules, exposures, ("/v1",))]).startswith(told)
+    assert bool(unused_rules([AppRoutes("shop:app", BOTH, rules, exposures, ("/v1",))])) == bool(told)
+    assert unused_rules([AppRoutes("shop:app", ("private",), rules, exposures)]) == ""
+    assert unused_rules([AppRoutes("shop:app", BOTH, rules, None)]) == ""
 
 
 SHOP = """
@@ -146,6 +178,13 @@ def test_routes_are_printed_for_machines(shop: Path) -> None:
     }
 
 
+def test_routes_are_shown_below_the_root_path(shop: Path) -> None:
+    rooted = ("--root-path", "/api", "--private-path", "/api/files", "--private-path", "/v1/orders")
+    shown = run("shop:app", "--routes", *rooted, cwd=shop)
+    assert re.search(r"/files +│ all below +│ - +│ yes +│ --private-path /api/files", shown.stdout)
+    assert re.search(r"/orders/{name} +│ POST +│ yes +│ yes +│ default", shown.stdout)
+
+
 def test_no_address_is_needed_to_see_the_routes(shop: Path) -> None:
     shown = run("shop:app", "--routes", cwd=shop, environ={"SCALINGO_APPLICATION_ID": "ap-1", "CONTAINER": "web-1"})
     assert shown.returncode == 0
@@ -174,6 +213,30 @@ def test_strict_routes_are_a_gate_and_refuse_a_launch(shop: Path) -> None:
 def test_rules_decide_for_what_the_code_says_nothing_of(rules: tuple[str, ...], shop: Path) -> None:
     assert run("shop:app", "--routes", "--strict-routes", *rules, cwd=shop).returncode == 0
     assert run("shop:app", "--check", "--strict-routes", *rules, *FREE, cwd=shop).returncode == 0
+
+
+MISSPELT = ("--private-path", "/ordres", "--private-path", "/files", "--public-path", "/")
+
+
+@pytest.mark.parametrize("launch", [(), ("--workers", "2"), ("--workers", "2", "--no-preload")], ids=" ".join)
+def test_a_rule_that_covers_no_route_is_warned_of_once(launch: tuple[str, ...], shop: Path) -> None:
+    told = "--private-path /ordres covers no route of shop:app (nearest: /orders/{name})"
+    with launched("shop:app", *MISSPELT, *FREE, *launch, cwd=shop) as server:
+        server.wait_for(re.escape(told))
+        server.url("public")
+    assert server.output.count(told) == 1
+    refused = run("shop:app", "--strict-routes", *MISSPELT, *FREE, *launch, cwd=shop)
+    assert refused.returncode == 2
+    assert f"duallisten: --strict-routes: {told}\n" in refused.stderr
+
+
+def test_a_rule_that_covers_no_route_is_shown_before_a_launch(shop: Path) -> None:
+    told = "--private-path /ordres covers no route of shop:app (nearest: /orders/{name})"
+    for shown in (("--routes",), ("--check", *FREE)):
+        listed = run("shop:app", *shown, *MISSPELT, cwd=shop)
+        assert (listed.returncode, told in " ".join(listed.stdout.split())) == (0, True)
+        assert run("shop:app", *shown, "--strict-routes", *MISSPELT, cwd=shop).returncode == 2
+    assert told in json.loads(run("shop:app", "--check", "--json", *FREE, *MISSPELT, cwd=shop).stdout)["notes"]
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

@@ -14,7 +14,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from duallisten.endpoints.endpoint_set import endpoint_set, hidden_paths
+from duallisten.endpoints.endpoint_set import endpoint_set
 from duallisten.endpoints.path_rules import Rules
 from duallisten.sides import Side
 from tests.support.applications import Observed
@@ -353,7 +353,7 @@ async def test_a_server_that_cannot_answer_a_handshake_closes_the_socket() -> No
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
 
-    public = endpoint_set(app, "public", hidden_paths("public", Rules(private=("/internal",))))
+    public = endpoint_set(app, "public", Rules(private=("/internal",)))
     offered: tuple[dict[str, Any], ...] = ({}, {"extensions": {}}, {"extensions": {"tls": {}}})
     for extensions in offered:
         await public({"type": "websocket", "path": "/internal", "raw_path": b"/internal"} | extensions, receive, send)

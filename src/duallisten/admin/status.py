@@ -45,7 +45,7 @@ from duallisten.sides import Receive, Scope, Send
 
 if TYPE_CHECKING:
     from duallisten.admin.figures import Sample
-    from duallisten.endpoints.route_table import AppRoutes
+    from duallisten.endpoints.routes import AppRoutes
 
 INTERVAL = 1.0
 """Seconds between two events."""
@@ -217,7 +217,7 @@ def static_page() -> Page:
 
 def _application(section: AppRoutes) -> dict[str, Any]:
     """Return what each side gets of an application's routes, in the words of `--routes`; None where unknown."""
-    from duallisten.endpoints.route_table import COLUMNS, cells
+    from duallisten.endpoints.routes import COLUMNS, cells
 
     routes, rules = section.routes, section.rules
     is_told = "public" in section.sides and (rules.hide_something or routes is None)

@@ -9,8 +9,7 @@ from collections.abc import Iterable
 from importlib.util import find_spec
 
 from duallisten.config.options import Options
-from duallisten.endpoints.route_table import AppRoutes
-from duallisten.endpoints.routes import is_general, matches
+from duallisten.endpoints.routes import AppRoutes, is_general, matches
 from duallisten.errors import LaunchError
 
 HEALTH_QUESTIONS = ("livez", "readyz", "startupz")

@@ -46,7 +46,7 @@ from duallisten.net import Passed
 from duallisten.sides import Side
 
 if TYPE_CHECKING:
-    from duallisten.endpoints.route_table import AppRoutes
+    from duallisten.endpoints.routes import AppRoutes
 
 logger = logging.getLogger("uvicorn.error")
 
@@ -196,11 +196,14 @@ class Config(uvicorn.Config):
             self.ws = "none"
 
     def _check_routes(self) -> None:
-        """Raise LaunchError for a route without a side where that is not allowed, and for one at a path of ours."""
+        """Raise UsageError or LaunchError for what `--strict-routes` forbids, and for a route at a path of ours."""
         if self.options.strict_routes:
-            from duallisten.endpoints.route_table import strict_errors
+            from duallisten.endpoints.routes import strict_errors, unused_rules
 
-            if text := strict_errors(self.sections()):
+            sections = self.sections()
+            if text := unused_rules(sections):
+                raise UsageError(f"--strict-routes: {text}")
+            if text := strict_errors(sections):
                 raise LaunchError(text)
         if self.has_pages:
             from duallisten.config.admin_paths import check_clash
@@ -225,14 +228,26 @@ class Config(uvicorn.Config):
 
     def sections(self) -> list[AppRoutes]:
         """Read the routes of what is served, an application after the other; this one must be loaded."""
-        from duallisten.endpoints.route_table import read_section
+        from duallisten.endpoints.routes import read_section
 
         sources: dict[Config, list[Side]] = {}
         for side in ("public", "private"):
             sources.setdefault(self.source(side), []).append(side)
+        root_path = self.side("public").root_path
         return [
-            read_section(one.app_name, bare(one.loaded_app), self.rules, tuple(sides)) for one, sides in sources.items()
+            read_section(one.app_name, bare(one.loaded_app), self.rules, tuple(sides), root_path)
+            for one, sides in sources.items()
         ]
+
+    @property
+    def unused_rules(self) -> str:
+        """Which path rules cover no route; empty where all cover one, or routes cannot be read. It must be loaded."""
+        from duallisten.endpoints.routes import unused_rules
+
+        try:
+            return unused_rules(self.sections()) if self.rules.hide_something else ""
+        except Exception:  # of the application's: it is served all the same, as it is without rules
+            return ""
 
     def side(self, side: Side) -> SideConfig:
         """Return what is asked for of the listener of `side`, as this configuration now is."""

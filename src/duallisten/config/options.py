@@ -109,7 +109,7 @@ class Options(NamedTuple):
         "An application of its own for the private side. Both are started and stopped, each once.",
     ] = None
     strict_routes: Annotated[
-        Switch, "Refuse to start while there is a route that no rule and no mark puts on a side."
+        Switch, "Refuse to start while a route has no side by a rule or a mark, or a rule covers no route."
     ] = False
     private_workers: Annotated[
         Count,

@@ -1,18 +1,24 @@
 """Path rules: which requests a public listener hides, decided from the request's path alone.
 
-A *private* prefix hides what it covers; *public* prefixes are an allow-list, beyond which everything is hidden; a
+A *private* prefix hides what it covers. *Public* prefixes are an allow-list, beyond which everything is hidden. A
 private prefix beats a public one. A prefix covers whole segments: `/internal` covers `/internal` and `/internal/x`,
 not `/internals`.
 
-Ambiguity is denied. A path is hidden if any of its readings (`endpoints.path_variants`) falls under a private prefix,
-whatever its case, and where there is an allow-list it is served only if the application's own reading and all others
-fall under it. What cannot be read within bounds is hidden.
+A path is hidden if any of its readings (`endpoints.path_variants`) falls under a private prefix, whatever its case,
+with the suffix at its end or without: `/internal.json` is a format of `/internal` (`format_suffix_patterns` of Django
+REST framework). With an allow-list it is served only if the application's own reading and all others fall under it.
+
+A private prefix counts as it is written, and as the world writes it, with the root path that a proxy or the application
+takes off: below `/api`, `/api/internal` hides `/internal` as well.
 
 Most paths have one reading: they are *plain*, and one look decides. The others are read once and remembered. The cost
-of a request depends on neither the number of rules nor on what they say.
+of a request depends neither on the number of rules nor on what they say.
 
-It must never look at anything but the path, and never make a hidden path visible: every doubt ends in "hidden". Pure:
-nothing here knows a server or an event loop.
+Invariants:
+
+- Every doubt ends in "hidden": what cannot be read within bounds, too.
+- Nothing but the path is looked at.
+- Pure: nothing here knows a server or an event loop.
 """
 
 from __future__ import annotations
@@ -29,19 +35,23 @@ REMEMBERED = 4096
 LONGEST_REMEMBERED = 256
 """Bytes of the longest raw path whose verdict is kept: no client can fill the memory with more than 1.5 MiB."""
 
+LONGEST_READ = 2048
+"""Bytes of the longest raw path that is read; a longer one that is not plain is hidden."""
+
 _PLAIN = string.ascii_letters + string.digits + "_~@:,=!$&()*'-./"
 _PLAIN_AS_LETTERS = bytes(ord("a" if chr(code) in _PLAIN else "!") for code in range(256))
-"""A translation that leaves letters alone of a path in which all characters are plain: no percent-encoding, none that
-anybody takes for another or for nothing. Asking so takes 75 ns, a regular expression 300."""
+"""Translates plain characters into a letter: all but percent-encodings and what anybody takes for another character or
+for none. A path is then plain if it `isalpha()`, which takes 75 ns; a regular expression takes 300."""
 
 _DOTS_AT_AN_END = re.compile(r"/\.|\.(?:/|$)")
 
+_NOT_A_PATTERN = "it is a prefix, not a pattern, and covers all below it"
 NOT_IN_A_PREFIX = {
     "?": "a query is no part of a path",
     "#": "a fragment is never sent",
     "%": "write it decoded",
-    "*": "it is a prefix, not a pattern, and covers all below it",
-    "{": "it is a prefix, not a pattern, and covers all below it",
+    "*": _NOT_A_PATTERN,
+    "{": _NOT_A_PATTERN,
     ";": "parameters of a segment are no part of a rule",
     "\\": "write /",
 }
@@ -64,9 +74,28 @@ class Rules(NamedTuple):
         """Whether there is any rule."""
         return bool(self.private or self.public)
 
+    def below(self, roots: Iterable[str]) -> Rules:
+        """Return the rules as they are below root paths, which may follow each other, for whoever takes these off."""
+        tops = {f"/{name}" for root in roots if (name := folded(root).strip("/"))}
+        found = set(map(folded, self.private))
+        unread = list(found) if tops else []
+        while unread:
+            prefix = unread.pop()
+            for top in tops:
+                if Prefixes([prefix]).cover(top):
+                    rest = "/"
+                elif Prefixes([top]).cover(prefix):
+                    rest = prefix.removeprefix(top)
+                else:
+                    continue
+                if rest not in found:
+                    found.add(rest)
+                    unread.append(rest)
+        return self._replace(private=tuple(sorted(found)))
+
     def hide(self, path: str) -> bool:
         """Whether the one reading `path` is hidden, or the path of a route as it is declared."""
-        if Prefixes(prefix.casefold() for prefix in self.private).cover(path.casefold()):
+        if Prefixes(map(folded, self.private)).cover_formats(folded(path)):
             return True
         return bool(self.public) and not Prefixes(self.public).cover(path)
 
@@ -85,8 +114,9 @@ class Prefixes:
     def __init__(self, prefixes: Iterable[str]) -> None:
         self._tree: dict[str, Any] = {}
         self._depth = 0
-        for prefix in sorted(prefixes, key=len, reverse=True):  # a shorter one replaces what lies below it
-            *around, last = prefix.rstrip("/").split("/")
+        self._prefixes = frozenset(prefix.rstrip("/") for prefix in prefixes)
+        for prefix in sorted(self._prefixes, key=len, reverse=True):  # a shorter one replaces what lies below it
+            *around, last = prefix.split("/")
             self._depth = max(self._depth, len(around) + 1)
             node = self._tree
             for segment in around:
@@ -99,27 +129,46 @@ class Prefixes:
         for segment in path.split("/", self._depth):  # no prefix has more
             if segment not in node:
                 return False
-            node = node[segment]
-            if node is None:
+            if (node := node[segment]) is None:
                 return True
         return False
 
+    def cover_formats(self, path: str) -> bool:
+        """Whether they cover `path`, or it is a format of what they cover, as `/x.json` is one of `/x`."""
+        if "." in path:
+            stem, _, suffix = path.rstrip("/").rpartition(".")
+            if stem in self._prefixes and "/" not in suffix:
+                return True
+        return self.cover(path)
+
+
+def folded(path: str) -> str:
+    """Return a path as it is to those who ignore case, whatever that is to them.
+
+    This equates lower and upper case, what Unicode's case folding does, and what Python's `re.IGNORECASE` does: it
+    takes a dotless `i`, a long `s` and the sign of Kelvin for the letter, and so does Django in `(?i:…)`.
+    """
+    return path.lower() if path.isascii() else path.upper().casefold().replace("i\u0307", "i")
+
 
 class PathMatcher:
-    """`Rules`, ready to judge the requests of a listener.
+    """Decides which requests of a public listener `rules` hide.
 
     roots: path prefixes that the application takes off by itself, whatever the server's `root_path`
     """
 
     def __init__(self, rules: Rules, roots: Iterable[str] = ()) -> None:
-        self._private = Prefixes(prefix.casefold() for prefix in rules.private)
+        self._roots = tuple(root for root in roots if root)
+        self.rules = rules.below(self._roots)
+        """What is hidden from an application that takes `roots` off."""
+        self._private = Prefixes(self.rules.private)
+        self._private_below = cache(lambda roots: Prefixes(rules.below(roots).private))
         self._public = Prefixes(rules.public)
         self._public_readings = cache(partial(_readings_of, rules.public))
         self._has_allow_list = bool(rules.public)
-        self._roots = tuple(root for root in roots if root)
         self.verdicts: dict[bytes | None, bool] = {}
-        """What has been decided, by raw path; for a server in which that alone makes the path, as under uvicorn, where
-        the root path is a listener's own. A dict and no `lru_cache`: asking it takes 50 ns instead of 130."""
+        """What has been decided, by raw path, for a server in which that alone makes the path: where the root path is
+        the listener's own. A dict and no `lru_cache`: a look-up takes 50 ns instead of 130."""
 
     def decide(self, path: str, raw: bytes | None, root: str | None) -> bool:
         """Whether a request is hidden, as `hides` does, and remember it in `verdicts`."""
@@ -136,30 +185,31 @@ class PathMatcher:
         path, raw, root: the scope's `path` (with the root path, decoded), `raw_path` (as received; None where the
             server does not tell it), and `root_path`
         """
-        if not root and not self._roots and _is_plain(path, raw):
-            return self._hides_plain(path)
         roots = (*self._roots, root) if root else self._roots
+        private = self._private_below(roots) if root else self._private
+        if not roots and _is_plain(path, raw):
+            return self._hides_plain(path, private)
         own = _without_root(path, roots)
         received = own if raw is None else _without_root(raw.partition(b"?")[0].decode("latin-1"), roots)
         if _is_plain(own, received.encode("utf-8", "replace")) and not _begins_with_one(own, roots):
-            return self._hides_plain(own)
-        from duallisten.endpoints.path_variants import (  # most launches have no rules, most paths one reading
-            as_characters,
-            readings,
-        )
+            return self._hides_plain(own, private)
+        if len(received) > LONGEST_READ:
+            return True
+        # Most launches have no rules, and most paths one reading.
+        from duallisten.endpoints.path_variants import as_characters, readings
 
         alike = readings((own, as_characters(received)), roots)
-        if alike is None or any(self._private.cover(reading.casefold()) for reading in alike):
+        if alike is None or any(private.cover_formats(folded(reading)) for reading in alike):
             return True
         if not self._has_allow_list:
             return False
         return not self._public.cover(own) or not all(map(self._public_readings(roots).cover, alike))
 
-    def _hides_plain(self, path: str) -> bool:
-        return self._private.cover(path.lower()) or (self._has_allow_list and not self._public.cover(path))
+    def _hides_plain(self, path: str, private: Prefixes) -> bool:
+        return private.cover_formats(path.lower()) or (self._has_allow_list and not self._public.cover(path))
 
 
-def _readings_of(prefixes: Iterable[str], roots: tuple[str, ...]) -> Prefixes:
+def _readings_of(prefixes: Iterable[str], roots: tuple[str, ...] = ()) -> Prefixes:
     """Return all that `prefixes` can be taken for, themselves included."""
     from duallisten.endpoints.path_variants import readings
 
@@ -167,7 +217,7 @@ def _readings_of(prefixes: Iterable[str], roots: tuple[str, ...]) -> Prefixes:
 
 
 def _is_plain(path: str, raw: bytes | None) -> bool:
-    """Whether a path has but one reading: what was received is what is seen, however it is read."""
+    """Whether a path has one reading only: what was received is what is seen, however it is read."""
     if raw is None or raw[:1] != b"/" or not raw.translate(_PLAIN_AS_LETTERS).isalpha():
         return False
     if "//" in path or raw != path.encode():
@@ -190,9 +240,10 @@ def _without_root(path: str, roots: tuple[str, ...]) -> str:
 
 
 def read_prefix(text: object) -> str:
-    """Read a rule: a path prefix, without the slash at its end.
+    """Return a rule's path prefix without the slash at its end.
 
-    Raises ValueError with the reason where it is none.
+    Raises:
+        ValueError: It is no path prefix, with the reason.
     """
     if not isinstance(text, str) or not text:
         raise ValueError("must be a path, such as /internal")
@@ -214,12 +265,10 @@ def read_prefix(text: object) -> str:
 
 
 def contradiction(rules: Rules) -> tuple[str, str] | None:
-    """Find a public prefix that could never match, and the private one that it lies in."""
-    from duallisten.endpoints.path_variants import readings
-
-    for public in rules.public:
-        for private in rules.private:
-            hidden = Prefixes([private.casefold()])
-            if any(hidden.cover(alike.casefold()) for alike in readings([public]) or ()):
+    """Return a public prefix that could never match, and the private one that it lies in; None where there is none."""
+    for private in rules.private:
+        hides = PathMatcher(Rules((private,))).hides
+        for public in rules.public:
+            if hides(public, None, None):
                 return public, private
     return None

@@ -1,17 +1,19 @@
 r"""The readings of a path: everything that somebody between the wire and a handler could take it for.
 
-A rule that hides a path is worth as much as its agreement with whoever routes the request. Frameworks, proxies and
-file systems decode percent-encodings (some twice), take `\` for `/`, drop what follows a `;`, resolve `..`, collapse
-`//`, fold compatibility characters, and do so in different orders. So no one normal form is compared with the rules.
-The *readings* of a path are the path and all that the steps below make of it, in any order and any number; a rule that
-hides looks for one reading that it covers, a rule that shows demands all of them (`endpoints.path_rules`).
+A rule that hides a path must agree with whoever routes the request. Frameworks, proxies and file systems decode
+percent-encodings (some twice), take `\` for `/`, drop what follows a `;`, resolve `..`, collapse `//`, fold
+compatibility characters, and do so in different orders. So no single normal form is compared with the rules. The
+*readings* of a path are the path and all that the steps below make of it, in any order and any number.
 
-The steps only ever read: nothing here changes what the application is given. They rest on RFC 3986 (2.1
-percent-encoding, 3.3 paths, 5.2.4 dot segments), RFC 9112 (3.2 forms of a request target), RFC 3629 (what is no UTF-8
-decodes to U+FFFD here) and Unicode's compatibility forms (UAX 15).
+The steps rest on RFC 3986 (2.1 percent-encoding, 3.3 paths, 5.2.4 dot segments), RFC 9112 (3.2 forms of a request
+target), RFC 3629 (what is no UTF-8 decodes to U+FFFD here) and Unicode's compatibility forms (UAX 15).
 
-Pure, and bounded: a path that is too long, or that can be read in too many ways, has no readings (None), and whoever
-asks must take the safe side.
+Invariants:
+
+- Nothing here changes what the application is given.
+- No step depends on another having been taken before.
+- The work is bounded: a path that is too long, or can be read in too many ways, has no readings (None), and the caller
+  must take the safe side.
 """
 
 from __future__ import annotations
@@ -21,29 +23,36 @@ import string
 import unicodedata
 from collections.abc import Callable, Iterable
 
-MOST_WORK = 11_000
-"""How much work reading one path may be, in units of `weight`; a path that takes more has no readings.
+MOST_WORK = 10_800
+"""The most work of reading one path, in units of `weight`; a path that takes more has no readings.
 
-The worst paths that a search has found, of any length, take a quarter of a millisecond with it. It has room for 49
-readings of 20 characters of ASCII, or 3 of 3,400. Of the targets that were used against such rules in the wild none
-has over 20 readings, and a plain path is not read at all (`endpoints.path_rules`)."""
+The worst paths that a search has found take a quarter of a millisecond, of any length that is read
+(`path_rules.LONGEST_READ`). There is room for 49 readings of 20 characters of ASCII, or 5 of 2,000. Of the targets used
+against such rules in the wild none has over 20 readings, and a plain path is not read at all."""
 
 A_READING = 200
 """What taking all steps from a path weighs beside its characters; outside ASCII it is twice as much."""
 
-A_SIGN = 8
+A_SIGN = 14
 """What a percent sign or a dot weighs beside being a character: each has to be looked at by itself."""
 
 OUTSIDE_ASCII = 4
 """What a character weighs in a path that is not all ASCII: its compatibility forms are looked up."""
 
+NOT_NORMAL = 50
+"""What each byte of UTF-8 beyond one a character weighs where compatibility forms replace some: a character may become
+eighteen, and marks of letters are sorted, in a time that grows with the square of their number."""
+
 Step = Callable[[str], str]
 
 _OUTSIDE_ASCII = re.compile("(?:%[89A-Fa-f][0-9A-Fa-f])+")
-_ESCAPES = re.compile("(?:%[0-9A-Fa-f]{2})+")
+_ESCAPES = re.compile("%[uU][0-9A-Fa-f]{4}|(?:%[0-9A-Fa-f]{2})+")
 _ESCAPED = {f"%{high}{low}": chr(int(high + low, 16)) for high in "01234567" for low in string.hexdigits}
-"""What an escape that stands for a character of ASCII is."""
-_UNICODE_ESCAPE = re.compile("%[uU]([0-9a-fA-F]{4})")
+"""The character of ASCII that an escape stands for."""
+_OVERLONG = re.compile(
+    "%(?=[CcEeFf])(?:[Cc]|(?:[Ee]0|[Ff]0%80|[Ff]8%80%80|[Ff][Cc]%80%80%80)%8)([01])%([89ABab][0-9A-Fa-f])"
+)
+"""A character of ASCII in two to six bytes of UTF-8, which RFC 3629 (3) forbids and lenient decoders read."""
 _SEPARATORS = "\\\u2044\u2215\u29f8\ufffd"
 _PARAMETERS = re.compile(";[^/]*")
 _UNSEEN = re.compile(
@@ -52,7 +61,7 @@ _UNSEEN = re.compile(
 )
 """Controls, spaces, `+`, U+FFFD, and Unicode's Default_Ignorable_Code_Point (DerivedCoreProperties.txt)."""
 _UNSEEN_IN_ASCII = bytes(range(0x21)) + b"+\x7f"
-"""Those of them that are ASCII; deleting them from bytes takes a tenth of the time that the expression takes."""
+"""Those of them that are ASCII; deleting them from bytes takes a tenth of the expression's time."""
 _MARKS = re.compile("[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]")
 """Unicode's blocks of combining marks for letters."""
 _TRAILING_DOTS = re.compile(r"\.(?<=[^/.]\.)\.*+(?=/|\Z)")
@@ -87,26 +96,35 @@ def weight(path: str) -> int:
     signs = A_SIGN * (path.count("%") + path.count("."))
     if path.isascii():
         return A_READING + signs + len(path)
-    return 2 * A_READING + signs + OUTSIDE_ASCII * len(path)
+    is_normal = any(unicodedata.is_normalized(form, path) for form in ("NFKC", "NFKD"))
+    beyond = 0 if is_normal else NOT_NORMAL * (len(path.encode("utf-8", "replace")) - len(path))
+    return 2 * A_READING + signs + OUTSIDE_ASCII * len(path) + beyond
 
 
 def as_characters(path: str) -> str:
-    """Return the percent-encodings outside ASCII as the characters that they are, and can only be (RFC 3987, 3.2)."""
-    return _OUTSIDE_ASCII.sub(_decode, path)
+    """Return the percent-encodings outside ASCII as the characters that they are (RFC 3987, 3.2), overlong ones too."""
+    return _OUTSIDE_ASCII.sub(_decode, shortened(path))
+
+
+def shortened(path: str) -> str:
+    """Decode characters of ASCII that are written in more bytes than they take: `%c0%ae` is a dot."""
+    if "%" not in path:
+        return path
+    return _OVERLONG.sub(lambda found: chr(int(found[1]) << 6 | int(found[2], 16) & 0x3F), path)
 
 
 def decoded(path: str) -> str:
     """Decode percent-encodings once, IIS's `%u0069` too."""
-    if "%" not in path:
-        return path
-    if "%u" in path or "%U" in path:
-        path = _UNICODE_ESCAPE.sub(lambda found: chr(int(found[1], 16)), path)
-    return _ESCAPES.sub(_decode, path)
+    return _ESCAPES.sub(_decode, path) if "%" in path else path
 
 
 def _decode(found: re.Match[str]) -> str:
     escapes = found[0]
-    return _ESCAPED.get(escapes) or bytes.fromhex(escapes.replace("%", " ")).decode("utf-8", "replace")
+    if (character := _ESCAPED.get(escapes)) is not None:
+        return character
+    if escapes[1] in "uU":
+        return chr(int(escapes[2:], 16))
+    return bytes.fromhex(escapes.replace("%", " ")).decode("utf-8", "replace")
 
 
 def separated(path: str) -> str:
@@ -203,6 +221,7 @@ def _without(root: str) -> Step:
 
 
 STEPS: tuple[Step, ...] = (
+    shortened,
     decoded,
     separated,
     without_parameters,
@@ -217,4 +236,3 @@ STEPS: tuple[Step, ...] = (
     without_scheme,
     rooted,
 )
-"""Every step, none of which may depend on another having been taken before."""

@@ -14,7 +14,7 @@ from duallisten.listeners.address_watch import AddressWatch, await_plan
 from duallisten.listeners.admission import Verdict
 from duallisten.listeners.description import ServedListener, log_listeners, served_listeners
 from duallisten.listeners.forwarded import believing, trust_of
-from duallisten.listeners.listener_config import endpoints_of, engine_settings, listener_config, place_endpoints
+from duallisten.listeners.listener_config import engine_settings, listener_config, place_endpoints
 from duallisten.listeners.plan import Plan, Pool, make_pools, request_of
 from duallisten.listeners.sockets import (
     BoundSocket,
@@ -46,7 +46,6 @@ __all__ = [
     "bound_socket",
     "drop_everything",
     "drop_newcomers",
-    "endpoints_of",
     "engine_settings",
     "has_waiting",
     "host_of",

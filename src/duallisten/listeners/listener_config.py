@@ -14,31 +14,14 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from duallisten.config import Config, bare
-from duallisten.endpoints import endpoint_set, hidden_paths
-from duallisten.endpoints.frameworks import root_paths
+from duallisten.endpoints import endpoint_set
 from duallisten.errors import LaunchError
 from duallisten.http import Settings, WebSocketSettings
 from duallisten.listeners.forwarded import Rewrite, rewriting
-from duallisten.sides import Application, Side
+from duallisten.sides import Side
 
 if TYPE_CHECKING:
     from duallisten.admin.pages import Pages
-
-
-def endpoints_of(config: Config, side: Side) -> Application:
-    """Build the application that requests of `side` reach whose root path may be any: a test client's.
-
-    Args:
-        config: It must be loaded.
-        side: Whose requests.
-    """
-    app = bare(config.source(side).loaded_app)
-    return endpoint_set(app, side, hidden_paths(side, config.rules, _roots(config, side, app)))
-
-
-def _roots(config: Config, side: Side, app: Application) -> tuple[str, ...]:
-    """Return the path prefixes that an application takes off by itself; path rules alone ask for them."""
-    return tuple(root_paths(app)) if side == "public" and config.rules.hide_something else ()
 
 
 def listener_config(config: Config, side: Side) -> uvicorn.Config:
@@ -94,8 +77,9 @@ def place_endpoints(
         believe: Decides whose forwarded headers are heeded, where the engine does not ask; None for nobody's.
     """
     app: Any = made.loaded_app
-    hidden = hidden_paths(side, config.rules, _roots(config, side, bare(app)), remember=True, note_hidden=note_hidden)
-    placed: Any = endpoint_set(app, side, hidden, is_engine=config.is_engine)
+    placed: Any = endpoint_set(
+        app, side, config.rules, is_engine=config.is_engine, remember=True, note_hidden=note_hidden
+    )
     placed = placed if pages is None else pages.in_front_of(placed)
     made.loaded_app = placed if believe is None or config.is_engine else rewriting(placed, believe)
 

@@ -62,7 +62,7 @@ def make_report(config: Config, plan: Plan) -> Report:
         values=tuple(
             ValueReport(name, _value(config, name), origin) for name, origin in sorted(config.origins.items())
         ),
-        notes=(*plan.notes, *config.warnings),
+        notes=(*plan.notes, *config.warnings, *filter(None, [config.unused_rules])),
     )
 
 

@@ -30,7 +30,7 @@ class ForkServer:
     """A template process, and how it stands.
 
     ready: whether it has imported the application
-    failure: why it could not; None if it has not said
+    failure, exit_code: why it could not, and the exit code for that; None and 0 if it has not said
     """
 
     def __init__(self, config: Config, board: Scoreboard | None = None) -> None:
@@ -41,6 +41,7 @@ class ForkServer:
         theirs.close()  # so that the pipe ends with the process
         self.ready = False
         self.failure: str | None = None
+        self.exit_code = 0
         self.exit_codes: dict[int, int] = {}
         self._forked: int | None = None
 
@@ -53,7 +54,7 @@ class ForkServer:
                 if report == "ready":
                     self.ready = True
                 elif report == "failed":
-                    self.failure = text
+                    self.failure, self.exit_code = text, code
                 elif report == "ended":
                     self.exit_codes[pid] = code
                 else:

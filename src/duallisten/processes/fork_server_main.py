@@ -80,7 +80,7 @@ class ForkServerProcess:
             with _ending_with(self.pipe):
                 self._import()
         except DuallistenError as error:
-            self._tell("failed", str(error))
+            self._tell("failed", str(error), code=error.exit_code)
             sys.exit(error.exit_code)
         self._tell("ready")
         worker = self._serve_orders()

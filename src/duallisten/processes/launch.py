@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from duallisten.config import Config
 from duallisten.config.uvicorn_contract import change_reloader
-from duallisten.errors import LaunchError
+from duallisten.errors import LaunchError, UsageError
 from duallisten.listeners import Plan, Pool, await_plan, listener_config, make_pools, request_of
 from duallisten.listeners import sockets as sock
 from duallisten.net import read_host
@@ -223,8 +223,8 @@ def show_routes(config: Config, *, as_json: bool) -> str:
     The application is imported and not started, and nothing is bound. Returns what `--strict-routes`, if it was asked
     for, has to complain of.
     """
-    from duallisten.endpoints.route_table import as_json as to_json
-    from duallisten.endpoints.route_table import print_table, strict_errors
+    from duallisten.endpoints.routes import as_json as to_json
+    from duallisten.endpoints.routes import print_table, strict_errors, unused_rules
 
     strict = config.options.strict_routes
     config.options = config.options._replace(strict_routes=False)  # what it refuses is to be shown here
@@ -234,4 +234,6 @@ def show_routes(config: Config, *, as_json: bool) -> str:
         sys.stdout.write(to_json(sections) + "\n")
     else:
         print_table(sections)
+    if strict and (unused := unused_rules(sections)):
+        raise UsageError(f"--strict-routes: {unused}")
     return strict_errors(sections) if strict else ""

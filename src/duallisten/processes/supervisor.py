@@ -30,7 +30,7 @@ from duallisten.processes.launch_status import LaunchBoard
 from duallisten.processes.signal_queue import SignalQueue, queued
 from duallisten.processes.supervisor_shutdown import press_on, tell_all, wait_for_all
 from duallisten.processes.worker_factory import make_factory
-from duallisten.processes.worker_handle import Worker
+from duallisten.processes.worker_handle import Worker, launch_error
 from duallisten.processes.worker_slots import FIRST_DELAY, MOST_YOUNG_DEATHS, Slot, Slots
 from duallisten.server import registration_of
 from duallisten.sides import Side
@@ -193,7 +193,7 @@ class Supervisor:
         if self.should_exit:
             return
         if not self.launched:
-            raise LaunchError(worker.failure or f"a worker failed to start: {worker.story}")
+            raise launch_error(worker.failure, worker.process.exitcode, f"a worker failed to start: {worker.story}")
         delay = self._delay(slot, worker)
         if delay:
             logger.warning("Worker %s %.1f s after its start; restarting in %g s", worker.story, worker.age, delay)
@@ -211,6 +211,8 @@ class Supervisor:
         if self.unannounced and self.slots.is_full:
             self.launched = True
             log_listeners(self.config, self.plan, self.unannounced, self._describe)
+            if unused := next((worker.unused_rules for worker in self.workers), ""):
+                logger.warning(unused)
             self.unannounced = []
             if self.registration is not None and not self.plan.later:
                 self.registration.begin(self.plan, self.slots.bound)

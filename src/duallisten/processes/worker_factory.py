@@ -17,7 +17,7 @@ from duallisten.errors import LaunchError
 from duallisten.listeners import BoundSocket, Plan
 from duallisten.observability import RowRef, Scoreboard
 from duallisten.processes.fork_server import ForkServer, can_preload
-from duallisten.processes.worker_handle import Worker, spawn
+from duallisten.processes.worker_handle import Worker, launch_error, spawn
 
 logger = logging.getLogger("uvicorn.error")
 
@@ -150,7 +150,9 @@ class Forking:
             dead.end()
             self._forget(dead)
             if not self._launched:
-                raise LaunchError(dead.failure or f"the application could not be imported: fork server {dead.story}")
+                raise launch_error(
+                    dead.failure, dead.exit_code, f"the application could not be imported: fork server {dead.story}"
+                )
             logger.error("Fork server %s; restarting it", dead.story)
             self._due = 0.0 if dead.ready else time.monotonic() + IMPORT_DELAY
         if self.template is None and self._next is None and self._due <= time.monotonic():

@@ -17,6 +17,7 @@ from typing import Protocol
 
 from duallisten.config import Config
 from duallisten.config.uvicorn_contract import get_subprocess
+from duallisten.errors import LaunchError, UsageError
 from duallisten.listeners import BoundSocket, Plan
 from duallisten.observability import RowRef
 from duallisten.processes.worker_main import Order, Report, WorkerProcess
@@ -56,6 +57,7 @@ class Worker:
     queues: how many of its slot's queues it has
     began, ready, serving, ending: whether it has told so
     failure: why it could not start; None if it has not said
+    unused_rules: which path rules cover no route of the application
     stopping: whether it was told to end
     """
 
@@ -68,6 +70,7 @@ class Worker:
         self.began = self.ready = self.serving = self.ending = False
         self.permitted = self.stopping = False
         self.failure: str | None = None
+        self.unused_rules = ""
         self.started_at = time.monotonic()
         self.asked_at: float | None = None
         self._turn_asked_at: float | None = None
@@ -97,6 +100,8 @@ class Worker:
                 self.asked_at = None
                 if report == "failed":
                     self.failure = text
+                elif report == "ready":
+                    self.ready, self.unused_rules = True, text
                 elif report == "turning":
                     self._turn_asked_at = None
                 elif report != "alive":
@@ -199,6 +204,14 @@ def tell_end(process: Process, failure: str | None) -> str:
     else:
         how = f"was killed by {_signal_name(-code)}" if code < 0 else f"exited with code {code}"
     return f"[{process.pid}] {how}" + (f": {failure}" if failure else "")
+
+
+def launch_error(failure: str | None, exit_code: int | None, otherwise: str) -> LaunchError:
+    """Build the error of a launch that the end of a process ends: what it has said, with its code for a usage error."""
+    error = LaunchError(failure or otherwise)
+    if failure and exit_code == UsageError.exit_code:
+        error.exit_code = UsageError.exit_code
+    return error
 
 
 def _signal_name(number: int) -> str:

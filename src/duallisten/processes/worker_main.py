@@ -94,7 +94,7 @@ class SupervisedServer(Server):
     async def before_accepting(self) -> None:
         """Wait until the supervisor permits it, or until told to end."""
         self._loop = asyncio.get_running_loop()
-        self.tell("ready")
+        self.tell("ready", self.config.unused_rules)
         while not self.should_exit and not self._permitted.is_set():
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._permitted.wait(), PERMISSION_POLL)

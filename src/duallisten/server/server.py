@@ -224,7 +224,9 @@ class Server(uvicorn.Server):
             threading.Thread(target=import_module, args=("duallisten.http.websocket",), name=name, daemon=True).start()
 
     async def before_accepting(self) -> None:
-        """Called between the application's start and the first connection; does nothing in this class."""
+        """Do what must come between the application's start and the first connection: here, warn of unused rules."""
+        if unused := self.config.unused_rules:
+            logger.warning(unused)
 
     def await_private(self) -> None:
         """Open the private listener when its address appears, if that is waited for."""

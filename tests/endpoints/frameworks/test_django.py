@@ -261,6 +261,15 @@ def test_the_prefix_that_django_takes_off_hides_nothing_from_the_rules(project: 
         assert client.get(server.url("public") + "/shop/items/7/").json()["item"] == 7
 
 
+def test_a_rule_may_have_the_prefix_that_django_takes_off(project: Path, client: httpx.Client) -> None:
+    arguments = ("mysite:app", "--private-path", "/shop/internal", *FREE)
+    with launched(*arguments, cwd=project, environ={"MYSITE_SCRIPT_NAME": "/shop"}) as server:
+        for path in ("/internal/apples", "/shop/internal/apples", "/Shop/INTERNAL/apples"):
+            assert client.get(server.url("public") + path).text == "Not Found"
+        assert client.get(server.url("private") + "/shop/internal/apples").json()["name"] == "apples"
+        assert client.get(server.url("public") + "/shop/items/7/").json()["item"] == 7
+
+
 WRAPPED = """
 from mysite import app as site
 

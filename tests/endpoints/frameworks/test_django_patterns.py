@@ -8,7 +8,7 @@ import pytest
 from django.urls import include, path, re_path
 from django.urls.resolvers import LocalePrefixPattern, URLResolver
 
-from duallisten.endpoints.frameworks.django_routes import _walk
+from duallisten.endpoints.frameworks.django import _walk
 from duallisten.endpoints.path_rules import Rules
 from duallisten.endpoints.routes import reach
 

@@ -22,7 +22,7 @@ from starlette.websockets import WebSocketDisconnect
 from websockets.sync.client import connect
 
 from duallisten import LaunchError
-from duallisten.endpoints.frameworks import fastapi_marks, read_routes, starlette_marks
+from duallisten.endpoints.frameworks import fastapi, read_routes, starlette
 from duallisten.fastapi import PrivateRoute, PrivateRouter, private, public
 from duallisten.sides import Side
 from duallisten.testing import Served, as_side, serve
@@ -189,6 +189,18 @@ def test_what_rules_hide_is_in_the_schema_of_the_private_side_alone() -> None:
         assert httpx.get(served.public + "/redoc").status_code == 404
 
 
+@pytest.mark.parametrize(("root_path", "own"), [("/api", ""), ("", "/api"), ("/api", "/api")])
+def test_a_rule_with_the_root_path_hides_what_is_below_it(root_path: str, own: str) -> None:
+    app = shop()
+    app.root_path = own
+    with serve(app, private_paths=["/api/items"], root_path=root_path) as served:
+        for path in ("/items/apple", "/Items/apple", "/items.json"):
+            assert httpx.get(served.public + path).text == "Not Found"
+        assert httpx.get(served.private + "/items/apple").json() == {"name": "apple"}
+        assert schema(served.public)["paths"] == {}
+        assert "/items/{name}" in schema(served.private)["paths"]
+
+
 def test_a_schema_may_itself_be_hidden() -> None:
     with serve(shop(), private_paths=["/openapi.json"]) as served:
         assert httpx.get(served.public + "/openapi.json").text == "Not Found"
@@ -202,7 +214,7 @@ def test_a_schema_is_made_once_for_a_side(monkeypatch: pytest.MonkeyPatch) -> No
         made.append(options)
         return get_openapi(**options)
 
-    monkeypatch.setattr("duallisten.endpoints.frameworks.fastapi_schema.get_openapi", counted)
+    monkeypatch.setattr("duallisten.endpoints.frameworks.fastapi.get_openapi", counted)
     app = shop()
     public, private = TestClient(as_side(app, "public")), TestClient(as_side(app, "private"))
     for _ in range(3):
@@ -411,7 +423,7 @@ def test_our_own_routes_are_not_shown_and_added_once() -> None:
 
 @pytest.fixture
 def unchecked() -> Iterator[None]:
-    checks = (fastapi_marks.check_fastapi, fastapi_marks.check_route_class, starlette_marks.check_router)
+    checks = (fastapi.check_fastapi, fastapi.check_route_class, starlette.check_router)
     for check in checks:
         check.cache_clear()
     yield

@@ -18,7 +18,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from websockets.sync.client import connect
 
 from duallisten import LaunchError
-from duallisten.endpoints.frameworks import read_routes, starlette_marks
+from duallisten.endpoints.frameworks import read_routes, starlette
 from duallisten.sides import Side
 from duallisten.starlette import PrivateRoute, private, public
 from duallisten.testing import Served, as_side, serve
@@ -205,12 +205,12 @@ def test_an_incompatible_starlette_is_refused_when_a_route_is_marked(monkeypatch
             await vars(route)["route"].app(scope, receive, send)
 
     monkeypatch.setattr(Router, "app", forgets_to_ask)
-    starlette_marks.check_router.cache_clear()
+    starlette.check_router.cache_clear()
     try:
         with pytest.raises(LaunchError, match=r"starlette \S+ does not keep private routes from the public side"):
             private(Route("/stock", home))
     finally:
-        starlette_marks.check_router.cache_clear()
+        starlette.check_router.cache_clear()
 
 
 @pytest.mark.parametrize("name", ["public", "private"])

@@ -1,8 +1,10 @@
-"""The frameworks that duallisten can read, and which of them an application is of.
+"""The frameworks that duallisten can read: FastAPI, Starlette and Django, a module for each.
+
+A module has `read_routes(app)`, and where there is something to do `mounted_apps(app)` and `prepare(app, …)`.
 
 No framework is imported here: one whose module is not loaded has made no application. An application is found through
-the middleware around it, which keeps it under one of a few names. What is of none of these frameworks is served all the
-same; it has no routes to show.
+the middleware around it, which keeps it under one of a few names. Any other application is served all the same; it has
+no routes to show.
 """
 
 from __future__ import annotations
@@ -10,28 +12,20 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from duallisten.endpoints.routes import Route
 
-
-class Framework(NamedTuple):
-    """Where the applications of a framework are made, and our module that reads them."""
-
-    module: str
-    names: tuple[str, ...]
-    reader: str
-
-
-FRAMEWORKS = (
-    Framework("fastapi.applications", ("FastAPI",), "duallisten.endpoints.frameworks.fastapi_schema"),
-    Framework("fastapi.routing", ("APIRouter",), "duallisten.endpoints.frameworks.fastapi_schema"),
-    Framework("starlette.applications", ("Starlette",), "duallisten.endpoints.frameworks.starlette_routes"),
-    Framework("starlette.routing", ("Router",), "duallisten.endpoints.frameworks.starlette_routes"),
-    Framework("django.core.handlers.asgi", ("ASGIHandler",), "duallisten.endpoints.frameworks.django_routes"),
+APPLICATIONS = (
+    ("fastapi.applications", "FastAPI", "fastapi"),
+    ("fastapi.routing", "APIRouter", "fastapi"),
+    ("starlette.applications", "Starlette", "starlette"),
+    ("starlette.routing", "Router", "starlette"),
+    ("django.core.handlers.asgi", "ASGIHandler", "django"),
 )
-"""The first that fits is taken: a FastAPI application is one of Starlette's, too."""
+"""The classes of applications: module, name, and our module that reads them. The first that fits is taken: a FastAPI
+application is one of Starlette's, too."""
 
 INNER = ("app", "application", "inner", "__wrapped__")
 """The attributes in which middleware keeps what it is around."""
@@ -42,8 +36,7 @@ MOST_LAYERS = 32
 
 def read_routes(app: Any) -> list[Route] | None:
     """Read the routes of an application; None where it is of no framework that can be read."""
-    found = _find(app)
-    if found is None:
+    if (found := _find(app)) is None:
         return None
     inner, reader = found
     return list(reader.read_routes(inner))
@@ -51,38 +44,46 @@ def read_routes(app: Any) -> list[Route] | None:
 
 def root_paths(app: Any) -> tuple[str, ...]:
     """Return the prefixes that an application, or one mounted in it, takes off paths beside the server's root path."""
-    roots = [root for inner, reader in _all(app) for root in reader.root_paths(inner)]
-    if "django.conf" in sys.modules:  # its settings are the process's, and hold behind whatever wraps the application
-        roots += import_module("duallisten.endpoints.frameworks.django_routes").root_paths()
-    return tuple(dict.fromkeys(roots))
+    roots = [getattr(inner, "root_path", "") for inner, _ in _find_all(app)]  # FastAPI's
+    django = getattr(sys.modules.get("django.conf"), "settings", None)
+    if django is not None and django.configured:  # the process's, which hold behind whatever wraps the application
+        roots.append(django.FORCE_SCRIPT_NAME)
+    return tuple(dict.fromkeys(filter(None, roots)))
 
 
 def prepare(app: Any) -> None:
-    """Make an application ready to be served on two sides, in what its framework has for that: see each module."""
-    for inner, reader in _all(app):
-        reader.prepare(inner)
+    """Make an application ready to be served on two sides; it may be called again.
+
+    Raises:
+        LaunchError: A framework would do something else with a mark than was meant.
+    """
+    found = [(inner, reader) for inner, reader in _find_all(app) if hasattr(reader, "prepare")]
+    routes = [route for inner, reader in found for route in reader.read_routes(inner)]
+    has_private_websocket = any(route.kind == "websocket" and route.mark == "private" for route in routes)
+    for inner, reader in found:
+        reader.prepare(inner, has_private_websocket=has_private_websocket)
 
 
-def _all(app: Any) -> Iterator[tuple[Any, Any]]:
-    """Find the applications of known frameworks in an application, each once, and our modules that read them."""
-    seen: list[Any] = []
+def _find_all(app: Any) -> list[tuple[Any, Any]]:
+    """Return the applications of known frameworks in an application, each once, and our modules that read them."""
+    found: list[tuple[Any, Any]] = []
     unread = [app]
     while unread:
-        found = _find(unread.pop())
-        if found is not None and not any(found[0] is one for one in seen):
-            seen.append(found[0])
-            unread += getattr(found[1], "mounted_apps", lambda inner: ())(found[0])
-            yield found
+        match = _find(unread.pop())
+        if match is not None and not any(match[0] is inner for inner, _ in found):
+            found.append(match)
+            inner, reader = match
+            unread += reader.mounted_apps(inner) if hasattr(reader, "mounted_apps") else ()
+    return found
 
 
 def _find(app: Any) -> tuple[Any, Any] | None:
-    """Find the framework's own object in an application, and our module that reads it."""
+    """Return the framework's own object in an application, and our module that reads it."""
     for layer in _layers(app):
-        for framework in FRAMEWORKS:
-            module = sys.modules.get(framework.module)
-            kinds = tuple(getattr(module, name) for name in framework.names if hasattr(module, name))
-            if isinstance(layer, kinds):
-                return layer, import_module(framework.reader)
+        for module, name, reader in APPLICATIONS:
+            kind = getattr(sys.modules.get(module), name, None)
+            if kind is not None and isinstance(layer, kind):
+                return layer, import_module(f"{__name__}.{reader}")
     return None
 
 

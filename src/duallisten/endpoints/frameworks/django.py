@@ -1,9 +1,9 @@
-"""The URL patterns of Django, read for `--routes`.
+"""Django: its URL patterns, read for `--routes`.
 
 Django's patterns are one tree for the process (`ROOT_URLCONF`), whatever application object serves it. Methods are
-known of class-based views alone. Nothing of Django's is changed: what a side reaches is a matter of path rules.
+known of class-based views alone. Nothing of Django's is changed: path rules decide what a side reaches.
 
-A route is shown by the path that its patterns spell out. What they do not (a regular expression from its first special
+A route is shown by the path that its patterns spell out. The rest (a regular expression from its first special
 character on, the language of `i18n_patterns`) is shown as a parameter, so that no rule is said to cover what it may
 not.
 """
@@ -11,7 +11,6 @@ not.
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -25,18 +24,6 @@ def read_routes(app: Any) -> Iterator[Route]:
     from django.urls import get_resolver
 
     return _walk(get_resolver().url_patterns, "/")
-
-
-def root_paths(app: Any = None) -> tuple[str, ...]:
-    """Return what Django takes off paths by itself: `FORCE_SCRIPT_NAME`, which is the process's."""
-    settings = getattr(sys.modules.get("django.conf"), "settings", None)
-    if settings is None or not settings.configured or not settings.FORCE_SCRIPT_NAME:
-        return ()
-    return (settings.FORCE_SCRIPT_NAME,)
-
-
-def prepare(app: Any) -> None:
-    """Do nothing: Django has no documentation of its routes, and serves no WebSockets."""
 
 
 def _walk(patterns: Iterable[Any], prefix: str) -> Iterator[Route]:

@@ -1,0 +1,304 @@
+"""FastAPI: private routers, and documentation for each side.
+
+    internal = PrivateRouter(prefix="/internal")
+
+    @internal.get("/stock")
+    def stock() -> dict[str, int]: ...
+
+    @internal.websocket("/feed")
+    async def feed(websocket: WebSocket) -> None: ...
+
+    app.include_router(internal)
+
+A `PrivateRouter` is an `APIRouter` whose routes exist for the private side alone: path operations, WebSocket routes,
+mounts, and the routers included in it. `PrivateRoute` is a `route_class` that does so for path operations. Routes of
+Starlette's are marked with `private` (`endpoints.frameworks.starlette`).
+
+It rests on this: an included router is kept as it is, and asked with its own `matches(scope)` whether it has something
+for a request, before any of its routes is (FastAPI 0.139 and newer; until 0.136 the routes were copied). That is tried
+out when the first private router is made: with a FastAPI that does otherwise nothing starts.
+
+FastAPI leaves out of its schema what is not `include_in_schema`. A private route has a value of its own there, which is
+false to FastAPI, and so under every server; only the private side's schema knows that it means "here".
+
+A schema is answered at the application's own URL, by a route before FastAPI's, behind the application's own middleware.
+The public side's is without what path rules hide. Each is made once, and again when FastAPI's own changes. Pages that
+show the schema (`/docs`, `/redoc`) ask for it at that URL, on the side that they are on.
+
+Invariants:
+
+- A router never sees a route that is hidden from it, under whatever server.
+- Nothing is in the public schema that FastAPI's own has not.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from inspect import signature
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from fastapi import APIRouter, Depends, FastAPI, routing
+from fastapi.exceptions import HTTPException, WebSocketException
+from fastapi.openapi.utils import get_openapi
+from fastapi.requests import HTTPConnection, Request
+from fastapi.responses import JSONResponse, Response
+from fastapi.routing import APIRoute
+from starlette.routing import BaseRoute, Match, Route, WebSocketRoute
+from starlette.types import Receive, Scope, Send
+
+from duallisten.endpoints.frameworks import starlette
+from duallisten.endpoints.frameworks.starlette import (
+    Probe,
+    incompatible,
+    mark_of,
+    mounted_apps,
+    private,
+    public,
+    read_routes,
+)
+from duallisten.endpoints.openapi import merged, without_paths, without_unused
+from duallisten.endpoints.path_rules import NO_RULES, Rules
+from duallisten.errors import LaunchError
+from duallisten.sides import Side, side
+
+__all__ = ["PrivateRoute", "PrivateRouter", "mounted_apps", "prepare", "private", "public", "read_routes"]
+
+
+class _InPrivateSchema:
+    """False to whoever asks whether a route is in the schema, and yet not False."""
+
+    def __bool__(self) -> bool:
+        return False
+
+
+IN_PRIVATE_SCHEMA: Final = cast(bool, _InPrivateSchema())
+"""The `include_in_schema` of private routes. It is passed on through FastAPI's `route and router and inclusion`."""
+
+
+class _HiddenRoute(APIRoute):
+    """A path operation that the public side does not have."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Match what the operation matches, for the private side."""
+        return super().matches(scope) if side(scope) == "private" else (Match.NONE, {})
+
+
+class PrivateRoute(_HiddenRoute):
+    """A path operation that exists for the private side alone: `APIRouter(route_class=PrivateRoute)`.
+
+    A `route_class` is for path operations; a router's WebSocket routes and mounts are not made with it. Where it has
+    any, use a `PrivateRouter`.
+
+    Args:
+        args, options: As of `fastapi.routing.APIRoute`.
+        include_in_schema: Whether it is in the private side's schema.
+
+    Raises:
+        LaunchError: The installed FastAPI does not keep such a route from the public side.
+    """
+
+    duallisten_side: Side = "private"
+
+    if not TYPE_CHECKING:  # a type checker sees the arguments of APIRoute
+
+        def __init__(self, *args: Any, include_in_schema: bool = True, **options: Any) -> None:
+            check_route_class()
+            super().__init__(*args, include_in_schema=include_in_schema and IN_PRIVATE_SCHEMA, **options)
+
+
+class _HiddenRouter(APIRouter):
+    """A router that has nothing for the public side."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Match what one of its routes matches, for the private side. FastAPI asks it of an included router."""
+        return super().matches(scope) if side(scope) == "private" else (Match.NONE, {})
+
+    async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request where the router is mounted, or stands alone."""
+        if scope["type"] == "lifespan" or side(scope) == "private":
+            await super().app(scope, receive, send)
+        else:
+            await self.default(scope, receive, send)
+
+
+class PrivateRouter(_HiddenRouter):
+    """An `APIRouter` whose routes exist for the private side alone.
+
+    On the public side, and under a server that stamps nothing, its paths are answered as paths that were never
+    declared.
+
+    Args:
+        args, options: As of `fastapi.APIRouter`.
+        include_in_schema: Whether its routes are in the private side's schema.
+
+    Raises:
+        LaunchError: The installed FastAPI does not keep such a router's routes from the public side.
+    """
+
+    duallisten_side: Side = "private"
+
+    if not TYPE_CHECKING:  # a type checker sees the arguments of APIRouter
+
+        def __init__(self, *args: Any, include_in_schema: bool = True, **options: Any) -> None:
+            check_fastapi()
+            super().__init__(*args, include_in_schema=include_in_schema and IN_PRIVATE_SCHEMA, **options)
+
+        def include_router(self, router: APIRouter, *, dependencies: Iterable[Any] = (), **options: Any) -> None:
+            """Include a router, which is private by that; the arguments are those of `APIRouter.include_router`.
+
+            FastAPI looks for the files of frontends by another way, past the routers around them; a dependency is the
+            one thing that it takes along there.
+            """
+            super().include_router(router, dependencies=[Depends(_neighbours_only), *(dependencies or ())], **options)
+
+        def frontend(self, *args: Any, **options: Any) -> None:
+            """Refuse to serve a frontend, for the reason above."""
+            raise TypeError("a PrivateRouter has no frontend: mount StaticFiles on it")
+
+
+async def _neighbours_only(connection: HTTPConnection) -> None:
+    if side(connection) != "private":
+        raise HTTPException(404) if connection.scope["type"] == "http" else WebSocketException(1000)
+
+
+# --- Whether FastAPI keeps private what is ---
+
+
+async def _operation() -> None: ...
+
+
+@cache
+def check_route_class() -> None:
+    """Ensure that this FastAPI asks a route of a class of its own; raises LaunchError where it does not."""
+    inner, router = APIRouter(route_class=_HiddenRoute), APIRouter(route_class=_HiddenRoute)
+    inner.add_api_route("/x", _operation)
+    router.include_router(inner, prefix="/probe")
+    Probe().check(router, "fastapi")
+
+
+@cache
+def check_fastapi() -> None:
+    """Ensure that this FastAPI asks an included router before its routes; raises LaunchError where it does not."""
+    frontends = getattr(routing, "_FrontendRouteGroup", None)
+    takes_dependencies = frontends is None or "dependencies" in signature(frontends).parameters
+    if not hasattr(routing, "iter_route_contexts") or not takes_dependencies:
+        raise incompatible("fastapi")
+    endpoint = Probe()
+    kinds: tuple[Callable[[APIRouter], object], ...] = (
+        lambda router: router.add_api_route("/x", _operation),
+        lambda router: router.add_api_websocket_route("/x", _operation),
+        lambda router: router.routes.append(Route("/x", endpoint)),
+        lambda router: router.routes.append(WebSocketRoute("/x", endpoint)),
+        lambda router: router.mount("/", endpoint),
+    )
+    for add in kinds:
+        inner, outer, router = _HiddenRouter(), APIRouter(), APIRouter()
+        add(inner)
+        outer.include_router(inner, prefix="/probe")
+        router.include_router(outer)
+        endpoint.check(router, "fastapi")
+
+
+# --- Applications ---
+
+
+def prepare(app: FastAPI | APIRouter, *, has_private_websocket: bool) -> None:
+    """Give each side its own schema, at the URL and in the place of the application's own; once.
+
+    Raises LaunchError where FastAPI would do something else with a mark than was meant.
+    """
+    starlette.prepare(app, has_private_websocket=has_private_websocket)
+    _check_marks(app.routes)
+    routes = app.routes
+    if not isinstance(app, FastAPI) or any(isinstance(route, _SchemaRoute) for route in routes):
+        return
+    for index, route in enumerate(routes):
+        if app.openapi_url and getattr(route, "path", "") == app.openapi_url:
+            routes.insert(index, _SchemaRoute(app, app.openapi_url))
+            return
+
+
+def _check_marks(routes: Iterable[BaseRoute], *, hidden: bool = False) -> None:
+    """Ensure that each mark in an included router does what its author meant by it; raises LaunchError.
+
+    hidden: whether a private router is around them
+    """
+    for route in routes:
+        if (router := getattr(route, "original_router", None)) is None:
+            continue
+        inside = hidden or isinstance(router, PrivateRouter)
+        half_private = issubclass(router.route_class, PrivateRoute) and not inside
+        for inner in router.routes:
+            if isinstance(inner, starlette.PrivateRoute):
+                raise LaunchError(
+                    f"{inner!r} is in an included router, where FastAPI leaves it out: use a PrivateRouter"
+                )
+            if half_private and isinstance(inner, WebSocketRoute) and not mark_of(inner, inner.endpoint):
+                raise LaunchError(f"{inner!r} is public: a route_class is for path operations; use a PrivateRouter")
+        _check_marks(router.routes, hidden=inside)
+
+
+class _SchemaRoute(Route):
+    """Answers for the schema where the side is known; elsewhere FastAPI does, with what is public in any case."""
+
+    duallisten_own = True
+
+    def __init__(self, app: FastAPI, url: str) -> None:
+        super().__init__(url, self._answer, include_in_schema=False)
+        self._app = app
+        self._made: dict[Any, tuple[Any, Mapping[str, Any]]] = {}
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        return super().matches(scope) if "duallisten" in scope.get("extensions", {}) else (Match.NONE, {})
+
+    async def _answer(self, request: Request) -> Response:
+        root_path = request.scope.get("root_path", "").rstrip("/")
+        app_root = request.scope.get("app_root_path", root_path).rstrip("/")
+        mounted_at = root_path.removeprefix(app_root)
+        rules = request.scope["extensions"]["duallisten"].get("rules", NO_RULES).below([app_root])
+        schema = self._schema(side(request), rules, mounted_at)
+        servers = schema.get("servers", [])
+        if root_path and self._app.root_path_in_servers and root_path not in {each.get("url") for each in servers}:
+            schema = {**schema, "servers": [{"url": root_path}, *servers]}
+        return JSONResponse(schema)
+
+    def _schema(self, name: Side, rules: Rules, mounted_at: str) -> Mapping[str, Any]:
+        """Return the schema of a side, made anew when the application's own is."""
+        own = self._app.openapi()
+        key = (name, rules, mounted_at)
+        made_from, schema = self._made.get(key, (None, {}))
+        if made_from is not own:
+            schema = everything = merged(own, _with_private_routes(self._app))
+            if name == "public":
+                left_out = [item for path, item in everything["paths"].items() if path not in own.get("paths", {})]
+                shown = without_unused(own, everything, left_out)
+                schema = without_paths(shown, lambda path: rules.hide(mounted_at + path))
+            self._made[key] = own, schema
+        return schema
+
+
+def _with_private_routes(app: FastAPI) -> dict[str, Any]:
+    """Build a schema with the private routes in it."""
+    if not hasattr(routing, "iter_route_contexts"):  # before FastAPI 0.138, in which there are no private routers
+        return {}
+    routes = [route.route if isinstance(route, starlette.PrivateRoute) else route for route in app.routes]
+    return get_openapi(
+        title=app.title,
+        version=app.version,
+        openapi_version=app.openapi_version,
+        routes=[_documented(context) for context in routing.iter_route_contexts(routes)],
+        separate_input_output_schemas=app.separate_input_output_schemas,
+    )
+
+
+def _documented(context: Any) -> Any:
+    """Return a route with what it is in its inclusion, to be in the schema if it is in the private one."""
+    if getattr(context, "include_in_schema", None) is not IN_PRIVATE_SCHEMA:
+        return context
+    shown = copy.copy(context._route_context or context.original_route)
+    shown.include_in_schema = True
+    if context._route_context is None:
+        return type(context)(shown)
+    return type(context)(context.route, shown)
