@@ -156,13 +156,14 @@ def _make_server(config: Config, plan: Plan) -> Server:
 
 def _make_supervisor(config: Config, plan: Plan, pools: tuple[Pool, ...], bound: list[sock.BoundSocket]) -> Supervisor:
     """Build the supervisor of a launch in several processes."""
-    if (notifier := _make_notifier()) is None:
-        from duallisten.processes.supervisor import Supervisor
+    from duallisten.processes.supervisor import Supervisor
 
-        return Supervisor(config, plan, pools, bound)
-    from duallisten.processes.service_manager.supervisor import NotifyingSupervisor
+    supervisor = Supervisor(config, plan, pools, bound)
+    if (notifier := _make_notifier()) is not None:
+        from duallisten.processes.service_manager.supervisor import NotifyingObserver
 
-    return NotifyingSupervisor(config, plan, pools, bound, notifier)
+        supervisor.observers.append(NotifyingObserver(supervisor, notifier))
+    return supervisor
 
 
 def _make_notifier() -> Notifier | None:

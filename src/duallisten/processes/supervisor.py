@@ -48,11 +48,39 @@ SIGNALS = tuple(
 """uvicorn's supervisor takes these; those without a meaning here are ignored, as there."""
 
 
+class SupervisorObserver:
+    """Hears of what happens to a launch, and does nothing about it by itself: a base class.
+
+    interval: seconds between two calls of `tick` at most; None where it needs none
+    """
+
+    interval: float | None = None
+
+    def launched(self) -> None:
+        """Every worker serves for the first time."""
+
+    def extended(self) -> None:
+        """Every worker serves the private listener, too, that has come late."""
+
+    def reloading(self) -> None:
+        """SIGHUP has come, and the workers will be replaced."""
+
+    def reloaded(self, complete: bool) -> None:
+        """The replacement has ended; where it is not complete, old workers still serve."""
+
+    def stopping(self) -> None:
+        """The workers are about to be told to end."""
+
+    def tick(self) -> None:
+        """The supervisor turns; it does so also while the workers end."""
+
+
 class Supervisor:
     """Runs the workers of a launch.
 
     pools: which workers there are, the public side's first
     bound: the plan's sockets
+    observers: who hears of what happens to the launch
     """
 
     def __init__(self, config: Config, plan: Plan, pools: tuple[Pool, ...], bound: list[BoundSocket]) -> None:
@@ -64,11 +92,13 @@ class Supervisor:
         self.board = LaunchBoard(config)
         self.registration = registration_of(config)
         self.factory = make_factory(config, self.board.board)
+        self.observers: list[SupervisorObserver] = []
         self.retiring: list[Worker] = []
         self.to_replace: deque[Slot] = deque()
         self.launched = False
         self.should_exit = False
         self.pressed = 0
+        self._reloaded_from: set[int] | None = None
         self._next_health = 0.0
         self._latecomer = Latecomer(request_of(config)) if plan.later else None
 
@@ -76,11 +106,13 @@ class Supervisor:
         """Supervise until told to stop; raises LaunchError where the workers cannot be brought to serve."""
         logger.info("Started parent process [%d]", os.getpid())
         with queued(SIGNALS) as signals:
+            signals.patience = min((one.interval for one in self.observers if one.interval is not None), default=None)
             try:
                 while True:
                     self._fill_slots()
                     self.board.tell(self.plan, launched=self.launched, ending=self.should_exit)
                     self._wait(signals)
+                    self._tick()
                     self._take(signals)
                     if self.should_exit:
                         break  # whatever has ended was told to, perhaps by the same signal to all of us
@@ -89,6 +121,7 @@ class Supervisor:
                     self._hear_workers()
                     self._announce()
                     self._advance_replacement()
+                    self._note_reload()
                     self.slots.cover()
             finally:
                 self._end_all(signals)
@@ -127,6 +160,10 @@ class Supervisor:
         due = [slot.due for slot in self.slots if slot.worker is None and self.factory.is_ready]
         timeout = max(0.0, min([HEALTH_INTERVAL, *(when - now for when in due)]))
         signals.wait([*things, *self.factory.pipes], timeout=timeout)
+
+    def _tick(self) -> None:
+        for observer in self.observers:
+            observer.tick()
 
     def _hear_factory(self) -> None:
         if not self.factory.hear():
@@ -208,12 +245,18 @@ class Supervisor:
         return delay
 
     def _announce(self) -> None:
-        if self.unannounced and self.slots.is_full:
-            self.launched = True
-            log_listeners(self.config, self.plan, self.unannounced, self._describe)
-            self.unannounced = []
-            if self.registration is not None and not self.plan.later:
-                self.registration.begin(self.plan, self.slots.bound)
+        if not (self.unannounced and self.slots.is_full):
+            return
+        log_listeners(self.config, self.plan, self.unannounced, self._describe)
+        self.unannounced = []
+        if self.registration is not None and not self.plan.later:
+            self.registration.begin(self.plan, self.slots.bound)
+        for observer in self.observers:
+            if self.launched:
+                observer.extended()
+            else:
+                observer.launched()
+        self.launched = True
 
     def _describe(self, side: Side) -> str:
         """Say which processes serve a side."""
@@ -238,6 +281,17 @@ class Supervisor:
                     self.to_replace.clear()
                     logger.error("Reload aborted, old workers kept")
 
+    def _note_reload(self) -> None:
+        """Tell the observers when a replacement that SIGHUP has asked for has ended, whole or not."""
+        if self._reloaded_from is None or self.factory.is_renewing or self.to_replace:
+            return
+        if any(slot.successor is not None for slot in self.slots):
+            return
+        old, self._reloaded_from = self._reloaded_from, None
+        complete = not any(slot.worker is not None and slot.worker.pid in old for slot in self.slots)
+        for observer in self.observers:
+            observer.reloaded(complete)
+
     def _retire(self, worker: Worker) -> None:
         self.retiring.append(worker)
         worker.retire()
@@ -256,6 +310,9 @@ class Supervisor:
 
     def _on_hangup(self) -> None:
         logger.info("Received SIGHUP, replacing the workers one at a time.")
+        self._reloaded_from = {worker.pid for worker in self.slots.workers}
+        for observer in self.observers:
+            observer.reloading()
         self.to_replace.clear()
         self.factory.renew()
 
@@ -279,6 +336,8 @@ class Supervisor:
 
     def _end_all(self, signals: SignalQueue) -> None:
         """End every worker and wait for it; each further SIGINT is more pressing."""
+        for observer in self.observers:
+            observer.stopping()
         self.board.tell(self.plan, launched=self.launched, ending=True)
         if self._latecomer is not None:
             self._latecomer.stop()
@@ -295,3 +354,4 @@ class Supervisor:
     def _press(self, signals: SignalQueue) -> None:
         self._take(signals)
         press_on(self.workers, self.pressed)
+        self._tick()
