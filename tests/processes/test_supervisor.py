@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from duallisten.processes.worker_handle import Worker
+from duallisten.processes.worker_protocol import Channel
 from tests.support.running import DEADLINE, FREE, Launched, address, ask, eventually, launched, run
 
 DEMO = "duallisten.demo:app"
@@ -344,10 +345,11 @@ def is_refused(url: str) -> bool:
 
 
 def test_why_a_worker_failed_is_heard_also_if_it_ends_while_it_is_asked_for_a_sign_of_life() -> None:
-    pipe, theirs = Pipe()
+    pipe, child_end = Pipe()
     worker = Worker(process=None, pipe=pipe, plan=None, queues=0)  # type: ignore[arg-type]
     worker.began = True
-    theirs.send(("failed", "no database"))
-    theirs.close()
-    worker.ask()
+    child = Channel(child_end)
+    child.send(("failed", "no database"))
+    child.close()
+    worker.ping()
     assert worker.failure == "no database"

@@ -42,7 +42,7 @@ class BoundSocket(NamedTuple):
 
     side: whose listener it belongs to name: what it is bound to: (address, port in host order), or (path, 0) for a UNIX
     domain socket ours: whether it is a TCP socket that was bound here, so that others can be bound beside it
-    (`processes.accept_queues`)
+    (`processes.worker_slots`)
     """
 
     side: Side

@@ -12,10 +12,14 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
-from duallisten.processes.sd_notify import Notifier
+from duallisten.processes.launch_status import SupervisorObserver
 from duallisten.processes.service_manager.server import describe
-from duallisten.processes.supervisor import Supervisor, SupervisorObserver
+
+if TYPE_CHECKING:
+    from duallisten.processes.sd_notify import Notifier
+    from duallisten.processes.supervisor import Supervisor
 
 
 class NotifyingObserver(SupervisorObserver):
