@@ -339,6 +339,22 @@ def test_while_the_workers_end_new_connections_are_refused_and_not_kept_waiting(
         assert server.end() == 0
 
 
+def test_a_hangup_while_the_workers_end_replaces_none(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(SLOW)
+    with launched("shop:app", "--workers", "2", *FREE, cwd=tmp_path) as server:
+        request = b"GET /?slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        asking = threading.Thread(target=ask, args=(server.url("public"), request))
+        asking.start()
+        assert eventually((tmp_path / "asked").exists)
+        server.send(signal.SIGTERM)
+        server.wait_for("Shutting down", count=2)
+        server.send(signal.SIGHUP)
+        (tmp_path / "released").touch()
+        asking.join(DEADLINE)
+        assert server.end() == 0
+        assert "replacing the workers" not in server.output
+
+
 def is_refused(url: str) -> bool:
     with socket.socket() as sock:
         return sock.connect_ex(address(url)) == errno.ECONNREFUSED
