@@ -139,7 +139,7 @@ def test_a_worker_that_is_to_stand_in_without_a_descriptor_left_serves_on() -> N
         lowest_free = min(set(range(len(used) + 1)) - used)
         resource.prlimit(survivor, resource.RLIMIT_NOFILE, (lowest_free, lowest_free))
         os.kill(victim, signal.SIGKILL)
-        server.wait_for("No descriptor is left for an order to stand in")
+        server.wait_for("No descriptor is left for an order to back up")
         server.wait_for("Application startup complete", count=3)
         assert psutil.pid_exists(survivor)
         assert server.output.count("Worker") == 1
@@ -168,9 +168,9 @@ async def test_a_worker_that_is_told_to_end_while_it_comes_to_stand_in_leaves_th
     server._reception = AcceptorState(server.listeners.services, asyncio.get_running_loop())
     server.lifecycle.enter(Phase.DRAINING)
     with socket.create_server(("127.0.0.1", 0)) as queue:
-        await server._stand_in(1, [bound_socket("public", queue)])
+        await server._back_up(1, [bound_socket("public", queue)])
         assert queue.fileno() == -1
-    assert (server.listeners.listening, server._standing_in) == ([], {})
+    assert (server.listeners.listening, server._backed_up) == ([], {})
 
 
 def test_the_queue_of_a_worker_that_was_taken_away_is_answered() -> None:

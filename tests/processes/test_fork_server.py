@@ -281,13 +281,13 @@ def test_a_template_that_does_not_answer_is_ended(monkeypatch: pytest.MonkeyPatc
     template = ForkServer(config)
     try:
         while not template.ready:
-            template.wait_for(DEADLINE)
+            template.read_reports(DEADLINE)
             assert not template.pipe.closed
         os.kill(template.process.pid or 0, signal.SIGSTOP)
         with pytest.raises(LaunchError, match="does not answer"):
             template.fork(await_plan(request_of(config), read_host), [])
         assert template.pipe.closed
-        assert not template.is_alive
+        assert not template.process.is_alive()
     finally:
         template.end()
 

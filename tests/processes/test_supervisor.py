@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from duallisten.processes.worker_handle import Worker
+from duallisten.processes.worker_protocol import Channel
 from tests.support.running import DEADLINE, FREE, Launched, address, ask, eventually, launched, run
 
 DEMO = "duallisten.demo:app"
@@ -338,16 +339,33 @@ def test_while_the_workers_end_new_connections_are_refused_and_not_kept_waiting(
         assert server.end() == 0
 
 
+def test_a_hangup_while_the_workers_end_replaces_none(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(SLOW)
+    with launched("shop:app", "--workers", "2", *FREE, cwd=tmp_path) as server:
+        request = b"GET /?slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        asking = threading.Thread(target=ask, args=(server.url("public"), request))
+        asking.start()
+        assert eventually((tmp_path / "asked").exists)
+        server.send(signal.SIGTERM)
+        server.wait_for("Shutting down", count=2)
+        server.send(signal.SIGHUP)
+        (tmp_path / "released").touch()
+        asking.join(DEADLINE)
+        assert server.end() == 0
+        assert "replacing the workers" not in server.output
+
+
 def is_refused(url: str) -> bool:
     with socket.socket() as sock:
         return sock.connect_ex(address(url)) == errno.ECONNREFUSED
 
 
 def test_why_a_worker_failed_is_heard_also_if_it_ends_while_it_is_asked_for_a_sign_of_life() -> None:
-    pipe, theirs = Pipe()
+    pipe, child_end = Pipe()
     worker = Worker(process=None, pipe=pipe, plan=None, queues=0)  # type: ignore[arg-type]
     worker.began = True
-    theirs.send(("failed", "no database"))
-    theirs.close()
-    worker.ask()
+    child = Channel(child_end)
+    child.send(("failed", "no database"))
+    child.close()
+    worker.ping()
     assert worker.failure == "no database"

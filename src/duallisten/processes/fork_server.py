@@ -1,169 +1,265 @@
-"""A template as the supervisor sees it: where forked workers come from (`--preload`).
+"""Workers that are forks of one process that has imported the application (`--preload`), as the supervisor sees them.
 
-The template is a process of uvicorn's making, like a worker; a forked worker is its child, not the supervisor's, so its
-end is told by a descriptor (pidfd_open(2), Linux 5.3), and its exit code by the template.
+`multiprocessing.forkserver` cannot serve here, as tried with Python 3.11:
+
+- Starting a process waits for the whole import, and no signal is acted on meanwhile.
+- An ImportError among the preloaded modules is swallowed; another error shows as an EOFError.
+- When it dies, its forks count as ended with code 255 while they go on serving.
+- There is one for a process, so new code cannot be imported beside the old.
+
+So the fork server is a process of uvicorn's making, like a worker. A forked worker is its child and not the
+supervisor's: a descriptor tells of its end (pidfd_open(2), Linux 5.3), and the fork server reports its exit code.
 """
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
 import sys
 import time
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import nullcontext, suppress
+from functools import partial
 from multiprocessing import Pipe
 from multiprocessing.connection import wait
-from multiprocessing.reduction import recv_handle, send_handle
+from typing import TYPE_CHECKING
 
-from duallisten.config import Config
 from duallisten.config.uvicorn_contract import get_subprocess
 from duallisten.errors import LaunchError
-from duallisten.listeners import BoundSocket, Plan
-from duallisten.observability import RowRef, Scoreboard
-from duallisten.processes.fork_server_main import Fork, ForkServerProcess, TemplateReport
-from duallisten.processes.worker_handle import Worker, tell_end
+from duallisten.processes.worker_handle import Child, Worker, WorkerFactory
+from duallisten.processes.worker_protocol import ForkOrder, sides_of
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+    from multiprocessing.connection import Connection
+
+    from duallisten.config import Config
+    from duallisten.listeners import BoundSocket, Plan
+    from duallisten.observability import RowRef, Scoreboard
+    from duallisten.processes.worker_protocol import ForkServerReport
+
+logger = logging.getLogger("uvicorn.error")
 
 PATIENCE = 10.0
-"""Seconds that a template has to answer: it forks, or tells a fork's exit code, in milliseconds."""
+"""Seconds that a fork server has to answer: it forks, or reports a fork's exit code, in milliseconds."""
+
+IMPORT_DELAY = 5.0
+"""Seconds before the application is imported again after a fork server that had not got so far."""
 
 
-class ForkServer:
-    """A template process, and how it stands.
+class ForkServer(Child):
+    """A fork server's process, and its state.
 
     ready: whether it has imported the application
-    failure, exit_code: why it could not, and the exit code for that; None and 0 if it has not said
     """
 
     def __init__(self, config: Config, board: Scoreboard | None = None) -> None:
-        self.pipe, theirs = Pipe()
+        pipe, child_end = Pipe()
         with _unconfigured() as instrumented:
-            self.process = get_subprocess(config, ForkServerProcess(config, theirs, board, instrumented), [])
-            self.process.start()
-        theirs.close()  # so that the pipe ends with the process
+            process = get_subprocess(config, partial(_run, config, child_end, board, instrumented), [])
+            process.start()
+        child_end.close()  # so that the pipe ends with the process
+        super().__init__(process, pipe)
         self.ready = False
-        self.failure: str | None = None
-        self.exit_code = 0
-        self.exit_codes: dict[int, int] = {}
-        self._forked: int | None = None
+        self._exit_codes: dict[int, int] = {}
+        self._forked: list[tuple[int, list[int]]] = []
 
-    def listen(self) -> None:
-        """Take in what it has told since the last time."""
-        try:
-            while not self.pipe.closed and self.pipe.poll():
-                told: tuple[TemplateReport, str, int, int] = self.pipe.recv()
-                report, text, pid, code = told
-                if report == "ready":
-                    self.ready = True
-                elif report == "failed":
-                    self.failure, self.exit_code = text, code
-                elif report == "ended":
-                    self.exit_codes[pid] = code
-                else:
-                    self._forked = pid
-                    return  # a descriptor follows, for `fork` to take
-        except (EOFError, OSError):
-            self.pipe.close()
+    def _note(self, report: ForkServerReport, descriptors: list[int]) -> None:
+        if report.name == "ready":
+            self.ready = True
+        elif report.name == "failed":
+            self.failure = report.text
+        elif report.name == "ended":
+            self._exit_codes[report.pid] = report.code
+        else:
+            self._exit_codes.pop(report.pid, None)  # of an earlier process with this number
+            self._forked.append((report.pid, descriptors))
 
-    def wait_for(self, timeout: float) -> None:
-        """Wait `timeout` seconds at most for a word, and take it in."""
-        if not self.pipe.closed and self.pipe.poll(timeout):
-            self.listen()
-
-    def fork(self, plan: Plan, queues: list[BoundSocket], seat: RowRef | None = None) -> Worker:
-        """Have it fork a worker; raises LaunchError where it does not."""
-        ours, theirs = Pipe()
-        try:
-            self.pipe.send(Fork(plan, tuple(one.side for one in queues), seat.number if seat is not None else 0))
-            for descriptor in (theirs.fileno(), *(one.socket.fileno() for one in queues)):
-                send_handle(self.pipe, descriptor, self.process.pid or 0)
-            return Worker(ForkedProcess(self, *self._take_fork()), ours, plan, len(queues), seat)
-        except (OSError, EOFError, RuntimeError) as error:  # what `recv_handle` raises
-            self.end()  # what it still tells of this fork must not be taken for an answer to the next order
-            reason = error or "the process that has imported it has ended"
-            raise LaunchError(f"the preloaded application could not be forked: {reason}") from None
-        finally:
-            theirs.close()
-
-    def _take_fork(self) -> tuple[int, int]:
-        """Wait for the process id of the fork, and the descriptor that tells its end; raises OSError."""
+    def _wait_until(self, is_reported: Callable[[], bool]) -> bool:
+        """Wait for a report, not longer than its process lives and `PATIENCE`; whether it came."""
         deadline = time.monotonic() + PATIENCE
-        while self._forked is None:
-            if self.pipe.closed or time.monotonic() > deadline:
+        while not is_reported() and not self.pipe.closed and (left := deadline - time.monotonic()) > 0:
+            self.read_reports(left)
+        return is_reported()
+
+    def fork(self, plan: Plan, queues: list[BoundSocket], row: RowRef | None = None) -> Worker:
+        """Fork a worker; raises LaunchError where that fails."""
+        pipe, child_end = Pipe()
+        try:
+            order = ForkOrder(plan, sides_of(queues), row.number if row is not None else 0)
+            self._channel.send(order, [child_end.fileno(), *(queue.socket.fileno() for queue in queues)])
+            if not self._wait_until(lambda: bool(self._forked)):
                 raise OSError("the process that has imported it does not answer")
-            self.wait_for(deadline - time.monotonic())
-        pid, self._forked = self._forked, None
-        self.exit_codes.pop(pid, None)  # of an earlier process with this number
-        return pid, recv_handle(self.pipe)
+            pid, descriptors = self._forked.pop()
+            if not descriptors:
+                raise OSError("no descriptor is left")
+        except OSError as error:
+            self.end()  # what it still reports of this fork must not be taken for an answer to the next order
+            raise LaunchError(f"the preloaded application could not be forked: {error}") from None
+        finally:
+            child_end.close()
+        return Worker(ForkedProcess(self, pid, descriptors[0]), pipe, plan, len(queues), row)
+
+    def exit_code(self, pid: int) -> int | None:
+        """Return the exit code of a fork that has ended; None where nobody can tell."""
+        if not self._wait_until(lambda: pid in self._exit_codes):
+            self.end()
+            with suppress(ChildProcessError):  # process 1 of a container inherits what a dead fork server leaves
+                ended, status = os.waitpid(pid, os.WNOHANG)
+                if ended == pid:
+                    self._exit_codes[pid] = os.waitstatus_to_exitcode(status)
+        return self._exit_codes.get(pid)
 
     def retire(self) -> None:
         """Let it end when its last worker has."""
         try:
-            self.pipe.send(None)
+            self._channel.send(None)
         except OSError:
-            self.pipe.close()
+            self._channel.close()
 
     def end(self) -> None:
         """End it now; it has nothing to put in order."""
-        self.process.kill()
-        self.process.join()
-        self.pipe.close()
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether the process runs."""
-        return self.process.is_alive()
-
-    @property
-    def story(self) -> str:
-        """How it ended, for a message."""
-        return tell_end(self.process, self.failure)
+        self.signal(signal.SIGKILL)
+        self.close()
 
 
 class ForkedProcess:
-    """A worker's process that a template has forked: what `multiprocessing.Process` is for a spawned one.
+    """The process of a forked worker: what `multiprocessing.Process` is for a spawned one.
 
-    sentinel: the descriptor that can be read when it has ended
+    sentinel: a descriptor that can be read when it has ended
+    exitcode: None while it runs, and where nobody could tell; negative if a signal ended it
     """
 
-    def __init__(self, template: ForkServer, pid: int, sentinel: int) -> None:
+    def __init__(self, server: ForkServer, pid: int, sentinel: int) -> None:
         self.pid = pid
         self.sentinel = sentinel
-        self._template = template
+        self.exitcode: int | None = None
+        self._server = server
 
     def is_alive(self) -> bool:
         """Whether it runs."""
         return self.sentinel >= 0 and not wait([self.sentinel], timeout=0)
 
     def join(self) -> None:
-        """Wait for its end, and for its exit code as long as there is someone to tell it."""
-        if self.sentinel < 0:
-            return
-        wait([self.sentinel])
-        os.close(self.sentinel)
-        self.sentinel = -1
-        _ = self.exitcode
+        """Wait for its end, and for its exit code as long as there is someone to report it."""
+        if self.sentinel >= 0:
+            wait([self.sentinel])
+            os.close(self.sentinel)
+            self.sentinel = -1
+            self.exitcode = self._server.exit_code(self.pid)
+
+
+class ForkingFactory(WorkerFactory):
+    """Forks workers off a fork server, and replaces that when it dies, or for new code.
+
+    Raises LaunchError where this system cannot do it.
+    """
+
+    def __init__(self, config: Config, board: Scoreboard | None) -> None:
+        super().__init__(config)
+        if not hasattr(os, "pidfd_open"):
+            raise LaunchError(
+                "--preload needs Linux 5.3 or newer: elsewhere each worker imports the application itself"
+            )
+        self._board = board
+        self._server: ForkServer | None = ForkServer(config, board)
+        self._next: ForkServer | None = None
+        self._retired: list[ForkServer] = []
+        self._launched = False
+        self._due = 0.0
 
     @property
-    def exitcode(self) -> int | None:
-        """Its exit code, negated where a signal ended it; None while it runs, and where nobody could tell."""
-        deadline = time.monotonic() + PATIENCE
-        while not self.is_alive() and self.pid not in self._template.exit_codes:
-            if self._template.pipe.closed or time.monotonic() > deadline:
-                self._template.end()
-                self._reap()
-                break
-            self._template.wait_for(deadline - time.monotonic())
-        return self._template.exit_codes.get(self.pid)
+    def is_ready(self) -> bool:
+        """Whether there is a fork server that has imported the application."""
+        return self._server is not None and self._server.ready and not self._server.pipe.closed
 
-    def _reap(self) -> None:
-        """Take the end of an orphan: process 1 of a container inherits what a dead template leaves."""
-        with suppress(ChildProcessError):
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid == self.pid:
-                self._template.exit_codes[pid] = os.waitstatus_to_exitcode(status)
+    @property
+    def is_renewing(self) -> bool:
+        """Whether there is a fork server that has yet to import the new code."""
+        return self._next is not None
+
+    @property
+    def pipes(self) -> list[Connection]:
+        """The pipes of all fork servers."""
+        return [server.pipe for server in self._servers if not server.pipe.closed]
+
+    @property
+    def _servers(self) -> list[ForkServer]:
+        return [server for server in (self._server, self._next, *self._retired) if server is not None]
+
+    def start(self, plan: Plan, queues: list[BoundSocket], row: RowRef | None) -> Worker:
+        """Fork a worker; raises LaunchError or OSError."""
+        assert self._server is not None  # noqa: S101
+        return self._server.fork(plan, queues, row)
+
+    def renew(self) -> None:
+        """Start a new fork server, in place of one that is not ready yet."""
+        if self._next is not None:
+            self._next.end()
+        self._next = self._start_server()
+
+    def poll(self) -> bool:
+        """Read the reports, and replace what has died; whether a fork server with new code is ready."""
+        for server in self._servers:
+            server.read_reports()
+        self._launched = self._launched or self.is_ready
+        for server in [server for server in self._retired if not server.process.is_alive()]:
+            self._retired.remove(server)
+            self._leave_metrics(server)
+        self._replace_dead()
+        if self._next is None or not (self._next.ready or self._next.pipe.closed):
+            return False
+        new, self._next = self._next, None
+        if not new.ready:
+            new.end()
+            reason = new.failure or f"fork server {new.exit_reason}"
+            logger.error("The new code cannot be imported: %s; reload aborted, old workers kept", reason)
+            return False
+        if self._server is not None:
+            self._server.retire()
+            self._retired.append(self._server)
+        self._server = new
+        return True
+
+    def _replace_dead(self) -> None:
+        """Start another fork server in place of one that has died; raises LaunchError where it was the launch's."""
+        if self._server is not None and self._server.pipe.closed:
+            dead, self._server = self._server, None
+            dead.end()
+            self._leave_metrics(dead)
+            if not self._launched:
+                raise dead.launch_error(f"the application could not be imported: fork server {dead.exit_reason}")
+            logger.error("Fork server %s; restarting it", dead.exit_reason)
+            self._due = 0.0 if dead.ready else time.monotonic() + IMPORT_DELAY
+        if self._server is None and self._next is None and self._due <= time.monotonic():
+            self._server = self._start_server()
+
+    def _start_server(self) -> ForkServer | None:
+        """Start a fork server; None where there is no process, memory or descriptor for one now."""
+        try:
+            return ForkServer(self._config, self._board)
+        except OSError as error:
+            logger.error("The application cannot be imported again now: %s", error)
+            self._due = time.monotonic() + IMPORT_DELAY
+            return None
+
+    def _leave_metrics(self, server: ForkServer) -> None:
+        """Remove the metrics that a fork server kept as long as it lived."""
+        if self._config.options.private_metrics is not None:
+            from duallisten.admin.metrics_multiprocess import leave
+
+            leave(pid=server.pid)
+
+    def close(self) -> None:
+        """End every fork server."""
+        for server in self._servers:
+            server.end()
 
 
 def _unconfigured() -> AbstractContextManager[bool]:
-    """Start a template within it, which is told whether it has to see to OpenTelemetry itself."""
+    """Start a fork server within it; gives whether that has to set up OpenTelemetry itself."""
     if "opentelemetry.instrumentation.auto_instrumentation" not in sys.modules:
         return nullcontext(False)
     from duallisten.processes.opentelemetry import unconfigured
@@ -171,6 +267,10 @@ def _unconfigured() -> AbstractContextManager[bool]:
     return unconfigured()
 
 
-def can_preload() -> bool:
-    """Whether this system has what it takes."""
-    return hasattr(os, "pidfd_open") and hasattr(os, "fork")
+def _run(
+    config: Config, pipe: Connection, board: Scoreboard | None, instrumented: bool, sockets: list[socket.socket]
+) -> None:
+    """Run a fork server, in its own process; a supervisor does not import what that needs."""
+    from duallisten.processes.fork_server_main import ForkServerProcess
+
+    ForkServerProcess(config, pipe, board, instrumented=instrumented).run()

@@ -1,16 +1,18 @@
-"""What runs in the template: a process that has imported the application and forks workers off itself (`--preload`).
+"""What runs in the fork server: a process that has imported the application and forks workers off itself (`--preload`).
 
 The memory of what was imported is shared by all workers for as long as nobody writes to it. The facts it rests on:
 
 - A fork has one thread, the one that forked; locks that others held stay locked, and what others were to do is not done
-  (fork(2), POSIX). So the template has no threads, starts no event loop, and says so if the application's import has
-  started some. It says so, too, if the import has opened connections: the workers would read and write them in turns.
+  (fork(2), POSIX). So the fork server warns if the application's import has started threads. It also warns if that has
+  opened connections: the workers would read and write them in turns.
 - The garbage collector writes to every object that it looks at. What is there at the fork is frozen (`gc.freeze`),
   after an import with the collector off, which leaves fewer half-empty pages for the workers to write to.
-- A module is imported once. New code takes a new template; the old one ends when its last worker has.
+- A module is imported once. New code takes a new fork server; the old one ends when its last worker has.
 
-It listens on nothing, answers nothing and holds no socket of ours longer than a fork takes. Its end of the pipe tells
-it that the supervisor is gone; then it ends, and its workers do so by their own pipes.
+Invariants:
+    - It has one thread and no event loop, listens on nothing, and answers nothing.
+    - It holds no socket of ours longer than a fork takes.
+    - It ends when the supervisor does, which it learns from its pipe; each worker learns it from its own.
 """
 
 from __future__ import annotations
@@ -23,91 +25,76 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from multiprocessing.reduction import recv_handle, send_handle
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING
 
-from duallisten.config import Config
 from duallisten.errors import DuallistenError
-from duallisten.listeners import Plan
-from duallisten.observability import RowRef, Scoreboard
-from duallisten.processes.worker_main import WorkerProcess
-from duallisten.sides import Side
+from duallisten.observability import RowRef
+from duallisten.processes.worker_main import run_worker
+from duallisten.processes.worker_protocol import Channel, ForkServerReport, bound_sockets
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from duallisten.config import Config
+    from duallisten.observability import Scoreboard
+    from duallisten.processes.worker_protocol import ForkOrder
 
 logger = logging.getLogger("uvicorn.error")
 
 RESTARTED = ("OtelBatch", "OtelPeriodicExportingMetricReader")
 """How the names of threads begin that start again in a fork by themselves (os.register_at_fork)."""
 
-TemplateReport = Literal["ready", "failed", "forked", "ended"]
-"""What a template tells its supervisor: the first of a triple, with a text, and two numbers as far as they apply."""
 
-
-class Fork(NamedTuple):
-    """The order to fork a worker; its pipe and its sockets follow.
-
-    plan: the plan of the worker's pool
-    sides: the side of each socket, in their order
-    row: the worker's on the scoreboard, if there is one
-    """
-
-    plan: Plan
-    sides: tuple[Side, ...]
-    row: int = 0
-
-
-@dataclass(frozen=True)
 class ForkServerProcess:
-    """What the template runs; pickled into it.
+    """The fork server: it imports the application, forks workers, and reports their ends.
 
-    instrumented: whether OpenTelemetry is to be seen to, here and in each fork (`opentelemetry`)
+    instrumented: whether it has to set up OpenTelemetry, here and in each fork (`opentelemetry`)
     """
 
-    config: Config
-    pipe: Connection
-    board: Scoreboard | None = None
-    instrumented: bool = False
+    def __init__(self, config: Config, pipe: Connection, board: Scoreboard | None, *, instrumented: bool) -> None:
+        self._config = config
+        self._channel = Channel(pipe)
+        self._board = board
+        self._instrumented = instrumented
+        self._children: dict[int, int] = {}  # process ids, by the descriptor that tells of its end
 
-    def __call__(self, sockets: list[socket.socket] | None = None) -> None:
-        """Import the application, then fork workers until the supervisor needs no more; a fork serves, and returns."""
+    def run(self) -> None:
+        """Fork workers until the supervisor needs no more; a fork serves within this call, and exits."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; the supervisor decides
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         try:
-            with _ending_with(self.pipe):
+            with _ending_with(self._channel.pipe):
                 self._import()
         except DuallistenError as error:
-            self._tell("failed", str(error), code=error.exit_code)
+            self._report(ForkServerReport("failed", str(error)))
             sys.exit(error.exit_code)
-        self._tell("ready")
-        worker = self._serve_orders()
-        if worker is not None:
-            worker()
+        self._report(ForkServerReport("ready"))
+        self._obey_orders()
 
     def _import(self) -> None:
         """Import all that a worker needs; raises DuallistenError."""
-        if self.config.options.private_metrics is not None:
+        if self._config.options.private_metrics is not None:
             from duallisten.admin.metrics_multiprocess import join
 
             join()
         before = set(_open_connections())
         gc.disable()
-        if self.instrumented:
+        if self._instrumented:
             from duallisten.processes.opentelemetry import patch_libraries
 
             patch_libraries()
-        self.config.load()
-        self.config.get_loop_factory()  # imports the event loop
+        self._config.load()
+        self._config.get_loop_factory()  # imports the event loop
         gc.collect()
         gc.freeze()
-        if others := list(_lost_threads()):
+        if lost := list(_lost_threads()):
             logger.warning(
                 "--preload: importing the application has started threads, which will not run in the workers: %s; "
                 "start them in its lifespan",
-                ", ".join(others),
+                ", ".join(lost),
             )
         if opened := set(_open_connections()) - before:
             logger.warning(
@@ -116,73 +103,67 @@ class ForkServerProcess:
                 ", ".join(sorted(opened)),
             )
 
-    def _tell(self, report: TemplateReport, text: str = "", pid: int = 0, code: int = 0) -> None:
+    def _report(self, report: ForkServerReport, descriptors: tuple[int, ...] = ()) -> None:
         with suppress(OSError):
-            self.pipe.send((report, text, pid, code))
+            self._channel.send(report, descriptors)
 
-    def _serve_orders(self) -> _Forked | None:
-        """Fork a worker for each order, and report the ends of all; gives a fork what it is to run."""
-        children: dict[int, int] = {}  # by the descriptor that tells of its end
-        listening = True
-        while listening or children:
-            for readable in wait([*([self.pipe] if listening else []), *children]):
+    def _obey_orders(self) -> None:
+        """Fork a worker for each order until an empty one comes, and report the ends of all."""
+        more = True
+        while more or self._children:
+            for readable in wait([*([self._channel.pipe] if more else []), *self._children]):
                 if isinstance(readable, int):
-                    _, status = os.waitpid(pid := children.pop(readable), 0)
-                    os.close(readable)
-                    self._tell("ended", pid=pid, code=os.waitstatus_to_exitcode(status))
+                    self._reap(readable)
                     continue
                 try:
-                    order: Fork | None = self.pipe.recv()
+                    order, descriptors = self._channel.receive()
                 except (EOFError, OSError):
-                    return None
+                    return  # the supervisor is gone
                 if order is None:
-                    listening = False
-                elif (forked := self._fork(order, children)) is not None:
-                    return forked
-        return None
+                    more = False
+                else:
+                    self._fork(order, descriptors)
 
-    def _fork(self, order: Fork, children: dict[int, int]) -> _Forked | None:
-        """Fork; gives the fork what it is to run, and the template nothing."""
-        pipe = recv_handle(self.pipe)
-        sockets = [recv_handle(self.pipe) for _ in order.sides]
-        _flush()
-        pid = os.fork()
-        if pid == 0:
-            self.pipe.close()
-            for descriptor in children:
+    def _reap(self, end: int) -> None:
+        _, status = os.waitpid(pid := self._children.pop(end), 0)
+        os.close(end)
+        self._report(ForkServerReport("ended", pid=pid, code=os.waitstatus_to_exitcode(status)))
+
+    def _fork(self, order: ForkOrder, descriptors: list[int]) -> None:
+        """Fork a worker, which serves and exits within this call."""
+        if len(descriptors) != 1 + len(order.sides):  # this process may open no more
+            for descriptor in descriptors:
                 os.close(descriptor)
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            signal.signal(signal.SIGHUP, signal.SIG_DFL)
-            gc.enable()
-            seat = RowRef(self.board, order.row) if self.board is not None else None
-            return _Forked(self, order, pipe, sockets, seat)
-        for descriptor in (pipe, *sockets):
+            self._report(ForkServerReport("forked"))
+            return
+        for stream in (sys.stdout, sys.stderr):  # each fork would write out again what is buffered
+            with suppress(AttributeError, OSError, ValueError):  # there is none, or it is closed
+                stream.flush()
+        if (pid := os.fork()) == 0:
+            self._serve(order, descriptors)
+            sys.exit()
+        for descriptor in descriptors:
             os.close(descriptor)
         end = os.pidfd_open(pid)
-        children[end] = pid
-        self._tell("forked", pid=pid)
-        with suppress(OSError):
-            send_handle(self.pipe, end, os.getppid())
-        return None
+        self._children[end] = pid
+        self._report(ForkServerReport("forked", pid=pid), (end,))
 
-
-class _Forked(NamedTuple):
-    """What a fork runs when it has left the template's loop."""
-
-    template: ForkServerProcess
-    order: Fork
-    pipe: int
-    sockets: list[int]
-    seat: RowRef | None
-
-    def __call__(self) -> None:
-        if self.template.instrumented:
+    def _serve(self, order: ForkOrder, descriptors: list[int]) -> None:
+        """Become a worker."""
+        self._channel.close()
+        for end in self._children:
+            os.close(end)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        gc.enable()
+        if self._instrumented:
             from duallisten.processes.opentelemetry import configure
 
             configure()
-        config = self.template.config
-        sockets = [socket.socket(fileno=descriptor) for descriptor in self.sockets]
-        WorkerProcess(config, self.order.plan, self.order.sides, Connection(self.pipe), self.seat)(sockets)
+        row = RowRef(self._board, order.row) if self._board is not None else None
+        pipe, *queues = descriptors
+        bound = bound_sockets(order.sides, [socket.socket(fileno=queue) for queue in queues])
+        run_worker(self._config, order.plan, bound, Connection(pipe), row)
 
 
 @contextmanager
@@ -209,13 +190,6 @@ def _lost_threads() -> Iterator[str]:
     for thread in threading.enumerate():
         if thread is not threading.main_thread() and not thread.name.startswith(RESTARTED):
             yield thread.name
-
-
-def _flush() -> None:
-    """Write out what was printed, which each fork would write again."""
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(AttributeError, OSError, ValueError):  # there is none, or it is closed
-            stream.flush()
 
 
 def _open_connections() -> Iterator[str]:

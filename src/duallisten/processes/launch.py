@@ -25,7 +25,6 @@ from duallisten.server import Server, registration_of
 
 if TYPE_CHECKING:
     from duallisten.processes.service_manager import Notifier
-    from duallisten.processes.supervisor import Supervisor
 
 logger = logging.getLogger("uvicorn.error")
 
@@ -33,12 +32,15 @@ logger = logging.getLogger("uvicorn.error")
 def run(app: Any, *, app_dir: str | None = None, **options: Any) -> None:
     """Serve `app` until told to stop; a drop-in for `uvicorn.run`.
 
-    app: the application, or `"module:attribute"`
-    app_dir: a folder to import the application from
-    options: uvicorn's options, duallisten's, and `private_<x>`; see `duallisten.Config`
+    Args:
+        app: The application, or `"module:attribute"`.
+        app_dir: A folder to import the application from.
+        options: uvicorn's options, duallisten's, and `private_<x>`; see `duallisten.Config`.
 
-    Raises UsageError for an option that cannot be read, LaunchError for what stops the launch, TypeError for an option
-    that does not exist.
+    Raises:
+        UsageError: An option cannot be read.
+        LaunchError: The launch cannot be carried out.
+        TypeError: An option does not exist.
     """
     if app_dir is not None:
         sys.path.insert(0, app_dir)
@@ -46,7 +48,7 @@ def run(app: Any, *, app_dir: str | None = None, **options: Any) -> None:
 
 
 def launch(config: Config) -> None:
-    """Serve what `config` asks for, with a reloader, with workers, or in this process."""
+    """Serve what `config` asks for: with a reloader, with workers, or in this process."""
     try:
         take_passed_sockets(config)
         plan = await_plan(request_of(config), read_host)
@@ -54,18 +56,19 @@ def launch(config: Config) -> None:
         pools = make_pools(plan, config.workers, config.options.private_workers)
         later_pool = plan.later and config.options.private_workers > 0
         several = later_pool or sum(pool.size for pool in pools) > 1
-        with _metric_files(config, several=several and not config.should_reload):
+        if config.should_reload or several:
+            _require_import_strings(config)
+        with _metric_files(config, several=several and not config.should_reload), _bound(plan) as bound:
             if config.should_reload or several:
-                _require_import_strings(config)
-                _launch_processes(config, plan, pools)
+                _launch_processes(config, plan, pools, bound)
             else:
-                _serve_alone(config, plan)
+                _serve_alone(config, plan, bound)
     except KeyboardInterrupt:
         pass
 
 
 def take_passed_sockets(config: Config) -> None:
-    """Have the sockets served that systemd has passed to this process, if it has."""
+    """Take the sockets that systemd has passed to this process, if it has."""
     if "LISTEN_FDS" in os.environ:
         from duallisten.listeners.socket_activation import take_passed
 
@@ -93,43 +96,56 @@ def _require_import_strings(config: Config) -> None:
         )
 
 
-def _launch_processes(config: Config, plan: Plan, pools: tuple[Pool, ...]) -> None:
+@contextmanager
+def _bound(plan: Plan) -> Iterator[list[sock.BoundSocket]]:
+    """Bind the plan's sockets for as long as the block lasts."""
     bound = sock.bind(plan)
-    if "opentelemetry.instrumentation.auto_instrumentation" in sys.modules:
-        from duallisten.processes.opentelemetry import reach_children
-
-        reach_children()
     try:
-        if config.should_reload:
-            _reload(config, plan, bound)
-        else:
-            _make_supervisor(config, plan, pools, bound).run()
+        yield bound
     finally:
         sock.close(bound)
         sock.remove_path(plan)
 
 
-def _serve_alone(config: Config, plan: Plan) -> None:
+def _launch_processes(config: Config, plan: Plan, pools: tuple[Pool, ...], bound: list[sock.BoundSocket]) -> None:
+    if "opentelemetry.instrumentation.auto_instrumentation" in sys.modules:
+        from duallisten.processes.opentelemetry import reach_children
+
+        reach_children()
+    notifier = _make_notifier()
+    if config.should_reload:
+        _reload(config, plan, bound, notifier)
+        return
+    from duallisten.processes.supervisor import Supervisor
+
+    supervisor = Supervisor(config, plan, pools, bound)
+    if notifier is not None:
+        from duallisten.processes.service_manager.supervisor import NotifyingObserver
+
+        supervisor.observers.append(NotifyingObserver(supervisor, notifier))
+    supervisor.run()
+
+
+def _serve_alone(config: Config, plan: Plan, bound: list[sock.BoundSocket]) -> None:
     """Serve in this process.
 
     The sockets are bound before the application is imported, and that is imported before the event loop runs, as under
     uvicorn: a module may call `asyncio.run` when it is imported.
     """
-    server = _make_server(config, plan)
-    server.listeners.bound = bound = sock.bind(plan)
-    try:
-        with _noting_sigterm(server):
-            config.import_apps()
-    except BaseException:
-        sock.close(bound)
-        sock.remove_path(plan)
-        raise
+    server = Server(config, plan=plan)
+    server.listeners.bound = bound
+    if (notifier := _make_notifier()) is not None:
+        from duallisten.processes.service_manager import tell_phases
+
+        tell_phases(server, notifier)
+    with _noting_sigterm(server):
+        config.import_apps()
     server.run()
 
 
 @contextmanager
 def _noting_sigterm(server: Server) -> Iterator[None]:
-    """Have SIGTERM noted while the application is imported; the server ends when it has started.
+    """Note a SIGTERM that comes while the application is imported; the server ends when it has started.
 
     Without a handler it would be lost where this is process 1 of a container (pid_namespaces(7)), and elsewhere end the
     process in the middle of the import.
@@ -144,27 +160,6 @@ def _noting_sigterm(server: Server) -> Iterator[None]:
         signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
 
 
-def _make_server(config: Config, plan: Plan) -> Server:
-    """Build the server of a launch in one process."""
-    server = Server(config, plan=plan)
-    if (notifier := _make_notifier()) is not None:
-        from duallisten.processes.service_manager import tell_phases
-
-        tell_phases(server, notifier)
-    return server
-
-
-def _make_supervisor(config: Config, plan: Plan, pools: tuple[Pool, ...], bound: list[sock.BoundSocket]) -> Supervisor:
-    """Build the supervisor of a launch in several processes."""
-    if (notifier := _make_notifier()) is None:
-        from duallisten.processes.supervisor import Supervisor
-
-        return Supervisor(config, plan, pools, bound)
-    from duallisten.processes.service_manager.supervisor import NotifyingSupervisor
-
-    return NotifyingSupervisor(config, plan, pools, bound, notifier)
-
-
 def _make_notifier() -> Notifier | None:
     """Build what tells systemd how the launch stands, if it wants to know."""
     if "NOTIFY_SOCKET" not in os.environ:
@@ -174,7 +169,7 @@ def _make_notifier() -> Notifier | None:
     return make_notifier(os.environ, os.getpid())
 
 
-def _reload(config: Config, plan: Plan, bound: list[sock.BoundSocket]) -> None:
+def _reload(config: Config, plan: Plan, bound: list[sock.BoundSocket], notifier: Notifier | None) -> None:
     """Run uvicorn's own reloader, with a process that serves the whole plan."""
     from duallisten.listeners import log_listeners
     from duallisten.processes.worker_main import ReloadedProcess
@@ -186,7 +181,7 @@ def _reload(config: Config, plan: Plan, bound: list[sock.BoundSocket]) -> None:
         logger.warning("--register is ignored while reloading: nobody should be sent to code that is being changed.")
     log_listeners(config, plan, bound, lambda side: "reloading process")
     target, reloader = ReloadedProcess(config, plan, tuple(one.side for one in bound)), change_reloader()
-    if (notifier := _make_notifier()) is not None:
+    if notifier is not None:
         from duallisten.processes.service_manager.reload import notifying_process, notifying_reloader
 
         target, reloader = notifying_process(target, notifier), notifying_reloader(notifier)
@@ -194,9 +189,9 @@ def _reload(config: Config, plan: Plan, bound: list[sock.BoundSocket]) -> None:
 
 
 def check(config: Config, *, as_json: bool) -> None:
-    """Print what a launch of `config` would do, having tried all of it that leaves no trace; raises as a launch would.
+    """Print what a launch of `config` would do, having tried what leaves no trace; raises as a launch would.
 
-    The addresses are bound and let go, the application is imported and not started.
+    The addresses are bound and let go, and the application is imported and not started.
     """
     from duallisten.listeners.report import as_json as to_json
     from duallisten.listeners.report import make_report, print_table
@@ -205,8 +200,8 @@ def check(config: Config, *, as_json: bool) -> None:
     registration_of(config)
     plan = await_plan(request_of(config), read_host)
     config.check_pages(has_private=plan.private is not None or plan.later)
-    sock.close(sock.bind(plan))
-    sock.remove_path(plan)
+    with _bound(plan):
+        pass
     config.load()
     for listener in plan.listeners:
         listener_config(config, listener.side)
@@ -220,8 +215,8 @@ def check(config: Config, *, as_json: bool) -> None:
 def show_routes(config: Config, *, as_json: bool) -> str:
     """Print every route of what `config` serves, with what each side gets of it; raises as a launch would.
 
-    The application is imported and not started, and nothing is bound. Returns what `--strict-routes`, if it was asked
-    for, has to complain of.
+    The application is imported and not started, and nothing is bound. Returns what `--strict-routes` refuses, if that
+    is asked for.
     """
     from duallisten.endpoints.routes import as_json as to_json
     from duallisten.endpoints.routes import print_table, strict_errors, unused_rules

@@ -1,17 +1,47 @@
-"""The scoreboard of a launch with workers, as its supervisor keeps it: who has which row, and how the whole stands.
+"""How a launch with workers stands: what its supervisor lets others know.
 
-A row is given to each worker before it starts, and taken back when it has ended; its counters go to the past, so that
-what a dead worker has served stays counted. What a worker does not tell by itself, for it has not begun or is gone, is
-written here.
+`SupervisorObserver` is for those who hear of events, such as a service manager. `LaunchBoard` is the scoreboard: a
+worker is given a row before it starts. The row is taken back when it has ended, and its counters are added to those of
+the past, so that what a dead worker has served stays counted.
 """
 
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
-from duallisten.config import Config
-from duallisten.listeners import Plan
 from duallisten.observability import Head, Phase, RowRef, Scoreboard, bits
+
+if TYPE_CHECKING:
+    from duallisten.config import Config
+    from duallisten.listeners import Plan
+
+
+class SupervisorObserver:
+    """Hears of what happens to a launch; a base class that does nothing.
+
+    interval: seconds between two calls of `tick` at most; None where it needs none
+    """
+
+    interval: float | None = None
+
+    def launched(self) -> None:
+        """Every worker serves for the first time."""
+
+    def extended(self) -> None:
+        """Every worker serves the private listener, too, that has come late."""
+
+    def reloading(self) -> None:
+        """SIGHUP has come, and the workers will be replaced."""
+
+    def reloaded(self, complete: bool) -> None:
+        """The replacement has ended; where it is not complete, old workers still serve."""
+
+    def stopping(self) -> None:
+        """The workers are about to be told to end."""
+
+    def tick(self) -> None:
+        """The supervisor turns; it does so also while the workers end."""
 
 
 class LaunchBoard:
@@ -21,35 +51,34 @@ class LaunchBoard:
         self.board = Scoreboard() if config.has_pages else None
         self._has_metrics = config.options.private_metrics is not None
 
-    def seat(self) -> RowRef | None:
-        """Give a worker its place."""
+    def take_row(self) -> RowRef | None:
+        """Return a row for a worker."""
         return RowRef(self.board, self.board.take_row()) if self.board is not None else None
 
-    def clear(self, seat: RowRef | None, *, died: bool = False) -> None:
-        """Take back the place of a worker that is gone.
+    def free_row(self, row: RowRef | None, *, died: bool = False) -> None:
+        """Take back the row of a worker that has ended.
 
-        died: whether it is to be replaced
+        died: whether it will be replaced
         """
-        if seat is not None:
-            if self._has_metrics:
-                from duallisten.admin.metrics_multiprocess import leave
+        if row is None:
+            return
+        if self._has_metrics:
+            from duallisten.admin.metrics_multiprocess import leave
 
-                leave(seat.number)
-            seat.board.retire_row(seat.number)
-            seat.board.head[Head.RESTARTS] += died
+            leave(row.number)
+        row.board.retire_row(row.number)
+        row.board.head[Head.RESTARTS] += died
 
-    def tell(self, plan: Plan, *, launched: bool, ending: bool) -> None:
-        """Write down how the launch stands."""
+    def show(self, plan: Plan, *, launched: bool, ending: bool) -> None:
+        """Write down the phase of the launch, and that its supervisor turns."""
         if self.board is None:
             return
+        if ending:
+            phase = Phase.DRAINING
+        elif launched:
+            phase = Phase.AWAITING_PRIVATE if plan.later else Phase.READY
+        else:
+            phase = Phase.STARTING
         self.board.head[Head.PULSE] = time.monotonic_ns()
         self.board.head[Head.SIDES] = bits(plan.sides)
-        self.board.head[Head.PHASE] = _phase(plan, launched=launched, ending=ending)
-
-
-def _phase(plan: Plan, *, launched: bool, ending: bool) -> Phase:
-    if ending:
-        return Phase.DRAINING
-    if not launched:
-        return Phase.STARTING
-    return Phase.AWAITING_PRIVATE if plan.later else Phase.READY
+        self.board.head[Head.PHASE] = phase

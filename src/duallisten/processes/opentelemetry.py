@@ -7,9 +7,9 @@ facts this rests on:
   `service.instance.id` of its own where the SDK makes them (1.43). But before 0.63b0 the module took its folder out of
   `PYTHONPATH` for good, so it is put back. A process of Python's own that serves nothing
   (`multiprocessing.resource_tracker`) is started first, without it.
-- A fork (`--preload`) has what the template has. The SDK starts its own threads again in a fork; but the exporters'
-  connections stay the template's, locks stay as another thread has left them, and before 1.44 so does the resource.
-  So in the template libraries are patched before the application is imported, as they must be, and there are no
+- A fork (`--preload`) has what the fork server has. The SDK starts its own threads again in a fork; but the exporters'
+  connections stay the fork server's, locks stay as another thread has left them, and before 1.44 so does the resource.
+  So in the fork server libraries are patched before the application is imported, as they must be, and there are no
   providers: what the API gives out until there are some are proxies. Each fork makes its own.
 
 Telemetry that cannot be set up is logged, as by that command, and stops nothing.

@@ -1,7 +1,7 @@
-"""A worker as its supervisor sees it: a process, and what it has told.
+"""A worker as its supervisor sees it, and the factory that starts workers.
 
-The process is uvicorn's (`uvicorn._subprocess`: spawned, with its standard input and its logging set up again) or a
-fork of one that has imported the application (`fork_server`). What is told over its pipe stands in `worker_main`.
+A worker's process is uvicorn's (`uvicorn._subprocess`: spawned, with its standard input and its logging set up again)
+or a fork of one that has imported the application (`fork_server`). What goes over its pipe is in `worker_protocol`.
 """
 
 from __future__ import annotations
@@ -10,70 +10,41 @@ import os
 import signal
 import time
 from contextlib import suppress
+from functools import partial
 from multiprocessing import Pipe
-from multiprocessing.connection import Connection
-from multiprocessing.reduction import send_handle
-from typing import Protocol
+from typing import TYPE_CHECKING, Any
 
-from duallisten.config import Config
 from duallisten.config.uvicorn_contract import get_subprocess
-from duallisten.errors import LaunchError, UsageError
-from duallisten.listeners import BoundSocket, Plan
-from duallisten.observability import RowRef
-from duallisten.processes.worker_main import Order, Report, WorkerProcess
+from duallisten.errors import DuallistenError, LaunchError, UsageError
+from duallisten.processes.worker_protocol import Channel, Order, bound_sockets, sides_of
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Sequence
+    from multiprocessing.connection import Connection
+    from multiprocessing.context import SpawnProcess
+
+    from duallisten.config import Config
+    from duallisten.listeners import BoundSocket, Plan
+    from duallisten.observability import RowRef
+    from duallisten.processes.fork_server import ForkedProcess
+    from duallisten.processes.worker_protocol import Report
+    from duallisten.sides import Side
 
 BLOCKED = 1.0
-"""Seconds after which an event loop that has not turned when it was asked to is taken for a blocked one."""
+"""Seconds after which an event loop that has not answered a ping counts as blocked."""
 
 
-class Process(Protocol):
-    """A child process, or one that a child has forked: as much of `multiprocessing.Process` as is needed here."""
+class Child:
+    """A child process that reports over a pipe.
 
-    @property
-    def pid(self) -> int | None:
-        """Its process id."""
-
-    @property
-    def sentinel(self) -> int:
-        """A descriptor that can be read when it has ended."""
-
-    @property
-    def exitcode(self) -> int | None:
-        """Its exit code, or the number of the signal that ended it, negated; None while it runs."""
-
-    def is_alive(self) -> bool:
-        """Whether it runs."""
-
-    def join(self) -> None:
-        """Wait for its end."""
-
-
-class Worker:
-    """A worker process, and how it stands.
-
-    pipe: the supervisor's end of the pipe
-    seat: its place on the scoreboard, if there is one
-    plan: what it was told to serve
-    queues: how many of its slot's queues it has
-    began, ready, serving, ending: whether it has told so
-    failure: why it could not start; None if it has not said
-    unused_rules: which path rules cover no route of the application
-    stopping: whether it was told to end
+    failure: why it could not start; None if it has not reported it
     """
 
-    def __init__(self, process: Process, pipe: Connection, plan: Plan, queues: int, seat: RowRef | None = None) -> None:
+    def __init__(self, process: SpawnProcess | ForkedProcess, pipe: Connection) -> None:
         self.process = process
-        self.pipe = pipe
-        self.plan = plan
-        self.queues = queues
-        self.seat = seat
-        self.began = self.ready = self.serving = self.ending = False
-        self.permitted = self.stopping = False
         self.failure: str | None = None
-        self.unused_rules = ""
-        self.started_at = time.monotonic()
-        self.asked_at: float | None = None
-        self._turn_asked_at: float | None = None
+        self._channel = Channel(pipe)
 
     @property
     def pid(self) -> int:
@@ -82,88 +53,21 @@ class Worker:
         return self.process.pid
 
     @property
-    def age(self) -> float:
-        """Seconds since it was started."""
-        return time.monotonic() - self.started_at
+    def pipe(self) -> Connection:
+        """The supervisor's end of the pipe."""
+        return self._channel.pipe
 
-    @property
-    def accepts(self) -> bool:
-        """Whether it accepts connections, or is about to, as far as it has told and was told."""
-        return self.permitted and not (self.ending or self.stopping or self.pipe.closed)
-
-    def listen(self) -> None:
-        """Take in what it has told since the last time."""
+    def read_reports(self, timeout: float = 0.0) -> None:
+        """Note what it has reported since the last time, having waited `timeout` seconds at most."""
         try:
-            while not self.pipe.closed and self.pipe.poll():
-                told: tuple[Report, str] = self.pipe.recv()
-                report, text = told
-                self.asked_at = None
-                if report == "failed":
-                    self.failure = text
-                elif report == "ready":
-                    self.ready, self.unused_rules = True, text
-                elif report == "turning":
-                    self._turn_asked_at = None
-                elif report != "alive":
-                    setattr(self, report, True)
+            while not self.pipe.closed and self.pipe.poll(timeout):
+                self._note(*self._channel.receive())
+                timeout = 0.0
         except (EOFError, OSError):
-            self.pipe.close()
+            self._channel.close()
 
-    def ask(self) -> None:
-        """Ask for a sign of life, unless one is still owed; a worker that has not begun cannot answer yet."""
-        if self.began and self.asked_at is None and self._order(Order("ping")):
-            self.asked_at = time.monotonic()
-            if self.permitted and self._turn_asked_at is None:
-                self._turn_asked_at = self.asked_at
-
-    def permit(self) -> None:
-        """Let it accept connections."""
-        self.permitted = self._order(Order("accept"))
-
-    def open(self, plan: Plan, queues: list[BoundSocket]) -> None:
-        """Have it serve a plan that has more in it than what it was started with.
-
-        queues: all of its slot's
-        """
-        more = queues[self.queues :]
-        self.plan, self.queues = plan, len(queues)
-        self._order(Order("open", 0, tuple(one.side for one in more), plan), more)
-
-    def stand_in(self, slot: int, queues: list[BoundSocket]) -> None:
-        """Have it accept from another slot's queues, too."""
-        self._order(Order("stand in", slot, tuple(one.side for one in queues)), queues)
-
-    def stand_down(self, slot: int) -> None:
-        """Have it leave another slot's queues."""
-        self._order(Order("stand down", slot))
-
-    def _order(self, order: Order, queues: list[BoundSocket] | None = None) -> bool:
-        """Tell it; whether that could be told."""
-        if self.pipe.closed:
-            return False
-        try:
-            self.pipe.send(order)
-            for one in queues or ():
-                send_handle(self.pipe, one.socket.fileno(), self.pid)
-        except OSError:
-            self.listen()  # it may have told why it ends
-            self.pipe.close()
-            return False
-        return True
-
-    def is_silent(self, timeout: float) -> bool:
-        """Whether it has owed a sign of life for `timeout` seconds."""
-        return self.asked_at is not None and time.monotonic() - self.asked_at > timeout
-
-    @property
-    def is_blocked(self) -> bool:
-        """Whether its event loop does not turn, so that it accepts nothing for now."""
-        return self._turn_asked_at is not None and time.monotonic() - self._turn_asked_at > BLOCKED
-
-    @property
-    def is_available(self) -> bool:
-        """Whether a connection in a queue of its own is accepted soon."""
-        return self.accepts and not self.is_blocked
+    def _note(self, report: Any, descriptors: list[int]) -> None:
+        """Note a report."""
 
     def signal(self, number: int) -> None:
         """Send it a signal, if it still runs."""
@@ -171,47 +75,144 @@ class Worker:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
+    def close(self) -> None:
+        """Wait for its process to end, and let go of it."""
+        self.process.join()
+        self._channel.close()
+
+    @property
+    def exit_reason(self) -> str:
+        """How it ended, for a message."""
+        code = self.process.exitcode
+        if code is None:
+            how = "ended"
+        else:
+            how = f"was killed by {_signal_name(-code)}" if code < 0 else f"exited with code {code}"
+        return f"[{self.pid}] {how}" + (f": {self.failure}" if self.failure else "")
+
+    def launch_error(self, otherwise: str) -> DuallistenError:
+        """Build the error of a launch that its end stops: what it has reported, or `otherwise`."""
+        is_usage = self.failure is not None and self.process.exitcode == UsageError.exit_code
+        return (UsageError if is_usage else LaunchError)(self.failure or otherwise)
+
+
+class Worker(Child):
+    """A worker process, and its state.
+
+    plan: what it was told to serve
+    queues: how many of its slot's queues it has
+    row: its row on the scoreboard, if there is one
+    began, ready, serving, ending: whether it has reported so
+    permitted: whether it was told that it may accept
+    unused_rules: which path rules cover no route of the application
+    stopping: whether it was told to end
+    """
+
+    def __init__(
+        self,
+        process: SpawnProcess | ForkedProcess,
+        pipe: Connection,
+        plan: Plan,
+        queues: int,
+        row: RowRef | None = None,
+    ) -> None:
+        super().__init__(process, pipe)
+        self.plan = plan
+        self.queues = queues
+        self.row = row
+        self.began = self.ready = self.serving = self.ending = False
+        self.permitted = self.stopping = False
+        self.unused_rules = ""
+        self._started_at = time.monotonic()
+        self._pinged_at: float | None = None
+        self._loop_pinged_at: float | None = None
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was started."""
+        return time.monotonic() - self._started_at
+
+    @property
+    def accepts(self) -> bool:
+        """Whether it accepts connections, or is about to, as far as is known here."""
+        return self.permitted and not (self.ending or self.stopping or self.pipe.closed)
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether its event loop does not turn, so that it accepts nothing for now."""
+        return self._loop_pinged_at is not None and time.monotonic() - self._loop_pinged_at > BLOCKED
+
+    @property
+    def is_available(self) -> bool:
+        """Whether a connection in a queue of its own is accepted soon."""
+        return self.accepts and not self.is_blocked
+
+    def is_silent(self, timeout: float) -> bool:
+        """Whether it has not answered a ping for `timeout` seconds."""
+        return self._pinged_at is not None and time.monotonic() - self._pinged_at > timeout
+
+    def _note(self, report: tuple[Report, str], descriptors: list[int]) -> None:
+        name, text = report
+        self._pinged_at = None
+        if name == "failed":
+            self.failure = text
+        elif name == "ready":
+            self.ready, self.unused_rules = True, text
+        elif name == "turning":
+            self._loop_pinged_at = None
+        elif name != "alive":
+            setattr(self, name, True)
+
+    def ping(self) -> None:
+        """Ask for a sign of life, unless one is outstanding; a worker that has not begun cannot answer yet."""
+        if self.began and self._pinged_at is None and self._send(Order("ping")):
+            self._pinged_at = time.monotonic()
+            if self.permitted and self._loop_pinged_at is None:
+                self._loop_pinged_at = self._pinged_at
+
+    def permit(self) -> None:
+        """Let it accept connections."""
+        self.permitted = self._send(Order("accept"))
+
+    def open(self, plan: Plan, queues: list[BoundSocket]) -> None:
+        """Let it serve a plan that has more listeners than the one it was started with.
+
+        queues: all of its slot's
+        """
+        more = queues[self.queues :]
+        self.plan, self.queues = plan, len(queues)
+        self._send(Order("open", 0, sides_of(more), plan), more)
+
+    def back_up(self, slot: int, queues: list[BoundSocket]) -> None:
+        """Let it accept from another slot's queues, too."""
+        self._send(Order("back up", slot, sides_of(queues)), queues)
+
+    def release(self, slot: int) -> None:
+        """Let it leave another slot's queues."""
+        self._send(Order("release", slot))
+
+    def _send(self, order: Order, queues: Sequence[BoundSocket] = ()) -> bool:
+        """Send an order; whether that was possible."""
+        if self.pipe.closed:
+            return False
+        try:
+            self._channel.send(order, [queue.socket.fileno() for queue in queues])
+        except OSError:
+            self.read_reports()  # it may have reported why it ends
+            self._channel.close()
+            return False
+        return True
+
     def terminate(self) -> None:
-        """Tell it to end in good order."""
+        """Let it end in good order."""
         self.stopping = True
         self.signal(signal.SIGTERM)
 
     def retire(self) -> None:
-        """Tell it to end in good order, and to leave its queues to others at once."""
+        """Let it end in good order, and leave its queues to others at once."""
         self.stopping = True
-        if not self.began or not self._order(Order("retire")):
+        if not self.began or not self._send(Order("retire")):
             self.signal(signal.SIGTERM)
-
-    def close(self) -> None:
-        """Let go of an ended process."""
-        self.process.join()
-        self.pipe.close()
-
-    @property
-    def story(self) -> str:
-        """How it ended, for a message."""
-        return tell_end(self.process, self.failure)
-
-
-def tell_end(process: Process, failure: str | None) -> str:
-    """Tell how a process ended, for a message.
-
-    failure: what it has said itself
-    """
-    code = process.exitcode
-    if code is None:
-        how = "ended"
-    else:
-        how = f"was killed by {_signal_name(-code)}" if code < 0 else f"exited with code {code}"
-    return f"[{process.pid}] {how}" + (f": {failure}" if failure else "")
-
-
-def launch_error(failure: str | None, exit_code: int | None, otherwise: str) -> LaunchError:
-    """Build the error of a launch that the end of a process ends: what it has said, with its code for a usage error."""
-    error = LaunchError(failure or otherwise)
-    if failure and exit_code == UsageError.exit_code:
-        error.exit_code = UsageError.exit_code
-    return error
 
 
 def _signal_name(number: int) -> str:
@@ -221,11 +222,62 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def spawn(config: Config, plan: Plan, queues: list[BoundSocket], seat: RowRef | None) -> Worker:
-    """Start a worker in a process that imports the application itself."""
-    pipe, theirs = Pipe()
-    target = WorkerProcess(config, plan, tuple(one.side for one in queues), theirs, seat)
-    process = get_subprocess(config, target, [one.socket for one in queues])
-    process.start()
-    theirs.close()  # so that the pipe ends with the process
-    return Worker(process, pipe, plan, len(queues), seat)
+class WorkerFactory:
+    """Starts workers that import the application themselves; `fork_server` has the one with `--preload`.
+
+    No code of the application runs in the supervisor.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._is_renewing = False
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a worker can be started now."""
+        return True
+
+    @property
+    def is_renewing(self) -> bool:
+        """Whether the code that `renew` asked for is yet to come."""
+        return self._is_renewing
+
+    @property
+    def pipes(self) -> list[Any]:
+        """What can be read when `poll` has something to do."""
+        return []
+
+    def start(self, plan: Plan, queues: list[BoundSocket], row: RowRef | None) -> Worker:
+        """Start a worker; raises LaunchError or OSError where that is not possible."""
+        pipe, child_end = Pipe()
+        target = partial(_run, self._config, plan, sides_of(queues), child_end, row)
+        process = get_subprocess(self._config, target, [queue.socket for queue in queues])
+        process.start()
+        child_end.close()  # so that the pipe ends with the process
+        return Worker(process, pipe, plan, len(queues), row)
+
+    def renew(self) -> None:
+        """Ensure that the workers that start from now on run the code as it is now."""
+        self._is_renewing = True
+
+    def poll(self) -> bool:
+        """Do what is due; whether the code that `renew` asked for has just come. Raises LaunchError at the launch."""
+        renewed, self._is_renewing = self._is_renewing, False
+        return renewed
+
+    def close(self) -> None:
+        """End what the workers came from."""
+
+
+def _run(
+    config: Config,
+    plan: Plan,
+    sides: tuple[Side, ...],
+    pipe: Connection,
+    row: RowRef | None,
+    sockets: list[socket.socket],
+) -> None:
+    """Run a worker, in its own process; a supervisor does not import what that needs."""
+    from duallisten.processes.worker_main import run_worker
+
+    run_worker(config, plan, bound_sockets(sides, sockets), pipe, row)

@@ -1,27 +1,49 @@
 """Slots: the places of workers, each with accept queues of its own, which outlive every worker in it.
 
-The kernel gives a share of the connections to each slot's sockets, whether or not a worker is there to accept them. So
-no queue is left alone: while a slot has no worker that accepts (it died and its successor is starting or delayed, it is
-draining, its slot was given up, its event loop is blocked), a worker of the same pool *stands in* for it and accepts
-from its queues, too.
+With one socket for all workers the kernel wakes whoever is quickest, and a few workers get most of the connections.
+With a socket for each, bound with SO_REUSEPORT to one address, the kernel chooses by a hash of the connection's
+addresses and ports. The facts this rests on (Linux; socket(7), listen(2), tcp(7)):
+
+- Of the sockets bound to an address only those that listen get connections; the others do not count.
+- A connection is in the queue of the one socket that it was given to. That socket lives as long as any process has it
+  open, and so does the queue: the supervisor keeps every socket, and whoever takes the place of a dead worker accepts
+  what waits there.
+- The kernel gives each queue its share, whether or not a worker is there to accept. So while a slot has no worker that
+  accepts (it died and its successor is starting or delayed, it drains, its slot was given up, its event loop is
+  blocked), another worker of the same pool *backs it up*: it accepts from its queues, too.
+- SO_REUSEPORT hides that somebody else is there: any number of sockets of one user may listen on an address if all have
+  the option. `listen()` of a socket *without* it fails if anyone listens there, and makes everyone else's fail: the
+  kernel decides, at once for both. So the first worker's readiness is preceded by a claim: a socket without the option
+  listens, dropping all that reaches it; is given the option; our sockets listen beside it; and it is closed. There is
+  no instant at which another launcher's claim could succeed.
+
+Elsewhere than on Linux, and for UNIX domain sockets and inherited ones, all slots share one socket, as uvicorn's do.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import os
+import socket
+import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from duallisten.errors import LaunchError
-from duallisten.listeners import BoundSocket, Pool, drop_newcomers
-from duallisten.processes.accept_queues import PortClaims, beside, can_be_divided
-from duallisten.processes.worker_handle import Worker
-from duallisten.sides import Side
+from duallisten.listeners import bound_socket, drop_everything, drop_newcomers, listen, tcp_socket
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from duallisten.listeners import BoundSocket, Pool
+    from duallisten.processes.worker_handle import Worker
+    from duallisten.sides import Side
 
 YOUNG = 10.0
-"""Seconds; a worker that dies earlier, or before it has served, died young."""
+"""Seconds; a worker that ends earlier, or before it has served, died young."""
 
 FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0
 """Seconds before a worker that died young is replaced: the first time, and at most."""
@@ -34,13 +56,11 @@ MOST_YOUNG_DEATHS = 10
 class Slot:
     """A worker's place.
 
-    number: what tells it from the others
     queues: its sockets
-    worker: who is in it
-    successor: who takes the place of `worker` when it serves
-    wanted: whether it is to have a worker; one that was given up keeps its queues, for connections may be in them
+    successor: the worker that takes the place of `worker` when it serves
+    wanted: whether it should have a worker; one that was given up keeps its queues, for connections may be in them
     opened: whether its sockets listen
-    stand_in: who accepts from its queues in place of its worker
+    backup: the worker that accepts from its queues in place of its own
     young_deaths: how many of its workers have died young in a row
     due: when it is filled again, in seconds of the monotonic clock
     """
@@ -52,17 +72,17 @@ class Slot:
     successor: Worker | None = None
     wanted: bool = True
     opened: bool = False
-    stand_in: Worker | None = None
+    backup: Worker | None = None
     young_deaths: int = 0
     due: float = 0.0
 
     @property
-    def is_alone(self) -> bool:
+    def needs_backup(self) -> bool:
         """Whether its sockets listen and no worker of its own accepts from them, or is about to."""
         return self.opened and not (self.worker is not None and self.worker.is_available)
 
-    def note_death(self, worker: Worker) -> float:
-        """Decide when it is filled again; gives the seconds until then, 0 if its worker had lived or ended well."""
+    def note_end(self, worker: Worker) -> float:
+        """Decide when it is filled again; returns the seconds until then, 0 if its worker lived or ended well."""
         ended_well = worker.serving and worker.process.exitcode == 0  # such as at --limit-max-requests
         if ended_well or (worker.serving and worker.age >= YOUNG):
             self.young_deaths = 0
@@ -78,8 +98,8 @@ class Slots:
     """All slots of a launch.
 
     pools: the pools that the slots belong to
-    bound: the plan's sockets; the first slot of each pool has them, the others have sockets beside them
-    backlog: gives the length of a side's accept queues
+    bound: the plan's sockets; the first slot of each pool has them, the others have siblings of them
+    backlog: returns the length of a side's accept queues
     """
 
     def __init__(self, pools: tuple[Pool, ...], bound: list[BoundSocket], backlog: Callable[[Side], int]) -> None:
@@ -87,11 +107,10 @@ class Slots:
         self._claims = PortClaims(backlog)
         self._all: list[Slot] = []
         for pool in pools:
-            for _ in range(pool.size):
-                self.add(pool)
+            self.add_pool(pool, [])
 
     def __iter__(self) -> Iterator[Slot]:
-        """Return those that are to have a worker."""
+        """Return those that should have a worker."""
         return (slot for slot in self._all if slot.wanted)
 
     @property
@@ -105,27 +124,35 @@ class Slots:
         """Whether a worker serves in each."""
         return all(slot.worker is not None and slot.worker.serving for slot in self)
 
-    def serve(self, pool: Pool) -> bool:
-        """Whether any worker of a pool serves."""
-        return any(slot.worker is not None and slot.worker.serving for slot in self if slot.pool is pool)
-
-    def count(self, side: Side) -> int:
-        """Return how many slots serve a side."""
-        return sum(side in slot.pool.sides for slot in self)
+    def describe(self, side: Side) -> str:
+        """Say which processes serve a side."""
+        count = sum(side in slot.pool.sides for slot in self)
+        return f"process {os.getpid()}, {count} worker{'s' if count != 1 else ''}"
 
     def of(self, worker: Worker) -> Slot:
-        """Return the slot that a worker is in, or is to take."""
+        """Return the slot that a worker is in, or will take."""
         return next(slot for slot in self._all if worker in (slot.worker, slot.successor))
 
+    def _serving(self, pool: Pool) -> list[Worker]:
+        workers = [slot.worker for slot in self if slot.pool is pool]
+        return [worker for worker in workers if worker is not None and worker.serving]
+
+    def note_end(self, slot: Slot, worker: Worker) -> float:
+        """Decide when the slot of an ended worker is filled again; raises LaunchError if all workers keep dying."""
+        delay = slot.note_end(worker)
+        if slot.young_deaths >= MOST_YOUNG_DEATHS and not self._serving(slot.pool):
+            raise LaunchError(f"the workers keep dying; the last one: worker {worker.exit_reason}")
+        return delay
+
     def add(self, pool: Pool) -> None:
-        """Add a slot to a pool, one that was given up before any other; raises LaunchError."""
+        """Add a slot to a pool, first of all one that was given up; raises LaunchError."""
         if (old := next((slot for slot in self._all if slot.pool is pool and not slot.wanted), None)) is not None:
             old.wanted = True
             return
-        bound = [one for one in self.bound if one.side in pool.sides]
+        bound = [queue for queue in self.bound if queue.side in pool.sides]
         if any(slot.pool is pool for slot in self._all):
             try:
-                bound = beside(bound)
+                bound = bind_siblings(bound)
             except OSError as error:
                 names = ", ".join(f"{host}:{port}" for _, _, (host, port), _ in bound)
                 raise LaunchError(
@@ -134,31 +161,31 @@ class Slots:
         self._all.append(Slot(pool, bound))
 
     def widen(self, old: Pool, new: Pool, bound: list[BoundSocket]) -> None:
-        """Give the slots of a pool queues for a listener that has come late; raises LaunchError.
+        """Add queues for a listener that has come late to the slots of a pool; raises LaunchError.
 
         bound: its sockets, which become those of the first slot
         """
         slots = [slot for slot in self._all if slot.pool is old]
         queues = [bound]
         try:
-            queues += [beside(bound) for _ in slots[1:]]
+            queues += [bind_siblings(bound) for _ in slots[1:]]
             for slot, more in zip(slots, queues, strict=True):
                 if slot.opened:
                     self._claims.listen(more)
         except (OSError, LaunchError) as error:
-            for one in itertools.chain(*queues):
-                one.socket.close()
+            for queue in itertools.chain(*queues):
+                queue.socket.close()
             raise LaunchError(str(error)) from None
         self.bound += bound
         for slot, more in zip(slots, queues, strict=True):
             slot.pool = new
             slot.queues = [*slot.queues, *more]
-            if slot.stand_in is not None:
-                slot.stand_in.stand_down(slot.number)
-                slot.stand_in = None  # until the next `cover`, which gives it all of them
+            if slot.backup is not None:
+                slot.backup.release(slot.number)
+                slot.backup = None  # until the next `back_up`, with all of them
 
-    def inform(self, worker: Worker) -> None:
-        """Have a worker serve what its slot now does."""
+    def extend(self, worker: Worker) -> None:
+        """Let a worker serve what its slot now does."""
         slot = self.of(worker)
         if worker.plan is not slot.pool.plan:
             worker.open(slot.pool.plan, slot.queues)
@@ -175,52 +202,123 @@ class Slots:
     def refuse(self, closing: Callable[[Slot, BoundSocket], bool]) -> None:
         """Let no new connection into some of the queues, and leave what is in them to the workers that have them.
 
-        closing: tells which
+        closing: returns whether a queue of a slot is among them
         """
         for slot in self._all:
-            for one in slot.queues:
-                if one.socket.fileno() >= 0 and closing(slot, one):
-                    if one.ours:
-                        drop_newcomers(one.socket)
-                    one.socket.close()
+            for queue in slot.queues:
+                if queue.socket.fileno() >= 0 and closing(slot, queue):
+                    if queue.ours:
+                        drop_newcomers(queue.socket)
+                    queue.socket.close()
 
-    def drop(self, pool: Pool) -> Slot | None:
-        """Give up the last slot of a pool, unless it is its only one; its workers are yet to be ended."""
+    def drop(self, pool: Pool) -> list[Worker] | None:
+        """Give up the last slot of a pool, and return its workers; None where it is the only one."""
         wanted = [slot for slot in self if slot.pool is pool]
         if len(wanted) < 2:
             return None
-        wanted[-1].wanted = False
-        return wanted[-1]
+        slot = wanted[-1]
+        workers = [worker for worker in (slot.worker, slot.successor) if worker is not None]
+        slot.wanted, slot.worker, slot.successor = False, None, None
+        return workers
 
-    def open(self, slot: Slot) -> None:
-        """Listen on a slot's sockets; raises LaunchError where somebody else has taken the address meanwhile."""
+    def permit(self, worker: Worker) -> None:
+        """Listen on the sockets of a worker's slot, and let it accept.
+
+        Raises LaunchError where somebody else has taken the address meanwhile.
+        """
+        slot = self.of(worker)
         if not slot.opened:
             self._claims.listen(slot.queues)
             slot.opened = True
+        worker.permit()
 
-    def cover(self) -> None:
-        """Ensure that a worker stands in for each slot that is alone, and for no other."""
+    def back_up(self) -> None:
+        """Ensure that each slot that needs a backup has one, and no other."""
         for slot in self._all:
-            if slot.stand_in is not None and not slot.stand_in.accepts:
-                slot.stand_in = None  # it has left the queue, or died
-            if slot.stand_in is not None and (slot.stand_in.is_blocked or not slot.is_alone):
-                slot.stand_in.stand_down(slot.number)
-                slot.stand_in = None
-            if slot.is_alone and slot.stand_in is None:
-                self._find_stand_in(slot)
+            if slot.backup is not None and not slot.backup.accepts:
+                slot.backup = None  # it has left the queue, or died
+            if slot.backup is not None and (slot.backup.is_blocked or not slot.needs_backup):
+                slot.backup.release(slot.number)
+                slot.backup = None
+            if slot.needs_backup and slot.backup is None:
+                self._find_backup(slot)
 
-    def _find_stand_in(self, slot: Slot) -> None:
-        divided = [one for one in slot.queues if can_be_divided(one)]  # what all share has others to accept from it
-        of_pool = [other.worker for other in self if other.pool is slot.pool and other.worker is not None]
-        able = [worker for worker in of_pool if worker.serving and worker.is_available]
+    def _find_backup(self, slot: Slot) -> None:
+        divided = [queue for queue in slot.queues if can_be_divided(queue)]  # what all share has others that accept
+        able = [worker for worker in self._serving(slot.pool) if worker.is_available]
         if divided and able:
-            busy = Counter(id(other.stand_in) for other in self._all)
-            slot.stand_in = min(able, key=lambda worker: busy[id(worker)])
-            slot.stand_in.stand_in(slot.number, divided)
+            busy = Counter(id(other.backup) for other in self._all)
+            slot.backup = min(able, key=lambda worker: busy[id(worker)])
+            slot.backup.back_up(slot.number, divided)
 
     def close(self) -> None:
         """Close the sockets that were made here."""
         for slot in self._all:
-            for one in slot.queues:
-                if one not in self.bound:
-                    one.socket.close()
+            for queue in slot.queues:
+                if queue not in self.bound:
+                    queue.socket.close()
+
+
+def can_be_divided(queue: BoundSocket) -> bool:
+    """Whether others can be bound beside a socket, so that the kernel spreads the connections among them."""
+    return queue.ours and sys.platform == "linux"
+
+
+def bind_siblings(bound: list[BoundSocket]) -> list[BoundSocket]:
+    """Bind a socket beside each of `bound`, at its address; one that cannot be divided is taken itself.
+
+    Raises OSError, with everything closed again that was made here.
+    """
+    made: list[BoundSocket] = []
+    try:
+        for queue in bound:
+            made.append(_bind_sibling(queue) if can_be_divided(queue) else queue)
+    except BaseException:
+        for queue in made:
+            if queue not in bound:
+                queue.socket.close()
+        raise
+    return made
+
+
+def _bind_sibling(queue: BoundSocket) -> BoundSocket:
+    queue.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock = tcp_socket(queue.socket.family, queue.socket.getsockname(), reuse_port=True)
+    sock.set_inheritable(True)
+    return bound_socket(queue.side, sock, ours=True)
+
+
+class PortClaims:
+    """The addresses that are this launch's own, from when the first of its sockets listens there.
+
+    backlog: returns the length of a side's accept queues
+    """
+
+    def __init__(self, backlog: Callable[[Side], int]) -> None:
+        self._backlog = backlog
+        self._claimed: set[tuple[str, int]] = set()
+
+    def listen(self, bound: list[BoundSocket]) -> None:
+        """Listen on sockets; raises LaunchError where somebody else listens at one of the addresses."""
+        for queue in bound:
+            is_ours = queue.name in self._claimed or not can_be_divided(queue)
+            try:
+                with contextlib.nullcontext() if is_ours else _claimed(queue):
+                    listen(queue.socket, self._backlog(queue.side))
+                self._claimed.add(queue.name)
+            except OSError as error:
+                raise LaunchError(
+                    f"the {queue.side} listener cannot listen on {queue.name}: {error.strerror}; another process has "
+                    "taken the port meanwhile"
+                ) from None
+
+
+@contextlib.contextmanager
+def _claimed(queue: BoundSocket) -> Iterator[None]:
+    """Keep everyone else from listening at a socket's address until it does; raises OSError where someone listens."""
+    with tcp_socket(queue.socket.family, queue.socket.getsockname()) as claim:
+        drop_everything(claim)
+        claim.listen(1)
+        claim.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        queue.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        yield

@@ -12,7 +12,7 @@ import pytest
 
 from duallisten import LaunchError
 from duallisten.listeners.sockets import BoundSocket, bound_socket, tcp_socket
-from duallisten.processes.accept_queues import PortClaims, beside
+from duallisten.processes.worker_slots import PortClaims, bind_siblings
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere all workers share one queue")
 
@@ -49,7 +49,7 @@ def accepted(one: BoundSocket) -> int:
 @pytest.mark.parametrize(("family", "host"), HOSTS)
 def test_the_kernel_spreads_connections_over_all_that_listen(family: int, host: str) -> None:
     with own(family, host) as first, contextlib.ExitStack() as stack:
-        queues = [first, *(beside([first])[0] for _ in range(3))]
+        queues = [first, *(bind_siblings([first])[0] for _ in range(3))]
         for one in queues:
             stack.enter_context(one.socket)
         claimed = claims()
@@ -68,7 +68,7 @@ def test_the_kernel_spreads_connections_over_all_that_listen(family: int, host: 
 
 @pytest.mark.parametrize(("family", "host"), HOSTS)
 def test_a_second_launch_that_was_bound_at_the_same_time_may_not_listen(family: int, host: str) -> None:
-    with own(family, host) as first, own(family, host, first.name[1]) as other, beside([other])[0].socket:
+    with own(family, host) as first, own(family, host, first.name[1]) as other, bind_siblings([other])[0].socket:
         claims().listen([first])
         with pytest.raises(LaunchError, match=r"cannot listen on .*another process has taken the port meanwhile"):
             claims().listen([other])
@@ -76,7 +76,11 @@ def test_a_second_launch_that_was_bound_at_the_same_time_may_not_listen(family: 
 
 @pytest.mark.parametrize("shares", [False, True])
 def test_another_program_that_took_the_port_meanwhile_is_found(shares: bool) -> None:
-    with own(socket.AF_INET, "127.0.0.1") as first, beside([first])[0].socket, stranger_at(first, shares) as other:
+    with (
+        own(socket.AF_INET, "127.0.0.1") as first,
+        bind_siblings([first])[0].socket,
+        stranger_at(first, shares) as other,
+    ):
         other.listen()
         with pytest.raises(LaunchError, match="another process"):
             claims().listen([first])
@@ -97,7 +101,7 @@ def test_what_waits_in_a_queue_is_not_lost_with_the_process_that_listened() -> N
 def test_what_cannot_be_divided_is_shared() -> None:
     with socket.socket(socket.AF_UNIX) as path, tcp_socket(socket.AF_INET, ("127.0.0.1", 0)) as inherited:
         given = [bound_socket("public", path), bound_socket("public", inherited)]
-        assert beside(given) == given
+        assert bind_siblings(given) == given
 
 
 def test_nothing_stays_open_when_one_of_several_cannot_be_bound() -> None:
@@ -106,7 +110,7 @@ def test_nothing_stays_open_when_one_of_several_cannot_be_bound() -> None:
         refused = good._replace(socket=_At(good.socket, stranger.name))
         before = open_descriptors()
         with pytest.raises(OSError, match="in use"):
-            beside([good, refused])
+            bind_siblings([good, refused])
         assert open_descriptors() == before
 
 

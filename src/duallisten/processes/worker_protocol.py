@@ -1,0 +1,107 @@
+"""What a supervisor, its workers and its fork server say to each other, and the channel that carries it."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from duallisten.listeners import bound_socket
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from multiprocessing.connection import Connection
+
+    from duallisten.listeners import BoundSocket, Plan
+    from duallisten.sides import Side
+
+Report = Literal["began", "ready", "serving", "ending", "failed", "alive", "turning"]
+"""What a worker reports to its supervisor: the first of a pair, whose second is a text."""
+
+
+class Order(NamedTuple):
+    """What a supervisor orders a worker to do.
+
+    slot: whose queues are meant
+    sides: the sides of the sockets that come with it
+    plan: what is served from now on
+    """
+
+    name: Literal["ping", "accept", "back up", "release", "open", "retire"]
+    slot: int = 0
+    sides: tuple[Side, ...] = ()
+    plan: Plan | None = None
+
+
+class ForkOrder(NamedTuple):
+    """The order to fork a worker; the worker's end of its pipe and its sockets come with it.
+
+    plan: the plan of the worker's pool
+    sides: the side of each socket
+    row: the number of the worker's row on the scoreboard, if there is one
+    """
+
+    plan: Plan
+    sides: tuple[Side, ...]
+    row: int = 0
+
+
+class ForkServerReport(NamedTuple):
+    """What a fork server reports. With `forked` comes a descriptor that can be read when the fork has ended.
+
+    pid, code: the process id and the exit code of a fork
+    """
+
+    name: Literal["ready", "failed", "forked", "ended"]
+    text: str = ""
+    pid: int = 0
+    code: int = 0
+
+
+class Channel:
+    """One end of a duplex pipe that carries descriptors, too (SCM_RIGHTS, unix(7)).
+
+    A message is followed by one byte that carries its descriptors. The socket for that is the pipe's own, opened once:
+    a process that may open no more can still be told something.
+    """
+
+    def __init__(self, pipe: Connection) -> None:
+        self.pipe = pipe
+        self._socket = socket.socket(fileno=os.dup(pipe.fileno()))
+        self._socket.setblocking(True)  # whatever socket.setdefaulttimeout() says
+
+    def send(self, message: Any, descriptors: Sequence[int] = ()) -> None:
+        """Send a message; raises OSError where nobody takes it."""
+        self.pipe.send((message, len(descriptors)))
+        if descriptors:
+            socket.send_fds(self._socket, [b"\0"], descriptors)
+
+    def receive(self) -> tuple[Any, list[int]]:
+        """Wait for a message, and return it with its descriptors; raises EOFError or OSError at the pipe's end.
+
+        There are fewer of them where this process may not open as many: the kernel drops the rest (recvmsg(2)).
+        """
+        message, count = self.pipe.recv()
+        if not count:
+            return message, []
+        byte, descriptors, _, _ = socket.recv_fds(self._socket, 1, count)
+        if not byte:
+            raise EOFError
+        for descriptor in descriptors:
+            os.set_inheritable(descriptor, False)
+        return message, descriptors
+
+    def close(self) -> None:
+        """Close this end."""
+        self.pipe.close()
+        self._socket.close()
+
+
+def sides_of(bound: Iterable[BoundSocket]) -> tuple[Side, ...]:
+    """Return the side of each socket, for a process that gets the sockets themselves in another way."""
+    return tuple(queue.side for queue in bound)
+
+
+def bound_sockets(sides: tuple[Side, ...], sockets: list[socket.socket]) -> list[BoundSocket]:
+    """Put together what `sides_of` has taken apart."""
+    return [bound_socket(side, sock) for side, sock in zip(sides, sockets, strict=True)]
