@@ -82,6 +82,7 @@ def test_a_platform_s_router_is_believed() -> None:
         listeners="both",
         private_missing="loopback",
         private_wait=0,
+        private_linger=0,
     ) as server:
         assert got(server, "public", x_request_id="of-a-router", x_forwarded_for="6.6.6.6") == "of-a-router"
 

@@ -9,8 +9,7 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -74,14 +73,9 @@ def command(service: str, name: str, *options: str) -> list[str]:
     return [sys.executable, "-m", "tests.registry.serving", service, name, *options]
 
 
-@contextmanager
-def served(url: str, service: str, name: str, *options: str) -> Iterator[Launched]:
-    """Serve in a process of its own, which is ended when the block ends."""
-    running = Launched.start(command(service, name, *options), cwd=ROOT, environ={"REGISTRY": url})
-    try:
-        yield running
-    finally:
-        running.stop()
+def served(url: str, service: str, name: str, *options: str) -> Launched:
+    """Serve in a process of its own."""
+    return Launched(command(service, name, *options), cwd=ROOT, environ={"REGISTRY": url})
 
 
 if __name__ == "__main__":

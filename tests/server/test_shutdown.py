@@ -24,18 +24,7 @@ from duallisten.server.drain import _has_unread
 from duallisten.server.lifespan import Lifespans
 from duallisten.server.shutdown import DrainStep, limit_linger
 from tests.support.applications import Observed
-from tests.support.running import (
-    DEADLINE,
-    DUALLISTEN,
-    FREE,
-    Launched,
-    ask,
-    connect,
-    eventually,
-    launched,
-    processes,
-    serving,
-)
+from tests.support.running import DEADLINE, FREE, ask, connect, eventually, launched, processes, serving
 
 DEMO = "duallisten.demo:app"
 HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -408,8 +397,5 @@ def test_a_launch_that_fails_does_not_linger(shop: Path) -> None:
     """One worker cannot start, when the other serves."""
     code = SHOP + "\npathlib.Path('first').touch(exist_ok=False)\n"
     (shop / "shop.py").write_text(code)
-    running = Launched.start([*DUALLISTEN, "shop:app", "--workers", "2", "--private-linger", "60", *FREE], cwd=shop)
-    try:
+    with launched("shop:app", "--workers", "2", "--private-linger", "60", *FREE, cwd=shop) as running:
         assert running.process.wait(DEADLINE) == 3
-    finally:
-        running.stop()
