@@ -6,14 +6,9 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.support.running import FREE, Launched, launched
+from tests.support.running import FREE, ROOT, Launched, launched
 
 FAULTY = "tests.faults.faulty:app"
-ROOT = Path(__file__).parents[2]
-"""Where the application is imported from."""
-
-FOUND = {"PYTHONPATH": str(ROOT)}
-"""Variables by which it is found."""
 
 
 def faulty(*arguments: str, cwd: Path, path: Path | None = None, ports: Sequence[str] = FREE) -> Launched:
@@ -21,8 +16,8 @@ def faulty(*arguments: str, cwd: Path, path: Path | None = None, ports: Sequence
 
     path: what Python imports from, before all else
     """
-    python_path = ":".join(str(each) for each in (path, ROOT) if each is not None)
-    return launched(FAULTY, *arguments, *ports, cwd=cwd, environ={"PYTHONPATH": python_path})
+    environ = {"PYTHONPATH": f"{path}:{ROOT}"} if path else None
+    return launched(FAULTY, *arguments, *ports, cwd=cwd, environ=environ)
 
 
 def request(path: str, more: bytes = b"") -> bytes:

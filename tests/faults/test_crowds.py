@@ -13,7 +13,7 @@ import pytest
 import trustme
 
 from duallisten.sides import Side
-from tests.faults.serving import FAULTY, FOUND, ROOT, ask_over, request
+from tests.faults.serving import FAULTY, ask_over, request
 from tests.faults.test_load import MOST_GROWTH, sockets
 from tests.support.applications import Observed
 from tests.support.running import (
@@ -41,7 +41,7 @@ ROOMY = ["sh", "-c", f'ulimit -n {CROWD + SPARE}; exec "$@"', "sh"]
 
 
 def crowd(ports: list[int]) -> Launched:
-    return launched("-m", "tests.faults.crowd", str(CROWD), *map(str, ports), command=PYTHON, cwd=ROOT)
+    return launched("-m", "tests.faults.crowd", str(CROWD), *map(str, ports), command=PYTHON)
 
 
 def turn(clients: Launched) -> str:
@@ -53,7 +53,7 @@ def turn(clients: Launched) -> str:
 
 def test_ten_thousand_connections_that_send_nothing_hinder_nobody_and_leave_nothing_behind(tmp_path: Path) -> None:
     flags = ("--no-access-log", "--timeout-request-header", "0", "--timeout-keep-alive", "600")
-    with launched(FAULTY, *flags, *FREE, command=[*ROOMY, *DUALLISTEN], cwd=tmp_path, environ=FOUND) as server:
+    with launched(FAULTY, *flags, *FREE, command=[*ROOMY, *DUALLISTEN], cwd=tmp_path) as server:
         urls = [server.url("public"), server.url("private")]
         process = psutil.Process(server.process.pid)
         idle, memory = sockets(process), []

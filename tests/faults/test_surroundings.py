@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 import duallisten
-from tests.faults.serving import FAULTY, FOUND, ask_over, faulty, request
+from tests.faults.serving import FAULTY, ask_over, faulty, request
 from tests.support.running import DUALLISTEN, FREE, Launched, ask, connect, eventually, launched
 
 WORKERS = pytest.mark.parametrize("more", [(), ("--workers", "2")], ids=["alone", "workers"])
@@ -30,7 +30,7 @@ def test_the_output_s_reader_may_go(more: tuple[str, ...], tmp_path: Path) -> No
     """Standard output and standard error are the same broken pipe."""
     command = [*DUALLISTEN, FAULTY, *more, *FREE]
     reading, writing = os.pipe()
-    with Launched(command, cwd=tmp_path, environ=FOUND, stdout=writing) as server:
+    with Launched(command, cwd=tmp_path, stdout=writing) as server:
         os.close(writing)
         urls: list[str] = []
         with os.fdopen(reading) as output:
@@ -55,7 +55,7 @@ CLOSED = ["sh", "-c", 'exec "$@" <&- >&-', "sh"]
 @WORKERS
 def test_a_standard_output_that_is_closed_takes_nothing_from_a_launch(more: tuple[str, ...], tmp_path: Path) -> None:
     """Nor does a socket come into its place, into which the application would print."""
-    with launched(FAULTY, *more, *FREE, command=[*CLOSED, *DUALLISTEN], cwd=tmp_path, environ=FOUND) as server:
+    with launched(FAULTY, *more, *FREE, command=[*CLOSED, *DUALLISTEN], cwd=tmp_path) as server:
         with connect(server.url("public")) as idle, connect(server.url("private")) as other:
             assert ask_over(idle) and ask_over(other)
             serving = server.workers or [psutil.Process(server.process.pid)]
@@ -82,7 +82,7 @@ def test_while_nobody_reads_the_access_log_requests_wait_and_none_is_lost(server
     options: dict[str, Any] = {"stdout": writing, "stderr": subprocess.PIPE}
     with (
         os.fdopen(reading) as output,
-        Launched(SERVERS[server], cwd=tmp_path, environ=FOUND, **options) as running,
+        Launched(SERVERS[server], cwd=tmp_path, **options) as running,
     ):
         os.close(writing)
         url = running.wait_for(r" on (http://\S+:\d+) .*(process|Press)")[1]

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.faults.serving import FAULTY, ROOT, ask_over, faulty, request
+from tests.faults.serving import FAULTY, ask_over, faulty, request
 from tests.processes.test_reload import APP
 from tests.support.running import DEADLINE, FREE, address, ask, connect, eventually, launched, process_of, processes
 
@@ -88,7 +88,7 @@ if __name__ == "__main__":
 def test_workers_that_keep_crashing_are_given_up(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(HURRIED)
-    with launched(command=(sys.executable, str(program)), cwd=tmp_path, environ={"PYTHONPATH": str(ROOT)}) as server:
+    with launched(command=(sys.executable, str(program)), cwd=tmp_path) as server:
         url = server.url("public")
         (tmp_path / "crash").touch()
         for worker in server.workers:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.netns.topology import NEIGHBOUR, PRIVATE, Namespace, Topology
 from tests.registry.databases import PASSWORD
-from tests.registry.serving import ROOT, command
+from tests.registry.serving import command
 from tests.support.running import DEADLINE, Launched, run
 
 pytestmark = pytest.mark.needs_redis
@@ -42,13 +42,13 @@ def registry(network: Topology) -> Iterator[str]:
 
 def serve(where: Namespace, service: str, address: str, url: str) -> Launched:
     options = ("--private-host", address, "--private-port", "9240")
-    return Launched(where.inside(*command(service, "1", *options)), cwd=ROOT, environ={"REGISTRY": url})
+    return Launched(where.inside(*command(service, "1", *options)), environ={"REGISTRY": url})
 
 
 def ask(where: Namespace, *target: str) -> str:
     """Ask a service from a namespace, and give the answer, or what was said in place of one."""
     script = where.inside(*command("", "")[:1], "-c", ASK, *target)
-    ran = run(command=script, cwd=ROOT)
+    ran = run(command=script)
     return ran.stdout or ran.stderr
 
 

@@ -10,15 +10,12 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from duallisten import Config, Server
 from duallisten.registry import Instance, Registrar, Timing
 from tests.support.running import Launched
-
-ROOT = Path(__file__).parent.parent.parent
 
 
 class Registered(Server):
@@ -75,7 +72,7 @@ def command(service: str, name: str, *options: str) -> list[str]:
 
 def served(url: str, service: str, name: str, *options: str) -> Launched:
     """Serve in a process of its own."""
-    return Launched(command(service, name, *options), cwd=ROOT, environ={"REGISTRY": url})
+    return Launched(command(service, name, *options), environ={"REGISTRY": url})
 
 
 if __name__ == "__main__":

@@ -33,6 +33,9 @@ DUALLISTEN = (sys.executable, "-m", "duallisten")
 
 PYTHON = (sys.executable,)
 
+ROOT = Path(__file__).parents[2]
+"""The folder of the repository."""
+
 
 class ObservedServer(ThreadedServer):
     """A server in a thread, which a test may stop by itself."""
@@ -226,10 +229,11 @@ def eventually(true: Callable[[], bool]) -> bool:
 
 
 def free_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """An environment that says nothing to duallisten but `environ`."""
+    """An environment that says nothing to duallisten but `environ`, and in which `tests` can be imported."""
     kept = ("PATH", "HOME", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG", "VIRTUAL_ENV", "LANG")
     inherited = {name: os.environ[name] for name in kept if name in os.environ}
-    return inherited | {"PYTHONUNBUFFERED": "1", "COLUMNS": "200"} | dict(environ or {})
+    ours = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "COLUMNS": "200"}
+    return inherited | ours | dict(environ or {})
 
 
 def launched(
