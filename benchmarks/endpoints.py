@@ -22,8 +22,8 @@ from multiprocessing import get_context
 from statistics import median
 from typing import NamedTuple
 
-from deciding import BATCH, PATHS, RULE_SETS, TURNS, measure_deciding
-from measuring import (
+from support.deciding import BATCH, PATHS, RULE_SETS, TURNS, measure_deciding
+from support.measuring import (
     CONNECTIONS,
     HERE,
     WARM_UP_SECONDS,
@@ -35,7 +35,7 @@ from measuring import (
     measure_cpu,
     pinned,
 )
-from reporting import Row, circumstances, in_turn, publish, read_options, spread, table_row, tell, verdict
+from support.reporting import Row, circumstances, in_turn, publish, read_options, spread, table_row, tell, verdict
 
 from duallisten.endpoints.path_rules import REMEMBERED
 
@@ -92,7 +92,7 @@ def measure_round(cores: Cores, seconds: int) -> Round:
     with pinned(cores.servers), ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
         deciding = process.submit(measure_deciding).result()
     (port,) = free_ports(1)
-    uvicorn = ("uvicorn", "hello:app", "--no-access-log", "--port", str(port))
+    uvicorn = ("uvicorn", "apps.hello:app", "--no-access-log", "--port", str(port))
     (request,) = measure_cpu([Command(uvicorn, (port,), loaded=port, path=ASKED)], cores, seconds)
     return Round(deciding, request)
 

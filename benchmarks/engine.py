@@ -13,7 +13,7 @@ import sys
 from contextlib import ExitStack
 from statistics import median
 
-from measuring import (
+from support.measuring import (
     HERE,
     WARM_UP_SECONDS,
     Command,
@@ -28,17 +28,17 @@ from measuring import (
     running,
     stop,
 )
-from reporting import Row, circumstances, in_turn, publish, read_options, table_row, tell
+from support.reporting import Row, circumstances, in_turn, publish, read_options, table_row, tell
 
 RESULTS = HERE / "results" / "engine.md"
 SILENT = ("--no-access-log",)
 
 REQUESTS = {
-    "hello, no access log, public": ("public", "hello:app", SILENT, 0.70),
-    "hello, no access log, private": ("private", "hello:app", SILENT, 0.68),
-    "hello, default flags, public": ("public", "hello:app", (), 0.30),
-    "hello, --http h11, no access log, public": ("public", "hello:app", (*SILENT, "--http", "h11"), 0.85),
-    "FastAPI with a pydantic model, no access log, public": ("public", "shop:app", SILENT, 0.90),
+    "hello, no access log, public": ("public", "apps.hello:app", SILENT, 0.70),
+    "hello, no access log, private": ("private", "apps.hello:app", SILENT, 0.68),
+    "hello, default flags, public": ("public", "apps.hello:app", (), 0.30),
+    "hello, --http h11, no access log, public": ("public", "apps.hello:app", (*SILENT, "--http", "h11"), 0.85),
+    "FastAPI with a pydantic model, no access log, public": ("public", "apps.shop:app", SILENT, 0.90),
 }
 """By what they are called: the side that is loaded, the application, the flags of both, the target."""
 
@@ -66,7 +66,7 @@ def main() -> None:
             row.pairs.append(in_turn(measure_cpu(commands, cores, options.seconds), number))
             tell(row, options.rounds)
         for row, (kind, factor, _, _) in zip(others, LOADS.values(), strict=True):
-            pair = in_turn(servers("public", "engine_app:app", *SILENT), number)
+            pair = in_turn(servers("public", "apps.engine:app", *SILENT), number)
             costs, growth = measure_load(pair, kind, cores, options.seconds)
             row.pairs.append(in_turn(tuple(cost * factor for cost in costs), number))
             if row.name in grown:
@@ -81,10 +81,10 @@ def main() -> None:
 def servers(side: str, app: str, *flags: str) -> tuple[Command, Command]:
     """Give uvicorn and duallisten with one application and the same flags."""
     port, public, private = free_ports(3)
-    path = "/items/7" if app == "shop:app" else "/"
+    path = "/items/7" if app == "apps.shop:app" else "/"
     base = Command(("uvicorn", app, *flags, "--port", str(port)), (port,), loaded=port, path=path)
     ours = duallisten((public, private), *flags, side=side, path=path)
-    return base, ours._replace(arguments=tuple(app if one == "hello:app" else one for one in ours.arguments))
+    return base, ours._replace(arguments=tuple(app if one == "apps.hello:app" else one for one in ours.arguments))
 
 
 def measure_load(
@@ -112,7 +112,7 @@ def load(commands: tuple[Command, ...], kind: str, cores: Cores, seconds: float)
 
 
 def client(kind: str, port: int, seconds: float) -> subprocess.Popen[str]:
-    arguments = (sys.executable, str(HERE / "engine_load.py"), kind, str(port), str(seconds))
+    arguments = (sys.executable, str(HERE / "support" / "engine_load.py"), kind, str(port), str(seconds))
     return subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
 
 
@@ -125,7 +125,7 @@ def result(process: subprocess.Popen[str]) -> float:
 
 def flood(kind: str, cores: Cores, seconds: int) -> float:
     """The longest private request, in milliseconds, while a public connection floods."""
-    _, ours = servers("private", "engine_app:app", *SILENT)
+    _, ours = servers("private", "apps.engine:app", *SILENT)
     with running(ours, cores), pinned(cores.clients):
         flooding = client(kind, ours.ports[0], seconds + 1.0)
         waited = result(client("latency", ours.ports[1], seconds))

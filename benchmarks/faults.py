@@ -15,13 +15,11 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-import fault_clients as clients
-import fault_processes as processes
-import fault_surroundings as surroundings
-from fault_servers import APP, CLIENTS, SERVERS, WORKERS, Make, Seen
-from findings import README, table
-from measuring import HERE, check_machine
-from reporting import circumstances, publish, table_row
+from support.faults import clients, processes, surroundings
+from support.faults.servers import APP, CLIENTS, SERVERS, WORKERS, Make, Seen
+from support.findings import README, table
+from support.measuring import HERE, check_machine
+from support.reporting import circumstances, publish, table_row
 
 RESULTS = HERE / "results" / "faults.md"
 README_PART = re.compile(r"(?<=<!-- faults -->\n).*?(?=<!-- end -->)", re.DOTALL)

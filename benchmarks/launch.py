@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import time
 
-from measuring import (
+from support.measuring import (
     CONNECTIONS,
     HERE,
     WARM_UP_SECONDS,
@@ -27,7 +27,7 @@ from measuring import (
     measure_cpu,
     running,
 )
-from reporting import Row, circumstances, in_turn, publish, read_options, tell
+from support.reporting import Row, circumstances, in_turn, publish, read_options, tell
 
 RESULTS = HERE / "results" / "launch.md"
 
@@ -94,7 +94,7 @@ def servers(compared: str, *flags: str) -> tuple[Command, Command]:
     compared: `control` for a second uvicorn; `public` or `private` for duallisten, with that listener to be loaded
     """
     port, public, private = free_ports(3)
-    uvicorn = ("uvicorn", "hello:app", *flags, "--port")
+    uvicorn = ("uvicorn", "apps.hello:app", *flags, "--port")
     base = Command((*uvicorn, str(port)), (port,), loaded=port)
     if compared == "control":
         return base, Command((*uvicorn, str(public)), (public,), loaded=public)

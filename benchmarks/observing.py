@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import argparse
 
-from measuring import CONNECTIONS, HERE, WARM_UP_SECONDS, check_machine, duallisten, free_ports, measure_cpu
-from reporting import Row, circumstances, in_turn, publish, read_options, tell
+from support.measuring import CONNECTIONS, HERE, WARM_UP_SECONDS, check_machine, duallisten, free_ports, measure_cpu
+from support.reporting import Row, circumstances, in_turn, publish, read_options, tell
 
 RESULTS = HERE / "results" / "observing.md"
 

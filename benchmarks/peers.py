@@ -16,16 +16,16 @@ import time
 from pathlib import Path
 from statistics import median
 
-import contenders as servers
-from chart import draw
-from contenders import Contender, serving
-from findings import Findings, Target, write
-from isolation import WORKERS, largest_share, p99, probe_while_blocked, probe_while_busy, shares
-from measuring import Cores, check_machine, load, memory
-from reporting import ratios, read_options
-from throughput import check_hidden, compare, cost_ratios, rate_ratios
+from support.chart import draw
+from support.contenders import Contender, serving
+from support.findings import Findings, Target, write
+from support.isolation import WORKERS, largest_share, p99, probe_while_blocked, probe_while_busy, shares
+from support.measuring import Cores, check_machine, load, memory
+from support.reporting import ratios, read_options
+from support.throughput import check_hidden, compare, cost_ratios, rate_ratios
 
 from duallisten.sides import Side
+from support import contenders as servers
 
 ISOLATION_ROUNDS = 5
 BLOCK_ROUNDS = 3
@@ -55,7 +55,7 @@ def main() -> None:
 
 def measure_hello(findings: Findings, cores: Cores, options: argparse.Namespace) -> None:
     """Measure the smallest application, with the default flags and without an access log."""
-    log = compare("access log", servers.everyone("hello:app", log=True), cores, options.rounds, options.seconds)
+    log = compare("access log", servers.everyone("apps.hello:app", log=True), cores, options.rounds, options.seconds)
     findings.throughput["Default flags, access log on"] = log
     for name, times in (
         ("uvicorn", 1.8),
@@ -65,7 +65,9 @@ def measure_hello(findings: Findings, cores: Cores, options: argparse.Namespace)
     ):
         promise = f"access log on, requests/s beside {name}"
         findings.targets.append(Target(promise, rate_ratios(log, PUBLIC, name), at_least=times))
-    bare = compare("no access log", servers.everyone("hello:app", log=False), cores, options.rounds, options.seconds)
+    bare = compare(
+        "no access log", servers.everyone("apps.hello:app", log=False), cores, options.rounds, options.seconds
+    )
     findings.throughput["No access log"] = bare
     for name, other, times in ((PUBLIC, "uvicorn", 0.98), (PUBLIC, "granian", 1.0), (PRIVATE, "uvicorn", 1.05)):
         promise = f"no access log, {name.removeprefix('duallisten, ')}, requests/s beside {other}"
@@ -92,11 +94,11 @@ def measure_two_sides(findings: Findings, cores: Cores, options: argparse.Namesp
 def measure_fastapi(findings: Findings, cores: Cores, options: argparse.Namespace) -> None:
     """Measure a FastAPI application, with default flags; and uvicorn without its log, for what that costs."""
     contenders = [
-        servers.uvicorn("shop:app"),
-        servers.uvicorn("shop:app", log=False)._replace(name="uvicorn, no access log"),
-        servers.duallisten("shop:app"),
-        servers.granian("shop:app"),
-        servers.gunicorn_uvicorn("shop:app"),
+        servers.uvicorn("apps.shop:app"),
+        servers.uvicorn("apps.shop:app", log=False)._replace(name="uvicorn, no access log"),
+        servers.duallisten("apps.shop:app"),
+        servers.granian("apps.shop:app"),
+        servers.gunicorn_uvicorn("apps.shop:app"),
     ]
     found = compare("FastAPI", contenders, cores, options.rounds, options.seconds, ITEM)
     findings.throughput["FastAPI, one JSON route with pydantic, default flags"] = found
@@ -110,7 +112,7 @@ def measure_fastapi(findings: Findings, cores: Cores, options: argparse.Namespac
 
 def measure_balance(findings: Findings, cores: Cores, options: argparse.Namespace) -> None:
     """Measure how connections spread over workers; on all cores, for that is what workers are for."""
-    for contender in workers("whoami:app"):
+    for contender in workers("apps.whoami:app"):
         found = shares(contender, cores.shared, options.rounds)
         findings.shares[contender.name] = found
         print(f"balance, {contender.name}: {found[0]}", file=sys.stderr)
@@ -137,9 +139,11 @@ def measure_isolation(findings: Findings, cores: Cores, options: argparse.Namesp
     own = ("--private-workers", "1")
     for number in range(ISOLATION_ROUNDS):
         for contender in (
-            servers.uvicorn("busy:app", log=False),
-            servers.duallisten("busy:app", log=False, side="private", name="duallisten, shared"),
-            servers.duallisten("busy:app", *own, log=False, side="private", name="duallisten, --private-workers 1"),
+            servers.uvicorn("apps.busy:app", log=False),
+            servers.duallisten("apps.busy:app", log=False, side="private", name="duallisten, shared"),
+            servers.duallisten(
+                "apps.busy:app", *own, log=False, side="private", name="duallisten, --private-workers 1"
+            ),
         ):
             public = contender.commands[0].ports[0]
             slow = p99(probe_while_busy(contender, public, cores))
@@ -164,9 +168,9 @@ def measure_isolation(findings: Findings, cores: Cores, options: argparse.Namesp
 def measure_memory(findings: Findings, cores: Cores, options: argparse.Namespace) -> None:
     """Measure the memory of four workers of a FastAPI application, each of which has answered."""
     count = ("--workers", str(WORKERS))
-    preload = servers.duallisten("shop:app", *count, "--preload", log=False, name="duallisten, --preload")
-    gunicorn = servers.gunicorn_uvicorn("shop:app", *count, "--preload", log=False)
-    contenders = [*workers("shop:app"), preload, gunicorn._replace(name="gunicorn, uvicorn worker, --preload")]
+    preload = servers.duallisten("apps.shop:app", *count, "--preload", log=False, name="duallisten, --preload")
+    gunicorn = servers.gunicorn_uvicorn("apps.shop:app", *count, "--preload", log=False)
+    contenders = [*workers("apps.shop:app"), preload, gunicorn._replace(name="gunicorn, uvicorn worker, --preload")]
     for number in range(MEMORY_ROUNDS):
         for contender in contenders:
             with serving(contender, cores) as processes:
@@ -181,7 +185,7 @@ def measure_memory(findings: Findings, cores: Cores, options: argparse.Namespace
 
 def measure_start(findings: Findings, cores: Cores, options: argparse.Namespace) -> None:
     """Measure the time from just before a server is made until each of its listeners has answered."""
-    contenders = [one for one in servers.everyone("hello:app", log=True) if one.name != PRIVATE]
+    contenders = [one for one in servers.everyone("apps.hello:app", log=True) if one.name != PRIVATE]
     for _ in range(options.rounds):
         for contender in contenders:
             begin = time.perf_counter()

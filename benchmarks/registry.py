@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from measuring import HERE
-from reporting import circumstances, publish, ratios, read_options, spread, table_row
+from support.measuring import HERE
+from support.reporting import circumstances, publish, ratios, read_options, spread, table_row
 from tests.registry.databases import postgres_server, redis_server
 
 from duallisten.registry import Backend, Instance, Registry, Write

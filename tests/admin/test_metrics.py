@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-import shutil
 import socket
-import subprocess
 import sys
 import threading
 from types import SimpleNamespace
@@ -26,7 +24,6 @@ from duallisten.listeners.admission import Verdict
 from duallisten.observability.request_counter import RequestCounter
 from duallisten.observability.scoreboard_layout import BOUNDS, SIDE_WORDS, WORD, Cell
 from duallisten.sides import Receive, Scope, Send
-from tests.netns.conftest import require
 from tests.support.applications import Observed, answer
 from tests.support.running import DEADLINE, FREE, address, ask, eventually, launched, run, serving
 from tests.support.scraping import OPENMETRICS, Scrape, get
@@ -287,14 +284,14 @@ def test_a_server_in_a_program_says_so_too() -> None:
         pass
 
 
+@pytest.mark.needs_prometheus
 @pytest.mark.parametrize("accept", ["", OPENMETRICS])
 def test_promtool_finds_nothing_to_complain_of(accept: str) -> None:
-    require(None if shutil.which("promtool") else "promtool is missing")
     with launched("duallisten.demo:app", "--private-metrics", "/metrics", *FREE) as server:
         httpx.get(server.url("public"))
         text = get(server.url("private"), accept).text.removesuffix("# EOF\n")
     if accept:  # promtool of Debian reads the older format, in which a counter's name has its ending
         assert text.count("# TYPE duallisten_http_requests counter") == 1
         return
-    done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, check=False)
+    done = run("check", "metrics", command=("promtool",), text=text)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

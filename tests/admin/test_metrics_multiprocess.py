@@ -5,10 +5,8 @@ from __future__ import annotations
 import inspect
 import json
 import os
-import shutil
 import signal
 import socket
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +20,6 @@ from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from duallisten.admin import metrics_multiprocess as metric_files
-from tests.netns.conftest import require
 from tests.support.running import DEADLINE, FREE, Launched, ask, connect, eventually, launched, processes, run
 from tests.support.scraping import Scrape
 
@@ -259,12 +256,9 @@ def prometheus(folder: Path, target: str) -> Iterator[str]:
     scrape: dict[str, Any] = {"job_name": "shop", "scrape_interval": "1s", "static_configs": [{"targets": [target]}]}
     (folder / "prometheus.yml").write_text(json.dumps({"scrape_configs": [scrape]}))  # JSON is YAML
     paths = ("--config.file", str(folder / "prometheus.yml"), "--storage.tsdb.path", str(folder / "data"))
-    running = Launched.start(["prometheus", *paths, "--web.listen-address", own])
-    try:
+    with launched(*paths, "--web.listen-address", own, command=("prometheus",)) as running:
         running.wait_for("Server is ready to receive web requests")
         yield f"http://{own}"
-    finally:
-        running.stop()
 
 
 def query(url: str, expression: str) -> dict[str, float]:
@@ -278,8 +272,8 @@ def query(url: str, expression: str) -> dict[str, float]:
     return found
 
 
+@pytest.mark.needs_prometheus
 def test_prometheus_scrapes_several_workers_and_sees_one_launch(tmp_path: Path) -> None:
-    require(None if shutil.which("prometheus") else "prometheus is missing")
     with shop(tmp_path, "--workers", "2") as server:
         public = server.url("public")
         with prometheus(tmp_path, server.url("private").removeprefix("http://")) as url:
@@ -297,7 +291,7 @@ def test_prometheus_scrapes_several_workers_and_sees_one_launch(tmp_path: Path) 
             assert query(url, "resets(duallisten_http_requests_total{side='public',status='2xx'}[1m]) > 0") == {}
             assert query(url, "resets(shop_sold_total[1m])") == {"colour=green": 0}
         text = httpx.get(server.url("private") + "/metrics").text
-    done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, check=False)
+    done = run("check", "metrics", command=("promtool",), text=text)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 

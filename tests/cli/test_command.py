@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from duallisten import UsageError
 from duallisten.cli.command import ACTIONS, read_all, read_plain
 from duallisten.config import all_options, collect
 from duallisten.config.option import Option
+from tests.support.running import PYTHON, run
 
 OPTIONS = all_options()
 NAMED = [option for option in OPTIONS if option.name != "app"]
@@ -108,6 +107,6 @@ sys.argv = ["duallisten", "duallisten.demo:app", "--port", "0", "--private-port"
 from duallisten.__main__ import main
 main()
 """
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    ended = run("-c", code, command=PYTHON)
     assert ended.stdout.splitlines()[-1] == "[]"
     assert ended.stdout.startswith("Running duallisten")

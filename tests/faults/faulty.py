@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from pathlib import Path
 
 from duallisten.demo import app as demo
 from duallisten.sides import Receive, Scope, Send
+from tests.support.gated import app as gated
 
 CHUNK = bytes(1 << 16)
 CHUNKS = 800
@@ -20,10 +20,7 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "lifespan":
         await live(receive, send)
     elif scope["path"] == "/block":
-        Path("blocked").touch()
-        while not Path("released").exists():
-            time.sleep(0.01)
-        await demo({**scope, "path": "/"}, receive, send)
+        await gated(scope, receive, send)
     elif scope["path"].startswith("/cut"):
         await cut(scope, send)
     elif scope["path"] == "/big":

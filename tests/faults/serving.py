@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 import socket
-import subprocess
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from pathlib import Path
 
-import psutil
-
-from tests.support.running import FREE, Launched, launched
+from tests.support.running import FREE, ROOT, Launched, launched
 
 FAULTY = "tests.faults.faulty:app"
-ROOT = Path(__file__).parents[2]
-"""Where the application is imported from."""
-
-FOUND = {"PYTHONPATH": str(ROOT)}
-"""Variables by which it is found."""
 
 
-@contextmanager
-def faulty(*arguments: str, cwd: Path, path: Path | None = None, ports: Sequence[str] = FREE) -> Iterator[Launched]:
+def faulty(*arguments: str, cwd: Path, path: Path | None = None, ports: Sequence[str] = FREE) -> Launched:
     """Launch the application that breaks, in the folder of its files.
 
     path: what Python imports from, before all else
     """
-    python_path = ":".join(str(each) for each in (path, ROOT) if each is not None)
-    with launched(FAULTY, *arguments, *ports, cwd=cwd, environ={"PYTHONPATH": python_path}) as running:
-        yield running
+    environ = {"PYTHONPATH": f"{path}:{ROOT}"} if path else None
+    return launched(FAULTY, *arguments, *ports, cwd=cwd, environ=environ)
 
 
 def request(path: str, more: bytes = b"") -> bytes:
@@ -45,13 +34,3 @@ def ask_over(connection: socket.socket) -> bytes:
         assert data, f"the connection ended after {answer!r}"
         answer += data
     return answer
-
-
-def workers(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    """Give the processes that serve, a reloader's, too."""
-    found = []
-    for child in psutil.Process(process.pid).children():
-        with suppress(psutil.Error):  # it has ended in between
-            if "spawn_main" in " ".join(child.cmdline()):
-                found.append(child)
-    return found

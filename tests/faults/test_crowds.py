@@ -5,10 +5,7 @@ from __future__ import annotations
 import resource
 import socket
 import ssl
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
@@ -16,10 +13,22 @@ import pytest
 import trustme
 
 from duallisten.sides import Side
-from tests.faults.serving import FAULTY, FOUND, ROOT, ask_over, request
+from tests.faults.serving import FAULTY, ask_over, request
 from tests.faults.test_load import MOST_GROWTH, sockets
 from tests.support.applications import Observed
-from tests.support.running import DEADLINE, DUALLISTEN, FREE, address, ask, connect, eventually, launched, serving
+from tests.support.running import (
+    DEADLINE,
+    DUALLISTEN,
+    FREE,
+    PYTHON,
+    Launched,
+    address,
+    ask,
+    connect,
+    eventually,
+    launched,
+    serving,
+)
 
 SPARE = 300
 """Descriptors that are left to a process beside the connections."""
@@ -31,28 +40,20 @@ ROOMY = ["sh", "-c", f'ulimit -n {CROWD + SPARE}; exec "$@"', "sh"]
 """Runs a command with as many descriptors as that takes."""
 
 
-@contextmanager
-def crowd(ports: list[int]) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "tests.faults.crowd", str(CROWD), *map(str, ports)]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as clients:
-        try:
-            yield clients
-        finally:
-            clients.kill()
+def crowd(ports: list[int]) -> Launched:
+    return launched("-m", "tests.faults.crowd", str(CROWD), *map(str, ports), command=PYTHON)
 
 
-def turn(clients: subprocess.Popen[str]) -> str:
+def turn(clients: Launched) -> str:
     """Let them all come, or go."""
-    assert clients.stdin is not None
-    assert clients.stdout is not None
-    clients.stdin.write("\n")
-    clients.stdin.flush()
-    return clients.stdout.readline().strip()
+    told = len(clients.lines)
+    clients.say()
+    return clients.wait_for("", start=told).string
 
 
 def test_ten_thousand_connections_that_send_nothing_hinder_nobody_and_leave_nothing_behind(tmp_path: Path) -> None:
     flags = ("--no-access-log", "--timeout-request-header", "0", "--timeout-keep-alive", "600")
-    with launched(FAULTY, *flags, *FREE, command=[*ROOMY, *DUALLISTEN], cwd=tmp_path, environ=FOUND) as server:
+    with launched(FAULTY, *flags, *FREE, command=[*ROOMY, *DUALLISTEN], cwd=tmp_path) as server:
         urls = [server.url("public"), server.url("private")]
         process = psutil.Process(server.process.pid)
         idle, memory = sockets(process), []

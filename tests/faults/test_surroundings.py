@@ -1,47 +1,25 @@
-"""What a server stands on gives way: its private address, its output, the clock."""
+"""What a server stands on gives way: its output, the clock."""
 
 from __future__ import annotations
 
 import ast
 import fcntl
+import os
 import re
 import subprocess
 import sys
 import termios
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 import duallisten
-from tests.faults.serving import FAULTY, FOUND, ask_over, faulty, request, workers
-from tests.netns.conftest import network
-from tests.netns.topology import PRIVATE, PUBLIC, Topology
-from tests.netns.visits import visit, visits
-from tests.support.running import DEADLINE, DUALLISTEN, FREE, ask, connect, eventually, free_environment, launched
-
-__all__ = ["network"]
+from tests.faults.serving import FAULTY, ask_over, faulty, request
+from tests.support.running import DUALLISTEN, FREE, Launched, ask, connect, eventually, launched
 
 WORKERS = pytest.mark.parametrize("more", [(), ("--workers", "2")], ids=["alone", "workers"])
-
-
-# --- The private address ---
-
-
-@WORKERS
-def test_a_private_address_that_goes_and_comes_back_is_served_again(more: tuple[str, ...], network: Topology) -> None:
-    server = network.serve(*more)
-    assert visit(network.neighbour, PRIVATE, 9240).side == "private"
-    network.container.ip(f"addr del {PRIVATE}/22 dev eth1")
-    assert visit(network.router, PUBLIC, 5000).side == "public"
-    if more:  # a worker that is replaced meanwhile serves both sides, too
-        max(workers(server.process), key=lambda worker: worker.pid).kill()
-        server.wait_for("Application startup complete", count=3)
-    network.container.ip(f"addr add {PRIVATE}/22 dev eth1")
-    seen = visits(network.neighbour, PRIVATE, 9240, 20)
-    assert {one.side for one in seen} == {"private"}
-    assert visit(network.router, PUBLIC, 5000).side == "public"
 
 
 # --- The output ---
@@ -50,22 +28,24 @@ def test_a_private_address_that_goes_and_comes_back_is_served_again(more: tuple[
 @WORKERS
 def test_the_output_s_reader_may_go(more: tuple[str, ...], tmp_path: Path) -> None:
     """Standard output and standard error are the same broken pipe."""
-    process, urls = start([*DUALLISTEN, FAULTY, *more, *FREE], tmp_path)
-    try:
-        assert process.stdout is not None
-        process.stdout.close()
+    command = [*DUALLISTEN, FAULTY, *more, *FREE]
+    reading, writing = os.pipe()
+    with Launched(command, cwd=tmp_path, stdout=writing) as server:
+        os.close(writing)
+        urls: list[str] = []
+        with os.fdopen(reading) as output:
+            while len(urls) < 2:
+                line = output.readline()
+                assert line, "it ended"
+                urls += re.findall(r"Serving the \w+ side on (http://\S+)", line)
         for url in urls * 50:
             assert ask(url).startswith(b"HTTP/1.1 200 ")
         if more:
-            victim = workers(process)[0]
+            victim = server.workers[0]
             victim.kill()
-            assert eventually(lambda: len(workers(process)) == 2 and victim not in workers(process))
+            assert eventually(lambda: len(server.workers) == 2 and victim not in server.workers)
             assert ask(urls[0]).startswith(b"HTTP/1.1 200 ")
-        process.terminate()
-        assert process.wait(DEADLINE) == (0 if more else -15)
-    finally:
-        process.kill()
-        process.wait()
+        assert server.end() == (0 if more else -15)
 
 
 CLOSED = ["sh", "-c", 'exec "$@" <&- >&-', "sh"]
@@ -75,10 +55,10 @@ CLOSED = ["sh", "-c", 'exec "$@" <&- >&-', "sh"]
 @WORKERS
 def test_a_standard_output_that_is_closed_takes_nothing_from_a_launch(more: tuple[str, ...], tmp_path: Path) -> None:
     """Nor does a socket come into its place, into which the application would print."""
-    with launched(FAULTY, *more, *FREE, command=[*CLOSED, *DUALLISTEN], cwd=tmp_path, environ=FOUND) as server:
+    with launched(FAULTY, *more, *FREE, command=[*CLOSED, *DUALLISTEN], cwd=tmp_path) as server:
         with connect(server.url("public")) as idle, connect(server.url("private")) as other:
             assert ask_over(idle) and ask_over(other)
-            serving = workers(server.process) or [psutil.Process(server.process.pid)]
+            serving = server.workers or [psutil.Process(server.process.pid)]
             for process in serving:
                 assert [Path(f"/proc/{process.pid}/fd/{number}").readlink() for number in (0, 1)] == [
                     Path("/dev/null")
@@ -97,20 +77,21 @@ REQUESTS = 300
 @pytest.mark.parametrize("server", SERVERS)
 def test_while_nobody_reads_the_access_log_requests_wait_and_none_is_lost(server: str, tmp_path: Path) -> None:
     """uvicorn is the yardstick: a full pipe holds up both, until it is read."""
-    log = tmp_path / "log"
-    with log.open("w") as errors:
-        process, _ = start(SERVERS[server], tmp_path, errors=errors.fileno(), sides=0)
-    try:
-        assert process.stdout is not None
-        size = fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, 4096)
-        assert eventually(lambda: re.search(r" on (http://\S+:\d+) .*(process|Press)", log.read_text()) is not None)
-        urls = re.findall(r" on (http://\S+:\d+) ", log.read_text())
-        with connect(urls[-1]) as connection:
+    reading, writing = os.pipe()
+    size = fcntl.fcntl(reading, fcntl.F_SETPIPE_SZ, 4096)
+    options: dict[str, Any] = {"stdout": writing, "stderr": subprocess.PIPE}
+    with (
+        os.fdopen(reading) as output,
+        Launched(SERVERS[server], cwd=tmp_path, **options) as running,
+    ):
+        os.close(writing)
+        url = running.wait_for(r" on (http://\S+:\d+) .*(process|Press)")[1]
+        with connect(url) as connection:
             connection.sendall(request("/") * REQUESTS)
-            assert eventually(lambda: waiting(process) > size - 200)
+            assert eventually(lambda: waiting(reading) > size - 200)
             lines = 0
             while lines < REQUESTS:
-                line = process.stdout.readline()
+                line = output.readline()
                 assert line, "the output ended"
                 lines += "200 OK" in line
             answers = b""
@@ -118,34 +99,12 @@ def test_while_nobody_reads_the_access_log_requests_wait_and_none_is_lost(server
                 data = connection.recv(1 << 16)
                 assert data, "the connection ended"
                 answers += data
-        process.terminate()
-        assert process.wait(DEADLINE) == -15
-    finally:
-        process.kill()
-        process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
+        assert running.end() == -15
 
 
-def start(
-    command: Sequence[str], cwd: Path, *, errors: int = subprocess.STDOUT, sides: int = 2
-) -> tuple[subprocess.Popen[str], list[str]]:
-    """Start a server whose output is a pipe that nobody reads; gives what it said about `sides` of its listeners."""
-    environ = free_environment(FOUND)
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=cwd, env=environ)
-    assert process.stdout is not None
-    urls: list[str] = []
-    while len(urls) < sides:
-        line = process.stdout.readline()
-        assert line, "it ended"
-        urls += re.findall(r"Serving the \w+ side on (http://\S+)", line)
-    return process, urls
-
-
-def waiting(process: subprocess.Popen[str]) -> int:
+def waiting(pipe: int) -> int:
     """Tell how many bytes are in a pipe that nobody reads."""
-    assert process.stdout is not None
-    return int.from_bytes(fcntl.ioctl(process.stdout, termios.FIONREAD, bytes(4)), sys.byteorder)
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 # --- The clock ---
@@ -167,9 +126,9 @@ def test_a_clock_that_is_set_back_disturbs_nobody(tmp_path: Path) -> None:
             today = date_in(ask_over(kept))
             (tmp_path / "set-back").touch()
             assert eventually(lambda: date_in(ask_over(kept)) != today)
-        workers(server.process)[0].kill()
+        server.workers[0].kill()
         server.wait_for("Application startup complete", count=3)
-        assert eventually(lambda: len(workers(server.process)) == 2)
+        assert eventually(lambda: len(server.workers) == 2)
         assert date_in(ask(url)) != today
         assert server.end() == 0
 

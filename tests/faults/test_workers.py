@@ -12,26 +12,16 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.faults.serving import FAULTY, ROOT, ask_over, faulty, request, workers
+from tests.faults.serving import FAULTY, ask_over, faulty, request
 from tests.processes.test_reload import APP
-from tests.support.running import (
-    DEADLINE,
-    FREE,
-    address,
-    ask,
-    connect,
-    eventually,
-    launched,
-    process_of,
-    processes,
-)
+from tests.support.running import DEADLINE, FREE, address, ask, connect, eventually, launched, process_of, processes
 
 
 def test_the_clients_of_others_and_new_ones_are_answered_while_a_worker_is_stopped(tmp_path: Path) -> None:
     """Long before it is taken for dead: its queue is looked after when its event loop has not turned for a second."""
     with faulty("--workers", "2", "--timeout-worker-healthcheck", "600", cwd=tmp_path) as server:
         url, private = server.url("public"), server.url("private")
-        victim, other = workers(server.process)
+        victim, other = server.workers
         connection = connect(url)
         while process_of(ask_over(connection)) != other.pid:
             connection.close()
@@ -50,7 +40,7 @@ def test_new_clients_are_answered_while_a_handler_blocks_the_event_loop_of_a_wor
     answers: list[bytes] = []
     with faulty("--workers", "2", cwd=tmp_path) as server:
         url = server.url("public")
-        before = {worker.pid for worker in workers(server.process)}
+        before = {worker.pid for worker in server.workers}
         blocking = threading.Thread(
             target=lambda: answers.append(ask(url, request("/block", b"Connection: close\r\n")))
         )
@@ -98,10 +88,10 @@ if __name__ == "__main__":
 def test_workers_that_keep_crashing_are_given_up(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(HURRIED)
-    with launched(command=(sys.executable, str(program)), cwd=tmp_path, environ={"PYTHONPATH": str(ROOT)}) as server:
+    with launched(command=(sys.executable, str(program)), cwd=tmp_path) as server:
         url = server.url("public")
         (tmp_path / "crash").touch()
-        for worker in workers(server.process):
+        for worker in server.workers:
             worker.kill()
         server.wait_for(r"gave up: the workers keep dying; the last one: worker \[\d+\] exited with code 9")
         assert server.process.wait(DEADLINE) == 3
@@ -127,7 +117,7 @@ def test_after_a_storm_of_reloads_the_last_version_is_served(tmp_path: Path) -> 
             last = f"{side} {'x' * CHANGES}".encode()
             assert eventually(lambda url=url, last=last: reads(url).endswith(b"\r\n\r\n" + last))  # type: ignore[misc]
         assert server.output.count("Reloading...") > 1
-        assert len(family := workers(server.process)) == 1
+        assert len(family := server.workers) == 1
         server.end()
     assert psutil.wait_procs(family, timeout=DEADLINE)[1] == []
     for url in urls.values():

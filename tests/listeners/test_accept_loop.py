@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -18,7 +17,7 @@ from duallisten.listeners.accept_loop import ConnectionLimit, Supply
 from duallisten.listeners.acceptor import Acceptor, AcceptorState
 from duallisten.listeners.admission import Verdict
 from tests.support.applications import Observed
-from tests.support.running import DEADLINE, FREE, Launched, address, ask, eventually, launched, serving
+from tests.support.running import DEADLINE, FREE, PYTHON, Launched, address, ask, eventually, launched, serving
 
 KEEP = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 APP = "from tests.support.applications import Observed\napp = Observed()\n"
@@ -211,11 +210,8 @@ how many descriptors an application could still have."""
 @pytest.mark.parametrize("first", [0, 1])
 def test_either_side_has_its_share_of_the_descriptors(loop: str, first: int, tmp_path: Path) -> None:
     """A peer takes all that it can get of one side, then another of the other side; both are told which accept."""
-    command = (sys.executable, "-c", TWO_SIDES, loop)
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path)
-    with process, ExitStack() as stack:
-        assert process.stdin is not None and process.stdout is not None
-        ports = [int(process.stdout.readline()) for _ in range(2)]
+    with launched("-c", TWO_SIDES, loop, command=PYTHON, cwd=tmp_path) as server, ExitStack() as stack:
+        ports = [int(server.wait_for(r"^\d+$", count=number)[0]) for number in (1, 2)]
 
         def accepted(port: int) -> int:
             peers = [stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(200)]
@@ -229,10 +225,9 @@ def test_either_side_has_its_share_of_the_descriptors(loop: str, first: int, tmp
 
         taken = accepted(ports[first])
         later = accepted(ports[1 - first])
-        process.stdin.write("\n")
-        process.stdin.flush()
-        held = [int(number) for number in process.stdout.readline().split()]
-        left = int(process.stdout.readline())
+        server.say()
+        held = [int(number) for number in server.wait_for(r"^(\d+) (\d+)$").groups()]
+        left = int(server.wait_for(r"^\d+$", count=3)[0])
         assert (held[first], held[1 - first]) == (taken, later)
     assert taken > 64
     assert later >= 40

@@ -92,7 +92,7 @@ def main() -> None:
     threads = [threading.Thread(target=client.run, args=(done,)) for client in clients]
     for thread in threads:
         thread.start()
-    sys.stdin.read()
+    sys.stdin.readline()
     done.set()
     for thread in threads:
         thread.join()

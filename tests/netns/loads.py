@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from tests.netns.topology import Namespace
-from tests.support.running import DEADLINE
+from tests.support.running import PYTHON, Launched
 
 LOAD = Path(__file__).with_name("load.py")
 
@@ -45,13 +43,9 @@ class Load:
 @contextmanager
 def load(peer: Namespace, order: Order) -> Iterator[Load]:
     """Ask from `peer` for as long as the block lasts."""
-    command = peer.inside(sys.executable, "-I", "-S", str(LOAD), json.dumps(asdict(order)))
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     result = Load()
-    try:
+    with Launched(peer.inside(*PYTHON, "-I", "-S", str(LOAD), json.dumps(asdict(order)))) as clients:
         yield result
-        told, _ = process.communicate(timeout=DEADLINE)
-        result.__dict__.update(json.loads(told))
-    finally:
-        process.kill()
-        process.communicate()
+        clients.say("enough")
+        clients.wait()
+        result.__dict__.update(json.loads(clients.output))

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import shutil
+import re
 import signal
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from tests.netns.topology import Namespace
-from tests.support.running import DEADLINE, eventually
+from tests.support.running import Launched
 
 CONFIGURATION = """
 daemon off;
 worker_processes 1;
 pid {folder}/nginx.pid;
-error_log {folder}/error.log info;
+error_log stderr notice;
 events {{ worker_connections 256; }}
 http {{
   access_log off;
@@ -45,9 +41,10 @@ http {{
 """
 
 ADDRESS = "127.0.0.1:8080"
+STARTED = r"start worker process (\d+)"
 
 
-class Nginx:
+class Nginx(Launched):
     """A running one.
 
     folder: what it writes into
@@ -57,49 +54,19 @@ class Nginx:
         self.folder = folder
         folder.mkdir()
         folder.chmod(0o777)  # its workers are not root
+        self._file = folder / "nginx.conf"
         self._configure(upstream)
-        command = where.inside("nginx", "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(self._file))
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        assert eventually(lambda: len(self.workers) == 1), "nginx did not start"
-
-    @property
-    def _file(self) -> Path:
-        return self.folder / "nginx.conf"
+        super().__init__(where.inside("nginx", "-p", str(folder), "-e", "stderr", "-c", str(self._file)))
+        self.wait_for(STARTED)
 
     def _configure(self, upstream: str) -> None:
         self._file.write_text(CONFIGURATION.format(folder=self.folder, upstream=upstream))
 
-    @property
-    def workers(self) -> set[int]:
-        """Its worker processes."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        return {int(pid) for pid in children.read_text().split()}
-
     def lead_to(self, upstream: str) -> None:
         """Send every request from now on to `upstream`; what is under way is finished where it is."""
-        before = self.workers
+        before = len(self.lines)
+        old = [match[1] for line in self.lines if (match := re.search(STARTED, line))]
         self._configure(upstream)
-        self.process.send_signal(signal.SIGHUP)
-        assert eventually(lambda: bool(self.workers - before)), "nginx did not take its new configuration"
-        log = self.folder / "error.log"
-        assert eventually(lambda: all(f"{pid}#{pid}: gracefully shutting down" in log.read_text() for pid in before))
-
-    def stop(self) -> None:
-        """End it."""
-        os.kill(self.process.pid, signal.SIGTERM)
-        self.process.wait(DEADLINE)
-
-
-@contextmanager
-def nginx(where: Namespace, folder: Path, upstream: str) -> Iterator[Nginx]:
-    """Run one in a namespace."""
-    running = Nginx(where, folder, upstream)
-    try:
-        yield running
-    finally:
-        running.stop()
-
-
-def is_missing() -> bool:
-    """Whether there is no nginx here."""
-    return shutil.which("nginx") is None
+        self.send(signal.SIGHUP)
+        self.wait_for(STARTED, start=before)
+        self.wait_for(f"{old[-1]}#{old[-1]}: gracefully shutting down", start=before)

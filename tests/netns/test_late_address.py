@@ -139,3 +139,18 @@ def test_one_port_for_both_sides_cannot_come_later(late: Topology) -> None:
 def listening_in(network: Topology) -> set[tuple[str, int]]:
     """What is listened on in the container, whoever does."""
     return {each for process in network.container.processes for each in listening(process)}
+
+
+@pytest.mark.parametrize("more", [(), ("--workers", "2")], ids=["alone", "workers"])
+def test_a_private_address_that_goes_and_comes_back_is_served_again(more: tuple[str, ...], network: Topology) -> None:
+    server = network.serve(*more)
+    assert visit(network.neighbour, PRIVATE, 9240).side == "private"
+    network.container.ip(f"addr del {PRIVATE}/22 dev eth1")
+    assert visit(network.router, PUBLIC, 5000).side == "public"
+    if more:  # a worker that is replaced meanwhile serves both sides, too
+        max(server.workers, key=lambda worker: worker.pid).kill()
+        server.wait_for("Application startup complete", count=3)
+    network.container.ip(f"addr add {PRIVATE}/22 dev eth1")
+    seen = visits(network.neighbour, PRIVATE, 9240, 20)
+    assert {one.side for one in seen} == {"private"}
+    assert visit(network.router, PUBLIC, 5000).side == "public"

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.netns.conftest import require
 from tests.netns.topology import NEIGHBOUR, PRIVATE, Namespace, Topology
 from tests.registry.databases import PASSWORD
-from tests.registry.serving import ROOT, command
+from tests.registry.serving import command
 from tests.support.running import DEADLINE, Launched, run
+
+pytestmark = pytest.mark.needs_redis
 
 ASK = """
 import asyncio, sys
@@ -30,29 +31,24 @@ asyncio.run(main(*sys.argv[1:]))
 @pytest.fixture
 def registry(network: Topology) -> Iterator[str]:
     """A Redis in the container's namespace; the URL of it."""
-    require(None if shutil.which("redis-server") else "there is no Redis (package redis-server)")
     network.container.ip("link set lo up")
     server = network.container.inside(
         "redis-server", "--port", "6379", "--bind", PRIVATE, "--save", "", "--requirepass", PASSWORD
     )
-    running = Launched.start(server, cwd=network.folder)
-    try:
+    with Launched(server, cwd=network.folder) as running:
         running.wait_for("Ready to accept connections")
         yield f"redis://:{PASSWORD}@{PRIVATE}:6379"
-    finally:
-        running.stop()
 
 
 def serve(where: Namespace, service: str, address: str, url: str) -> Launched:
     options = ("--private-host", address, "--private-port", "9240")
-    started = Launched.start(where.inside(*command(service, "1", *options)), cwd=ROOT, environ={"REGISTRY": url})
-    return started
+    return Launched(where.inside(*command(service, "1", *options)), environ={"REGISTRY": url})
 
 
 def ask(where: Namespace, *target: str) -> str:
     """Ask a service from a namespace, and give the answer, or what was said in place of one."""
     script = where.inside(*command("", "")[:1], "-c", ASK, *target)
-    ran = run(command=script, cwd=ROOT)
+    ran = run(command=script)
     return ran.stdout or ran.stderr
 
 
@@ -62,8 +58,7 @@ def test_two_services_find_each_other_by_name(network: Topology, registry: str) 
             (network.container, "billing", PRIVATE),
             (network.neighbour, "shipping", NEIGHBOUR),
         ):
-            server = serve(where, service, address, registry)
-            stack.callback(server.stop)
+            server = stack.enter_context(serve(where, service, address, registry))
             server.wait_for(f"Registered as 1 of {service}", within=DEADLINE)
         assert f'"me": "{NEIGHBOUR}:9240"' in ask(network.container, "shipping", registry)
         assert f'"me": "{PRIVATE}:9240"' in ask(network.neighbour, "billing", registry)

@@ -10,11 +10,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.netns.conftest import require
 from tests.netns.loads import Order, load
-from tests.netns.nginx import ADDRESS, Nginx, is_missing, nginx
+from tests.netns.nginx import ADDRESS, Nginx
 from tests.netns.topology import PRIVATE, PUBLIC, Topology
 from tests.support.running import Launched
+
+pytestmark = pytest.mark.needs_nginx
 
 PLACES = (("172.17.0.2", "10.240.0.5"), ("172.17.0.3", "10.240.0.7"), ("172.17.0.4", "10.240.0.8"))
 """The public and the private address of each container; one is ending while the next two change places."""
@@ -32,13 +33,12 @@ def records(tmp_path: Path) -> tuple[Path, Path]:
 
 @pytest.fixture
 def router(network: Topology, tmp_path: Path, records: tuple[Path, Path]) -> Iterator[Nginx]:
-    require("there is no nginx (package nginx-light)" if is_missing() else None)
     for public, private in PLACES[1:]:
         network.container.ip(f"addr add {public}/16 dev eth0", f"addr add {private}/22 dev eth1")
     network.router.ip("link set lo up")
     records[0].write_text(ADDRESS)
     records[1].write_text(f"{PRIVATE}:9240")
-    with nginx(network.router, tmp_path / "nginx", f"{PUBLIC}:5000") as running:
+    with Nginx(network.router, tmp_path / "nginx", f"{PUBLIC}:5000") as running:
         yield running
 
 

@@ -78,9 +78,8 @@ class Topology:
         where: the namespace, the container's unless it is given
         """
         environ = {"DUALLISTEN_PRIVATE_LINGER": "0"} | dict(environ)  # nobody here has a cached address
-        launched = Launched.start(_command(where or self.container, arguments), cwd=self.folder, environ=environ)
-        self._started.callback(launched.stop)
-        return launched
+        command = (where or self.container).inside(*DUALLISTEN, *arguments)
+        return self._started.enter_context(Launched(command, cwd=self.folder, environ=environ))
 
     def serve(
         self,
@@ -102,7 +101,7 @@ class Topology:
 
     def run(self, *arguments: str, environ: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
         """Run `duallisten` in the container to its end."""
-        return run(command=_command(self.container, arguments), cwd=self.folder, environ=environ)
+        return run(*arguments, command=self.container.inside(*DUALLISTEN), cwd=self.folder, environ=environ)
 
 
 def scalingo(container: str = "web-1") -> dict[str, str]:
@@ -173,10 +172,8 @@ def listening(process: int) -> set[tuple[str, int]]:
 
 
 @cache
-def unfit(*, ipv6: bool = False) -> str | None:
+def unfit() -> str | None:
     """Tell why this machine cannot run these tests; None if it can."""
-    if ipv6 and not Path("/proc/net/if_inet6").exists():
-        return "the kernel has no IPv6"
     if sys.platform != "linux":
         return "network namespaces are Linux's"
     if shutil.which("ip") is None:
@@ -195,10 +192,6 @@ def unfit(*, ipv6: bool = False) -> str | None:
     return None
 
 
-def _command(where: Namespace, arguments: tuple[str, ...]) -> list[str]:
-    return where.inside(*DUALLISTEN, *arguments)
-
-
 def _remove(namespace: Namespace) -> None:
     """Remove a namespace, its interfaces and what still runs in it; nothing where it was never made."""
     if not namespace.exists:
@@ -210,7 +203,7 @@ def _remove(namespace: Namespace) -> None:
 
 
 def _ip(*arguments: str, text: str | None = None) -> str:
-    done = subprocess.run(["ip", *arguments], input=text, capture_output=True, text=True, check=False)
+    done = run(*arguments, command=("ip",), text=text)
     if done.returncode != 0:
         raise RuntimeError(f"ip {' '.join(arguments)}: {done.stderr.strip()}\n{text or ''}".rstrip())
     return done.stdout

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.netns.topology import Namespace
-from tests.support.running import DEADLINE
+from tests.support.running import PYTHON, run
 
 VISITOR = Path(__file__).with_name("visitor.py")
 CLOSED = ("eof", "ConnectionResetError", "BrokenPipeError")
@@ -109,8 +107,7 @@ def _request(headers: Mapping[str, str] | None) -> str:
 
 def _carry_out(peer: Namespace, order: Order) -> list[Visit]:
     # Isolated and without site-packages, the interpreter starts in half the time.
-    command = peer.inside(sys.executable, "-I", "-S", str(VISITOR), json.dumps(asdict(order)))
-    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
+    done = run(json.dumps(asdict(order)), command=peer.inside(*PYTHON, "-I", "-S", str(VISITOR)))
     assert done.returncode == 0, done.stderr
     return [_read(seen) for seen in json.loads(done.stdout)]
 

@@ -28,7 +28,7 @@ from duallisten import Config
 from duallisten.observability.access_log import FORMAT, MESSAGE, AccessLines, TextAccessLog
 from duallisten.sides import Side
 from tests.support.applications import Observed
-from tests.support.running import DUALLISTEN, FREE, Launched, free_environment, launched
+from tests.support.running import DUALLISTEN, FREE, Launched, launched
 
 DEMO = "duallisten.demo:app"
 LOGGER = logging.getLogger("uvicorn.access")
@@ -291,47 +291,28 @@ def test_a_request_that_raises_has_its_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("server", ["duallisten", "uvicorn"])
-def test_a_closed_standard_output_costs_no_answer(server: str, tmp_path: Path) -> None:
+def test_a_closed_standard_output_costs_no_answer(server: str) -> None:
     """As under uvicorn: the handler reports that it could not write, and the request is answered."""
     command = (
         (*DUALLISTEN, DEMO, *FREE) if server == "duallisten" else (sys.executable, "-m", "uvicorn", DEMO, "--port", "0")
     )
     reading, writing = os.pipe()
     os.close(reading)
-    with (tmp_path / "errors").open("w+") as errors:
-        process = subprocess.Popen(command, stdout=writing, stderr=errors, text=True, env=free_environment())
+    with Launched(command, stdout=writing, stderr=subprocess.PIPE) as running:
         os.close(writing)
-        try:
-            url = wait_for_url(tmp_path / "errors", process)
-            for _ in range(3):
-                assert httpx.get(url).status_code == 200
-        finally:
-            process.terminate()
-            process.wait(30)
-    told = (tmp_path / "errors").read_text()
+        url = running.wait_for(r"(?:the public side on|running on) (http://\S+)")[1]
+        for _ in range(3):
+            assert httpx.get(url).status_code == 200
+    told = running.output
     assert told.count("--- Logging error ---") == 3
     assert "BrokenPipeError" in told
 
 
-def wait_for_url(path: Path, process: subprocess.Popen[str]) -> str:
-    """Wait until the log names where the public side is served."""
-    from tests.support.running import eventually
-
-    pattern = r"(?:the public side on|running on) (http://\S+)"
-    assert eventually(lambda: bool(re.search(pattern, path.read_text())) or process.poll() is not None)
-    found = re.search(pattern, path.read_text())
-    assert found, path.read_text()
-    return found[1]
-
-
 def test_a_reader_that_is_slow_gets_every_line() -> None:
-    running = Launched.start((*DUALLISTEN, DEMO, *FREE))
-    try:
+    with launched(DEMO, *FREE) as running:
         url = running.url("public")
         with httpx.Client() as client:
             for number in range(300):
                 client.get(f"{url}/{number}-{'x' * 1000}")
         running.end()
-    finally:
-        running.stop()
     assert len(re.findall('"GET /.* 404 Not Found$', running.output, re.MULTILINE)) == 300

@@ -359,10 +359,8 @@ def shop(tmp_path: Path) -> Path:
 
 @contextlib.contextmanager
 def shop_serving(shop: Path, *arguments: str) -> Iterator[Launched]:
-    root = str(Path(__file__).parents[2])
-    with launched(
-        "shop:app", *JSON, *arguments, *FREE, cwd=shop, environ={"PYTHONPATH": root, "PYTHONWARNINGS": "ignore"}
-    ) as server:
+    environ = {"PYTHONWARNINGS": "ignore"}
+    with launched("shop:app", *JSON, *arguments, *FREE, cwd=shop, environ=environ) as server:
         yield server
 
 

@@ -82,6 +82,7 @@ def test_a_platform_s_router_is_believed() -> None:
         listeners="both",
         private_missing="loopback",
         private_wait=0,
+        private_linger=0,
     ) as server:
         assert got(server, "public", x_request_id="of-a-router", x_forwarded_for="6.6.6.6") == "of-a-router"
 
@@ -159,9 +160,8 @@ def test_no_two_processes_make_the_same_id(arguments: tuple[str, ...], tmp_path:
         "    if scope['type'] == 'http':\n"
         "        await answer(send, f'{os.getpid()} {request_id(scope)}'.encode())\n"
     )
-    root = str(Path(__file__).parents[2])
     options = ("--request-id-header", HEADER, *arguments, *FREE)
-    with launched("shop:app", *options, cwd=tmp_path, environ={"PYTHONPATH": root}) as server:
+    with launched("shop:app", *options, cwd=tmp_path) as server:
         told = [httpx.get(server.url("public")).text.split() for _ in range(40)]
         server.end()
     assert len({process for process, _ in told}) == 2

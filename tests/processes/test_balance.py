@@ -30,22 +30,10 @@ from duallisten.listeners.sockets import bound_socket
 from duallisten.net import read_host
 from duallisten.observability import Phase
 from duallisten.processes.worker_main import SupervisedServer
+from tests.support.gated import SHOP
 from tests.support.running import DEADLINE, FREE, Launched, ask, connect, eventually, launched, process_of, processes
 
 DEMO = "duallisten.demo:app"
-
-GATED = """
-import asyncio, os, pathlib
-from duallisten.demo import app as demo
-
-async def app(scope, receive, send):
-    if scope["type"] == "lifespan":
-        pathlib.Path(f"starting-{os.getpid()}").touch()
-        while pathlib.Path("gate").exists():
-            await asyncio.sleep(0.01)
-    await demo(scope, receive, send)
-"""
-"""An application that does not start while there is a file `gate`."""
 
 
 @contextmanager
@@ -66,7 +54,7 @@ def held(url: str, count: int) -> Iterator[list[int]]:
 @pytest.fixture
 def gate(tmp_path: Path) -> Path:
     """A folder with the gated application, the gate open."""
-    (tmp_path / "shop.py").write_text(GATED)
+    (tmp_path / "shop.py").write_text(SHOP)
     return tmp_path / "gate"
 
 
@@ -146,7 +134,7 @@ def test_a_worker_that_is_to_stand_in_without_a_descriptor_left_serves_on() -> N
 
 
 def test_a_worker_whose_application_gives_all_sockets_a_timeout_stands_in_as_others_do(gate: Path) -> None:
-    (gate.parent / "shop.py").write_text("import socket\nsocket.setdefaulttimeout(5)\n" + GATED)
+    (gate.parent / "shop.py").write_text("import socket\nsocket.setdefaulttimeout(5)\n" + SHOP)
     with launched("shop:app", "--workers", "2", "--no-access-log", *FREE, cwd=gate.parent) as server:
         url = server.url("public")
         victim, survivor = sorted(started(gate.parent))
@@ -244,20 +232,6 @@ def test_a_port_that_another_program_has_is_an_error_at_launch(shares: bool, gat
         assert started(gate.parent) == set()
 
 
-BLOCKING = """
-import pathlib, time
-from duallisten.demo import app as demo
-
-async def app(scope, receive, send):
-    if scope.get("path") == "/block":
-        pathlib.Path("blocked").touch()
-        while not pathlib.Path("released").exists():
-            time.sleep(0.01)
-    await demo(scope, receive, send)
-"""
-"""An application with a handler that blocks the event loop until there is a file `released`."""
-
-
 def block(server: Launched, folder: Path) -> threading.Thread:
     """Block a worker that serves the public side; gives the thread that waits for the answer."""
     request = b"GET /block HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
@@ -273,7 +247,7 @@ def block(server: Launched, folder: Path) -> threading.Thread:
 
 
 def test_a_worker_whose_loop_is_blocked_does_not_outlive_a_killed_supervisor(tmp_path: Path) -> None:
-    (tmp_path / "shop.py").write_text(BLOCKING)
+    (tmp_path / "shop.py").write_text(SHOP)
     with launched("shop:app", "--workers", "2", *FREE, cwd=tmp_path) as server:
         server.url("public")
         children = psutil.Process(server.process.pid).children()
@@ -286,7 +260,7 @@ def test_a_worker_whose_loop_is_blocked_does_not_outlive_a_killed_supervisor(tmp
 
 @pytest.mark.parametrize("more", [(), ("--preload",)])
 def test_the_private_side_answers_while_the_public_one_is_blocked(more: tuple[str, ...], tmp_path: Path) -> None:
-    (tmp_path / "shop.py").write_text(BLOCKING)
+    (tmp_path / "shop.py").write_text(SHOP)
     with launched("shop:app", "--private-workers", "1", *more, *FREE, cwd=tmp_path) as server:
         public, private = server.url("public"), server.url("private")
         assert server.output.count("Application startup complete") == 2

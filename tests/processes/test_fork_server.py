@@ -292,7 +292,7 @@ def test_a_template_that_does_not_answer_is_ended(monkeypatch: pytest.MonkeyPatc
         template.end()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="a PID namespace takes root")
+@pytest.mark.needs_root
 def test_as_process_1_the_supervisor_takes_the_ends_of_what_a_dead_template_leaves(shop: Path) -> None:
     isolated = ("unshare", "--pid", "--fork", "--kill-child", *DUALLISTEN)
     with launched(*ARGUMENTS, command=isolated, cwd=shop.parent) as server:

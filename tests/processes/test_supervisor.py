@@ -18,6 +18,7 @@ import pytest
 
 from duallisten.processes.worker_handle import Worker
 from duallisten.processes.worker_protocol import Channel
+from tests.support.gated import SHOP
 from tests.support.running import DEADLINE, FREE, Launched, address, ask, eventually, launched, run
 
 DEMO = "duallisten.demo:app"
@@ -306,29 +307,15 @@ def test_a_worker_that_cannot_be_started_now_is_started_later() -> None:
         assert server.end() == 0
 
 
-SLOW = """
-import asyncio, pathlib
-from duallisten.demo import app as demo
-
-async def app(scope, receive, send):
-    if scope.get("query_string") == b"slow":
-        pathlib.Path("asked").touch()
-        while not pathlib.Path("released").exists():
-            await asyncio.sleep(0.01)
-    await demo(scope, receive, send)
-"""
-"""An application with a handler that answers when there is a file `released`."""
-
-
 def test_while_the_workers_end_new_connections_are_refused_and_not_kept_waiting(tmp_path: Path) -> None:
-    (tmp_path / "shop.py").write_text(SLOW)
-    request = b"GET /?slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    (tmp_path / "shop.py").write_text(SHOP)
+    request = b"GET /wait HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     answers: list[bytes] = []
     with launched("shop:app", "--workers", "2", *FREE, cwd=tmp_path) as server:
         urls = server.url("public"), server.url("private")
         asking = threading.Thread(target=lambda: answers.append(ask(urls[0], request)))
         asking.start()
-        assert eventually((tmp_path / "asked").exists)
+        assert eventually((tmp_path / "waiting").exists)
         server.send(signal.SIGTERM)
         server.wait_for("Shutting down", count=2)
         for url in urls:
@@ -340,12 +327,12 @@ def test_while_the_workers_end_new_connections_are_refused_and_not_kept_waiting(
 
 
 def test_a_hangup_while_the_workers_end_replaces_none(tmp_path: Path) -> None:
-    (tmp_path / "shop.py").write_text(SLOW)
+    (tmp_path / "shop.py").write_text(SHOP)
     with launched("shop:app", "--workers", "2", *FREE, cwd=tmp_path) as server:
-        request = b"GET /?slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        request = b"GET /wait HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
         asking = threading.Thread(target=ask, args=(server.url("public"), request))
         asking.start()
-        assert eventually((tmp_path / "asked").exists)
+        assert eventually((tmp_path / "waiting").exists)
         server.send(signal.SIGTERM)
         server.wait_for("Shutting down", count=2)
         server.send(signal.SIGHUP)

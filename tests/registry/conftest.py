@@ -7,14 +7,12 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from duallisten.registry import Registry
-from tests.netns.conftest import require
-from tests.registry.databases import Database, PostgresServer, RedisServer, missing, postgres_server, redis_server
+from tests.registry.databases import Database, PostgresServer, RedisServer, postgres_server, redis_server
 
 
 @pytest.fixture(scope="session")
 def running_postgres() -> Iterator[PostgresServer]:
     """The PostgreSQL of this process's tests: it takes a second to make."""
-    require(missing())
     with postgres_server() as running:
         yield running
 
@@ -29,12 +27,16 @@ def postgres(running_postgres: PostgresServer) -> Iterator[PostgresServer]:
 @pytest.fixture
 def redis() -> Iterator[RedisServer]:
     """An empty Redis."""
-    require(missing())
     with redis_server() as running:
         yield running
 
 
-@pytest.fixture(params=["redis", "postgres"])
+@pytest.fixture(
+    params=[
+        pytest.param("redis", marks=pytest.mark.needs_redis),
+        pytest.param("postgres", marks=pytest.mark.needs_postgres),
+    ]
+)
 def database(request: pytest.FixtureRequest) -> Database:
     """A database of each kind, empty."""
     found: Database = request.getfixturevalue(request.param)

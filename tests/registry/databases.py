@@ -19,26 +19,12 @@ from typing import Any, LiteralString
 
 import psycopg
 
-from tests.support.running import DEADLINE, eventually
+from tests.support.needs import postgres_folder
+from tests.support.running import Launched, eventually, run
 
 USER, PASSWORD = "billing_user", "s3cret-p4ssword"
 CREATE: LiteralString = "create role billing_user login password 's3cret-p4ssword'"
 RESTORE: LiteralString = "alter role billing_user password 's3cret-p4ssword'"
-
-
-def missing() -> str | None:
-    """Say what these tests lack; None where they can run."""
-    if shutil.which("redis-server") is None:
-        return "there is no Redis (package redis-server)"
-    if postgres_folder() is None:
-        return "there is no PostgreSQL (package postgresql)"
-    return None
-
-
-def postgres_folder() -> Path | None:
-    """Where the newest PostgreSQL has its programs."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    return found[-1].parent if found else None
 
 
 def free_port(*hosts: str) -> int:
@@ -64,7 +50,7 @@ class Database:
         self.port = port
         self._command = command
         self._folder = folder
-        self._process: subprocess.Popen[bytes] | None = None
+        self._running: Launched | None = None
 
     def answers(self) -> bool:
         """Whether it answers, be it only to ask for a password."""
@@ -91,17 +77,16 @@ class Database:
         raise NotImplementedError
 
     def start(self) -> None:
-        with (self._folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(self._command, stdout=log, stderr=log, cwd=self._folder)
-        assert eventually(self.answers), (self._folder / "log").read_text()
+        self._running = Launched(self._command, cwd=self._folder)
+        assert eventually(self.answers), self._running.output
 
     def stop(self) -> None:
         """End it at once; Redis loses the registry."""
-        if self._process is not None:
+        if self._running is not None:
             self.resume()
-            self._process.send_signal(self.end_signal)
-            self._process.wait(DEADLINE)
-            self._process = None
+            self._running.end(self.end_signal)
+            self._running.stop()
+            self._running = None
 
     def hold(self) -> None:
         """Let it answer nothing, and keep its connections."""
@@ -115,8 +100,8 @@ class Database:
                 os.kill(process, signal.SIGCONT)
 
     def _processes(self) -> list[int]:
-        assert self._process is not None
-        top = self._process.pid
+        assert self._running is not None
+        top = self._running.process.pid
         return [top, *map(int, Path(f"/proc/{top}/task/{top}/children").read_text().split())]
 
 
@@ -125,8 +110,12 @@ class RedisServer(Database):
 
     def ask(self, *command: str | int) -> str:
         """Ask it as its administrator."""
-        asked = ["redis-cli", "-p", str(self.port), "-a", PASSWORD, "--no-auth-warning", *map(str, command)]
-        return subprocess.run(asked, capture_output=True, text=True, check=True, timeout=DEADLINE).stdout.strip()
+        asked = self._client(PASSWORD, *map(str, command))
+        assert asked.returncode == 0, asked.stderr
+        return asked.stdout.strip()
+
+    def _client(self, password: str, *command: str) -> subprocess.CompletedProcess[str]:
+        return run("-p", str(self.port), "-a", password, "--no-auth-warning", *command, command=("redis-cli",))
 
     def answers(self) -> bool:
         with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
@@ -149,12 +138,7 @@ class RedisServer(Database):
 
     def change_password(self, password: str) -> None:
         self.ask("CONFIG", "SET", "requirepass", password)
-        with suppress(subprocess.CalledProcessError):
-            subprocess.run(
-                ["redis-cli", "-p", str(self.port), "-a", password, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "no"],
-                capture_output=True,
-                check=True,
-            )
+        self._client(password, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "no")  # which ends the client, too
 
 
 class PostgresServer(Database):
@@ -243,10 +227,11 @@ def postgres_server() -> Iterator[PostgresServer]:
         password.chmod(0o644)
         make = ["--pgdata", str(folder / "data"), "--auth", "scram-sha-256", "--username", "postgres"]
         make += ["--pwfile", str(password), "--no-sync", "--encoding", "UTF8", "--locale", "C"]
-        subprocess.run([*as_user, str(programs / "initdb"), *make], check=True, capture_output=True, cwd=folder)
-        run = ["-D", str(folder / "data"), "-p", str(port), "-h", "127.0.0.1", "-k", str(folder), "-F"]
+        made = run(*make, command=[*as_user, str(programs / "initdb")], cwd=folder)
+        assert made.returncode == 0, made.stderr
+        serve = ["-D", str(folder / "data"), "-p", str(port), "-h", "127.0.0.1", "-k", str(folder), "-F"]
         url = f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{port}/{USER}?sslmode=prefer"
-        server = PostgresServer(url, [*as_user, str(programs / "postgres"), *run], port, folder)
+        server = PostgresServer(url, [*as_user, str(programs / "postgres"), *serve], port, folder)
         server.start()
         try:
             server.ask(CREATE, "postgres")

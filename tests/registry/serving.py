@@ -9,17 +9,13 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 from duallisten import Config, Server
 from duallisten.registry import Instance, Registrar, Timing
 from tests.support.running import Launched
-
-ROOT = Path(__file__).parent.parent.parent
 
 
 class Registered(Server):
@@ -74,14 +70,9 @@ def command(service: str, name: str, *options: str) -> list[str]:
     return [sys.executable, "-m", "tests.registry.serving", service, name, *options]
 
 
-@contextmanager
-def served(url: str, service: str, name: str, *options: str) -> Iterator[Launched]:
-    """Serve in a process of its own, which is ended when the block ends."""
-    running = Launched.start(command(service, name, *options), cwd=ROOT, environ={"REGISTRY": url})
-    try:
-        yield running
-    finally:
-        running.stop()
+def served(url: str, service: str, name: str, *options: str) -> Launched:
+    """Serve in a process of its own."""
+    return Launched(command(service, name, *options), environ={"REGISTRY": url})
 
 
 if __name__ == "__main__":

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -16,9 +14,8 @@ from duallisten.errors import LaunchError, UsageError
 from duallisten.registry import Backend, Instance, Registry, RegistryError, Write
 from duallisten.registry.backend import check_url, make_backend, reason
 from duallisten.registry.entry import to_json
-from tests.netns.conftest import require
-from tests.registry.databases import PASSWORD, Database, PostgresServer, RedisServer, free_port, missing, redis_server
-from tests.support.running import DEADLINE, free_environment
+from tests.registry.databases import PASSWORD, Database, PostgresServer, RedisServer, free_port, redis_server
+from tests.support.running import DEADLINE, PYTHON, run
 
 BODY = to_json(Instance("billing", "a", "10.240.0.5", 9240))
 GONE = ""
@@ -212,8 +209,8 @@ async def test_redis_without_the_right_to_subscribe_is_polled(redis: RedisServer
     await backend.aclose()
 
 
+@pytest.mark.needs_redis
 async def test_redis_is_reached_over_tls(tmp_path: Path) -> None:
-    require(missing())
     authority, port = trustme.CA(), free_port()
     certificate = authority.issue_cert("127.0.0.1")
     certificate.private_key_pem.write_to_path(tmp_path / "key")
@@ -312,8 +309,7 @@ def test_a_reason_repeats_nothing_of_an_error() -> None:
 )
 def test_no_database_library_is_imported_before_it_is_used(module: str) -> None:
     code = f"import sys, json, {module}; print(json.dumps(sorted(sys.modules)))"
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, env=free_environment())
-    loaded = set(json.loads(ran.stdout))
+    loaded = set(json.loads(run("-c", code, command=PYTHON).stdout))
     assert module in loaded
     assert not loaded & {"redis", "psycopg", "httpx", "duallisten.registry.redis", "duallisten.registry.postgres"}
     assert module != "duallisten.cli.main" or "duallisten.registry" not in loaded

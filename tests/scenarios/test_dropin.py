@@ -6,7 +6,6 @@ import inspect
 import logging
 import pickle
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ import duallisten
 from duallisten import Config, Server, UsageError
 from duallisten.config import uvicorn_defaults
 from tests.support.applications import Observed
-from tests.support.running import FREE, ObservedServer, ask, launched, run, running, serving
+from tests.support.running import FREE, PYTHON, ObservedServer, ask, launched, run, running, serving
 
 
 def test_our_classes_are_uvicorn_s() -> None:
@@ -38,7 +37,7 @@ def test_the_names_are_there_and_the_server_is_loaded_only_when_it_is_used() -> 
     program = (
         "import sys; from duallisten import side; print(sorted({'uvicorn', 'typer', 'psutil'} & set(sys.modules)))"
     )
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    ended = run("-c", program, command=PYTHON)
     assert ended.stdout == "[]\n"
 
 

@@ -24,49 +24,11 @@ from duallisten.server.drain import _has_unread
 from duallisten.server.lifespan import Lifespans
 from duallisten.server.shutdown import limit_linger
 from tests.support.applications import Observed
-from tests.support.running import (
-    DEADLINE,
-    DUALLISTEN,
-    FREE,
-    Launched,
-    ask,
-    connect,
-    eventually,
-    launched,
-    processes,
-    serving,
-)
+from tests.support.gated import SHOP
+from tests.support.running import DEADLINE, FREE, ask, connect, eventually, launched, processes, serving
 
 DEMO = "duallisten.demo:app"
 HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
-
-SHOP = """
-import asyncio, os, pathlib, time
-from duallisten.demo import app as demo
-
-async def app(scope, receive, send):
-    if scope["type"] == "lifespan":
-        pathlib.Path(f"starting-{os.getpid()}").touch()
-        await receive()
-        try:
-            while pathlib.Path("blocking").exists():
-                time.sleep(0.01)
-            while pathlib.Path("gate").exists():
-                await asyncio.sleep(0.01)
-            await send({"type": "lifespan.startup.complete"})
-            await receive()
-            pathlib.Path(f"shutdown-{os.getpid()}").touch()
-            await send({"type": "lifespan.shutdown.complete"})
-        finally:
-            pathlib.Path(f"ended-{os.getpid()}").touch()
-    else:
-        if scope["path"] == "/block":
-            pathlib.Path("blocked").touch()
-            while not pathlib.Path("released").exists():
-                time.sleep(0.01)
-        await demo(scope, receive, send)
-"""
-"""Does not start while there is a file `gate` or `blocking`; `/block` blocks until there is `released`."""
 
 
 @pytest.fixture
@@ -412,10 +374,7 @@ def test_a_tls_handshake_that_is_under_way_at_the_end_is_completed(loop: str, tm
 
 def test_a_launch_that_fails_does_not_linger(shop: Path) -> None:
     """One worker cannot start, when the other serves."""
-    code = SHOP + "\npathlib.Path('first').touch(exist_ok=False)\n"
+    code = SHOP + "import pathlib\npathlib.Path('first').touch(exist_ok=False)\n"
     (shop / "shop.py").write_text(code)
-    running = Launched.start([*DUALLISTEN, "shop:app", "--workers", "2", "--private-linger", "60", *FREE], cwd=shop)
-    try:
+    with launched("shop:app", "--workers", "2", "--private-linger", "60", *FREE, cwd=shop) as running:
         assert running.process.wait(DEADLINE) == 3
-    finally:
-        running.stop()

@@ -9,21 +9,17 @@ from __future__ import annotations
 import base64
 import itertools
 import json
-import os
-import shutil
 import signal
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-import pytest
+import httpx
 from websockets.sync.client import ClientConnection, connect
 
-from tests.support.running import DEADLINE
+from tests.support.running import DEADLINE, Launched, eventually
 
 FLAGS = (
     "--headless=new",
@@ -39,16 +35,6 @@ FLAGS = (
     "--no-proxy-server",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )
-
-
-def path() -> str:
-    """Where Chromium is; the test is skipped without it, and fails where CI is to have it."""
-    found = shutil.which("chromium")
-    if found is None:
-        if os.environ.get("CI"):
-            pytest.fail("CI needs Debian's chromium")
-        pytest.skip("needs Debian's chromium")
-    return found
 
 
 class Page:
@@ -128,38 +114,24 @@ class Page:
 @contextmanager
 def browsing() -> Iterator[Page]:
     """Open a browser with an empty page, and end it when the block ends."""
-    command = path()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        process = subprocess.Popen(
-            [command, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        try:
-            with connect(
-                _page_url(Path(profile), process), max_size=None, proxy=None, ping_interval=None
-            ) as connection:
-                yield Page(connection)
-        finally:
-            os.killpg(process.pid, signal.SIGKILL)  # its helpers, too
-            process.wait(DEADLINE)
+        command = ["chromium", *FLAGS, f"--user-data-dir={profile}", "about:blank"]
+        with Launched(command, group=True) as browser:
+            try:
+                with connect(_page_url(browser), max_size=None, proxy=None, ping_interval=None) as connection:
+                    yield Page(connection)
+            finally:
+                browser.end(signal.SIGKILL)  # its helpers, too
 
 
-def _page_url(profile: Path, process: subprocess.Popen[bytes]) -> str:
+def _page_url(browser: Launched) -> str:
     """Wait until the browser has told where it listens, and give the URL of its page."""
-    import httpx
-
-    told = profile / "DevToolsActivePort"
-    deadline = time.monotonic() + DEADLINE
-    while not (told.exists() and "\n" in told.read_text()):
-        assert process.poll() is None and time.monotonic() < deadline, "Chromium did not start"
-        time.sleep(0.02)
-    port = told.read_text().partition("\n")[0]
+    port = browser.wait_for(r"DevTools listening on ws://127\.0\.0\.1:(\d+)/")[1]
     with httpx.Client(trust_env=False, timeout=DEADLINE) as client:
-        while True:
-            pages = [one for one in client.get(f"http://127.0.0.1:{port}/json/list").json() if one["type"] == "page"]
-            if pages:
-                return str(pages[0]["webSocketDebuggerUrl"])
-            assert time.monotonic() < deadline, "Chromium has no page"
-            time.sleep(0.02)
+
+        def pages() -> list[str]:
+            found = client.get(f"http://127.0.0.1:{port}/json/list").json()
+            return [one["webSocketDebuggerUrl"] for one in found if one["type"] == "page"]
+
+        assert eventually(lambda: bool(pages())), "Chromium has no page"
+        return pages()[0]

@@ -1,4 +1,4 @@
-"""Real servers for tests: in a thread of this process, or as the command line in a process of its own."""
+"""Real servers for tests: in a thread of this process, or as a command in a process of its own."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
+
+import psutil
 
 from duallisten import Config
 from duallisten.listeners.admission import Admission
@@ -29,6 +30,11 @@ DEADLINE = 30.0
 
 DUALLISTEN = (sys.executable, "-m", "duallisten")
 """The command line, in this environment."""
+
+PYTHON = (sys.executable,)
+
+ROOT = Path(__file__).parents[2]
+"""The folder of the repository."""
 
 
 class ObservedServer(ThreadedServer):
@@ -81,42 +87,59 @@ def sharing(app: Any, **options: Any) -> Iterator[ObservedServer]:
         yield server
 
 
-@dataclass
 class Launched:
-    """The command line in a process of its own.
+    """A command in a process of its own, which has ended when the block ends.
 
     lines: what it has written so far, standard output and standard error in one
     """
 
-    process: subprocess.Popen[str]
-    lines: list[str] = field(default_factory=list)
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        cwd: Path | None = None,
+        environ: Mapping[str, str] | None = None,
+        stdout: int = subprocess.PIPE,
+        stderr: int = subprocess.STDOUT,
+        pass_fds: Sequence[int] = (),
+        group: bool = False,
+    ) -> None:
+        """Start `command` with no more environment than `environ`.
 
-    @classmethod
-    def start(
-        cls, command: Sequence[str], *, cwd: Path | None = None, environ: Mapping[str, str] | None = None
-    ) -> Launched:
-        """Start `command` with no more environment than `environ`."""
-        return cls(
-            subprocess.Popen(
-                command,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                cwd=cwd,
-                env=free_environment(environ),
-            )
+        stdout: a descriptor that standard output goes to; `lines` are then those of standard error, if that is a pipe
+        group: signals go to all processes that it starts, too
+        """
+        self.lines: list[str] = []
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=stdout,
+            stderr=stderr,
+            text=True,
+            cwd=cwd,
+            env=free_environment(environ),
+            pass_fds=pass_fds,
+            start_new_session=group,
         )
-
-    def __post_init__(self) -> None:
+        self._group = group
         self._changed = threading.Condition()
         self._ended = False
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.stop()
+
+    @property
+    def _stream(self) -> IO[str] | None:
+        """What `lines` are read from."""
+        return self.process.stdout or self.process.stderr
+
     def _read(self) -> None:
-        stream: IO[str] | None = self.process.stdout
-        assert stream is not None
-        for line in stream:
+        for line in self._stream or ():
             with self._changed:
                 self.lines.append(line.rstrip("\n"))
                 self._changed.notify_all()
@@ -126,14 +149,16 @@ class Launched:
 
     def wait_for(self, pattern: str, *, count: int = 1, start: int = 0, within: float = DEADLINE) -> re.Match[str]:
         """Wait `within` seconds for the `count`th line that matches `pattern`, looking from line `start` on."""
+        matches: list[re.Match[str]] = []
 
-        def found() -> list[re.Match[str]]:
-            matches = (re.search(pattern, line) for line in self.lines[start:])
-            return [match for match in matches if match]
+        def found() -> bool:
+            nonlocal start
+            matches.extend(match for line in self.lines[start:] if (match := re.search(pattern, line)))
+            start = len(self.lines)
+            return len(matches) >= count
 
         with self._changed:
-            self._changed.wait_for(lambda: len(found()) >= count or self._ended, within)
-            matches = found()
+            self._changed.wait_for(lambda: found() or self._ended, within)
         assert len(matches) >= count, f"no line {count} with {pattern!r} in:\n{self.output}"
         return matches[count - 1]
 
@@ -145,27 +170,52 @@ class Launched:
     def output(self) -> str:
         return "\n".join(self.lines)
 
+    @property
+    def workers(self) -> list[psutil.Process]:
+        """The processes below it that serve, a reloader's, too."""
+        found = []
+        for child in psutil.Process(self.process.pid).children():
+            with suppress(psutil.Error):  # it has ended in between
+                if "spawn_main" in " ".join(child.cmdline()):
+                    found.append(child)
+        return found
+
+    def say(self, line: str = "") -> None:
+        """Write a line to its standard input."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
     def send(self, number: int) -> None:
-        self.process.send_signal(number)
+        if self._group:
+            os.killpg(self.process.pid, number)
+        else:
+            self.process.send_signal(number)
 
     def end(self, number: int = signal.SIGTERM) -> int:
         """End it with a signal, and give its exit code."""
         if self.process.poll() is None:
-            self.process.send_signal(number)
+            self.send(number)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Wait until it ends by itself, and give its exit code."""
         code = self.process.wait(DEADLINE)
         self._reader.join(DEADLINE)
         return code
 
     def stop(self) -> None:
         """End it for good, whatever state it is in; a test that fails leaves nothing behind."""
+        assert self.process.stdin is not None
         try:
             self.end()
         except subprocess.TimeoutExpired:
             self.end(signal.SIGKILL)
         finally:
-            assert self.process.stdout is not None
-            if not self._reader.is_alive():  # else something that it has started holds the other end, and closing waits
-                self.process.stdout.close()
+            with suppress(BrokenPipeError):
+                self.process.stdin.close()
+            if self._stream and not self._reader.is_alive():  # else closing waits for what it started and left behind
+                self._stream.close()
 
 
 def eventually(true: Callable[[], bool]) -> bool:
@@ -179,25 +229,21 @@ def eventually(true: Callable[[], bool]) -> bool:
 
 
 def free_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """An environment that says nothing to duallisten but `environ`."""
+    """An environment that says nothing to duallisten but `environ`, and in which `tests` can be imported."""
     kept = ("PATH", "HOME", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG", "VIRTUAL_ENV", "LANG")
     inherited = {name: os.environ[name] for name in kept if name in os.environ}
-    return inherited | {"PYTHONUNBUFFERED": "1", "COLUMNS": "200"} | dict(environ or {})
+    ours = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "COLUMNS": "200"}
+    return inherited | ours | dict(environ or {})
 
 
-@contextmanager
 def launched(
     *arguments: str,
     command: Sequence[str] = DUALLISTEN,
     cwd: Path | None = None,
     environ: Mapping[str, str] | None = None,
-) -> Iterator[Launched]:
-    """Run `duallisten`, or what stands for it, and end it when the block ends."""
-    running = Launched.start([*command, *arguments], cwd=cwd, environ=environ)
-    try:
-        yield running
-    finally:
-        running.stop()
+) -> Launched:
+    """Start `duallisten`, or what stands for it."""
+    return Launched([*command, *arguments], cwd=cwd, environ=environ)
 
 
 FREE = ("--port", "0", "--private-port", "0")
@@ -209,10 +255,12 @@ def run(
     command: Sequence[str] = DUALLISTEN,
     cwd: Path | None = None,
     environ: Mapping[str, str] | None = None,
+    text: str | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run `duallisten`, or what stands for it, to its end."""
+    """Run `duallisten`, or what stands for it, to its end, with `text` for its standard input."""
     return subprocess.run(
         [*command, *arguments],
+        input=text,
         capture_output=True,
         text=True,
         cwd=cwd,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.running import DEADLINE, FREE, Launched, ask, free_environment, launched, run
+from tests.support.running import FREE, PYTHON, Launched, ask, launched, run
 
 FILES = {
     "mysite_settings.py": """
@@ -114,8 +112,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("mysite")
     for name, text in FILES.items():
         (folder / name).write_text(text)
-    command = [sys.executable, "prepare.py"]
-    subprocess.run(command, cwd=folder, env=free_environment(), timeout=DEADLINE, check=True)
+    prepared = run("prepare.py", command=PYTHON, cwd=folder)
+    assert prepared.returncode == 0, prepared.stderr
     return folder
 
 

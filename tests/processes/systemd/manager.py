@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import socket
 import struct
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.support.running import DEADLINE, DUALLISTEN, Launched, free_environment
+from tests.support.running import DEADLINE, DUALLISTEN, PYTHON, Launched
 
 PASS = """
 import os, sys
@@ -37,31 +35,18 @@ def url(sock: socket.socket) -> str:
     return f"http://{host}:{port}"
 
 
-@contextmanager
 def activated(
     sockets: Sequence[socket.socket],
     names: str,
     *arguments: str,
     cwd: Path | None = None,
     environ: Mapping[str, str] | None = None,
-) -> Iterator[Launched]:
-    """Run duallisten with sockets passed to it, and end it when the block ends."""
+) -> Launched:
+    """Start duallisten with sockets passed to it."""
     descriptors = [sock.fileno() for sock in sockets]
     passing = ",".join([names, *map(str, descriptors)])
-    process = subprocess.Popen(
-        [sys.executable, "-c", PASS, passing, *DUALLISTEN, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        cwd=cwd,
-        env=free_environment(environ),
-        pass_fds=descriptors,
-    )
-    running = Launched(process)
-    try:
-        yield running
-    finally:
-        running.stop()
+    command = [*PYTHON, "-c", PASS, passing, *DUALLISTEN, *arguments]
+    return Launched(command, cwd=cwd, environ=environ, pass_fds=descriptors)
 
 
 class Told(NamedTuple):

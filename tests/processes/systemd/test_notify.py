@@ -13,23 +13,8 @@ import pytest
 
 from duallisten.processes.service_manager import Notifier, make_notifier, watchdog_interval
 from tests.processes.systemd.manager import Manager, manager
+from tests.support.gated import SHOP
 from tests.support.running import FREE, Launched, ask, eventually, launched
-
-SHOP = """
-import asyncio, pathlib, time
-from duallisten.demo import app as demo
-
-async def app(scope, receive, send):
-    if scope.get("path") == "/block":
-        pathlib.Path("blocked").touch()
-        while not pathlib.Path("go").exists():
-            time.sleep(0.01)
-    if scope.get("path") == "/wait":
-        pathlib.Path("waiting").touch()
-        while not pathlib.Path("go").exists():
-            await asyncio.sleep(0.01)
-    await demo(scope, receive, send)
-"""
 
 
 @pytest.fixture
@@ -62,7 +47,7 @@ def test_a_server_tells_when_it_serves_that_it_lives_and_when_it_ends(shop: Path
             server.send(signal.SIGTERM)
             told.wait_for("STOPPING=1")
             told.wait_for("WATCHDOG=1")  # while it drains
-            (tmp_path / "go").touch()
+            (tmp_path / "released").touch()
             assert server.end() == -signal.SIGTERM
 
 
@@ -72,7 +57,7 @@ def test_a_loop_that_does_not_turn_gives_no_sign_of_life(shop: Path, told: Manag
         told.wait_for("WATCHDOG=1")
         hold(server, shop, "/block", "blocked")
         told.wait_for_silence(1.0)
-        (shop.parent / "go").touch()
+        (shop.parent / "released").touch()
         told.wait_for("WATCHDOG=1")
 
 
@@ -112,7 +97,7 @@ def test_a_worker_that_stands_still_for_long_stops_the_signs_of_life(shop: Path,
         told.wait_for("WATCHDOG=1")
         hold(server, shop, "/block", "blocked")
         told.wait_for_silence(1.5)
-        (shop.parent / "go").touch()
+        (shop.parent / "released").touch()
         told.wait_for("WATCHDOG=1")
         end_and_hear(server, told)
 

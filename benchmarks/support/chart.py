@@ -9,8 +9,8 @@ from __future__ import annotations
 from html import escape
 from statistics import median
 
-from findings import Findings
-from throughput import Throughput, rate_ratios
+from support.findings import Findings
+from support.throughput import Throughput, rate_ratios
 
 WIDTH, LABEL, BAR, GAP, TOP = 860, 190, 18, 9, 64
 OURS, THEIRS, WHISKER, INK, FAINT = "#2563eb", "#a3a9b5", "#1f2937", "#111827", "#6b7280"

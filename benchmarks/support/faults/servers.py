@@ -22,9 +22,9 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import contenders
-from contenders import Contender
-from measuring import HERE, PATIENCE, SCRIPTS, family
+from support import contenders
+from support.contenders import Contender
+from support.measuring import HERE, PATIENCE, SCRIPTS, environment, family
 
 Make = Callable[..., Contender]
 
@@ -35,7 +35,7 @@ SERVERS: Mapping[str, Make] = {
     "hypercorn": contenders.hypercorn,
 }
 
-APP = "broken:app"
+APP = "apps.broken:app"
 WORKERS = ("--workers", "2")
 """What all of them call it."""
 
@@ -138,15 +138,14 @@ def running(make: Make, *flags: str, how: Launch | None = None) -> Iterator[Runn
     (command,) = contender.commands
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        environment = {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
-        environment |= {"FOLDER": name, "FAULT": how.fault, "PYTHONUNBUFFERED": "1"} | dict(how.variables)
+        variables = (("FOLDER", name), ("FAULT", how.fault), ("PYTHONUNBUFFERED", "1"), *how.variables)
         with (folder / "output").open("wb") as output:
             where = output if how.output is None else how.output
             shell = ("sh", "-c", how.shell, "sh") if how.shell else ()
             process = subprocess.Popen(
                 [*shell, str(SCRIPTS / command.arguments[0]), *command.arguments[1:]],
                 cwd=HERE,
-                env=environment,
+                env=environment(variables),
                 start_new_session=True,
                 stdout=where,
                 stderr=where,

@@ -27,12 +27,11 @@ from statistics import fmean, median
 from typing import Any
 from urllib.parse import unquote
 
-from measuring import stop
-from reporting import in_turn
-
 from duallisten.endpoints.endpoint_set import endpoint_set
 from duallisten.endpoints.path_rules import REMEMBERED, Rules
 from duallisten.sides import Application, Scope
+from support.measuring import stop
+from support.reporting import in_turn
 
 BATCH = 50
 TURNS = 200

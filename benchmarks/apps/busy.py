@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from hello import app as hello
+from apps.hello import app as hello
 
 BUSY_SECONDS, BLOCK_SECONDS = 0.002, 5.0
 

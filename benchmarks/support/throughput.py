@@ -15,9 +15,19 @@ from contextlib import ExitStack
 from statistics import median
 from typing import NamedTuple
 
-from contenders import Contender, serving
-from measuring import CONNECTIONS, WARM_UP_SECONDS, Command, Cores, answers_with, cpu_seconds, load, memory, stop
-from reporting import ratios
+from support.contenders import Contender, serving
+from support.measuring import (
+    CONNECTIONS,
+    WARM_UP_SECONDS,
+    Command,
+    Cores,
+    answers_with,
+    cpu_seconds,
+    load,
+    memory,
+    stop,
+)
+from support.reporting import ratios
 
 
 class Measured(NamedTuple):

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from fault_servers import (
+from support.faults.servers import (
     INTERVAL,
     TIMEOUT,
     WORKERS,
@@ -27,7 +27,7 @@ from fault_servers import (
     running,
     seconds_until,
 )
-from measuring import cpu_seconds
+from support.measuring import cpu_seconds
 
 # --- The output ---
 

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from measuring import Command, Cores, free_ports, running, stop
+from support.measuring import Command, Cores, free_ports, running, stop
 
 PROGRAMS = ("hypercorn", "granian", "gunicorn", "daphne")
 
@@ -152,19 +152,21 @@ def two_sided(side: str, folder: Path) -> list[Contender]:
 
     folder: where nginx keeps its files
     """
-    rules = duallisten("hello:app", "--private-path", "/internal", log=False, side=side, name="duallisten, path rules")
+    rules = duallisten(
+        "apps.hello:app", "--private-path", "/internal", log=False, side=side, name="duallisten, path rules"
+    )
     return [
         rules,
-        _routed("hypercorn, middleware", side, lambda a, b: ("hypercorn", "routed:app", "--bind", a, "--bind", b)),
+        _routed("hypercorn, middleware", side, lambda a, b: ("hypercorn", "apps.routed:app", "--bind", a, "--bind", b)),
         _routed(
             "gunicorn, uvicorn worker, middleware",
             side,
-            lambda a, b: (*GUNICORN, "routed:app", *UVICORN_WORKER, "-b", a, "-b", b),
+            lambda a, b: (*GUNICORN, "apps.routed:app", *UVICORN_WORKER, "-b", a, "-b", b),
         ),
         _routed(
             "gunicorn, asgi worker, middleware",
             side,
-            lambda a, b: (*GUNICORN, "routed:app", "-k", "asgi", "-b", a, "-b", b),
+            lambda a, b: (*GUNICORN, "apps.routed:app", "-k", "asgi", "-b", a, "-b", b),
         ),
         _proxied(side, folder),
     ]
@@ -191,7 +193,7 @@ def _proxied(side: str, folder: Path) -> Contender:
     user = "user root;" if Path.home() == Path("/root") else ""
     file.write_text(NGINX.format(folder=own, user=user, upstream=upstream, public=public, private=private))
     loaded = private if side == "private" else public
-    uvicorn_line = ("uvicorn", "hello:app", "--port", str(upstream), "--no-access-log")
+    uvicorn_line = ("uvicorn", "apps.hello:app", "--port", str(upstream), "--no-access-log")
     commands = (
         Command(uvicorn_line, (upstream,), upstream),
         Command((nginx, "-c", str(file), "-p", str(own), "-e", "stderr"), (public, private), loaded),

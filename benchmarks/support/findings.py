@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import NamedTuple
 
-from isolation import largest_share
-from measuring import HERE
-from reporting import circumstances, spread, table_row
-from throughput import Throughput, describe_load, rate_ratios
+from support.isolation import largest_share
+from support.measuring import HERE
+from support.reporting import circumstances, spread, table_row
+from support.throughput import Throughput, describe_load, rate_ratios
 
 RESULTS = HERE / "results" / "peers.md"
 CHART = HERE / "results" / "peers.svg"

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from broken import CHUNK, CHUNKS
-from fault_servers import Make, Running, Seen, ask, connect, eventually, request, running
+from apps.broken import CHUNK, CHUNKS
+
+from support.faults.servers import Make, Running, Seen, ask, connect, eventually, request, running
 
 MIB = 1 << 20
 

@@ -16,9 +16,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from statistics import quantiles
 
-from busy import BLOCK_SECONDS
-from contenders import Contender, serving
-from measuring import Cores, pinned
+from apps.busy import BLOCK_SECONDS
+
+from support.contenders import Contender, serving
+from support.measuring import Cores, pinned
 
 BUSY_CLIENTS = 64
 PROBE_SECONDS = 10.0

@@ -11,8 +11,8 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from hello import BODY
-from hello import app as hello
+from apps.hello import BODY
+from apps.hello import app as hello
 
 NOT_FOUND = {
     "type": "http.response.start",

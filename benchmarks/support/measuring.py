@@ -20,12 +20,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
+"""The folder of the commands, in which servers run: they import `apps` from it."""
 SCRIPTS = Path(sys.executable).parent
 
 CONNECTIONS = 32
@@ -76,7 +77,7 @@ def duallisten(ports: Sequence[int], *flags: str, side: str = "public", path: st
     side: which listener is loaded
     """
     public, private = ports
-    arguments = ("duallisten", "hello:app", *flags, "--port", str(public), "--private-port", str(private))
+    arguments = ("duallisten", "apps.hello:app", *flags, "--port", str(public), "--private-port", str(private))
     return Command(arguments, (public, private), loaded=private if side == "private" else public, path=path)
 
 
@@ -184,13 +185,15 @@ def free_ports(count: int) -> list[int]:
 @contextmanager
 def running(command: Command, cores: Cores) -> Iterator[subprocess.Popen[bytes]]:
     """Run a server on its core, its access log going nowhere, from when all its listeners answer."""
-    environment = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-    environment.update(command.variables)
     arguments = [str(SCRIPTS / command.arguments[0]), *command.arguments[1:]]
     with tempfile.TemporaryFile() as errors:
         with pinned(cores.servers):
             process = subprocess.Popen(
-                arguments, cwd=HERE, env=environment, stdout=subprocess.DEVNULL, stderr=errors.fileno()
+                arguments,
+                cwd=HERE,
+                env=environment(command.variables),
+                stdout=subprocess.DEVNULL,
+                stderr=errors.fileno(),
             )
         try:
             with pinned(cores.clients):
@@ -200,6 +203,11 @@ def running(command: Command, cores: Cores) -> Iterator[subprocess.Popen[bytes]]
             yield process
         finally:
             end(process)
+
+
+def environment(variables: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The environment of a server: `variables`, and nothing else of the shell's that changes what it does."""
+    return {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ} | dict(variables)
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

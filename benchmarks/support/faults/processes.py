@@ -8,7 +8,7 @@ import socket
 import time
 from contextlib import suppress
 
-from fault_servers import (
+from support.faults.servers import (
     CLIENTS,
     CLOSING,
     WORKERS,
@@ -26,7 +26,7 @@ from fault_servers import (
     running,
     seconds_until,
 )
-from measuring import PATIENCE
+from support.measuring import PATIENCE
 
 HUNG_SECONDS = 40
 CRASH_SECONDS = 10

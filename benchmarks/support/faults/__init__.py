@@ -1,0 +1,1 @@
+"""What `faults.py` lets happen, and the servers that it happens to."""
