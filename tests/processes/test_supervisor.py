@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import resource
 import signal
-import socket
 import threading
 from multiprocessing import Pipe
 from pathlib import Path
@@ -18,7 +16,7 @@ import pytest
 
 from duallisten.processes.worker_handle import Worker
 from tests.support.gated import SHOP
-from tests.support.running import DEADLINE, FREE, Launched, address, ask, eventually, launched, run
+from tests.support.running import DEADLINE, FREE, Launched, ask, eventually, is_refused, launched, run
 
 DEMO = "duallisten.demo:app"
 
@@ -323,11 +321,6 @@ def test_while_the_workers_end_new_connections_are_refused_and_not_kept_waiting(
         asking.join(DEADLINE)
         assert b"200 OK" in answers[0]
         assert server.end() == 0
-
-
-def is_refused(url: str) -> bool:
-    with socket.socket() as sock:
-        return sock.connect_ex(address(url)) == errno.ECONNREFUSED
 
 
 def test_why_a_worker_failed_is_heard_also_if_it_ends_while_it_is_asked_for_a_sign_of_life() -> None:
