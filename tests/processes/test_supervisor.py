@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import resource
 import signal
-import socket
 import threading
 from multiprocessing import Pipe
 from pathlib import Path
@@ -19,7 +17,7 @@ import pytest
 from duallisten.processes.worker_handle import Worker
 from duallisten.processes.worker_protocol import Channel
 from tests.support.gated import SHOP
-from tests.support.running import DEADLINE, FREE, Launched, address, ask, eventually, launched, run
+from tests.support.running import DEADLINE, FREE, Launched, ask, eventually, is_refused, launched, run
 
 DEMO = "duallisten.demo:app"
 
@@ -340,11 +338,6 @@ def test_a_hangup_while_the_workers_end_replaces_none(tmp_path: Path) -> None:
         asking.join(DEADLINE)
         assert server.end() == 0
         assert "replacing the workers" not in server.output
-
-
-def is_refused(url: str) -> bool:
-    with socket.socket() as sock:
-        return sock.connect_ex(address(url)) == errno.ECONNREFUSED
 
 
 def test_why_a_worker_failed_is_heard_also_if_it_ends_while_it_is_asked_for_a_sign_of_life() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -279,6 +280,12 @@ def address(url: str) -> tuple[str, int]:
 def connect(url: str) -> socket.socket:
     """Open a connection."""
     return socket.create_connection(address(url), timeout=DEADLINE)
+
+
+def is_refused(url: str) -> bool:
+    """Whether nobody listens there."""
+    with socket.socket() as sock:
+        return sock.connect_ex(address(url)) == errno.ECONNREFUSED
 
 
 def process_of(answer: bytes) -> int:

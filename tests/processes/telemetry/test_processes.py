@@ -15,7 +15,7 @@ import opentelemetry.sdk.version
 import psutil
 import pytest
 
-from tests.support.running import DUALLISTEN, FREE, Launched, eventually, launched
+from tests.support.running import DUALLISTEN, FREE, Launched, eventually, is_refused, launched
 
 INSTRUMENT = str(Path(sys.executable).with_name("opentelemetry-instrument"))
 
@@ -131,6 +131,8 @@ def test_each_worker_has_a_provider_of_its_own(preload: tuple[str, ...], folder:
 def test_the_process_under_the_reloader_is_instrumented(folder: Path) -> None:
     with instrumented(folder, "--reload") as server:
         server.wait_for("Application startup complete")
+        for side in ("public", "private"):  # a reloader speaks before it serves
+            assert eventually(lambda side=side: not is_refused(server.url(side)))  # type: ignore[misc]
         (process,) = ask_both(server, 1)
         assert process != server.process.pid
         assert eventually(lambda: seen(folder) == {(process, "public"), (process, "private")})
