@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from duallisten.config import NOT_SHOWN, Config, all_options, is_secret
+from duallisten.endpoints.routes import describe_public
 from duallisten.listeners.description import scheme
 from duallisten.listeners.forwarded import trust_of
 from duallisten.listeners.plan import Listener, Plan
@@ -97,7 +98,7 @@ def _listener(config: Config, plan: Plan, listener: Listener, pools: tuple[Pool,
 def _endpoint_set(config: Config, side: Side) -> str:
     own = config.source("private")
     if side == "public":
-        return str(config.rules)
+        return describe_public(config.public_section)
     return "all" if own is config else f"all of {own.app_name}"
 
 
