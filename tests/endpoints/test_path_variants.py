@@ -18,6 +18,7 @@ PLAIN_PATHS = ["/", "/a", "/a/", "/internal/secret", "/Internal", "/a.b/c.json",
 EXAMPLES: list[tuple[Step, str, str]] = [
     (steps.shortened, "/a%c0%ae%C0%AF%c1%a9b", "/a./ib"),
     (steps.shortened, "/%e0%80%ae%E0%81%A9%f0%80%80%ae%F8%80%80%80%AF%fc%80%80%80%80%ae", "/.i./."),
+    (steps.shortened, "/%c0%2e%c1%1c%e0%40%ae%F0%00%C0%6fb", "/.\\./b"),
     (steps.shortened, "/%c3%a9%e0%82%80%c2%ae%c0", "/%c3%a9%e0%82%80%c2%ae%c0"),
     (steps.decoded, "/%69nternal", "/internal"),
     (steps.decoded, "/a%2Fb%2fc", "/a/b/c"),

@@ -9,7 +9,16 @@ from pathlib import Path
 import pytest
 
 from duallisten.endpoints.path_rules import Rules
-from duallisten.endpoints.routes import AppRoutes, Route, as_json, reach, read_section, strict_errors, unused_rules
+from duallisten.endpoints.routes import (
+    AppRoutes,
+    Route,
+    as_json,
+    describe_public,
+    reach,
+    read_section,
+    strict_errors,
+    unused_rules,
+)
 from duallisten.sides import Side
 from tests.support.running import FREE, launched, run
 
@@ -112,6 +121,27 @@ def test_a_rule_that_covers_no_route_is_told_with_the_nearest(rules: Rules, told
     assert bool(unused_rules([AppRoutes("shop:app", BOTH, rules, exposures, ("/v1",))])) == bool(told)
     assert unused_rules([AppRoutes("shop:app", ("private",), rules, exposures)]) == ""
     assert unused_rules([AppRoutes("shop:app", BOTH, rules, None)]) == ""
+
+
+def test_what_the_public_side_serves_is_counted_and_named_by_rule_and_by_mark() -> None:
+    def described(rules: Rules, *routes: Route) -> str:
+        exposures = tuple(reach(route, rules, BOTH) for route in routes)
+        return describe_public(AppRoutes("shop:app", BOTH, rules, exposures))
+
+    routes = [Route("/a"), Route("/b/x", mark="private"), Route("/b/y"), Route("/c", host="inner")]
+    assert described(Rules()) == "all"
+    assert described(Rules(), routes[0]) == "all"
+    assert described(Rules(), *routes) == "all but 1 of 4 routes: 1 marked private (/b/x)"
+    assert described(Rules(private=("/b", "/c")), *routes) == (
+        "not /b, /c; hides 3 of 4 routes: 1 marked private (/b/x); 1 --private-path /b (/b/y); "
+        "1 --private-path /c (inner/c)"
+    )
+    assert described(Rules(public=("/a",)), *routes[2:], routes[0]) == (
+        "only /a; hides 2 of 3 routes: 2 in no --public-path (/b/y, inner/c)"
+    )
+    many = [Route(f"/{number}", mark="private") for number in range(8)]
+    assert described(Rules(), *many) == "all but 8 of 8 routes: 8 marked private (/0, /1, /2, /3, /4 and 3 more)"
+    assert describe_public(AppRoutes("shop:app", BOTH, Rules(private=("/a",)), None)) == "not /a"
 
 
 SHOP = """
@@ -228,6 +258,15 @@ def test_a_rule_that_covers_no_route_is_warned_of_once(launch: tuple[str, ...], 
     refused = run("shop:app", "--strict-routes", *MISSPELT, *FREE, *launch, cwd=shop)
     assert refused.returncode == 2
     assert f"duallisten: --strict-routes: {told}\n" in refused.stderr
+
+
+def test_a_plan_says_what_marks_and_rules_hide(shop: Path) -> None:
+    planned = run("shop:app", "--check", "--json", *FREE, "--private-path", "/files", cwd=shop)
+    public = next(each for each in json.loads(planned.stdout)["listeners"] if each["side"] == "public")
+    assert public["endpoint_set"] == (
+        "not /files; hides 3 of 9 routes: 2 marked private (/internal/stock, /internal/feed); "
+        "1 --private-path /files (/files)"
+    )
 
 
 def test_a_rule_that_covers_no_route_is_shown_before_a_launch(shop: Path) -> None:

@@ -244,10 +244,17 @@ class Config(uvicorn.Config):
         """Which path rules cover no route; empty where all cover one, or routes cannot be read. It must be loaded."""
         from duallisten.endpoints.routes import unused_rules
 
+        return unused_rules([self.public_section]) if self.rules.hide_something else ""
+
+    @property
+    def public_section(self) -> AppRoutes:
+        """The routes of what the public side reaches; it must be loaded."""
+        from duallisten.endpoints.routes import AppRoutes
+
         try:
-            return unused_rules(self.sections()) if self.rules.hide_something else ""
-        except Exception:  # of the application's: it is served all the same, as it is without rules
-            return ""
+            return self.sections()[0]
+        except Exception:  # of the application's: it is served all the same
+            return AppRoutes(self.app_name, ("public",), self.rules, None)
 
     def side(self, side: Side) -> SideConfig:
         """Return what is asked for of the listener of `side`, as this configuration now is."""

@@ -76,22 +76,12 @@ class Rules(NamedTuple):
 
     def below(self, roots: Iterable[str]) -> Rules:
         """Return the rules as they are below root paths, which may follow each other, for whoever takes these off."""
-        tops = {f"/{name}" for root in roots if (name := folded(root).strip("/"))}
-        found = set(map(folded, self.private))
-        unread = list(found) if tops else []
-        while unread:
-            prefix = unread.pop()
-            for top in tops:
-                if Prefixes([prefix]).cover(top):
-                    rest = "/"
-                elif Prefixes([top]).cover(prefix):
-                    rest = prefix.removeprefix(top)
-                else:
-                    continue
-                if rest not in found:
-                    found.add(rest)
-                    unread.append(rest)
-        return self._replace(private=tuple(sorted(found)))
+        tops = [f"/{name}" for root in roots if (name := folded(root).strip("/"))]
+        private = list(map(folded, self.private))
+        for prefix in private:  # and then each that is appended
+            rests = ["/"] if any(map(Prefixes([prefix]).cover, tops)) else [prefix.removeprefix(top) for top in tops]
+            private += [rest for rest in rests if rest.startswith("/") and rest not in private]
+        return self._replace(private=tuple(private))
 
     def hide(self, path: str) -> bool:
         """Whether the one reading `path` is hidden, or the path of a route as it is declared."""

@@ -50,9 +50,11 @@ _ESCAPES = re.compile("%[uU][0-9A-Fa-f]{4}|(?:%[0-9A-Fa-f]{2})+")
 _ESCAPED = {f"%{high}{low}": chr(int(high + low, 16)) for high in "01234567" for low in string.hexdigits}
 """The character of ASCII that an escape stands for."""
 _OVERLONG = re.compile(
-    "%(?=[CcEeFf])(?:[Cc]|(?:[Ee]0|[Ff]0%80|[Ff]8%80%80|[Ff][Cc]%80%80%80)%8)([01])%([89ABab][0-9A-Fa-f])"
+    "%(?=[CcEeFf])(?:[Cc]|(?:[Ee]0|[Ff]0%[048Cc]0|[Ff]8(?:%[048Cc]0){2}|[Ff][Cc](?:%[048Cc]0){3})%[048Cc])([01])"
+    "%([0-9A-Fa-f]{2})"
 )
-"""A character of ASCII in two to six bytes of UTF-8, which RFC 3629 (3) forbids and lenient decoders read."""
+"""A character of ASCII in two to six bytes of UTF-8, which RFC 3629 (3) forbids and lenient decoders read; the most
+lenient take six bits of each byte after the first, whatever the other two are."""
 _SEPARATORS = "\\\u2044\u2215\u29f8\ufffd"
 _PARAMETERS = re.compile(";[^/]*")
 _UNSEEN = re.compile(

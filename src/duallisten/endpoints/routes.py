@@ -32,6 +32,10 @@ COLUMNS = ("path", "methods", "public", "private", "decided by")
 """What a person is shown of a route: see `cells`."""
 
 
+NAMED = 5
+"""Routes that are named of those that a rule or a mark hides."""
+
+
 class Route(NamedTuple):
     """An endpoint as its framework has it.
 
@@ -174,6 +178,26 @@ def strict_errors(sections: Iterable[AppRoutes]) -> str:
                 "declare them public or private in the code, or with --public-path or --private-path"
             )
     return ""
+
+
+def describe_public(section: AppRoutes) -> str:
+    """Say what the public side serves: the rules, and how many routes each of them and each mark hides, and which."""
+    hidden: dict[str, list[str]] = {}
+    for exposure in section.routes or ():
+        if not exposure.public:
+            hidden.setdefault(exposure.why, []).append(exposure.route.name)
+    if not hidden:
+        return str(section.rules)
+    count = f"{sum(map(len, hidden.values()))} of {len(section.routes or ())} routes"
+    reasons = "; ".join(f"{len(names)} {why} ({_listed(names)})" for why, names in hidden.items())
+    return (
+        f"{section.rules}; hides {count}: {reasons}" if section.rules.hide_something else f"all but {count}: {reasons}"
+    )
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def unused_rules(sections: Iterable[AppRoutes]) -> str:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from duallisten.config import NOT_SHOWN, Config, all_options, is_secret
+from duallisten.endpoints.routes import describe_public
 from duallisten.listeners.description import ServedListener, served_listeners
 from duallisten.listeners.forwarded import trust_of
 from duallisten.listeners.plan import Plan, Pool, make_pools
@@ -89,7 +90,7 @@ def _listener(config: Config, served: ServedListener, pools: tuple[Pool, ...]) -
 
 def _endpoint_set(config: Config, side: Side) -> str:
     if side == "public":
-        return str(config.rules)
+        return describe_public(config.public_section)
     own = config.source("private")
     return "all" if own is config else f"all of {own.app_name}"
 

@@ -20,7 +20,7 @@ from pathlib import Path
 SECRET_KEY = "a test"
 DEBUG = False
 ALLOWED_HOSTS = ["*"]
-ROOT_URLCONF = "mysite_urls"
+ROOT_URLCONF = os.environ.get("MYSITE_URLS", "mysite_urls")
 FORCE_SCRIPT_NAME = os.environ.get("MYSITE_SCRIPT_NAME")
 STATIC_URL = "static/"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -85,6 +85,12 @@ urlpatterns = [
     path("items/", include(items)),
     path("internal/<str:name>", stock),
 ]
+""",
+    "formats_urls.py": """
+from django.urls import re_path
+from mysite_urls import stock
+
+urlpatterns = [re_path(r"^(?i:stocklist)(\\.(?P<name>[a-z0-9]+))/?$", stock)]
 """,
     "mysite.py": """
 import os
@@ -257,6 +263,15 @@ def test_the_prefix_that_django_takes_off_hides_nothing_from_the_rules(project: 
             hidden = client.get(server.url("public") + path)
             assert (hidden.status_code, hidden.text) == (404, "Not Found"), path
         assert client.get(server.url("public") + "/shop/items/7/").json()["item"] == 7
+
+
+def test_a_format_or_another_case_of_a_private_path_is_hidden(project: Path, client: httpx.Client) -> None:
+    """The pattern is as Django REST framework makes one with `format_suffix_patterns`."""
+    arguments = ("mysite:app", "--private-path", "/stocklist", *FREE)
+    with launched(*arguments, cwd=project, environ={"MYSITE_URLS": "formats_urls"}) as server:
+        for path in ("/stocklist.json", "/STOCKLIST.api/", "/%c5%bftocklist.json", "/stoc%e2%84%aal%c4%b1st.json"):
+            assert client.get(server.url("private") + path).json()["name"] in ("json", "api"), path
+            assert client.get(server.url("public") + path).text == "Not Found", path
 
 
 def test_a_rule_may_have_the_prefix_that_django_takes_off(project: Path, client: httpx.Client) -> None:
