@@ -117,7 +117,7 @@ class StatusPage:
         plan, bound = self._listeners.plan, self._listeners.bound
         assert plan is not None and bound is not None  # noqa: S101  # it serves
         report = make_report(self._config, plan.whole)
-        served = served_listeners(self._config, plan, bound)
+        served = list(served_listeners(self._config, plan, bound))
         return {
             "version": version("duallisten"),
             "application": report.application,

@@ -293,6 +293,10 @@ class Config(uvicorn.Config):
     @property
     def is_engine(self) -> bool:
         """Whether the engine serves connections, and not a protocol class that the user brings."""
+        if self.loaded:  # a program may have set another class since
+            from duallisten.http import Connection
+
+            return self.http_protocol_class is Connection
         return self.http in PARSERS and not getattr(self, "http2", False)
 
     @property

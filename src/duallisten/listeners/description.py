@@ -71,7 +71,8 @@ def served_listeners(config: Config, plan: Plan, bound: Iterable[BoundSocket] = 
         else:
             admits = "all"
         if side == "private" and plan.shared and names["public"]:  # one socket serves both
-            names["private"] = [(one.host, one.port) for one in listener.addresses if isinstance(one, TCPAddress)]
+            port = names["public"][0][1]
+            names["private"] = [(one.host, port) for one in listener.addresses if isinstance(one, TCPAddress)]
         yield ServedListener(listener, tuple(names[side]), _scheme(config, side), admits)
 
 
