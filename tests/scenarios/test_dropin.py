@@ -189,3 +189,36 @@ def test_an_application_that_cannot_be_imported_leaves_no_socket_behind(tmp_path
     (tmp_path / "shop.py").write_text("raise RuntimeError('not today')")
     ended = run("shop:app", "--uds", str(path), "--private-port", "0", cwd=tmp_path)
     assert (ended.returncode, path.exists()) == (3, False)
+
+
+IN_PLACE = """
+import duallisten, uvicorn
+from functools import partial
+{assignments}
+from duallisten.demo import app
+if __name__ == "__main__":
+    {start}
+"""
+
+
+@pytest.mark.parametrize(
+    ("assignments", "start"),
+    [
+        ("uvicorn.Config = duallisten.Config", "duallisten.run(app, host='127.0.0.1', port=0, private_port=0)"),
+        (
+            "uvicorn.Config, uvicorn.Server = duallisten.Config, duallisten.Server",
+            "uvicorn.Server(uvicorn.Config(app, port=0, private_port=0)).run()",
+        ),
+        (
+            "for module in (uvicorn, uvicorn.config, uvicorn.server, __import__('sys').modules['uvicorn.main']):\n"
+            "    module.Config, module.Server = partial(duallisten.Config, private_port=0), duallisten.Server",
+            "uvicorn.run(app, host='127.0.0.1', port=0)",
+        ),
+        ("uvicorn.run = duallisten.run", "uvicorn.run(app, host='127.0.0.1', port=0, private_port=0)"),
+    ],
+)
+def test_a_program_may_put_ours_in_uvicorn_s_place_by_assignment(assignments: str, start: str, tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(IN_PLACE.format(assignments=assignments, start=start))
+    with launched(command=(sys.executable, str(tmp_path / "program.py"))) as program:
+        assert httpx.get(program.url("public")).json()["side"] == "public"
+        assert httpx.get(program.url("private")).json()["side"] == "private"

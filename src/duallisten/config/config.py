@@ -20,8 +20,6 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
-import uvicorn
-
 from duallisten.config import uvicorn_contract
 from duallisten.config.options import Options, split_keywords
 from duallisten.config.platforms import FALLBACK_NETWORKS, locate
@@ -33,6 +31,7 @@ from duallisten.config.uvicorn_contract import (
     ImportFromStringError,
     MessageLoggerMiddleware,
     ProxyHeadersMiddleware,
+    UvicornConfig,
     WSGIMiddleware,
     import_from_string,
 )
@@ -55,7 +54,7 @@ WEBSOCKETS = ("auto", "websockets", "websockets-sansio")
 """The values of `--http` and `--ws` that mean the engine."""
 
 
-class Config(uvicorn.Config):
+class Config(UvicornConfig):
     """What to serve, where, and to whom.
 
     From code, neither the configuration file nor `DUALLISTEN_*` and `UVICORN_*` are read; `$PORT` and the platform's

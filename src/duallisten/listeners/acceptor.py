@@ -18,9 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-import uvicorn
-
-from duallisten.config.uvicorn_contract import ServerState
+from duallisten.config.uvicorn_contract import ServerState, UvicornConfig
 from duallisten.http import Connection, Context
 from duallisten.listeners.accept_loop import ConnectionLimit, PeerLimit
 from duallisten.listeners.admission import Verdict
@@ -73,7 +71,7 @@ class ListenerService:
     """
 
     side: Side
-    config: uvicorn.Config
+    config: UvicornConfig
     state: ServerState
     context: Context
     is_engine: bool

@@ -10,10 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import uvicorn
-
 from duallisten.config import Config, bare, uvicorn_defaults
-from duallisten.config.uvicorn_contract import ProxyHeadersMiddleware
+from duallisten.config.uvicorn_contract import ProxyHeadersMiddleware, UvicornConfig
 from duallisten.endpoints import endpoint_set, hidden_paths
 from duallisten.endpoints.frameworks import root_paths
 from duallisten.errors import LaunchError
@@ -69,7 +67,7 @@ def _roots(config: Config, side: Side, app: Application) -> tuple[str, ...]:
     return tuple(root_paths(app)) if side == "public" and config.rules.hide_something else ()
 
 
-def listener_config(config: Config, side: Side, *, proxy_headers: bool = True) -> uvicorn.Config:
+def listener_config(config: Config, side: Side, *, proxy_headers: bool = True) -> UvicornConfig:
     """Build the `uvicorn.Config` that connections of `side` are served by.
 
     Args:
@@ -85,7 +83,7 @@ def listener_config(config: Config, side: Side, *, proxy_headers: bool = True) -
     values = _values(config, side)
     values["proxy_headers"] = proxy_headers and not config.is_engine
     access_log = values.pop("access_log")
-    made = uvicorn.Config(bare(source.loaded_app), log_config=None, interface="asgi3", workers=1, **values)
+    made = UvicornConfig(bare(source.loaded_app), log_config=None, interface="asgi3", workers=1, **values)
     try:
         made.load()
     except (OSError, RuntimeError, TypeError, ValueError) as error:
@@ -110,7 +108,7 @@ def _values(config: Config, side: Side) -> dict[str, Any]:
 
 
 def place_endpoints(
-    made: uvicorn.Config,
+    made: UvicornConfig,
     config: Config,
     side: Side,
     *,
@@ -139,7 +137,7 @@ def place_endpoints(
         believe(middleware, trust_of(config, side))
 
 
-def engine_settings(config: Config, side: Side, made: uvicorn.Config) -> Settings:
+def engine_settings(config: Config, side: Side, made: UvicornConfig) -> Settings:
     """Return what the engine has to know of a listener.
 
     Args:

@@ -27,10 +27,8 @@ from functools import partial
 from importlib import import_module
 from types import FrameType
 
-import uvicorn
-
 from duallisten.config import Config
-from duallisten.config.uvicorn_contract import ServerState
+from duallisten.config.uvicorn_contract import ServerState, UvicornServer
 from duallisten.errors import LaunchError
 from duallisten.http import Clock
 from duallisten.listeners import (
@@ -64,7 +62,7 @@ from duallisten.sides import Side
 logger = logging.getLogger("uvicorn.error")
 
 
-class Server(uvicorn.Server):
+class Server(UvicornServer):
     """Serves one application on the listeners of a plan.
 
     config: a `duallisten.Config`

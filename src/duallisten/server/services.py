@@ -9,10 +9,8 @@ from email.utils import formatdate
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-import uvicorn
-
 from duallisten.config import Config
-from duallisten.config.uvicorn_contract import ServerState
+from duallisten.config.uvicorn_contract import ServerState, UvicornConfig
 from duallisten.http import Clock, Connection, Context, Exchange, Observer, hooks_of
 from duallisten.listeners import (
     AdmissionPolicy,
@@ -167,7 +165,7 @@ def _make_service(
     return ListenerService(side, made, state, context, config.is_engine, room, peers, recorder, pages)
 
 
-def _observers(config: Config, side: Side, made: uvicorn.Config, process: Process) -> Iterable[Observer]:
+def _observers(config: Config, side: Side, made: UvicornConfig, process: Process) -> Iterable[Observer]:
     """Build what hears of the requests of a side: ids first, for the lines tell them."""
     if config.request_id_header is not None:
         from duallisten.observability.request_ids import RequestIds
@@ -195,7 +193,7 @@ def access_lines(config: Config) -> AccessLines:
     return AccessLines(is_plain_json)
 
 
-def _describe(config: Config, side: Side, made: uvicorn.Config) -> Callable[..., dict[str, object]] | None:
+def _describe(config: Config, side: Side, made: UvicornConfig) -> Callable[..., dict[str, object]] | None:
     """Build what tells in log records of a connection and a request; None where lines are text."""
     if config.options.log_format != "json":
         return None
@@ -205,7 +203,7 @@ def _describe(config: Config, side: Side, made: uvicorn.Config) -> Callable[...,
 
 
 def _hand_over(
-    config: uvicorn.Config, state: ServerState, app_state: dict[str, object], transport: asyncio.Transport, head: bytes
+    config: UvicornConfig, state: ServerState, app_state: dict[str, object], transport: asyncio.Transport, head: bytes
 ) -> asyncio.Protocol:
     """Give a connection to a WebSocket protocol class that the user brings, as uvicorn's HTTP protocols do."""
     make: Callable[..., asyncio.Protocol] = config.ws_protocol_class  # type: ignore[assignment]
