@@ -57,16 +57,16 @@ def test_uvicorn_s_run_takes_nothing_that_ours_does_not() -> None:
 
 def test_a_misspelt_option_is_named_with_the_nearest_known_one() -> None:
     with pytest.raises(TypeError, match=r"unknown option 'privat_port': did you mean 'private_"):
-        Config(Observed(), privat_port=1)
+        Config(Observed(), privat_port=1)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="unknown option 'private_workers_x'"):
-        Config(Observed(), private_workers_x=1)
+        Config(Observed(), private_workers_x=1)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="unknown option 'private_loop'"):
-        Config(Observed(), private_loop="uvloop")
+        Config(Observed(), private_loop="uvloop")  # type: ignore[call-arg]
 
 
 def test_a_bad_value_is_named() -> None:
     with pytest.raises(UsageError, match=r"private_port='x': must be a port"):
-        Config(Observed(), private_port="x", log_config=None)
+        Config(Observed(), private_port="x", log_config=None)  # type: ignore[arg-type]
 
 
 def test_configurations_share_no_defaults() -> None:
@@ -222,3 +222,10 @@ def test_a_program_may_put_ours_in_uvicorn_s_place_by_assignment(assignments: st
     with launched(command=(sys.executable, str(tmp_path / "program.py"))) as program:
         assert httpx.get(program.url("public")).json()["side"] == "public"
         assert httpx.get(program.url("private")).json()["side"] == "private"
+
+
+def test_a_port_may_be_a_text_as_for_uvicorn() -> None:
+    with serving(Observed(), port="0") as server:
+        assert httpx.get(server.url("public")).status_code == 200
+    with pytest.raises(UsageError, match="port='http': must be a port"):
+        Config(Observed(), port="http", log_config=None)  # type: ignore[arg-type]

@@ -21,9 +21,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from duallisten.config import uvicorn_contract
-from duallisten.config.options import Options, split_keywords
+from duallisten.config.options import Options, split_keywords, with_positional
 from duallisten.config.platforms import FALLBACK_NETWORKS, locate
 from duallisten.config.side_config import SideConfig, side_config
+from duallisten.config.signatures import takes_options
 from duallisten.config.uvicorn_contract import (
     LOGGING_CONFIG,
     AccessFormatter,
@@ -45,6 +46,9 @@ from duallisten.net import Passed
 from duallisten.sides import Side
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
+    from duallisten.config.keywords import Keywords
     from duallisten.endpoints.route_table import AppRoutes
 
 logger = logging.getLogger("uvicorn.error")
@@ -62,7 +66,7 @@ class Config(UvicornConfig):
 
     Args:
         app: The application, or `"module:attribute"`.
-        origins: Where each option came from, by its name, for messages and for `--check`.
+        positional: uvicorn's options in its order: host, port, and so on.
         options: uvicorn's options; duallisten's, by the keywords that `--help` shows as flags; and `private_<x>`, the
             private listener's own value of an option `<x>`. Times are in seconds, sizes in bytes.
 
@@ -70,11 +74,17 @@ class Config(UvicornConfig):
         UsageError: A value cannot be read, or two options contradict each other.
         TypeError: There is no option of this name.
         LaunchError: The logging configuration cannot be used.
+
+    Attributes:
+        origins: Where each option came from, by its name, for messages and for `--check`.
     """
 
-    def __init__(self, app: Any, *, origins: Mapping[str, str] | None = None, **options: Any) -> None:
-        asked, self.private, given = split_keywords(options)
-        self.origins = dict(origins or {})
+    origins: dict[str, str] = {}  # noqa: RUF012  # each has its own
+
+    @takes_options(like=UvicornConfig.__init__)
+    def __init__(self, app: Any, *positional: Any, **options: Unpack[Keywords]) -> None:
+        asked, self.private, given = split_keywords(with_positional(positional, options))
+        self.origins = origins = dict(self.origins)
         if given.get("env_file"):
             from dotenv import load_dotenv
 
@@ -83,8 +93,8 @@ class Config(UvicornConfig):
         self.has_own_trust = given_trust or CONFIG_VARIABLES["forwarded_allow_ips"] in os.environ
         self.port_asked = any(given.get(name) is not None for name in ("port", "uds", "fd"))
         self.place = locate(asked.platform, os.environ)
-        self.options = self.place.complete(asked, self.origins, FALLBACK_NETWORKS)
-        warning = self.place.complete_uvicorn(given, self.origins)
+        self.options = self.place.complete(asked, origins, FALLBACK_NETWORKS)
+        warning = self.place.complete_uvicorn(given, origins)
         _check(self.options, given)
         self.passed = Passed()  # a launch takes them from the environment
         self.rules = Rules(self.options.private_paths, self.options.public_paths, self.options.hidden_status)
@@ -98,6 +108,14 @@ class Config(UvicornConfig):
         super().__init__(app, **given)
         if warning:
             logger.warning(warning)  # not before uvicorn has configured logging
+
+    @classmethod
+    def from_sources(cls, app: Any, options: Mapping[str, Any], origins: Mapping[str, str]) -> Config:
+        """Build a configuration of which it is known where its options came from."""
+        made = cls.__new__(cls)
+        made.origins = dict(origins)
+        made.__init__(app, **options)  # type: ignore[misc]
+        return made
 
     def configure_logging(self) -> None:
         """Configure logging as uvicorn does, keeping the access log if either side wants it."""

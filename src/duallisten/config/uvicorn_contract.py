@@ -31,6 +31,7 @@ import uvicorn
 from uvicorn import Config as UvicornConfig
 from uvicorn import Server as UvicornServer
 from uvicorn import main as uvicorn_command
+from uvicorn import run as uvicorn_run
 from uvicorn._subprocess import get_subprocess
 from uvicorn.config import LOGGING_CONFIG
 from uvicorn.importer import ImportFromStringError, import_from_string
@@ -64,6 +65,7 @@ __all__ = [
     "get_subprocess",
     "import_from_string",
     "uvicorn_command",
+    "uvicorn_run",
 ]
 
 SUPPORTED = "uvicorn>=0.50,<0.55"

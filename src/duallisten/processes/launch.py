@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from duallisten.config import Config
-from duallisten.config.uvicorn_contract import change_reloader
+from duallisten.config import Config, takes_options
+from duallisten.config.uvicorn_contract import change_reloader, uvicorn_run
 from duallisten.errors import LaunchError
 from duallisten.listeners import Plan, Pool, await_plan, listener_config, make_pools, request_of
 from duallisten.listeners import sockets as sock
@@ -24,13 +24,17 @@ from duallisten.net import read_host
 from duallisten.server import Server, registration_of
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
+    from duallisten.config.keywords import Keywords
     from duallisten.processes.sd_notify import Notifier
     from duallisten.processes.supervisor import Supervisor
 
 logger = logging.getLogger("uvicorn.error")
 
 
-def run(app: Any, *, app_dir: str | None = None, **options: Any) -> None:
+@takes_options(like=uvicorn_run)
+def run(app: Any, *, app_dir: str | None = None, **options: Unpack[Keywords]) -> None:
     """Serve `app` until told to stop; a drop-in for `uvicorn.run`.
 
     app: the application, or `"module:attribute"`
