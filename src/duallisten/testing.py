@@ -23,6 +23,7 @@ import threading
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from duallisten.config import Config, takes_options
+from duallisten.config.uvicorn_contract import UvicornServer
 from duallisten.errors import LaunchError, UsageError
 from duallisten.listeners import endpoints_of
 from duallisten.server import Server
@@ -114,7 +115,7 @@ class ThreadedServer(Server):
 
     def _run_and_tell(self) -> None:
         try:
-            self.run()
+            UvicornServer.run(self)
         except BaseException as error:
             self.error = error
         finally:

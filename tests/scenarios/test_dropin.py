@@ -229,3 +229,76 @@ def test_a_port_may_be_a_text_as_for_uvicorn() -> None:
         assert httpx.get(server.url("public")).status_code == 200
     with pytest.raises(UsageError, match="port='http': must be a port"):
         Config(Observed(), port="http", log_config=None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("options", [{"reload": True}, {"workers": 2}])
+def test_an_application_object_with_reload_or_workers_is_refused_as_by_uvicorn(
+    options: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(SystemExit) as ended, caplog.at_level(logging.WARNING, "uvicorn.error"):
+        duallisten.run(Observed(), port=0, private_port=0, log_config=None, **options)
+    assert ended.value.code == 3
+    assert isinstance(ended.value, duallisten.LaunchError) and "import string" in str(ended.value)
+    assert caplog.messages == [str(ended.value)]
+
+
+STOPPED = """
+import duallisten
+from tests.support.applications import fails_to_start
+if __name__ == "__main__":
+    {start}
+"""
+
+
+@pytest.mark.parametrize(
+    ("start", "reason"),
+    [
+        ("duallisten.run('nowhere:app', port=0, private_port=0)", "'nowhere:app' cannot be imported"),
+        (
+            "duallisten.Server(duallisten.Config('nowhere:app', port=0, private_port=0)).run()",
+            "'nowhere:app' cannot be",
+        ),
+        ("duallisten.run(fails_to_start, port=0, private_port=0)", "failed to start"),
+    ],
+)
+def test_a_program_that_cannot_serve_ends_with_uvicorn_s_exit_code_and_a_line_that_says_why(
+    start: str, reason: str
+) -> None:
+    program = STOPPED.format(start=start)
+    ended = run(command=(sys.executable, "-c", program), cwd=Path(__file__).parents[2])
+    assert ended.returncode == 3
+    assert ended.stderr.count(reason) == 1 and reason in ended.stderr.splitlines()[-1]
+
+
+def test_errors_are_also_those_that_a_caller_of_uvicorn_s_catches() -> None:
+    with pytest.raises(ImportError) as raised:
+        Config("nowhere:app", log_config=None).load()
+    assert isinstance(raised.value, duallisten.LaunchError)
+    with pytest.raises(ImportError, match="--loop"):
+        Config(Observed(), loop="nowhere:loop", log_config=None).get_loop_factory()
+    if "http2" in uvicorn_defaults():
+        with pytest.raises(ValueError, match="HTTP/2 requires"):
+            Config(Observed(), http2=True, log_config=None).load()
+
+
+MULTIPROCESS = """
+import inspect, socket, sys
+import duallisten, uvicorn
+from uvicorn.supervisors import Multiprocess, multiprocess
+multiprocess.Server = duallisten.Server
+if __name__ == "__main__":
+    config = duallisten.Config({app!r}, workers=2, private_port={port})
+    server = duallisten.Server(config)
+    given = (server.run,) if "target" in inspect.signature(Multiprocess).parameters else ()
+    sock = socket.socket()
+    sock.bind(("127.0.0.1", 0))
+    print("public at", sock.getsockname()[1], flush=True)
+    Multiprocess(config, *given, [sock]).run()
+"""
+
+
+def test_a_supervisor_of_uvicorn_s_gives_up_where_workers_cannot_load_the_application(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(MULTIPROCESS.format(app="nowhere:app", port=0))
+    ended = run(command=(sys.executable, str(tmp_path / "program.py")))
+    assert "failed to start, stopping the parent process" in ended.stderr
+    assert "'nowhere:app' cannot be imported" in ended.stderr and "Traceback" not in ended.stderr

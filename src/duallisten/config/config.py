@@ -39,7 +39,7 @@ from duallisten.config.uvicorn_contract import (
 from duallisten.config.uvicorn_options import CONFIG_VARIABLES
 from duallisten.endpoints import Rules, contradiction
 from duallisten.endpoints.frameworks import prepare
-from duallisten.errors import DuallistenError, LaunchError, UsageError
+from duallisten.errors import DuallistenError, ImportFailed, LaunchError, UsageError
 from duallisten.http.settings import ParserName
 from duallisten.logs import mark_private_lines, with_json
 from duallisten.net import Passed
@@ -147,9 +147,10 @@ class Config(UvicornConfig):
             found = import_from_string(app)
         except ImportFromStringError as error:
             hint = "give it as module:attribute, and its folder with --app-dir"
-            raise LaunchError(f"{name} cannot be imported: {str(error).rstrip('.')}; {hint}") from None
+            raise ImportFailed(f"{name} cannot be imported: {str(error).rstrip('.')}; {hint}") from None
         except Exception as error:
-            raise LaunchError(f"{name} cannot be imported: {self._told(error)}") from None
+            kind = ImportFailed if isinstance(error, ImportError) else LaunchError
+            raise kind(f"{name} cannot be imported: {self._told(error)}") from None
 
         def make() -> Any:
             try:
@@ -184,10 +185,12 @@ class Config(UvicornConfig):
         except SystemExit:
             raise LaunchError("uvicorn could not load what was asked for: see the error above") from None
         except ImportFromStringError as error:
-            raise LaunchError(f"--http, --ws or --loop names what cannot be imported: {error}") from None
+            raise ImportFailed(f"--http, --ws or --loop names what cannot be imported: {error}") from None
         except OSError as error:
             raise LaunchError(f"TLS of the public listener: {error}; look at {self.side('public').tls_files}") from None
-        except (ValueError, RuntimeError) as error:
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+        except RuntimeError as error:
             raise LaunchError(str(error)) from None
         finally:
             self.http, self.ws = asked
@@ -206,7 +209,7 @@ class Config(UvicornConfig):
         try:
             parser_class(self.parser)
         except ImportError as error:
-            raise LaunchError(f"--http {self.http} cannot be used: {error}") from None
+            raise ImportFailed(f"--http {self.http} cannot be used: {error}") from None
         self.http = Connection
         self.has_websockets = self.ws in WEBSOCKETS
         if self.has_websockets:
@@ -309,7 +312,7 @@ class Config(UvicornConfig):
         try:
             return super().get_loop_factory()
         except (SystemExit, ImportError) as error:
-            raise LaunchError(f"--loop {self.loop} cannot be used: uvicorn cannot import it ({error})") from None
+            raise ImportFailed(f"--loop {self.loop} cannot be used: uvicorn cannot import it ({error})") from None
 
 
 def _check(options: Options, given: Mapping[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """The launch: from a configuration to a running server, in this process or under a supervisor.
 
-`run` is what `uvicorn.run` is. It raises where uvicorn exits; only the command line turns an error into a line and
-an exit code.
+`run` is what `uvicorn.run` is. `launch` raises where uvicorn exits; the command line turns an error into a line and an
+exit code.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from duallisten.config import Config, takes_options
-from duallisten.config.uvicorn_contract import change_reloader, uvicorn_run
+from duallisten.config.uvicorn_contract import UvicornServer, change_reloader, uvicorn_run
 from duallisten.errors import LaunchError
 from duallisten.listeners import Plan, Pool, await_plan, listener_config, make_pools, request_of
 from duallisten.listeners import sockets as sock
 from duallisten.net import read_host
-from duallisten.server import Server, registration_of
+from duallisten.server import Server, logged, registration_of
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -41,12 +41,15 @@ def run(app: Any, *, app_dir: str | None = None, **options: Unpack[Keywords]) ->
     app_dir: a folder to import the application from
     options: uvicorn's options, duallisten's, and `private_<x>`; see `duallisten.Config`
 
-    Raises UsageError for an option that cannot be read, LaunchError for what stops the launch, TypeError for an option
-    that does not exist.
+    Raises UsageError for an option that cannot be read, TypeError for an option that does not exist, and LaunchError
+    for what stops the launch: it has been logged, and is a SystemExit, too, as of uvicorn (`errors.LaunchExit`).
     """
     if app_dir is not None:
         sys.path.insert(0, app_dir)
-    launch(Config(app, **options))
+    try:
+        launch(Config(app, **options))
+    except LaunchError as error:
+        raise logged(error) from None
 
 
 def launch(config: Config) -> None:
@@ -59,7 +62,7 @@ def launch(config: Config) -> None:
         later_pool = plan.later and config.options.private_workers > 0
         several = later_pool or sum(pool.size for pool in pools) > 1
         with _metric_files(config, several=several and not config.should_reload):
-            if config.should_reload or several:
+            if config.reload or several:
                 _require_import_strings(config)
                 _launch_processes(config, plan, pools)
             else:
@@ -128,7 +131,7 @@ def _serve_alone(config: Config, plan: Plan) -> None:
         sock.close(server.bound)
         sock.remove_path(plan)
         raise
-    server.run()
+    UvicornServer.run(server)
 
 
 @contextmanager

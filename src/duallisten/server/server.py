@@ -29,7 +29,7 @@ from types import FrameType
 
 from duallisten.config import Config
 from duallisten.config.uvicorn_contract import ServerState, UvicornServer
-from duallisten.errors import LaunchError
+from duallisten.errors import LaunchError, LaunchExit
 from duallisten.http import Clock
 from duallisten.listeners import (
     AcceptLoop,
@@ -62,6 +62,12 @@ from duallisten.sides import Side
 logger = logging.getLogger("uvicorn.error")
 
 
+def logged(error: LaunchError) -> LaunchExit:
+    """Log what stops a launch, and return it as it leaves to whoever would have seen uvicorn exit."""
+    logger.error(error)
+    return LaunchExit(str(error))
+
+
 class Server(UvicornServer):
     """Serves one application on the listeners of a plan.
 
@@ -72,7 +78,7 @@ class Server(UvicornServer):
 
     Beside uvicorn's (`run`, `serve`, `started`, `should_exit`, `startup`, `shutdown`) it has `addresses`, `phase` and
     `drain_steps`, what it does first when it is told to end. `run` and `serve` raise `LaunchError` for what stops a
-    launch.
+    launch; that of `run` is a `SystemExit`, too, and logged.
     """
 
     config: Config
@@ -139,6 +145,16 @@ class Server(UvicornServer):
         if side not in self.addresses:
             return ""
         return f"{scheme(self.config, side)}://{TCPAddress(*self.addresses[side])}"
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until told to stop, in an event loop of its own; raises LaunchExit, or LaunchError to who bound for it.
+
+        sockets: bound sockets to use as the public listener's
+        """
+        try:
+            super().run(sockets)
+        except LaunchError as error:
+            raise (logged(error) if self.is_alone else error) from None
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until told to stop.
