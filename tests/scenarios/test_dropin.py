@@ -302,3 +302,12 @@ def test_a_supervisor_of_uvicorn_s_gives_up_where_workers_cannot_load_the_applic
     ended = run(command=(sys.executable, str(tmp_path / "program.py")))
     assert "failed to start, stopping the parent process" in ended.stderr
     assert "'nowhere:app' cannot be imported" in ended.stderr and "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("options", [(), ("--workers", "2"), ("--reload",)])
+def test_a_tool_that_waits_for_uvicorn_s_line_finds_the_public_side(options: tuple[str, ...], tmp_path: Path) -> None:
+    with launched("duallisten.demo:app", *FREE, *options, cwd=tmp_path) as server:
+        place = server.wait_for(r"Uvicorn running on (http://\S+) \(Press CTRL\+C to quit\)")[1]
+        assert place == server.url("public")
+        server.end()
+        assert server.output.count("Uvicorn running on") == 1

@@ -16,7 +16,7 @@ logger = logging.getLogger("uvicorn.error")
 
 
 def log_listeners(config: Config, plan: Plan, bound: Iterable[BoundSocket], process: Callable[[Side], str]) -> None:
-    """Log one line per listener.
+    """Log one line per listener, and one in uvicorn's words, for tools that wait for it.
 
     bound: its sockets, for the ports that the kernel chose
     process: says which processes serve a side
@@ -25,9 +25,12 @@ def log_listeners(config: Config, plan: Plan, bound: Iterable[BoundSocket], proc
         logger.info(note)
     for warning in config.warnings:
         logger.warning(warning)
-    for side, place in places(config, plan, bound):
+    found = places(config, plan, bound)
+    for side, place in found:
         admitted = f", admits {join(plan.admission.allowed)}" if side == "private" else ""
         logger.info("Serving the %s side on %s (%s%s; press CTRL+C to quit)", side, place, process(side), admitted)
+    if public := [place for side, place in found if side == "public"]:
+        logger.info("Uvicorn running on %s (Press CTRL+C to quit)", public[0])
 
 
 def names_of(plan: Plan | None, bound: Iterable[BoundSocket]) -> dict[Side, tuple[str, int]]:
