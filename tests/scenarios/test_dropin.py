@@ -22,7 +22,7 @@ import duallisten
 from duallisten import Config, Server, UsageError
 from duallisten.config import uvicorn_defaults
 from tests.support.applications import Observed
-from tests.support.running import FREE, ObservedServer, ask, launched, run, running, serving
+from tests.support.running import FREE, ObservedServer, ask, launched, local_config, run, running, serving
 
 
 def test_our_classes_are_uvicorn_s() -> None:
@@ -311,3 +311,22 @@ def test_a_tool_that_waits_for_uvicorn_s_line_finds_the_public_side(options: tup
         assert place == server.url("public")
         server.end()
         assert server.output.count("Uvicorn running on") == 1
+
+
+@pytest.mark.parametrize("options", [{}, {"private_health": "/-"}])
+async def test_a_server_that_was_shut_down_serves_again_when_it_is_started_again(options: dict[str, Any]) -> None:
+    app = Observed()
+    config = local_config(app, **options)
+    config.load()
+    server = Server(config)
+    server.lifespan = config.lifespan_class(config)
+    async with httpx.AsyncClient() as client:
+        for _ in range(3):
+            await server.startup()
+            url = server.url("public")
+            assert (await client.get(url)).text == "public"
+            assert (await client.get(server.url("private"))).text == "private"
+            await server.shutdown()
+            with pytest.raises(httpx.ConnectError):
+                await client.get(url)
+    assert (app.started, app.stopped) == (3, 3)

@@ -61,6 +61,9 @@ from duallisten.sides import Side
 
 logger = logging.getLogger("uvicorn.error")
 
+TELLING_REGISTRY = "telling the registry"
+"""What the drain step of the registration is called."""
+
 
 def logged(error: LaunchError) -> LaunchExit:
     """Log what stops a launch, and return it as it leaves to whoever would have seen uvicorn exit."""
@@ -198,6 +201,8 @@ class Server(UvicornServer):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start the application, then accept: on the private side first, on the public side last."""
+        if self.ending:
+            self._begin_again()
         await self.prepare(sockets)
         assert self.plan is not None and self.bound is not None  # noqa: S101
         self.lifespans = Lifespans(self.lifespan, self.config)
@@ -230,6 +235,18 @@ class Server(UvicornServer):
         self.await_private()
         self._tell()
 
+    def _begin_again(self) -> None:
+        """Forget what has been shut down: a program may start a server again, as it may start uvicorn's."""
+        self.bound = None
+        self.listeners.listening.clear()
+        self.lifespan = self.config.lifespan_class(self.config)
+        if self._clock is not None:
+            self._clock.stop()
+        if self._registration is not None:
+            self.drain_steps = [step for step in self.drain_steps if step.name != TELLING_REGISTRY]
+            self._registration = registration_of(self.config)
+        self.lifecycle.enter(Phase.STARTING)
+
     def _prepare_for_websockets(self) -> None:
         """Import what WebSockets need, beside the event loop: the first handshake would stop it for 30 ms."""
         if self.config.has_websockets and "duallisten.http.websocket" not in sys.modules:
@@ -257,7 +274,7 @@ class Server(UvicornServer):
         assert self.plan is not None  # noqa: S101
         self.lifecycle.enter(Phase.AWAITING_PRIVATE if self.plan.later else Phase.READY)
         if self._registration is not None and self.phase is Phase.READY:
-            self.drain_steps.insert(0, DrainStep("telling the registry", partial(to_thread, self._registration.drain)))
+            self.drain_steps.insert(0, DrainStep(TELLING_REGISTRY, partial(to_thread, self._registration.drain)))
             self._registration.begin(self.plan, self.bound or ())
 
     async def adopt(self, plan: Plan, bound: list[BoundSocket]) -> None:
