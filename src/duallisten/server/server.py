@@ -347,8 +347,9 @@ class Server(UvicornServer):
         return should_exit
 
     def refresh_headers(self) -> None:
-        """Give each side's answers the date, and when all ends `Connection: close`."""
+        """Give each side's answers the date, and when all ends `Connection: close`; see how lines are logged."""
         give_headers(self.listeners.services.values(), ending=self.ending)
+        self._lines.look_again()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Note a signal, as uvicorn does; a start that blocks the event loop is interrupted in the end."""
