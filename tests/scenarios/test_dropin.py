@@ -6,8 +6,11 @@ import inspect
 import logging
 import pickle
 import signal
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -22,7 +25,19 @@ import duallisten
 from duallisten import Config, Server, UsageError
 from duallisten.config import uvicorn_defaults
 from tests.support.applications import Observed
-from tests.support.running import FREE, ObservedServer, ask, launched, local_config, run, running, serving
+from tests.support.running import (
+    DUALLISTEN,
+    FREE,
+    ObservedServer,
+    ask,
+    eventually,
+    free_environment,
+    launched,
+    local_config,
+    run,
+    running,
+    serving,
+)
 
 
 def test_our_classes_are_uvicorn_s() -> None:
@@ -330,3 +345,46 @@ async def test_a_server_that_was_shut_down_serves_again_when_it_is_started_again
             with pytest.raises(httpx.ConnectError):
                 await client.get(url)
     assert (app.started, app.stopped) == (3, 3)
+
+
+@pytest.fixture
+def free_port() -> Iterator[int]:
+    """A port that is kept free: bound, and not listened on."""
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(("127.0.0.1", 0))
+        yield sock.getsockname()[1]
+
+
+def test_workers_of_a_program_s_own_share_the_private_port(tmp_path: Path, free_port: int) -> None:
+    (tmp_path / "program.py").write_text(MULTIPROCESS.format(app="duallisten.demo:app", port=free_port))
+    with launched(command=(sys.executable, str(tmp_path / "program.py"))) as program:
+        public = int(program.wait_for(r"public at (\d+)")[1])
+        program.wait_for("Serving the private side on", count=2)
+        for number, side in ((public, "public"), (free_port, "private")):
+            answers = [httpx.get(f"http://127.0.0.1:{number}").json() for _ in range(40)]
+            assert {answer["side"] for answer in answers} == {side}
+            assert len({answer["process"] for answer in answers}) == 2
+        assert "Traceback" not in program.output
+
+
+def test_processes_that_inherit_one_public_socket_share_the_private_port(free_port: int) -> None:
+    """As under supervisord's `fcgi-program` with several processes, or circus."""
+    with socket.socket() as public, ExitStack() as stack:
+        public.bind(("127.0.0.1", 0))
+        public.listen()
+        descriptor = public.fileno()
+        command = [*DUALLISTEN, "duallisten.demo:app", "--fd", str(descriptor), "--private-port", str(free_port)]
+        programs = [subprocess.Popen(command, pass_fds=[descriptor], env=free_environment()) for _ in range(2)]
+        for program in programs:
+            stack.callback(program.wait)
+            stack.callback(program.terminate)
+        assert eventually(lambda: both_answer(free_port, {program.pid for program in programs}))
+
+
+def both_answer(port: int, processes: set[int]) -> bool:
+    """Whether each of these answers on a port."""
+    try:
+        return {httpx.get(f"http://127.0.0.1:{port}").json()["process"] for _ in range(20)} == processes
+    except httpx.ConnectError:
+        return False

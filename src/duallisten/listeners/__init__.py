@@ -13,7 +13,7 @@ from duallisten.listeners.pools import Pool, make_pools, whole
 from duallisten.listeners.sockets import (
     BoundSocket,
     bound_socket,
-    drop_everything,
+    claimed,
     drop_newcomers,
     has_waiting,
     listen,
@@ -39,7 +39,7 @@ __all__ = [
     "await_plan",
     "believing",
     "bound_socket",
-    "drop_everything",
+    "claimed",
     "drop_newcomers",
     "endpoints_of",
     "engine_settings",

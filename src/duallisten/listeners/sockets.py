@@ -26,6 +26,7 @@ import stat
 import struct
 import sys
 from array import array
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -69,10 +70,15 @@ def listen(sock: socket.socket, backlog: int) -> None:
     sock.listen(backlog)
 
 
-def bind(plan: Plan, public: list[socket.socket] | None = None) -> list[BoundSocket]:
+Share = Callable[[socket.socket], socket.socket]
+"""Makes a bound socket one that listens beside others (`shared_port`)."""
+
+
+def bind(plan: Plan, public: list[socket.socket] | None = None, *, share: Share | None = None) -> list[BoundSocket]:
     """Bind every address of the plan, the private ones first, and try that each can be listened on.
 
     public: sockets that take the place of the public listener's, bound by someone else
+    share: shares the private port with others who were given the same public socket; None where there are none
 
     Returns the sockets, none of them listening unless it was inherited so. Raises LaunchError, with everything
     closed again, where one cannot be bound.
@@ -85,7 +91,7 @@ def bind(plan: Plan, public: list[socket.socket] | None = None) -> list[BoundSoc
             if listener.side == "public" and public is not None:
                 bound += [bound_socket("public", sock) for sock in public]
             else:
-                bound += _bind_listener(listener)
+                bound += _bind_listener(listener, share if listener.side == "private" else None)
     except BaseException:
         close(bound)
         raise
@@ -106,14 +112,14 @@ def remove_path(plan: Plan) -> None:
                 Path(address.path).unlink(missing_ok=True)
 
 
-def _bind_listener(listener: Listener) -> list[BoundSocket]:
+def _bind_listener(listener: Listener, share: Share | None) -> list[BoundSocket]:
     bound: list[BoundSocket] = []
     port = None
     try:
         for address in listener.addresses:
             if isinstance(address, TCPAddress) and address.port == 0 and port:
                 address = TCPAddress(address.host, port)  # noqa: PLW2901  # one port for all addresses of a name
-            sock = _bind_address(listener.side, address)
+            sock = _bind_address(listener.side, address, share)
             bound.append(bound_socket(listener.side, sock, ours=isinstance(address, TCPAddress)))
             port = bound[-1].name[1]
     except OSError as error:
@@ -122,14 +128,19 @@ def _bind_listener(listener: Listener) -> list[BoundSocket]:
     return bound
 
 
-def _bind_address(side: Side, address: Address) -> socket.socket:
+def _bind_address(side: Side, address: Address, share: Share | None) -> socket.socket:
     if isinstance(address, InheritedSocket):
         return socket.socket(fileno=os.dup(address.descriptor))
     if isinstance(address, UnixAddress):
         return _bind_path(address.path)
     family, name = _socket_name(address)
-    sock = tcp_socket(family, name)
+    shares = share if address.port else None
+    sock = tcp_socket(family, name, reuse_port=shares is not None)
     try:
+        if shares is not None:
+            sock = shares(sock)
+            sock.set_inheritable(True)
+            return sock
         # Bound to what the kernel chose where the port is 0, so that the attempt is at the same port.
         _try(family, (*name[:1], sock.getsockname()[1], *name[2:]))
         sock.set_inheritable(True)
@@ -170,6 +181,17 @@ def _try(family: socket.AddressFamily, name: tuple[str | int, ...]) -> None:
     with tcp_socket(family, name) as sock:
         drop_everything(sock)
         sock.listen(1)
+
+
+@contextlib.contextmanager
+def claimed(sock: socket.socket) -> Iterator[None]:
+    """Keep everyone else from listening at a socket's address until it does; raises OSError where someone listens."""
+    with tcp_socket(sock.family, sock.getsockname()) as claim:
+        drop_everything(claim)
+        claim.listen(1)
+        claim.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        yield
 
 
 def drop_everything(sock: socket.socket) -> None:

@@ -20,13 +20,12 @@ Elsewhere than on Linux, and for UNIX domain sockets and inherited ones, all slo
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from duallisten.errors import LaunchError
-from duallisten.listeners import BoundSocket, bound_socket, drop_everything, listen, tcp_socket
+from duallisten.listeners import BoundSocket, bound_socket, claimed, listen, tcp_socket
 from duallisten.sides import Side
 
 
@@ -76,7 +75,7 @@ class PortClaims:
                 if one.name in self._claimed or not can_be_divided(one):
                     listen(one.socket, self._backlog(one.side))
                     continue
-                with _claimed(one):
+                with claimed(one.socket):
                     listen(one.socket, self._backlog(one.side))
                 self._claimed.add(one.name)
             except OSError as error:
@@ -84,14 +83,3 @@ class PortClaims:
                     f"the {one.side} listener cannot listen on {one.name}: {error.strerror}; another process has taken "
                     "the port meanwhile"
                 ) from None
-
-
-@contextlib.contextmanager
-def _claimed(one: BoundSocket) -> Iterator[None]:
-    """Keep everyone else from listening at a socket's address until it does; raises OSError where someone listens."""
-    with tcp_socket(one.socket.family, one.socket.getsockname()) as claim:
-        drop_everything(claim)
-        claim.listen(1)
-        claim.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        one.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        yield

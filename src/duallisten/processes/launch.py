@@ -21,7 +21,7 @@ from duallisten.errors import LaunchError
 from duallisten.listeners import Plan, Pool, await_plan, listener_config, make_pools, request_of
 from duallisten.listeners import sockets as sock
 from duallisten.net import read_host
-from duallisten.server import Server, logged, registration_of
+from duallisten.server import Server, logged, registration_of, share_of
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -123,7 +123,7 @@ def _serve_alone(config: Config, plan: Plan) -> None:
     uvicorn: a module may call `asyncio.run` when it is imported.
     """
     server = _make_server(config, plan)
-    server.bound = sock.bind(plan)
+    server.bound = sock.bind(plan, share=share_of(plan))
     try:
         with _noting_sigterm(server):
             config.import_apps()

@@ -1,7 +1,7 @@
 """One process that serves: lifespan, start, heartbeat, drain and end."""
 
 from duallisten.server.registration import registration_of
-from duallisten.server.server import Server, logged
+from duallisten.server.server import Server, logged, share_of
 from duallisten.server.shutdown import limit_linger
 
 __all__ = [
@@ -9,4 +9,5 @@ __all__ = [
     "limit_linger",
     "logged",
     "registration_of",
+    "share_of",
 ]

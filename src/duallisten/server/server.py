@@ -49,7 +49,7 @@ from duallisten.listeners import (
     watch_from,
 )
 from duallisten.listeners import sockets as sock
-from duallisten.net import TCPAddress, read_host
+from duallisten.net import InheritedSocket, TCPAddress, read_host
 from duallisten.observability import Lifecycle, Phase, RowRef
 from duallisten.server.heartbeat import Observation
 from duallisten.server.lifespan import Lifespans
@@ -63,6 +63,16 @@ logger = logging.getLogger("uvicorn.error")
 
 TELLING_REGISTRY = "telling the registry"
 """What the drain step of the registration is called."""
+
+
+def share_of(plan: Plan, sockets: list[socket.socket] | None = None) -> sock.Share | None:
+    """Return what shares the private port with other processes that were given the same public socket."""
+    addresses = plan.public.addresses if plan.public is not None else ()
+    if not sockets and not any(isinstance(one, InheritedSocket) for one in addresses):
+        return None
+    from duallisten.listeners.shared_port import sharing
+
+    return sharing(plan, sockets)
 
 
 def logged(error: LaunchError) -> LaunchExit:
@@ -197,7 +207,7 @@ class Server(UvicornServer):
             self.plan = await anyio.to_thread.run_sync(await_plan, request, read_host, abandon_on_cancel=True)
             self.config.check_pages(has_private=self.plan.private is not None or self.plan.later)
         if self.bound is None:
-            self.bound = sock.bind(self.plan, sockets)
+            self.bound = sock.bind(self.plan, sockets, share=share_of(self.plan, sockets))
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start the application, then accept: on the private side first, on the public side last."""
