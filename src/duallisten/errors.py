@@ -1,6 +1,6 @@
 """What can go wrong before a listener is open, as a tree of three.
 
-The library raises these and never prints or exits; the command line prints the message in one line and exits
+The library raises these and never prints or exits by itself; the command line prints the message in one line and exits
 with `exit_code`. A message says what was wrong, where it came from (option, variable, file) and what to do.
 """
 
@@ -21,6 +21,21 @@ class UsageError(DuallistenError, ValueError):
 
 class LaunchError(DuallistenError):
     """What was said was understood and cannot be carried out here; uvicorn's exit code for it is 3."""
+
+
+class ImportFailed(LaunchError, ImportError):  # noqa: N818
+    """What was named cannot be imported, or raises where it is."""
+
+
+class LaunchExit(LaunchError, SystemExit):  # noqa: N818
+    """A launch error as it leaves `run` and `Server.run`, whose message has been logged; uvicorn exits there.
+
+    Who catches either has it. Uncaught it ends the process with uvicorn's exit code, by which uvicorn's supervisor
+    knows that another try would fail, too. Everywhere else a plain `LaunchError` is raised: a SystemExit in a task
+    would stop the event loop of whoever awaits `Server.serve`.
+    """
+
+    code = LaunchError.exit_code
 
 
 class PrivateAddressMissing(LaunchError):  # noqa: N818

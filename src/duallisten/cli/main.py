@@ -55,7 +55,7 @@ def _run(arguments: list[str]) -> None:
     from duallisten.processes.launch import check, launch, show_routes
 
     given = {name: value for name, value in values.items() if value is not None}
-    config = Config(app, origins=settings.origins, **given)
+    config = Config.from_sources(app, given, settings.origins)
     gc.freeze()  # what the imports have made stays, and need not be looked through
     gc.enable()  # `__main__` has turned it off for them
     if is_check:

@@ -4,6 +4,7 @@ from duallisten.config.config import Config, bare
 from duallisten.config.option import NOT_SHOWN, Option, is_secret
 from duallisten.config.options import Options, all_options, own_options
 from duallisten.config.platforms import Place
+from duallisten.config.signatures import takes_options
 from duallisten.config.sources import collect
 from duallisten.config.uvicorn_options import uvicorn_defaults
 
@@ -18,5 +19,6 @@ __all__ = [
     "collect",
     "is_secret",
     "own_options",
+    "takes_options",
     "uvicorn_defaults",
 ]

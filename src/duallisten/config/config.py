@@ -20,12 +20,11 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
-import uvicorn
-
 from duallisten.config import uvicorn_contract
-from duallisten.config.options import Options, split_keywords
+from duallisten.config.options import Options, split_keywords, with_positional
 from duallisten.config.platforms import FALLBACK_NETWORKS, locate
 from duallisten.config.side_config import SideConfig, side_config
+from duallisten.config.signatures import takes_options
 from duallisten.config.uvicorn_contract import (
     LOGGING_CONFIG,
     AccessFormatter,
@@ -33,19 +32,23 @@ from duallisten.config.uvicorn_contract import (
     ImportFromStringError,
     MessageLoggerMiddleware,
     ProxyHeadersMiddleware,
+    UvicornConfig,
     WSGIMiddleware,
     import_from_string,
 )
 from duallisten.config.uvicorn_options import CONFIG_VARIABLES
 from duallisten.endpoints import Rules, contradiction
 from duallisten.endpoints.frameworks import prepare
-from duallisten.errors import DuallistenError, LaunchError, UsageError
+from duallisten.errors import DuallistenError, ImportFailed, LaunchError, UsageError
 from duallisten.http.settings import ParserName
 from duallisten.logs import mark_private_lines, with_json
 from duallisten.net import Passed
 from duallisten.sides import Side
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
+    from duallisten.config.keywords import Keywords
     from duallisten.endpoints.routes import AppRoutes
 
 logger = logging.getLogger("uvicorn.error")
@@ -55,7 +58,7 @@ WEBSOCKETS = ("auto", "websockets", "websockets-sansio")
 """The values of `--http` and `--ws` that mean the engine."""
 
 
-class Config(uvicorn.Config):
+class Config(UvicornConfig):
     """What to serve, where, and to whom.
 
     From code, neither the configuration file nor `DUALLISTEN_*` and `UVICORN_*` are read; `$PORT` and the platform's
@@ -63,7 +66,7 @@ class Config(uvicorn.Config):
 
     Args:
         app: The application, or `"module:attribute"`.
-        origins: Where each option came from, by its name, for messages and for `--check`.
+        positional: uvicorn's options in its order: host, port, and so on.
         options: uvicorn's options; duallisten's, by the keywords that `--help` shows as flags; and `private_<x>`, the
             private listener's own value of an option `<x>`. Times are in seconds, sizes in bytes.
 
@@ -71,11 +74,17 @@ class Config(uvicorn.Config):
         UsageError: A value cannot be read, or two options contradict each other.
         TypeError: There is no option of this name.
         LaunchError: The logging configuration cannot be used.
+
+    Attributes:
+        origins: Where each option came from, by its name, for messages and for `--check`.
     """
 
-    def __init__(self, app: Any, *, origins: Mapping[str, str] | None = None, **options: Any) -> None:
-        asked, self.private, given = split_keywords(options)
-        self.origins = dict(origins or {})
+    origins: dict[str, str] = {}  # noqa: RUF012  # each has its own
+
+    @takes_options(like=UvicornConfig.__init__)
+    def __init__(self, app: Any, *positional: Any, **options: Unpack[Keywords]) -> None:
+        asked, self.private, given = split_keywords(with_positional(positional, options))
+        self.origins = origins = dict(self.origins)
         if given.get("env_file"):
             from dotenv import load_dotenv
 
@@ -84,8 +93,8 @@ class Config(uvicorn.Config):
         self.has_own_trust = given_trust or CONFIG_VARIABLES["forwarded_allow_ips"] in os.environ
         self.port_asked = any(given.get(name) is not None for name in ("port", "uds", "fd"))
         self.place = locate(asked.platform, os.environ)
-        self.options = self.place.complete(asked, self.origins, FALLBACK_NETWORKS)
-        warning = self.place.complete_uvicorn(given, self.origins)
+        self.options = self.place.complete(asked, origins, FALLBACK_NETWORKS)
+        warning = self.place.complete_uvicorn(given, origins)
         _check(self.options, given)
         self.passed = Passed()  # a launch takes them from the environment
         self.rules = Rules(self.options.private_paths, self.options.public_paths, self.options.hidden_status)
@@ -99,6 +108,14 @@ class Config(uvicorn.Config):
         super().__init__(app, **given)
         if warning:
             logger.warning(warning)  # not before uvicorn has configured logging
+
+    @classmethod
+    def from_sources(cls, app: Any, options: Mapping[str, Any], origins: Mapping[str, str]) -> Config:
+        """Build a configuration of which it is known where its options came from."""
+        made = cls.__new__(cls)
+        made.origins = dict(origins)
+        made.__init__(app, **options)  # type: ignore[misc]
+        return made
 
     def configure_logging(self) -> None:
         """Configure logging as uvicorn does, keeping the access log if either side wants it."""
@@ -130,9 +147,10 @@ class Config(uvicorn.Config):
             found = import_from_string(app)
         except ImportFromStringError as error:
             hint = "give it as module:attribute, and its folder with --app-dir"
-            raise LaunchError(f"{name} cannot be imported: {str(error).rstrip('.')}; {hint}") from None
+            raise ImportFailed(f"{name} cannot be imported: {str(error).rstrip('.')}; {hint}") from None
         except Exception as error:
-            raise LaunchError(f"{name} cannot be imported: {self._told(error)}") from None
+            kind = ImportFailed if isinstance(error, ImportError) else LaunchError
+            raise kind(f"{name} cannot be imported: {self._told(error)}") from None
 
         def make() -> Any:
             try:
@@ -167,10 +185,12 @@ class Config(uvicorn.Config):
         except SystemExit:
             raise LaunchError("uvicorn could not load what was asked for: see the error above") from None
         except ImportFromStringError as error:
-            raise LaunchError(f"--http, --ws or --loop names what cannot be imported: {error}") from None
+            raise ImportFailed(f"--http, --ws or --loop names what cannot be imported: {error}") from None
         except OSError as error:
             raise LaunchError(f"TLS of the public listener: {error}; look at {self.side('public').tls_files}") from None
-        except (ValueError, RuntimeError) as error:
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+        except RuntimeError as error:
             raise LaunchError(str(error)) from None
         finally:
             self.http, self.ws = asked
@@ -189,7 +209,7 @@ class Config(uvicorn.Config):
         try:
             parser_class(self.parser)
         except ImportError as error:
-            raise LaunchError(f"--http {self.http} cannot be used: {error}") from None
+            raise ImportFailed(f"--http {self.http} cannot be used: {error}") from None
         self.http = Connection
         self.has_websockets = self.ws in WEBSOCKETS
         if self.has_websockets:
@@ -318,7 +338,7 @@ class Config(uvicorn.Config):
         try:
             return super().get_loop_factory()
         except (SystemExit, ImportError) as error:
-            raise LaunchError(f"--loop {self.loop} cannot be used: uvicorn cannot import it ({error})") from None
+            raise ImportFailed(f"--loop {self.loop} cannot be used: uvicorn cannot import it ({error})") from None
 
 
 def _check(options: Options, given: Mapping[str, Any]) -> None:

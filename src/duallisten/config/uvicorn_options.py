@@ -16,9 +16,9 @@ from functools import cache, partial
 from typing import Any
 
 import click
-import uvicorn
 
 from duallisten.config.option import Option
+from duallisten.config.uvicorn_contract import UvicornConfig, uvicorn_command
 
 CONFIG_VARIABLES = {"workers": "WEB_CONCURRENCY", "forwarded_allow_ips": "FORWARDED_ALLOW_IPS"}
 """What `uvicorn.Config` itself reads from the environment, by the option that it stands for."""
@@ -54,14 +54,14 @@ def is_inherited(name: str) -> bool:
 @cache
 def uvicorn_defaults() -> Mapping[str, Any]:
     """The parameters of the installed `uvicorn.Config` with their defaults."""
-    parameters = inspect.signature(uvicorn.Config.__init__).parameters
+    parameters = inspect.signature(UvicornConfig.__init__).parameters
     return {name: parameter.default for name, parameter in parameters.items() if name not in ("self", "app")}
 
 
 def uvicorn_options() -> tuple[Option, ...]:
     """Every option of the installed uvicorn's command line, the application and `--version` included."""
-    context = click.Context(uvicorn.main, info_name="duallisten", resilient_parsing=True)
-    return tuple(_as_option(parameter, context) for parameter in uvicorn.main.params)
+    context = click.Context(uvicorn_command, info_name="duallisten", resilient_parsing=True)
+    return tuple(_as_option(parameter, context) for parameter in uvicorn_command.params)
 
 
 def _as_option(parameter: click.Parameter, context: click.Context) -> Option:

@@ -99,3 +99,5 @@ def log_listeners(config: Config, plan: Plan, bound: Iterable[BoundSocket], proc
             logger.info(
                 "Serving the %s side on %s (%s%s; press CTRL+C to quit)", one.side, url, process(one.side), admitted
             )
+        if one.side == "public" and one.bound:  # in uvicorn's words, for tools that wait for them
+            logger.info("Uvicorn running on %s (Press CTRL+C to quit)", one.urls[0])

@@ -1,7 +1,7 @@
 """Observers of the engine: access lines, request ids, counters, spans; and the scoreboard they are kept on."""
 
 from duallisten.observability.access_log import AccessLines, TextAccessLog, TextHandshakeLog
-from duallisten.observability.lifecycle import Lifecycle, Phase
+from duallisten.observability.lifecycle import Lifecycle, Phase, PhaseObserver
 from duallisten.observability.request_counter import RequestCounter
 from duallisten.observability.scoreboard import ProcessView, RowRef, Scoreboard, SideView, View
 from duallisten.observability.scoreboard_layout import (
@@ -26,6 +26,7 @@ __all__ = [
     "Head",
     "Lifecycle",
     "Phase",
+    "PhaseObserver",
     "ProcessView",
     "RequestCounter",
     "RowRef",

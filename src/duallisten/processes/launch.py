@@ -1,7 +1,7 @@
 """The launch: from a configuration to a running server, in this process or under a supervisor.
 
-`run` is what `uvicorn.run` is. It raises where uvicorn exits; only the command line turns an error into a line and
-an exit code.
+`run` is what `uvicorn.run` is. `launch` raises where uvicorn exits; the command line turns an error into a line and an
+exit code.
 """
 
 from __future__ import annotations
@@ -15,21 +15,25 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from duallisten.config import Config
-from duallisten.config.uvicorn_contract import change_reloader
+from duallisten.config import Config, takes_options
+from duallisten.config.uvicorn_contract import UvicornServer, change_reloader, uvicorn_run
 from duallisten.errors import LaunchError, UsageError
 from duallisten.listeners import Plan, Pool, await_plan, listener_config, make_pools, request_of
 from duallisten.listeners import sockets as sock
 from duallisten.net import read_host
-from duallisten.server import Server, registration_of
+from duallisten.server import Server, logged, registration_of, share_of
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
+    from duallisten.config.keywords import Keywords
     from duallisten.processes.service_manager import Notifier
 
 logger = logging.getLogger("uvicorn.error")
 
 
-def run(app: Any, *, app_dir: str | None = None, **options: Any) -> None:
+@takes_options(like=uvicorn_run)
+def run(app: Any, *, app_dir: str | None = None, **options: Unpack[Keywords]) -> None:
     """Serve `app` until told to stop; a drop-in for `uvicorn.run`.
 
     Args:
@@ -39,12 +43,16 @@ def run(app: Any, *, app_dir: str | None = None, **options: Any) -> None:
 
     Raises:
         UsageError: An option cannot be read.
-        LaunchError: The launch cannot be carried out.
         TypeError: An option does not exist.
+        LaunchError: The launch cannot be carried out; it has been logged, and is a SystemExit, too, as of uvicorn
+            (`errors.LaunchExit`).
     """
     if app_dir is not None:
         sys.path.insert(0, app_dir)
-    launch(Config(app, **options))
+    try:
+        launch(Config(app, **options))
+    except LaunchError as error:
+        raise logged(error) from None
 
 
 def launch(config: Config) -> None:
@@ -56,9 +64,10 @@ def launch(config: Config) -> None:
         pools = make_pools(plan, config.workers, config.options.private_workers)
         later_pool = plan.later and config.options.private_workers > 0
         several = later_pool or sum(pool.size for pool in pools) > 1
-        if config.should_reload or several:
+        if config.reload or several:
             _require_import_strings(config)
-        with _metric_files(config, several=several and not config.should_reload), _bound(plan) as bound:
+        share = None if config.should_reload or several else share_of(plan)
+        with _metric_files(config, several=several and not config.should_reload), _bound(plan, share) as bound:
             if config.should_reload or several:
                 _launch_processes(config, plan, pools, bound)
             else:
@@ -97,9 +106,9 @@ def _require_import_strings(config: Config) -> None:
 
 
 @contextmanager
-def _bound(plan: Plan) -> Iterator[list[sock.BoundSocket]]:
+def _bound(plan: Plan, share: sock.Share | None = None) -> Iterator[list[sock.BoundSocket]]:
     """Bind the plan's sockets for as long as the block lasts."""
-    bound = sock.bind(plan)
+    bound = sock.bind(plan, share=share)
     try:
         yield bound
     finally:
@@ -140,7 +149,7 @@ def _serve_alone(config: Config, plan: Plan, bound: list[sock.BoundSocket]) -> N
         tell_phases(server, notifier)
     with _noting_sigterm(server):
         config.import_apps()
-    server.run()
+    UvicornServer.run(server)
 
 
 @contextmanager

@@ -1,7 +1,13 @@
 """One process that serves: lifespan, start, heartbeat, drain and end."""
 
 from duallisten.server.registration import registration_of
-from duallisten.server.server import Server
+from duallisten.server.server import Server, logged, share_of
 from duallisten.server.shutdown import limit_linger
 
-__all__ = ["Server", "limit_linger", "registration_of"]
+__all__ = [
+    "Server",
+    "limit_linger",
+    "logged",
+    "registration_of",
+    "share_of",
+]

@@ -59,6 +59,7 @@ class Observation:
             self._timer.cancel()
         if self._standby is not None:
             self._standby.stop()
+            self._standby = None
 
     def _hear(self, phase: Phase) -> None:
         self.beat()

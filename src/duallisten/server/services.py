@@ -8,10 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
-import uvicorn
-
 from duallisten.config import Config
-from duallisten.config.uvicorn_contract import ServerState
+from duallisten.config.uvicorn_contract import ServerState, UvicornConfig
 from duallisten.http import Connection, Context, Exchange, Observer, hooks_of
 from duallisten.listeners import (
     AdmissionPolicy,
@@ -126,7 +124,7 @@ def _make_service(
     return ListenerService(side, made, state, context, config.is_engine, limit, counter, pages)
 
 
-def _observers(server: Server, side: Side, made: uvicorn.Config, json_log: JSONAccessLog | None) -> Iterable[Observer]:
+def _observers(server: Server, side: Side, made: UvicornConfig, json_log: JSONAccessLog | None) -> Iterable[Observer]:
     """Build what hears of the requests of a side: ids first, for the lines tell them."""
     header = server.config.request_id_header
     if header is not None:
@@ -141,7 +139,7 @@ def _observers(server: Server, side: Side, made: uvicorn.Config, json_log: JSONA
         yield TextHandshakeLog(side)
 
 
-def _json_log(server: Server, side: Side, made: uvicorn.Config) -> JSONAccessLog | None:
+def _json_log(server: Server, side: Side, made: UvicornConfig) -> JSONAccessLog | None:
     """Build the access log of a side; None where lines are text."""
     if server.config.options.log_format != "json":
         return None
@@ -160,7 +158,7 @@ def access_lines(config: Config) -> AccessLines:
 
 
 def _hand_over(
-    config: uvicorn.Config, state: ServerState, app_state: dict[str, object], transport: asyncio.Transport, head: bytes
+    config: UvicornConfig, state: ServerState, app_state: dict[str, object], transport: asyncio.Transport, head: bytes
 ) -> asyncio.Protocol:
     """Hand a connection to a WebSocket protocol class that the user brings, as uvicorn's HTTP protocols do."""
     make: Callable[..., asyncio.Protocol] = config.ws_protocol_class  # type: ignore[assignment]
