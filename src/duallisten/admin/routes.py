@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from functools import partial
 
 from duallisten.admin.health import QUESTIONS, Health
+from duallisten.admin.hostnames import hostnames_of
 from duallisten.admin.pages import Answer, Page, Pages, Request
 from duallisten.config import Config
 from duallisten.listeners import ListenerSet
@@ -39,7 +40,7 @@ def page_set(config: Config, board: Scoreboard, listeners: ListenerSet) -> Pages
         path = (root + options.private_metrics).encode()
         answers[path] = MetricsPage(board)  # for the fallback responder, which is a thread already
         applications[path] = _in_thread(answers[path])
-    return Pages(answers, applications, end)
+    return Pages(answers, applications, end, hostnames_of(config))
 
 
 def _health(question: Callable[[View, float], Health], board: Scoreboard, stall: float, request: Request) -> Page:

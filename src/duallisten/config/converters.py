@@ -18,6 +18,10 @@ HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 OWN_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 """Paths that have one spelling alone."""
 
+LABEL = "[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?"
+HOSTNAME = re.compile(rf"(?:{LABEL}\.)*{LABEL}\.?")
+"""A host name (RFC 1123, 2.1), and underscores, which some platforms' names have."""
+
 SWITCHES = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
@@ -127,6 +131,18 @@ def prefixes(value: Any) -> tuple[str, ...]:
         return tuple(dict.fromkeys(read_prefix(item) for item in ([value] if isinstance(value, str) else value)))
     except TypeError:
         raise ValueError("must be a list of paths") from None
+
+
+def hostnames(value: Any) -> tuple[str, ...]:
+    """Read a list of host names, each once."""
+    try:
+        names = tuple(dict.fromkeys([value] if isinstance(value, str) else value))
+    except TypeError:
+        raise ValueError("must be a list of host names") from None
+    for name in names:
+        if not isinstance(name, str) or not HOSTNAME.fullmatch(name):
+            raise ValueError(f"{name!r} must be a host name, without scheme and port")
+    return names
 
 
 def prefix_or_none(value: Any) -> str | None:

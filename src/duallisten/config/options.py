@@ -65,6 +65,18 @@ class Options(NamedTuple):
             kind="list",
         ),
     ] = None
+    private_hostnames: Annotated[
+        tuple[str, ...],
+        OptionSpec(
+            values.hostnames,
+            "A name by which neighbours call the private side, beside IP addresses, localhost and the names of this "
+            "host. May be repeated. With it the private side answers other names with 421; without it only the pages "
+            "of duallisten do.",
+            metavar="NAME",
+            kind="list",
+            flag="--private-hostname",
+        ),
+    ] = ()
     private_missing: Annotated[
         PrivateMissing,
         OptionSpec(

@@ -29,6 +29,7 @@ class Platform(NamedTuple):
     public_process_types: the process types that get traffic from the world, and `$PORT`
     barred_process_types: the process types in which a server makes no sense
     hostname_variable: holds this container's name on the private network
+    private_domain: names below it stand for containers of its private networks, and nobody else can have one
     network_variable: present only in a container that is in a private network
     private_wait: seconds that the private address may take to appear
     private_required: a missing private address stops the launch
@@ -48,6 +49,7 @@ class Platform(NamedTuple):
     public_process_types: tuple[str, ...] = ()
     barred_process_types: tuple[str, ...] = ()
     hostname_variable: str = ""
+    private_domain: str = ""
     network_variable: str = ""
     private_wait: float = 0.0
     private_required: bool = False
@@ -70,6 +72,7 @@ SCALINGO = Platform(
     public_process_types=("web", "tcp"),
     barred_process_types=("postdeploy",),
     hostname_variable="SCALINGO_PRIVATE_HOSTNAME",
+    private_domain="private-network.internal",
     network_variable="SCALINGO_PRIVATE_NETWORK_ID",
     private_wait=10.0,
     private_required=True,

@@ -1,6 +1,6 @@
 """What each side may reach: path rules, endpoint sets, routes and OpenAPI documents."""
 
-from duallisten.endpoints.endpoint_set import endpoint_set, hidden_paths
+from duallisten.endpoints.endpoint_set import endpoint_set, hidden_paths, refusal
 from duallisten.endpoints.path_rules import Rules, contradiction, read_prefix
 
 __all__ = [
@@ -9,4 +9,5 @@ __all__ = [
     "endpoint_set",
     "hidden_paths",
     "read_prefix",
+    "refusal",
 ]

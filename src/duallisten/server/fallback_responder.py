@@ -19,13 +19,14 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, NamedTuple
 
 from duallisten.admin.pages import Pages, Request
-from duallisten.http.head import BadRequest, check_head
-from duallisten.http.parsers import Parser
+from duallisten.http import Context
+from duallisten.http.head import BadRequest
+from duallisten.http.request import RequestReader
 from duallisten.listeners import ListenerService, ListenerSet, Listening, Verdict, host_of
 from duallisten.observability import Phase, RowRef, Scoreboard
 
@@ -151,7 +152,7 @@ class Standby:
     def _look_at_pending(self) -> None:
         waiting: list[Peeked] = []
         for peeked in self._pending:
-            path, request, size = _peek(peeked.connection, self._private.context.make_parser)
+            path, request, size = _peek(peeked.connection, self._private.context)
             if path is not None and (raw := self._root + path) in self._pages.answers:
                 self._answer(peeked.connection, raw, request, size)
             elif path is None and size >= 0 and time.monotonic() < peeked.until:
@@ -184,7 +185,7 @@ class Standby:
             connection.close()
 
 
-def _peek(connection: socket.socket, make_parser: Callable[[], Parser]) -> tuple[bytes | None, Request, int]:
+def _peek(connection: socket.socket, context: Context) -> tuple[bytes | None, Request, int]:
     """Look at what a peer asks for: the path, what else it says, and the bytes of it.
 
     The path is None as long as the head has not come; the number -1 where there is nothing to wait for.
@@ -200,8 +201,7 @@ def _peek(connection: socket.socket, make_parser: Callable[[], Parser]) -> tuple
     if end < 4:
         return None, nothing, -1 if not data or len(data) == HEAD_BYTES else len(data)
     try:
-        line = check_head(data[:end], None)
-        fields = make_parser().read_head(data[:end])
+        line, fields, _ = RequestReader(context.make_parser(), context.limits).read_head(data[:end])
     except BadRequest:
         return None, nothing, -1
     return line.raw_path, Request(line.method, fields), len(data)

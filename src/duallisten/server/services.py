@@ -146,6 +146,10 @@ def _make_service(
     recorder, room, peers = shared
     note_hidden = partial(recorder.add, Cell.HIDDEN) if recorder is not None else None
     place_endpoints(made, config, side, note_hidden=note_hidden, pages=pages)
+    if side == "private" and config.options.private_hostnames:
+        from duallisten.admin.hostnames import hostnames_of
+
+        made.loaded_app = hostnames_of(config).in_front_of(made.loaded_app)
     observers = [*([OwnPages(pages.paths)] if pages is not None else ()), *_observers(config, side, made, process)]
     if recorder is not None:
         observers.append(recorder)
