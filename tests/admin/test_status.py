@@ -5,12 +5,15 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse, Response
@@ -22,9 +25,10 @@ from duallisten.admin.figures import Sample, make_figures, percentile, read
 from duallisten.observability import Phase, View
 from duallisten.observability.scoreboard import Row, Scoreboard
 from duallisten.observability.scoreboard_layout import BOUNDS, BUCKETS, Cell, Head, bits, request_cell
+from tests.faults.serving import faulty
 from tests.support.applications import Observed
 from tests.support.chromium import Page, browsing
-from tests.support.running import FREE, Launched, ObservedServer, eventually, launched, serving
+from tests.support.running import FREE, Launched, ObservedServer, connect, eventually, launched, serving
 
 DEMO = "duallisten.demo:app"
 HEALTH = ("--private-health", "/health")
@@ -358,6 +362,83 @@ def test_a_page_finds_the_next_launch_and_shows_what_that_serves(page: Page) -> 
     with launched(*arguments, "--private-port", port, "--private-path", "/next"):
         assert page.eventually("document.body?.innerText.includes('not /next')")
         assert page.eventually("document.getElementById('link')?.textContent === 'live'")
+
+
+def opened(page: Page, url: str) -> None:
+    """Look at the page of a launch until it is told events."""
+    page.open(url + "/health/status")
+    assert page.eventually("document.getElementById('link')?.textContent === 'live'")
+    assert page.run("document.body.dataset.tone") == "good"
+    assert page.run("document.title").startswith("ready | ")
+
+
+def state(page: Page) -> tuple[str, str, str]:
+    """What a person sees at a glance: the title of the tab, the tone of the page, and what its charts end with."""
+    words = "document.title, document.body.dataset.tone, document.querySelector('.until').textContent"
+    title, tone, end = page.run(f"[{words}]")
+    return title.partition(" | ")[0], tone, end
+
+
+def test_a_page_is_grey_while_its_process_is_blocked_and_still_shows_how_it_stands(page: Page, tmp_path: Path) -> None:
+    with faulty(*HEALTH, "--health-stall", "1", cwd=tmp_path) as server:
+        opened(page, server.url("private"))
+        with connect(server.url("public")) as blocking:
+            blocking.sendall(b"GET /block HTTP/1.1\r\nHost: x\r\n\r\n")
+            try:
+                assert page.eventually("document.title.startsWith('blocked | ')")
+                _, tone, end = state(page)
+                assert (tone, end.endswith(" UTC")) == ("gone", True)
+                assert page.run("document.getElementById('link').textContent").startswith("no events since ")
+                assert page.eventually("document.getElementById('reasons').textContent.includes('is stuck')")
+                assert not (tmp_path / "released").exists(), "and it is still blocked"
+            finally:
+                (tmp_path / "released").touch()
+            assert page.eventually("document.title.startsWith('ready | ')")
+            assert page.eventually("document.body.classList.contains('live')")
+        assert state(page) == ("ready", "good", "now")
+
+
+def test_a_page_whose_launch_was_killed_is_grey_and_says_since_when(page: Page) -> None:
+    with launched(DEMO, *FREE, *HEALTH) as running:
+        opened(page, running.url("private"))
+        running.end(signal.SIGKILL)
+        assert page.eventually("document.title.startsWith('no answer | ')")
+        _, tone, end = state(page)
+        assert tone == "gone"
+        assert f"no answer since {end}" in page.run("document.getElementById('link').textContent")
+
+
+def test_a_page_follows_a_launch_that_drains_as_long_as_it_answers(page: Page) -> None:
+    with launched(DEMO, *FREE, *HEALTH, "--private-linger", "60") as running:
+        opened(page, running.url("private"))
+        page.run(
+            "links = [], shown = show, show = (...told) => {"
+            " shown(...told); links.push(document.getElementById('link').textContent) }, 0"
+        )
+        running.send(signal.SIGTERM)
+        assert page.eventually("document.title.startsWith('draining | ')")
+        assert page.eventually("links.push() > 6")
+        assert set(page.run("links")) == {"live"}, "through several streams"
+        assert state(page) == ("draining", "fair", "now")
+        running.send(signal.SIGINT)
+        assert page.eventually("document.title.startsWith('no answer | ')")
+
+
+def test_a_page_whose_worker_stands_still_goes_to_another(page: Page) -> None:
+    with launched(DEMO, *FREE, *HEALTH, "--workers", "2") as running:
+        opened(page, running.url("private"))
+        page.run(
+            "teller = 0, shown = show, show = (...told) => { teller = told[0].figures.process; shown(...told) }, 0"
+        )
+        assert page.eventually("teller !== 0")
+        teller = psutil.Process(page.run("teller"))
+        teller.suspend()
+        try:
+            assert page.eventually("document.body.dataset.tone === 'gone'")
+            assert page.eventually("document.body.classList.contains('live')")
+            assert page.run("teller") != teller.pid
+        finally:
+            teller.resume()
 
 
 def test_a_contrast_that_everybody_can_read(page: Page, server: ObservedServer) -> None:

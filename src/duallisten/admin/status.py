@@ -8,7 +8,9 @@ The page (`status.html`) is static; its script shows the JSON. That is one docum
 
 A stream of events (server-sent events; HTML standard, 9.2) begins with the whole document and goes on with the figures
 alone, once a second. A client that has lost its stream comes back by itself after `RETRY`, to whatever process is there
-then, and gets the whole document again: after a deployment, the page shows what is served now.
+then, and gets the whole document again: after a deployment, the page shows what is served now. A page without events
+for a few seconds asks for the document, which is answered also while the event loop is blocked; it knows that from
+`figures`, which say which process answers and when its event loop last turned.
 
 What it rests on: the engine's `send` waits while a client reads nothing, and its `Abort` closes the connection.
 
@@ -26,6 +28,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import threading
 import time
 from base64 import b64encode
@@ -193,7 +196,8 @@ class Watch:
                 while samples and view.now - samples[0].now > WINDOW + INTERVAL / 2:
                     samples.popleft()
                 now = read(view)
-                self._latest = make_figures(view, now, samples[0] if samples else None, self._stall)
+                figures = make_figures(view, now, samples[0] if samples else None, self._stall)
+                self._latest = {"process": os.getpid(), **figures}
                 samples.append(now)
             return self._latest
 
