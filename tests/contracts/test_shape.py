@@ -113,6 +113,7 @@ def test_a_module_is_one_thing(name: str) -> None:
 PURE = (
     "admin.figures",
     "admin.health",
+    "admin.history",
     "admin.pages",
     "cli.arguments",
     "config.admin_paths",

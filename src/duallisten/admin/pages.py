@@ -93,6 +93,7 @@ class Pages:
     answers: by raw path
     applications: answers that take time, by raw path; they are called for `METHODS` alone
     end: called when the server begins to end
+    record: called once a second, by the event loop
     hostnames: the names that requests may be for
     """
 
@@ -101,6 +102,7 @@ class Pages:
         answers: Mapping[bytes, Answer],
         applications: Mapping[bytes, Application],
         end: Callable[[], None],
+        record: Callable[[], None],
         hostnames: Hostnames,
     ) -> None:
         self.answers = answers
@@ -108,6 +110,7 @@ class Pages:
         self._hostnames = hostnames
         self.paths = frozenset(answers) | frozenset(applications)
         self.end = end
+        self.record = record
 
     def in_front_of(self, app: Application) -> Application:
         """Build the application that answers these pages itself, and leaves all else to `app`."""
