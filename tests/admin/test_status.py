@@ -269,8 +269,10 @@ def test_requests_that_rules_hide_are_told_apart_from_failures() -> None:
     with serving(Starlette(), private_health="/health", private_paths=["/internal"]) as server:
         for path in ("/internal", "/internal", "/internal", "/missing"):
             assert httpx.get(server.url("public") + path).status_code == 404
-        assert eventually(lambda: document(server)["figures"]["sides"]["public"]["requests"] == 4)
-        public = document(server)["figures"]["sides"]["public"]
+        assert server.observation is not None
+        board = server.observation.board
+        assert eventually(lambda: figures_of(board.read())["sides"]["public"]["requests"] == 4)
+        public = figures_of(board.read())["sides"]["public"]
     assert (public["hidden"], public["client_errors"]) == (3, 0.25)
     assert public["hidden_rate"] == pytest.approx(0.75 * public["rate"])
 
