@@ -121,6 +121,7 @@ def test_a_module_is_one_thing(name: str) -> None:
 PURE = (
     "admin.figures",
     "admin.health",
+    "admin.history",
     "admin.pages",
     "cli.command",
     "config.admin_paths",

@@ -78,6 +78,7 @@ class Keywords(TypedDict, total=False):
     private_port: int
     private_network: Iterable[str | IPNetwork]
     private_allow: Iterable[str | IPNetwork] | None
+    private_hostnames: Iterable[str]
     private_missing: Literal["auto", "fail", "loopback", "later"]
     private_wait: float | None
     private_linger: float | None

@@ -130,6 +130,10 @@ count = number(int, "must be a number, 0 or more", lambda number: number >= 0)
 seconds = number(float, "must be a number of seconds, 0 or more", lambda number: 0 <= number < float("inf"))
 duration = number(float, "must be a number of seconds, more than 0", lambda number: 0 < number < float("inf"))
 
+LABEL = "[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?"
+HOSTNAME = re.compile(rf"(?:{LABEL}\.)*{LABEL}\.?")
+"""A host name (RFC 1123, 2.1), and underscores, which some platforms' names have."""
+
 SWITCHES = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
@@ -166,6 +170,18 @@ def prefixes(value: Any) -> tuple[str, ...]:
         return tuple(dict.fromkeys(read_prefix(item) for item in ([value] if isinstance(value, str) else value)))
     except TypeError:
         raise ValueError("must be a list of paths") from None
+
+
+def hostnames(value: Any) -> tuple[str, ...]:
+    """Read a list of host names, each once."""
+    try:
+        names = tuple(dict.fromkeys([value] if isinstance(value, str) else value))
+    except TypeError:
+        raise ValueError("must be a list of host names") from None
+    for name in names:
+        if not isinstance(name, str) or not HOSTNAME.fullmatch(name):
+            raise ValueError(f"{name!r} must be a host name, without scheme and port")
+    return names
 
 
 def own_path(value: Any) -> str:

@@ -39,6 +39,7 @@ Count = Annotated[int, OptionSpec(readers.count, "N")]
 Bytes = Annotated[int, OptionSpec(readers.count, "BYTES")]
 Seconds = Annotated[float | None, OptionSpec(readers.or_none(readers.seconds), "SECONDS")]
 Prefixes = Annotated[tuple[str, ...], OptionSpec(readers.prefixes, "PREFIX", kind="list")]
+Hostnames = Annotated[tuple[str, ...], OptionSpec(readers.hostnames, "NAME", kind="list")]
 PrivateNetworks = Annotated[tuple[IPNetwork, ...], OptionSpec(readers.private_networks, "CIDR", kind="list")]
 Networks = Annotated[tuple[IPNetwork, ...] | None, OptionSpec(readers.or_none(readers.networks), "CIDR", kind="list")]
 
@@ -68,6 +69,12 @@ class Options(NamedTuple):
         "Which peers the private listener admits. May be repeated. [default: the private network of its address, "
         "and loopback]",
     ] = None
+    private_hostnames: Annotated[
+        Hostnames,
+        "A name by which neighbours call the private side, beside IP addresses, localhost and the names of this "
+        "host. May be repeated. With it the private side answers other names with 421; without it only the pages "
+        "of duallisten do.",
+    ] = ()
     private_missing: Annotated[
         Literal["auto", "fail", "loopback", "later"],
         "Without an address in a private network: fail, bind to 127.0.0.1, or (later) serve the public side at "

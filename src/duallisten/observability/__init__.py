@@ -7,6 +7,8 @@ from duallisten.observability.scoreboard import ProcessView, RowRef, Scoreboard,
 from duallisten.observability.scoreboard_layout import (
     BOUNDS,
     BUCKETS,
+    HISTORY,
+    HISTORY_WORDS,
     METHODS,
     SIDES,
     STATUSES,
@@ -18,6 +20,8 @@ from duallisten.observability.scoreboard_layout import (
 __all__ = [
     "BOUNDS",
     "BUCKETS",
+    "HISTORY",
+    "HISTORY_WORDS",
     "METHODS",
     "SIDES",
     "STATUSES",

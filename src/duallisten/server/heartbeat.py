@@ -103,3 +103,6 @@ class Observation:
             states = self._listeners.states(side)
             cells[Cell.OPEN] = sum(len(state.connections) for state in states)
             cells[Cell.IN_FLIGHT] = sum(len(state.tasks) for state in states)
+        service = self._listeners.private
+        if service is not None and service.pages is not None:
+            service.pages.record()

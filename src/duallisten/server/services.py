@@ -101,6 +101,10 @@ def _make_service(
         pages = page_set(config, server.observation.board, server.listeners)
     note_hidden = partial(counter.add, Cell.HIDDEN) if counter is not None else None
     place_endpoints(made, config, side, note_hidden=note_hidden, pages=pages, believe=believe)
+    if side == "private" and config.options.private_hostnames:
+        from duallisten.admin.hostnames import hostnames_of
+
+        made.loaded_app = hostnames_of(config).in_front_of(made.loaded_app)
     json_log = _json_log(server, side, made)
     observers: list[Observer] = [OwnPages(pages.paths)] if pages is not None else []
     observers.extend(_observers(server, side, made, json_log))
