@@ -26,6 +26,7 @@ from duallisten.listeners import (
 from duallisten.observability import AccessLines, Cell, RequestCounter, TextAccessLog, TextHandshakeLog
 
 if TYPE_CHECKING:
+    from duallisten.admin.pages import Pages
     from duallisten.observability.access_log_json import JSONAccessLog
     from duallisten.server.server import Server
     from duallisten.sides import Side
@@ -94,11 +95,7 @@ def _make_service(
     is_believed = verdict is not Verdict.SIDE_DOOR and config.side(side).proxy_headers
     believe = believing(trust_of(config, side)) if is_believed else None
     made = listener_config(config, side)
-    pages = None
-    if side == "private" and server.observation is not None:
-        from duallisten.admin.routes import page_set
-
-        pages = page_set(config, server.observation.board, server.listeners)
+    pages = _pages(server) if side == "private" else None
     note_hidden = partial(counter.add, Cell.HIDDEN) if counter is not None else None
     place_endpoints(made, config, side, note_hidden=note_hidden, pages=pages, believe=believe)
     if side == "private" and config.options.private_hostnames:
@@ -126,6 +123,15 @@ def _make_service(
     if made.ws_protocol_class is not None:
         context.hand_over = partial(_hand_over, made, state, context.app_state)
     return ListenerService(side, made, state, context, config.is_engine, limit, counter, pages)
+
+
+def _pages(server: Server) -> Pages | None:
+    """Build duallisten's own pages, if any are asked for."""
+    if server.observation is None:
+        return None
+    from duallisten.admin.routes import page_set
+
+    return page_set(server.config, server.observation.board, server.listeners)
 
 
 def _observers(server: Server, side: Side, made: UvicornConfig, json_log: JSONAccessLog | None) -> Iterable[Observer]:
