@@ -25,12 +25,13 @@ looks for known words in them, and says what they mean in words of its own.
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from duallisten.errors import DuallistenError, LaunchError, UsageError
 
@@ -138,6 +139,24 @@ _BUILT_IN = {"redis": "redis", "rediss": "redis", "postgres": "postgres", "postg
 
 _PACKAGES = {"redis": "redis", "postgres": "psycopg"}
 """The library that a module needs."""
+
+
+def read_url(text: str) -> str:
+    """Return the registry's URL that `text` is, or that the environment variable of this name holds.
+
+    Raises:
+        UsageError: It is neither. The message does not repeat it, for it may be a secret.
+    """
+    url = text if "://" in text else os.environ.get(text)
+    if not url:
+        raise UsageError("this is neither a URL such as redis://… nor a variable that holds one")
+    return url
+
+
+def has_password(url: str) -> bool:
+    """Whether there is a password in a URL: before its host, or in its query as redis-py and libpq have it."""
+    parts = urlsplit(url)
+    return bool(parts.password) or "password" in parse_qs(parts.query)
 
 
 def check_url(url: str) -> None:

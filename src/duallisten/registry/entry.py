@@ -1,10 +1,10 @@
 """What a registry tells of one instance of a service: a value, and its form as JSON.
 
 Whoever may write to the database may write an entry, with anything in it. So what is read is checked field by field: a
-text may have no control character (it is printed to terminals), an address is an IP address, a port is a port. What
-does not pass leaves this module as a `BadEntry` alone, whose message repeats nothing of what the stranger wrote. Keys
-that are not known are passed over: a newer version may write more. That an address can be trusted is not checked, and
-cannot be: a registry is as trustworthy as those who may write to it.
+text may have no control character (it is printed to terminals), an address is an IP address, a port is a port, a host
+name can be asked for in a TLS handshake. What does not pass leaves this module as a `BadEntry` alone, whose message
+repeats nothing of what the stranger wrote. Keys that are not known are passed over: a newer version may write more.
+Which addresses are followed is decided in `finding`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ LONGEST = 255
 """Characters of a text in it: a host name has at most 253 (RFC 1035, section 2.3.4)."""
 
 _SERVICE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?", re.ASCII)
-_HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)?", re.ASCII)
+_LABEL = "[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*)?", re.ASCII)
+"""Labels of 1 to 63 characters (RFC 1035, 2.3.4): with others Python's ssl raises UnicodeError."""
 
 
 class BadEntry(ValueError):  # noqa: N818

@@ -1,16 +1,19 @@
-"""An httpx client for a service of many instances: it spreads the requests, and goes round those that are gone.
+"""An httpx2 client for a service of many instances: it spreads the requests, and goes round those that are gone.
 
     async with client("billing", "redis://…") as http:      # whom the registry knows
         await http.get("/invoices")
     client("web.ap-1234.pn-1234.private-network.internal")  # whom DNS knows
 
+httpx has had no release since 2024, and httpx2 carries it on, with the same names. Where only httpx is installed, the
+client is one of httpx. `httpx` of this module is the library in use: `except httpx.ConnectError`.
+
 What is sent again (RFC 9110, section 9.2.2): a connection that was not made has carried nothing, so any request goes to
 the next instance. A connection that ends before the answer may have carried a request to its end. Nothing is sent again
 after the first of an answer, or after a timeout in waiting for it.
 
-What goes to other hosts than the service (a redirect, say) goes there as with any client of httpx. The certificate of
-an instance must be for its private host name. The Host header stays what the URL says. An address that failed is asked
-last for `ASIDE` seconds. A client belongs to one event loop (asyncio).
+What goes to other hosts than the service (a redirect, say) goes there as with any client of the library. The
+certificate of an instance must be for its private host name. The Host header stays what the URL says. An address that
+failed is asked last for `ASIDE` seconds. A client belongs to one event loop (asyncio).
 
 Where instances are. From a registry come the ready instances; where none is ready those that drain, for they still
 answer. A set that is suddenly empty, without anyone having drained, is more often a registry that has lost its memory
@@ -18,6 +21,9 @@ than a service that died as a whole: the last set is used on for `HOLD` seconds,
 beat. A registry that cannot be reached changes nothing. From DNS come all addresses of a private name. Its records live
 5 s on Scalingo; getaddrinfo tells no TTL, so that is what an answer is used for. While the name cannot be resolved the
 last answer is used.
+
+Both lead only to addresses in `networks`, by default the private ones (`finding`): whoever may write to the registry or
+answer for DNS does not make this process ask itself, or what a cloud has for its machine.
 
 Invariants:
     - A request that may have reached an instance is sent again only if its method is idempotent, and once.
@@ -29,15 +35,28 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
-from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple, Protocol
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
-import httpx
-
-from duallisten.errors import LaunchError
+from duallisten.errors import LaunchError, UsageError
+from duallisten.net import IPNetwork, join
 from duallisten.registry.backend import RegistryError
 from duallisten.registry.entry import Instance
-from duallisten.registry.finding import Registry, check_service
+from duallisten.registry.finding import PRIVATE_NETWORKS, Registry, check_service, is_followed, read_networks
+
+if TYPE_CHECKING:  # where only httpx is installed, a type checker takes its types for Any
+    import httpx2 as httpx
+else:
+    try:
+        import httpx2 as httpx
+    except ModuleNotFoundError:
+        try:
+            import httpx
+        except ModuleNotFoundError:
+            message = "duallisten.registry.http needs httpx2, which is not installed: install duallisten[http]"
+            raise ModuleNotFoundError(message, name="httpx2") from None
+
+__all__ = ["Address", "DNSSource", "RegistrySource", "Source", "Transport", "client", "httpx"]
 
 ASIDE = 5.0
 """Seconds after which a failed address is taken for any other again."""
@@ -62,6 +81,7 @@ def client(
     *,
     port: int = PRIVATE_PORT,
     scheme: Literal["http", "https"] = "http",
+    networks: Iterable[IPNetwork | str] | None = None,
     **options: Any,
 ) -> httpx.AsyncClient:
     """Build a client whose base URL is the service.
@@ -71,13 +91,23 @@ def client(
         registry: The registry, or its URL; None to ask DNS alone.
         port: The private port of all instances; only used without a registry.
         scheme: Likewise.
-        options: As of `httpx.AsyncClient`.
+        networks: The networks in which instances are followed, such as `[*PRIVATE_NETWORKS, "127.0.0.0/8"]`; None for
+            `PRIVATE_NETWORKS`, or those of the `Registry` that is given. Link-local addresses are never followed.
+        options: As of `httpx2.AsyncClient`.
+
+    Returns:
+        An `httpx2.AsyncClient`, or an `httpx.AsyncClient` where only that is installed.
 
     Raises:
-        UsageError: This cannot be the name of a service, or the registry's URL cannot be read.
+        UsageError: This cannot be the name of a service, the registry's URL or a network cannot be read, or there are
+            `networks` beside a `Registry`.
         LaunchError: An extra is not installed.
     """
-    source: Source = DNSSource(service, port, scheme) if registry is None else RegistrySource(registry, service)
+    source: Source
+    if registry is None:
+        source = DNSSource(service, port, scheme, PRIVATE_NETWORKS if networks is None else networks)
+    else:
+        source = RegistrySource(registry, service, networks)
     own = {name: options[name] for name in ("limits", "verify", "cert", "trust_env", "http2") if name in options}
     mounts = {**options.pop("mounts", {}), f"all://{service.rstrip('.').lower()}": Transport(source, **own)}
     return httpx.AsyncClient(mounts=mounts, **{"base_url": f"{scheme}://{service.rstrip('.')}", **options})
@@ -88,7 +118,7 @@ class Transport(httpx.AsyncBaseTransport):
 
     Args:
         source: It is closed with the transport.
-        options: As of `httpx.AsyncHTTPTransport`.
+        options: As of `httpx2.AsyncHTTPTransport`.
     """
 
     def __init__(self, source: Source, **options: Any) -> None:
@@ -173,13 +203,19 @@ class Source(Protocol):
 class RegistrySource:
     """The addresses of the instances that a registry knows; it watches in the background once it has been asked.
 
-    A registry that is passed as a URL is closed with this source.
+    A registry that is passed as a URL is closed with this source. Arguments as of `client`.
     """
 
-    def __init__(self, registry: Registry | str, service: str) -> None:
+    def __init__(
+        self, registry: Registry | str, service: str, networks: Iterable[IPNetwork | str] | None = None
+    ) -> None:
         check_service(service)
-        self._owned = Registry(registry) if isinstance(registry, str) else None
-        self._registry = self._owned or registry
+        self._is_owned = isinstance(registry, str)
+        if isinstance(registry, str):
+            registry = Registry(registry, networks=PRIVATE_NETWORKS if networks is None else networks)
+        elif networks is not None:
+            raise UsageError("networks: this Registry has its own: give them to that")
+        self._registry = registry
         self._service = service
         self._task: asyncio.Task[None] | None = None
         self._known = asyncio.Event()
@@ -204,11 +240,10 @@ class RegistrySource:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
-        if self._owned is not None:
-            await self._owned.aclose()
+        if self._is_owned:
+            await self._registry.aclose()
 
     async def _look(self) -> None:
-        assert isinstance(self._registry, Registry)  # noqa: S101
         async for instances in self._registry.watch(self._service):
             if instances or not any(one.state == "ready" for one in self._current):
                 self._current, self._held_until = instances, 0.0
@@ -231,9 +266,20 @@ def to_use(instances: tuple[Instance, ...]) -> tuple[Address, ...]:
 
 
 class DNSSource:
-    """The addresses of a private name, such as `web.ap-1234.pn-1234.private-network.internal`."""
+    """The addresses of a private name, such as `web.ap-1234.pn-1234.private-network.internal`.
 
-    def __init__(self, name: str, port: int = PRIVATE_PORT, scheme: Literal["http", "https"] = "http") -> None:
+    Arguments as of `client`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        port: int = PRIVATE_PORT,
+        scheme: Literal["http", "https"] = "http",
+        networks: Iterable[IPNetwork | str] = PRIVATE_NETWORKS,
+    ) -> None:
+        self._networks = read_networks(networks)
+        self._has_others = False
         self._name = name
         self._port = port
         self._scheme: Literal["http", "https"] = scheme
@@ -242,7 +288,7 @@ class DNSSource:
         self._good_until = 0.0
 
     async def addresses(self) -> tuple[Address, ...]:
-        """Return all addresses; raises RegistryError where the name was never resolved."""
+        """Return those that are followed; raises RegistryError where there never were any."""
         loop = asyncio.get_running_loop()
         if loop.time() >= self._good_until:
             if self._asking is None or self._asking.done():
@@ -250,7 +296,8 @@ class DNSSource:
             if not self._current:  # of many who wait, each may give up
                 await asyncio.wait({self._asking}, timeout=FIRST_ANSWER)
         if not self._current:
-            raise RegistryError(f"{self._name} has no address in DNS")
+            within = f" in the networks that are followed ({join(self._networks)})" if self._has_others else ""
+            raise RegistryError(f"{self._name} has no address in DNS{within}")
         return self._current
 
     async def aclose(self) -> None:
@@ -264,9 +311,13 @@ class DNSSource:
         try:
             found = await loop.getaddrinfo(self._name, self._port, type=socket.SOCK_STREAM)
         except OSError:
+            found = []
+        all_hosts = dict.fromkeys(str(address[0]) for *_, address in found)
+        hosts = [host for host in all_hosts if is_followed(host, self._networks)]
+        if not hosts:
+            self._has_others = bool(found)
             self._good_until = loop.time() + DNS_PAUSE
             return
-        hosts = dict.fromkeys(str(address[0]) for *_, address in found)
         server_name = self._name.rstrip(".")
         self._current = tuple(Address(self._scheme, host, self._port, server_name) for host in hosts)
         self._good_until = loop.time() + DNS_TTL

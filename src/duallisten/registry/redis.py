@@ -18,6 +18,7 @@ When Redis is full it refuses HSET, not HDEL: a deregistration then takes the en
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 from redis.asyncio import Redis
@@ -106,10 +107,17 @@ class RedisBackend:
         pipeline.time()
         for name in services:
             pipeline.hgetall(f"{PREFIX}:entries:{name}")
-        (seconds, micros), *hashes = await pipeline.execute()
+        answers = await pipeline.execute(raise_on_error=False)
+        for answer in answers:
+            if isinstance(answer, Exception) and (service is not None or "WRONGTYPE" not in str(answer)):
+                raise answer
+        (seconds, micros), *hashes = answers
         now = int(seconds) * SECONDS + int(micros)
         found: list[Stored] = []
         for name, records in zip(services, hashes, strict=True):
+            if isinstance(records, Exception):
+                found.append(Stored(name, "", ""))  # the key is somebody else's: a broken entry, beside good ones
+                continue
             for id_, record in records.items():
                 body = _live_body(record, now)
                 if body is not None:
@@ -160,6 +168,6 @@ class _Subscribed:
 def _live_body(record: str, now: int) -> str | None:
     """Return the body of a record; None for one that has expired or is a tombstone."""
     parts = record.split(" ", 4)
-    if len(parts) != 5 or not all(part.isascii() and part.isdigit() for part in parts[1:4]):
+    if len(parts) != 5 or not all(re.fullmatch("[0-9]{1,20}", part) for part in parts[1:4]):
         return record  # no record of ours: whoever reads it as an entry will find that it is none
     return parts[4] if parts[4] and int(parts[3]) > now else None
