@@ -1,15 +1,16 @@
-"""`Registry`: who is there, and who comes and goes, for those who look for a service.
+"""`Registry`: the instances of a service, now and as they come and go.
 
-`instances` answers once, or raises. `watch` listens for changes and asks every `poll` seconds all the same, for an
-instance that died tells nobody; what the database tells only makes it ask sooner.
+`instances` asks once, or raises. `watch` asks every `poll` seconds, since an instance that is killed reports nothing;
+a change that the database reports only makes it ask sooner.
 
-Whoever may write to the database may write an entry. So an entry leads only into `networks`, by default the private
-ones: not to this machine itself, nor to what a cloud has for it. An entry that leads elsewhere, or cannot be read, is
-skipped, with one warning for each kind, and spoils no other.
+Whoever may write to the database may write an entry with any address. Only addresses in `networks` are followed, by
+default private ones: not this machine's own, and not those at which a cloud serves its machines. An entry with another
+address, or one that cannot be read, is skipped. Each of the two is warned of once.
 
 Invariants:
-    - `watch` never ends and never raises. A registry that cannot be reached says nothing about the instances: the set
-      stays as it was last seen, with one warning, until it can be reached again.
+    - `watch` never ends and never raises. While the registry cannot be reached the last known instances stay, with one
+      warning.
+    - A broken entry affects no other entry.
     - No address in `NEVER` is followed, whatever `networks` says.
 """
 
@@ -32,19 +33,22 @@ LONGEST_PAUSE = 30.0
 """Seconds at most until a registry that cannot be reached is asked again."""
 
 GATHER = 0.05
-"""Seconds at most between a change and asking for it: changes that come together are seen together, and by lot, so that
-a thousand who listen do not ask within the same millisecond."""
+"""Seconds at most between a change and asking for it, drawn at random: changes that come together are read together,
+and a thousand clients do not ask within the same millisecond."""
 
 PRIVATE_NETWORKS: tuple[IPNetwork, ...] = tuple(
     map(parse_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"))
 )
-"""The networks in which instances are followed by default: RFC 1918; RFC 6598, which overlay networks use; RFC 4193."""
+"""Where instances are followed by default: RFC 1918; RFC 6598, which overlay networks use; RFC 4193."""
+
+Networks = Iterable[IPNetwork | str] | None
+"""Networks, as such or in CIDR form; None for `PRIVATE_NETWORKS`."""
 
 NEVER: tuple[IPNetwork, ...] = tuple(
     map(parse_network, ("169.254.0.0/16", "fe80::/10", "100.100.100.200", "fd00:ec2::/32", "fd20:ce::254"))
 )
-"""Link-local addresses (RFC 3927; RFC 4291, 2.5.6), and where else clouds tell a machine its credentials: Alibaba
-Cloud, AWS and Google Cloud have addresses for that in private networks."""
+"""Link-local addresses (RFC 3927; RFC 4291, 2.5.6), and the metadata services that Alibaba Cloud, AWS and Google Cloud
+have in private networks: they tell a machine its credentials."""
 
 
 class Registry:
@@ -53,26 +57,19 @@ class Registry:
     Args:
         url: `redis://`, `rediss://`, `postgresql://`, or another with an entry point.
         timeout: Seconds that the registry may take to answer.
-        poll: Seconds between two looks of `watch` where no change is told.
-        networks: The networks in which instances are followed, such as `[*PRIVATE_NETWORKS, "127.0.0.0/8"]`. An entry
-            with an address elsewhere is skipped. Link-local addresses are never followed.
+        poll: Seconds between two looks of `watch` where no change is reported.
+        networks: The networks in which instances are followed, such as `[*PRIVATE_NETWORKS, "127.0.0.0/8"]`; None for
+            `PRIVATE_NETWORKS`. Entries with other addresses are skipped. Link-local ones are never followed.
 
     Raises:
         UsageError: The URL or a network cannot be read. The message has no credentials in it.
         LaunchError: An extra is not installed.
     """
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        timeout: float = 3.0,
-        poll: float = 5.0,
-        networks: Iterable[IPNetwork | str] = PRIVATE_NETWORKS,
-    ) -> None:
+    def __init__(self, url: str, *, timeout: float = 3.0, poll: float = 5.0, networks: Networks = None) -> None:
         self._networks = read_networks(networks)
         self._link = Link(url, timeout)
-        self._link.prepare()  # imports what it takes now, not within the first request
+        self._link.prepare()  # imports the database's library now, not in the first request
         self._timeout = timeout
         self._poll = poll
         self._warned_of: set[str] = set()
@@ -88,10 +85,13 @@ class Registry:
         await self._link.aclose()
 
     async def instances(self, service: str | None = None) -> tuple[Instance, ...]:
-        """Return the instances of a service, in every state, sorted.
+        """Return the instances of a service, in every state.
 
         Args:
             service: Its name; None for all services.
+
+        Returns:
+            The instances, sorted by service and id.
 
         Raises:
             RegistryError: The registry cannot be asked.
@@ -102,10 +102,13 @@ class Registry:
         return tuple(sorted(self._followed(found), key=lambda instance: instance[:2]))
 
     async def watch(self, service: str | None = None) -> AsyncGenerator[tuple[Instance, ...]]:
-        """Yield the instances of a service, now and whenever they are others than before.
+        """Return the instances of a service now, and again whenever they have changed.
 
         Args:
             service: Its name; None for all services.
+
+        Yields:
+            The instances, sorted by service and id.
 
         Raises:
             UsageError: This cannot be the name of a service. Nothing else is raised.
@@ -140,7 +143,7 @@ class Registry:
             self._hang_up(wake)
 
     async def _wait(self, wake: Wake) -> bool:
-        """Wait until it is time to ask again; return whether `wake` is still good for it."""
+        """Wait until it is time to ask again; return whether `wake` can be used again."""
         try:
             await self._link.within(self._poll + self._timeout, wake.wait(self._poll))
         except Exception:
@@ -177,8 +180,10 @@ class Registry:
             logger.warning(message, *arguments)
 
 
-def read_networks(networks: Iterable[IPNetwork | str]) -> tuple[IPNetwork, ...]:
-    """Read networks in CIDR form; raises UsageError."""
+def read_networks(networks: Networks) -> tuple[IPNetwork, ...]:
+    """Read networks; raises UsageError."""
+    if networks is None:
+        return PRIVATE_NETWORKS
     read: list[IPNetwork] = []
     for network in [networks] if isinstance(networks, str) else networks:
         try:

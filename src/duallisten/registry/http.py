@@ -1,29 +1,26 @@
-"""An httpx2 client for a service of many instances: it spreads the requests, and goes round those that are gone.
+"""An httpx2 client for a service with many instances: it spreads the requests, and goes around instances that are gone.
 
-    async with client("billing", "redis://…") as http:      # whom the registry knows
+    async with client("billing", "redis://…") as http:      # instances from a registry
         await http.get("/invoices")
-    client("web.ap-1234.pn-1234.private-network.internal")  # whom DNS knows
+    client("web.ap-1234.pn-1234.private-network.internal")  # instances from DNS
 
 httpx has had no release since 2024, and httpx2 carries it on, with the same names. Where only httpx is installed, the
 client is one of httpx. `httpx` of this module is the library in use: `except httpx.ConnectError`.
 
-What is sent again (RFC 9110, section 9.2.2): a connection that was not made has carried nothing, so any request goes to
-the next instance. A connection that ends before the answer may have carried a request to its end. Nothing is sent again
-after the first of an answer, or after a timeout in waiting for it.
+What is sent again (RFC 9110, section 9.2.2): where no connection could be made nothing has been sent, so any request
+goes to the next instance. Where a connection ends before the answer, the request may have been carried out. Nothing is
+sent again once an answer has begun, or after a timeout in waiting for one.
 
-What goes to other hosts than the service (a redirect, say) goes there as with any client of the library. The
-certificate of an instance must be for its private host name. The Host header stays what the URL says. An address that
-failed is asked last for `ASIDE` seconds. A client belongs to one event loop (asyncio).
+Requests to other hosts than the service (after a redirect, say) are sent as by any client of the library. The
+certificate of an instance must be for its private host name. The Host header stays that of the URL. An address that
+failed comes last for `ASIDE` seconds. A client belongs to one event loop (asyncio).
 
-Where instances are. From a registry come the ready instances; where none is ready those that drain, for they still
-answer. A set that is suddenly empty, without anyone having drained, is more often a registry that has lost its memory
-than a service that died as a whole: the last set is used on for `HOLD` seconds, in which every instance has had its
-beat. A registry that cannot be reached changes nothing. From DNS come all addresses of a private name. Its records live
-5 s on Scalingo; getaddrinfo tells no TTL, so that is what an answer is used for. While the name cannot be resolved the
-last answer is used.
-
-Both lead only to addresses in `networks`, by default the private ones (`finding`): whoever may write to the registry or
-answer for DNS does not make this process ask itself, or what a cloud has for its machine.
+A registry gives the ready instances; where none is ready the draining ones, for they still answer. A set that is
+suddenly empty, though no instance drained, is more often a registry that has lost its memory than a service that died
+as a whole: the last set is used for `HOLD` seconds more, in which every instance writes its entry again. A registry
+that cannot be reached changes nothing. DNS gives all addresses of a private name. An answer is used for 5 s, the TTL on
+Scalingo, for getaddrinfo has none; while the name cannot be resolved the last answer is used. From either, only
+addresses in `networks` are followed (`finding`).
 
 Invariants:
     - A request that may have reached an instance is sent again only if its method is idempotent, and once.
@@ -35,14 +32,14 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
-from duallisten.errors import LaunchError, UsageError
-from duallisten.net import IPNetwork, join
+from duallisten.errors import UsageError
+from duallisten.net import join
 from duallisten.registry.backend import RegistryError
 from duallisten.registry.entry import Instance
-from duallisten.registry.finding import PRIVATE_NETWORKS, Registry, check_service, is_followed, read_networks
+from duallisten.registry.finding import Networks, Registry, check_service, is_followed, read_networks
 
 if TYPE_CHECKING:  # where only httpx is installed, a type checker takes its types for Any
     import httpx2 as httpx
@@ -59,9 +56,9 @@ else:
 __all__ = ["Address", "DNSSource", "RegistrySource", "Source", "Transport", "client", "httpx"]
 
 ASIDE = 5.0
-"""Seconds after which a failed address is taken for any other again."""
+"""Seconds after which an address that failed is treated like any other again."""
 PATIENCE = 2
-"""So many addresses may let a request wait for a connection until it times out."""
+"""How many addresses may let a request wait for a connection until that times out."""
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 LOST = (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
 
@@ -81,7 +78,7 @@ def client(
     *,
     port: int = PRIVATE_PORT,
     scheme: Literal["http", "https"] = "http",
-    networks: Iterable[IPNetwork | str] | None = None,
+    networks: Networks = None,
     **options: Any,
 ) -> httpx.AsyncClient:
     """Build a client whose base URL is the service.
@@ -89,8 +86,8 @@ def client(
     Args:
         service: Its name in the registry; without a registry, its host name.
         registry: The registry, or its URL; None to ask DNS alone.
-        port: The private port of all instances; only used without a registry.
-        scheme: Likewise.
+        port: The private port of all instances, without a registry; entries of a registry have theirs.
+        scheme: `http` or `https`, likewise. With a registry, `https` leaves out instances without TLS.
         networks: The networks in which instances are followed, such as `[*PRIVATE_NETWORKS, "127.0.0.0/8"]`; None for
             `PRIVATE_NETWORKS`, or those of the `Registry` that is given. Link-local addresses are never followed.
         options: As of `httpx2.AsyncClient`.
@@ -105,7 +102,7 @@ def client(
     """
     source: Source
     if registry is None:
-        source = DNSSource(service, port, scheme, PRIVATE_NETWORKS if networks is None else networks)
+        source = DNSSource(service, port, scheme, networks)
     else:
         source = RegistrySource(registry, service, networks)
     own = {name: options[name] for name in ("limits", "verify", "cert", "trust_env", "http2") if name in options}
@@ -114,10 +111,10 @@ def client(
 
 
 class Transport(httpx.AsyncBaseTransport):
-    """Sends each request to one of the addresses that a source knows, whatever the host of its URL.
+    """Sends each request to one of the addresses of a source, whatever the host of its URL.
 
     Args:
-        source: It is closed with the transport.
+        source: Where the addresses come from; closed with the transport.
         options: As of `httpx2.AsyncHTTPTransport`.
     """
 
@@ -128,7 +125,12 @@ class Transport(httpx.AsyncBaseTransport):
         self._aside: dict[Address, float] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request; raises httpx.ConnectError where no instance is known or none takes a connection."""
+        """Send a request to an instance, and to others while that does no harm.
+
+        Raises:
+            httpx.ConnectError: No instance is known, or none takes a connection.
+            httpx.TransportError: As of httpx2's own transport.
+        """
         failure: httpx.TransportError = httpx.ConnectError(f"no instance of {request.url.host} is known")
         patience, may_repeat = PATIENCE, request.method in IDEMPOTENT and isinstance(request.stream, httpx.ByteStream)
         for address in self._in_turn(await self._addresses()):
@@ -157,11 +159,11 @@ class Transport(httpx.AsyncBaseTransport):
     async def _addresses(self) -> tuple[Address, ...]:
         try:
             return await self._source.addresses()
-        except (RegistryError, LaunchError) as error:
+        except RegistryError as error:
             raise httpx.ConnectError(str(error)) from None
 
     def _in_turn(self, addresses: tuple[Address, ...]) -> Iterator[Address]:
-        """Begin with the next one at each request; those that have failed lately come last."""
+        """Begin with the next address at each request; those that failed lately come last."""
         if self._aside:
             now = asyncio.get_running_loop().time()
             self._aside = {address: until for address, until in self._aside.items() if until > now}
@@ -191,7 +193,7 @@ class Address(NamedTuple):
 
 
 class Source(Protocol):
-    """Knows the addresses of one service."""
+    """Where the addresses of one service come from."""
 
     async def addresses(self) -> tuple[Address, ...]:
         """Return those to use now, or none; raises RegistryError where that is not known, and never was."""
@@ -201,18 +203,16 @@ class Source(Protocol):
 
 
 class RegistrySource:
-    """The addresses of the instances that a registry knows; it watches in the background once it has been asked.
+    """The addresses of the instances in a registry, which is watched in the background from the first request on.
 
-    A registry that is passed as a URL is closed with this source. Arguments as of `client`.
+    Arguments as of `client`. A registry that is given as a URL is closed with this source.
     """
 
-    def __init__(
-        self, registry: Registry | str, service: str, networks: Iterable[IPNetwork | str] | None = None
-    ) -> None:
+    def __init__(self, registry: Registry | str, service: str, networks: Networks = None) -> None:
         check_service(service)
         self._is_owned = isinstance(registry, str)
         if isinstance(registry, str):
-            registry = Registry(registry, networks=PRIVATE_NETWORKS if networks is None else networks)
+            registry = Registry(registry, networks=networks)
         elif networks is not None:
             raise UsageError("networks: this Registry has its own: give them to that")
         self._registry = registry
@@ -223,7 +223,7 @@ class RegistrySource:
         self._held_until = 0.0
 
     async def addresses(self) -> tuple[Address, ...]:
-        """Return the ready instances, or else those that drain."""
+        """Return the ready instances, or else the draining ones; raises RegistryError where none were ever read."""
         if self._task is None:
             self._task = asyncio.create_task(self._look())
         if not self._known.is_set():
@@ -253,7 +253,7 @@ class RegistrySource:
 
 
 def to_use(instances: tuple[Instance, ...]) -> tuple[Address, ...]:
-    """Return the addresses of the instances that are ready, or else of those that drain."""
+    """Return the addresses of the ready instances, or else of the draining ones."""
     for state in ("ready", "draining"):
         found = tuple(
             Address(one.scheme, one.address, one.private_port, one.host or one.address)
@@ -276,7 +276,7 @@ class DNSSource:
         name: str,
         port: int = PRIVATE_PORT,
         scheme: Literal["http", "https"] = "http",
-        networks: Iterable[IPNetwork | str] = PRIVATE_NETWORKS,
+        networks: Networks = None,
     ) -> None:
         self._networks = read_networks(networks)
         self._has_others = False
@@ -293,7 +293,7 @@ class DNSSource:
         if loop.time() >= self._good_until:
             if self._asking is None or self._asking.done():
                 self._asking = loop.create_task(self._ask())
-            if not self._current:  # of many who wait, each may give up
+            if not self._current:  # wait, not await: a request that is cancelled does not cancel it for others
                 await asyncio.wait({self._asking}, timeout=FIRST_ANSWER)
         if not self._current:
             within = f" in the networks that are followed ({join(self._networks)})" if self._has_others else ""
@@ -310,7 +310,7 @@ class DNSSource:
         loop = asyncio.get_running_loop()
         try:
             found = await loop.getaddrinfo(self._name, self._port, type=socket.SOCK_STREAM)
-        except OSError:
+        except (OSError, UnicodeError):  # the latter for a name that cannot be one in DNS
             found = []
         all_hosts = dict.fromkeys(str(address[0]) for *_, address in found)
         hosts = [host for host in all_hosts if is_followed(host, self._networks)]

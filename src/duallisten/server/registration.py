@@ -1,15 +1,14 @@
-"""The entry of a launch in a registry (`--register`): one, whatever processes there are.
+"""The entry of a launch in a registry (`--register`): one, however many processes it has.
 
-It is made of the sockets that were really bound, when every listener that there is to be accepts: so nobody is sent to
-a port that is not open. The drain is told before anything else is done for the end, since clients that hear of it go
-elsewhere. The entry goes when the last connection has ended. A `registry.Registrar` writes all of that, in a thread of
-its own.
+The entry is made when every listener accepts, of the sockets that were really bound: so no client is sent to a port
+that is not open. At the end of the launch it says `draining` before anything else happens, so that clients go to
+others, and it is removed when the last connection has ended. A `registry.Registrar` writes it, in its own thread.
 
-A server tells its registration by its phases (`hear`), a supervisor by `begin`, `drain` and `end`.
+A server calls `hear` with its phases, a supervisor calls `begin`, `drain` and `end`.
 
 Invariants:
     - A registry never stops a launch, and never holds up its end for longer than `PATIENCE`.
-    - The URL, which has a password in it, is never shown.
+    - The URL, which may have a password in it, is never shown.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("uvicorn.error")
 
 PATIENCE = 2.0
-"""Seconds that the end of a launch waits for a registry to be told."""
+"""Seconds that the end of a launch waits for each write to the registry."""
 
 
 def registration_of(config: Config) -> Registration | None:
@@ -82,8 +81,8 @@ def service_of(config: Config) -> str:
 class Registration:
     """The entry of one launch.
 
-    service: what it is found by
-    url: the registry's
+    service: the name that it is found by
+    url: the registry's, no longer the name of a variable
     """
 
     def __init__(self, config: Config, service: str, url: str) -> None:
@@ -126,12 +125,12 @@ class Registration:
         self._registrar.ready()
 
     def drain(self) -> None:
-        """Tell that it drains, and wait at most `PATIENCE` for that to be written."""
+        """Change the entry to `draining`, and wait at most `PATIENCE` for that."""
         if self._registrar is not None:
             self._registrar.draining(PATIENCE)
 
     def end(self) -> None:
-        """Take the entry out, and wait at most `PATIENCE` for that."""
+        """Remove the entry, and wait at most `PATIENCE` for that."""
         if self._registrar is not None:
             self._registrar.remove(PATIENCE)
 
