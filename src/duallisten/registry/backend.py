@@ -215,7 +215,8 @@ def _scheme(url: str) -> str:
     if not separator or not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", scheme):
         raise UsageError("the registry's URL does not begin with a scheme such as redis://")
     try:
-        urlsplit(url).port  # noqa: B018  # parsed when it is read
+        for host in urlsplit(url).netloc.rpartition("@")[2].split(","):  # libpq takes several
+            urlsplit(f"//{host}").port  # noqa: B018  # parsed when it is read
     except ValueError:
         raise UsageError(f"the registry's URL at {scheme}:// cannot be read: its host or port is malformed") from None
     return scheme.lower()
