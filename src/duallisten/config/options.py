@@ -197,9 +197,10 @@ class Options(NamedTuple):
     ] = None
     register: Annotated[
         str | None,
-        OptionSpec(readers.or_none(readers.text), "URL"),
-        "Register this service so that others can find it: redis://, rediss:// or postgresql://. It needs "
-        "duallisten[redis] or duallisten[postgres]. [default: off]",
+        OptionSpec(readers.or_none(readers.text), "VARIABLE"),
+        "Register this service so that others can find it: the name of a variable that holds the registry's URL, "
+        "redis://, rediss:// or postgresql://, or the URL. It needs duallisten[redis] or duallisten[postgres]. "
+        "[default: off]",
     ] = None
     service: Annotated[
         str | None,
