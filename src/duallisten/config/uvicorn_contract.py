@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from uvicorn._subprocess import get_subprocess
-from uvicorn.config import LOGGING_CONFIG
+from uvicorn.config import HTTP_PROTOCOLS, LOGGING_CONFIG, LOOP_FACTORIES, WS_PROTOCOLS
 from uvicorn.importer import ImportFromStringError, import_from_string
 from uvicorn.lifespan.on import LifespanOn
 from uvicorn.logging import AccessFormatter
@@ -42,7 +42,10 @@ if TYPE_CHECKING:
     from uvicorn.supervisors.basereload import BaseReload
 
 __all__ = [
+    "HTTP_PROTOCOLS",
     "LOGGING_CONFIG",
+    "LOOP_FACTORIES",
+    "WS_PROTOCOLS",
     "ASGI2Middleware",
     "AccessFormatter",
     "BaseReload",
