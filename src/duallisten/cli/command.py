@@ -18,8 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from duallisten.config import NOT_SHOWN, Option, is_secret, own_options
-from duallisten.config.option import nearest
+from duallisten.config import NOT_SHOWN, Option, is_secret, nearest, own_options
 from duallisten.errors import UsageError
 
 if TYPE_CHECKING:

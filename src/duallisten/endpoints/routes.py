@@ -232,19 +232,19 @@ def _as_dict(exposure: Exposure) -> dict[str, Any]:
 
 def print_table(sections: Iterable[AppRoutes]) -> None:
     """Print the routes as tables on standard output, a framework's own after the user's."""
-    from duallisten import tables
+    from duallisten.logs import print_line, print_rows
 
     for section in sections:
-        tables.print_line(f"{section.application} on the {' and the '.join(section.sides)} side")
+        print_line(f"{section.application} on the {' and the '.join(section.sides)} side")
         if section.routes is None:
-            tables.print_line("Its routes cannot be read: not a Starlette, FastAPI or Django application.")
+            print_line("Its routes cannot be read: not a Starlette, FastAPI or Django application.")
         else:
-            tables.print_table(COLUMNS, map(cells, sorted(section.routes, key=lambda one: one.route.per_side)))
+            print_rows(COLUMNS, map(cells, sorted(section.routes, key=lambda one: one.route.per_side)))
         if "public" in section.sides and (section.rules.hide_something or section.routes is None):
-            tables.print_line(f"The public side serves: {section.rules}")
+            print_line(f"The public side serves: {section.rules}")
         for text in (_undecided(section), unused_rules([section])):
             if text:
-                tables.print_line(text)
+                print_line(text)
 
 
 def _undecided(section: AppRoutes) -> str:

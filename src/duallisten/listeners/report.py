@@ -7,12 +7,12 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from duallisten import tables
 from duallisten.config import NOT_SHOWN, Config, all_options, is_secret
 from duallisten.errors import LaunchError
 from duallisten.listeners.description import ServedListener, served_listeners
 from duallisten.listeners.forwarded import trust_of
 from duallisten.listeners.plan import Plan, Pool, make_pools
+from duallisten.logs import print_line, print_rows
 from duallisten.net import InheritedSocket
 from duallisten.sides import Side
 
@@ -136,19 +136,19 @@ def print_table(report: Report) -> None:
     """Print the report as tables on standard output, without its error."""
     kind = f", process type {report.process_type}" if report.process_type else ""
     workers = "1 worker" if report.workers == 1 else f"{report.workers} workers"
-    tables.print_line(f"{report.application} with {workers}; platform: {report.platform}{kind}")
+    print_line(f"{report.application} with {workers}; platform: {report.platform}{kind}")
     rows = [
         (field.name.replace("_", " "), *(_cell(getattr(one, field.name)) for one in report.listeners))
         for field in fields(ListenerReport)[1:]  # all but the side
     ]
     if report.listeners:
         known = [row for row in rows if any(row[1:])]
-        tables.print_table(("", *(one.side for one in report.listeners)), known)
+        print_rows(("", *(one.side for one in report.listeners)), known)
     flags = {option.name: option.flag for option in all_options()}
     values = [(flags.get(one.option, one.option), _cell(one.value), one.origin) for one in report.values]
-    tables.print_table(("option", "value", "from"), values)
+    print_rows(("option", "value", "from"), values)
     for note in report.notes:
-        tables.print_line(note)
+        print_line(note)
 
 
 def _cell(value: Any) -> str:

@@ -17,9 +17,9 @@ from contextlib import aclosing
 from typing import NoReturn
 
 from duallisten.errors import DuallistenError, UsageError
+from duallisten.logs import print_line, print_rows
 from duallisten.registry.entry import Instance
 from duallisten.registry.finding import Registry
-from duallisten.tables import print_line, print_table
 
 COLUMNS = ("service", "id", "state", "private side", "public port", "host", "container", "version", "age")
 
@@ -74,7 +74,7 @@ def _print(instances: Iterable[Instance], *, as_json: bool, indent: int | None) 
     now = datetime.datetime.now(datetime.UTC)  # to show ages
     rows = [_cells(one, now) for one in instances]
     if rows:
-        print_table(COLUMNS, rows)
+        print_rows(COLUMNS, rows)
     else:
         print_line("Nobody is there.")
     sys.stdout.flush()
