@@ -127,6 +127,7 @@ PURE = (
     "config.admin_paths",
     "config.option",
     "config.options",
+    "config.other_servers",
     "config.platforms",
     "config.platforms.base",
     "config.platforms.scalingo",

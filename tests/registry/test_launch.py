@@ -173,7 +173,8 @@ def test_a_password_on_the_command_line_costs_one_warning(url: str, more: tuple[
 
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:9/0", "redis://user@127.0.0.1:9/0"])
 def test_a_url_without_a_password_may_stand_on_the_command_line(url: str, caplog: pytest.LogCaptureFixture) -> None:
-    config = Config("duallisten.demo:app", register=url, service="billing", origins={"register": "--register"})
+    given = {"register": url, "service": "billing"}
+    config = Config.from_sources("duallisten.demo:app", given, {"register": "--register"})
     assert registration_of(config) is not None
     assert caplog.records == []
 

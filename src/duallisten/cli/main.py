@@ -13,10 +13,11 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from duallisten.cli.command import ACTIONS, read_all, read_plain
+from duallisten.cli.command import ACTIONS, read_all, read_plain, refuse_twice
 from duallisten.config import Config, all_options, collect
 from duallisten.errors import DuallistenError, UsageError
 
@@ -37,20 +38,19 @@ def _run(arguments: list[str]) -> None:
     said = None if "_DUALLISTEN_COMPLETE" in os.environ else read_plain(options, arguments)
     if said is None:
         said = read_all(options, arguments)
+    refuse_twice(options, arguments)
     settings = collect(options, said, Path())
     values = settings.values
     if values.pop("version", False):
         _print_version()
         return
-    is_check, is_routes, as_json = (bool(said.get(name)) for name in ACTIONS)
-    if as_json and not (is_check or is_routes):
-        raise UsageError("--json goes with --check or --routes")
-    if is_check and is_routes:
-        raise UsageError("--check and --routes cannot be combined")
+    is_check, is_routes, as_json = _read_actions(said)
     app = values.pop("app", None)
     if not app:
         raise UsageError("no application given: duallisten MODULE:APP, or app = in the file, or UVICORN_APP")
     if folder := values.pop("app_dir", None):
+        if not Path(folder).is_dir():
+            raise UsageError(f"{settings.origins['app_dir']} {folder}: there is no such folder")
         sys.path.insert(0, folder)
     from duallisten.processes.launch import check, launch, show_routes
 
@@ -65,6 +65,16 @@ def _run(arguments: list[str]) -> None:
             _fail(text, 1)
     else:
         launch(config)
+
+
+def _read_actions(said: Mapping[str, Any]) -> tuple[bool, bool, bool]:
+    """Return whether to check, whether to list routes, and whether as JSON; raises UsageError where that clashes."""
+    is_check, is_routes, as_json = (bool(said.get(name)) for name in ACTIONS)
+    if as_json and not (is_check or is_routes):
+        raise UsageError("--json goes with --check or --routes")
+    if is_check and is_routes:
+        raise UsageError("--check and --routes cannot be combined")
+    return is_check, is_routes, as_json
 
 
 def _print_version() -> None:

@@ -1,7 +1,7 @@
 """What was asked for: options, where their values come from, the platform, and `Config`."""
 
 from duallisten.config.config import Config, bare
-from duallisten.config.option import NOT_SHOWN, Option, is_secret
+from duallisten.config.option import NOT_SHOWN, Option, is_secret, nearest
 from duallisten.config.options import Options, all_options, own_options
 from duallisten.config.platforms import Place
 from duallisten.config.signatures import takes_options
@@ -18,6 +18,7 @@ __all__ = [
     "bare",
     "collect",
     "is_secret",
+    "nearest",
     "own_options",
     "takes_options",
     "uvicorn_defaults",

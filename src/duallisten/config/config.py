@@ -5,8 +5,7 @@ that a plan is made from, and one `uvicorn.Config` for each listener (`listener_
 
 Importing the application is the one step of a launch that runs code of the user's before it is served. uvicorn prints
 and exits where that fails, and lets what the module itself raises through as a traceback. Here either becomes a
-`LaunchError` of one line: what was looked for, what happened, and where. A developer who reloads or logs at debug level
-gets the traceback before it.
+`LaunchError` of one line (`user_code`): what was looked for, what happened, and where; its traceback is logged before.
 """
 
 from __future__ import annotations
@@ -15,9 +14,8 @@ import asyncio
 import copy
 import logging
 import os
-import traceback
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, cast
 
 from duallisten.config import uvicorn_contract
@@ -25,8 +23,12 @@ from duallisten.config.options import Options, split_keywords, with_positional
 from duallisten.config.platforms import FALLBACK_NETWORKS, locate
 from duallisten.config.side_config import SideConfig, side_config
 from duallisten.config.signatures import takes_options
+from duallisten.config.user_code import call_factory, check_callable, check_import_string, describe_failure
 from duallisten.config.uvicorn_contract import (
+    HTTP_PROTOCOLS,
     LOGGING_CONFIG,
+    LOOP_FACTORIES,
+    WS_PROTOCOLS,
     AccessFormatter,
     ASGI2Middleware,
     ImportFromStringError,
@@ -96,6 +98,8 @@ class Config(UvicornConfig):
         self.options = self.place.complete(asked, origins, FALLBACK_NETWORKS)
         warning = self.place.complete_uvicorn(given, origins)
         _check(self.options, given)
+        if given.get("workers") is None and os.environ.get(CONFIG_VARIABLES["workers"]) == "":
+            given["workers"] = 1  # an empty variable says nothing, but uvicorn would read it
         self.passed = Passed()  # a launch takes them from the environment
         self.rules = Rules(self.options.private_paths, self.options.public_paths, self.options.hidden_status)
         if found := contradiction(self.rules):
@@ -138,11 +142,13 @@ class Config(UvicornConfig):
     def import_apps(self) -> None:
         """Import the applications of both sides, for `load` to find them imported; raises LaunchError."""
         self._import(self.app)
-        self._import(self.options.private_app)
+        if self.options.private_app is not None:
+            self._import(self.options.private_app)
 
     def _import(self, app: Any) -> Any:
         """Import `app` if it is a `"module:attribute"`; of a factory, return what calls it, as uvicorn expects."""
         name = repr(app) if isinstance(app, str) else "the application"
+        check_import_string(app)
         try:
             found = import_from_string(app)
         except ImportFromStringError as error:
@@ -150,25 +156,9 @@ class Config(UvicornConfig):
             raise ImportFailed(f"{name} cannot be imported: {str(error).rstrip('.')}; {hint}") from None
         except Exception as error:
             kind = ImportFailed if isinstance(error, ImportError) else LaunchError
-            raise kind(f"{name} cannot be imported: {self._told(error)}") from None
-
-        def make() -> Any:
-            try:
-                return found()
-            except Exception as error:
-                raise LaunchError(f"{name} is not a factory that can be called: {self._told(error)}") from None
-
-        return make if self.factory else found
-
-    def _told(self, error: Exception) -> str:
-        """Say in one line what the application raised, and by which line of its code."""
-        is_verbose = self.should_reload or self.log_level in ("debug", "trace", 10, 5)
-        if is_verbose:
-            logger.error("The application raised an exception", exc_info=error)
-        last: Any = traceback.extract_tb(error.__traceback__)[-1]
-        where = error if isinstance(error, SyntaxError) else last
-        hint = "" if is_verbose else "; --log-level debug shows the traceback"
-        return f"{type(error).__name__}: {' '.join(str(error).split())} ({where.filename}:{where.lineno}){hint}"
+            raise kind(f"{name} cannot be imported: {describe_failure(error)}") from None
+        check_callable(found, name)
+        return partial(call_factory, found, name) if self.factory else found
 
     def load(self) -> None:
         """Load the application, once, and the protocols; raises LaunchError where uvicorn would exit."""
@@ -178,6 +168,7 @@ class Config(UvicornConfig):
                 raise LaunchError(f"TLS of the {one.side} listener: {one.tls_files} needs its certificate file, too")
         asked = self.http, self.ws
         self._choose_protocols()
+        self._import_protocols()
         try:
             super().load()
         except DuallistenError:
@@ -192,8 +183,11 @@ class Config(UvicornConfig):
             raise UsageError(str(error)) from None
         except RuntimeError as error:
             raise LaunchError(str(error)) from None
+        except Exception as error:
+            raise LaunchError(f"{self.app_name} cannot be loaded: {describe_failure(error)}") from None
         finally:
             self.http, self.ws = asked
+        check_callable(_innermost(self.loaded_app), self.app_name)  # uvicorn calls what may be a factory
         prepare(bare(self.loaded_app))
         self.source("private")  # loaded with this one, so that neither is found broken later
         self._check_routes()
@@ -211,9 +205,20 @@ class Config(UvicornConfig):
         except ImportError as error:
             raise ImportFailed(f"--http {self.http} cannot be used: {error}") from None
         self.http = Connection
-        self.has_websockets = self.ws in WEBSOCKETS
+        self.has_websockets = self.is_websocket_engine
         if self.has_websockets:
             self.ws = "none"
+
+    def _import_protocols(self) -> None:
+        """Raise LaunchError where a protocol class that is not the engine's cannot be imported."""
+        for option, asked, known in (("--http", self.http, HTTP_PROTOCOLS), ("--ws", self.ws, WS_PROTOCOLS)):
+            name = known.get(asked, asked) if isinstance(asked, str) else None
+            try:
+                import_from_string(name)
+            except ImportFromStringError as error:
+                raise LaunchError(f"{option} {asked} cannot be imported: {error}") from None
+            except ImportError as error:
+                raise LaunchError(f"{option} {asked} cannot be used: {error}; is its package installed?") from None
 
     def _check_routes(self) -> None:
         """Raise UsageError or LaunchError for what `--strict-routes` forbids, and for a route at a path of ours."""
@@ -320,25 +325,30 @@ class Config(UvicornConfig):
         return self.http in PARSERS and not getattr(self, "http2", False)
 
     @property
+    def is_websocket_engine(self) -> bool:
+        """Whether `--ws` asks for the engine's WebSockets."""
+        return self.ws in WEBSOCKETS
+
+    @property
     def warnings(self) -> tuple[str, ...]:
-        """What somebody should know who uses protocol classes that are not the engine's."""
-        found = []
-        if not self.is_engine:
-            found.append("--http2" if getattr(self, "http2", False) else f"--http {_name_of(self.http)}")
-        if self.ws not in (*WEBSOCKETS, "none"):
-            found.append(f"--ws {_name_of(self.ws)}")
-        return tuple(
-            f"{option} serves connections with a protocol class of its own: duallisten's limits, time-outs, refusals, "
-            "request ids, JSON access lines and request metrics do not hold for them"
-            for option in found
-        )
+        """What somebody should know of it, a line each."""
+        from duallisten.config.warnings import warnings_of
+
+        return tuple(warnings_of(self))
 
     def get_loop_factory(self) -> Callable[[], asyncio.AbstractEventLoop] | None:
         """Return uvicorn's factory of the event loop; raises LaunchError where uvicorn would exit."""
+        known = LOOP_FACTORIES.get(self.loop, self.loop)
         try:
-            return super().get_loop_factory()
-        except (SystemExit, ImportError) as error:
-            raise ImportFailed(f"--loop {self.loop} cannot be used: uvicorn cannot import it ({error})") from None
+            found = import_from_string(known)
+        except ImportFromStringError as error:
+            names = ", ".join(LOOP_FACTORIES)
+            raise ImportFailed(f"--loop {self.loop} cannot be used: {error} Or give one of {names}") from None
+        except ImportError as error:
+            raise ImportFailed(f"--loop {self.loop} cannot be used: {error}; is its package installed?") from None
+        if known is not None and not callable(found):
+            raise LaunchError(f"--loop {self.loop} is no factory of an event loop, which can be called")
+        return super().get_loop_factory()
 
 
 def _check(options: Options, given: Mapping[str, Any]) -> None:
@@ -350,13 +360,11 @@ def _check(options: Options, given: Mapping[str, Any]) -> None:
             "duallisten.logs.JSONFormatter as the formatter in the latter"
         )
     variable = CONFIG_VARIABLES["workers"]
-    text = os.environ.get(variable)
-    if given.get("workers") is None and text is not None and not (text.isascii() and text.isdigit()):
+    workers, text = given.get("workers"), os.environ.get(variable)
+    if workers is None and text and not (text.isascii() and text.isdigit()):
         raise UsageError(f"${variable} is {text!r}: it must be a number of workers")
-
-
-def _name_of(protocol: Any) -> str:
-    return protocol if isinstance(protocol, str) else f"{protocol.__module__}:{protocol.__qualname__}"
+    if workers is not None and workers < 0:
+        raise UsageError(f"workers={workers}: must be a number, 0 or more")
 
 
 def bare(app: Any) -> Any:

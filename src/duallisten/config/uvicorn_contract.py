@@ -33,7 +33,7 @@ from uvicorn import Server as UvicornServer
 from uvicorn import main as uvicorn_command
 from uvicorn import run as uvicorn_run
 from uvicorn._subprocess import get_subprocess
-from uvicorn.config import LOGGING_CONFIG
+from uvicorn.config import HTTP_PROTOCOLS, LOGGING_CONFIG, LOOP_FACTORIES, WS_PROTOCOLS
 from uvicorn.importer import ImportFromStringError, import_from_string
 from uvicorn.lifespan.on import LifespanOn
 from uvicorn.logging import AccessFormatter
@@ -49,7 +49,10 @@ if TYPE_CHECKING:
     from uvicorn.supervisors.basereload import BaseReload
 
 __all__ = [
+    "HTTP_PROTOCOLS",
     "LOGGING_CONFIG",
+    "LOOP_FACTORIES",
+    "WS_PROTOCOLS",
     "ASGI2Middleware",
     "AccessFormatter",
     "BaseReload",

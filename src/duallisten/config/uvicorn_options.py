@@ -18,6 +18,7 @@ from typing import Any
 import click
 
 from duallisten.config.option import Option
+from duallisten.config.option import port as read_port
 from duallisten.config.uvicorn_contract import UvicornConfig, uvicorn_command
 
 CONFIG_VARIABLES = {"workers": "WEB_CONCURRENCY", "forwarded_allow_ips": "FORWARDED_ALLOW_IPS"}
@@ -94,6 +95,10 @@ def _read(parameter: click.Parameter, context: click.Context, value: Any) -> Any
         raise ValueError(error.message.rstrip(".")) from None
     except TypeError:
         raise ValueError("has the wrong type") from None
+    if parameter.name == "port":
+        return read_port(read)
+    if isinstance(read, int | float) and read < 0:  # click takes any; of uvicorn's numbers none may be negative
+        raise ValueError("must be a number, 0 or more")
     if parameter.name == "headers":
         return [_header(text) for text in read]
     return list(read) if isinstance(read, tuple) else read

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from duallisten.config import Config, takes_options
 from duallisten.config.uvicorn_contract import UvicornServer, change_reloader, uvicorn_run
-from duallisten.errors import LaunchError, UsageError
+from duallisten.errors import DuallistenError, LaunchError, UsageError
 from duallisten.listeners import Plan, Pool, await_plan, listener_config, make_pools, request_of
 from duallisten.listeners import sockets as sock
 from duallisten.net import read_host
@@ -147,6 +147,7 @@ def _serve_alone(config: Config, plan: Plan, bound: list[sock.BoundSocket]) -> N
         from duallisten.processes.service_manager import tell_phases
 
         tell_phases(server, notifier)
+    config.get_loop_factory()  # which raises where it cannot be used, before uvicorn has made a coroutine for it
     with _noting_sigterm(server):
         config.import_apps()
     UvicornServer.run(server)
@@ -198,27 +199,41 @@ def _reload(config: Config, plan: Plan, bound: list[sock.BoundSocket], notifier:
 
 
 def check(config: Config, *, as_json: bool) -> None:
-    """Print what a launch of `config` would do, having tried what leaves no trace; raises as a launch would.
+    """Print what a launch of `config` would do, as far as it would come, and raise as it would.
 
-    The addresses are bound and let go, and the application is imported and not started.
+    What leaves no trace is tried: the addresses are bound and let go, and the application is imported and not started.
     """
     from duallisten.listeners.report import as_json as to_json
     from duallisten.listeners.report import make_report, print_table
 
-    take_passed_sockets(config)
-    registration_of(config)
-    plan = await_plan(request_of(config), read_host)
-    config.check_pages(has_private=plan.private is not None or plan.later)
-    with _bound(plan):
-        pass
-    config.load()
-    for listener in plan.listeners:
-        listener_config(config, listener.side)
-    report = make_report(config, plan)
+    plan, error = None, None
+    try:
+        take_passed_sockets(config)
+        registration_of(config)
+        plan = await_plan(request_of(config), read_host)
+        _try(config, plan)
+    except DuallistenError as raised:
+        error = raised
+    report = make_report(config, plan, str(error) if error else None)
     if as_json:
         sys.stdout.write(to_json(report) + "\n")
     else:
         print_table(report)
+    sys.stdout.flush()  # before the error, if it goes to the same place
+    if error is not None:
+        raise error
+
+
+def _try(config: Config, plan: Plan) -> None:
+    """Try what leaves no trace of a launch; raises as it would."""
+    config.check_pages(has_private=plan.private is not None or plan.later)
+    make_pools(plan, config.workers, config.options.private_workers)
+    with _bound(plan):
+        pass
+    config.get_loop_factory()
+    config.load()
+    for listener in plan.listeners:
+        listener_config(config, listener.side)
 
 
 def show_routes(config: Config, *, as_json: bool) -> str:

@@ -183,6 +183,7 @@ def run_worker(
     server.report("began")
     threading.Thread(target=server.obey_orders, name="duallisten-supervised", daemon=True).start()
     try:
+        config.get_loop_factory()  # which raises where it cannot be used, before uvicorn has made a coroutine for it
         server.run()
     except DuallistenError as error:
         server.report("failed", str(error))
@@ -200,6 +201,7 @@ class ReloadedProcess:
     def __call__(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until told to stop."""
         try:
+            self.config.get_loop_factory()
             self.make_server(sockets).run()
         except DuallistenError as error:
             sys.stderr.write(f"duallisten: {error}\n")

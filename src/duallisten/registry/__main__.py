@@ -18,6 +18,7 @@ from contextlib import aclosing
 from typing import NoReturn
 
 from duallisten.errors import DuallistenError, UsageError
+from duallisten.logs import print_line, print_rows
 from duallisten.registry.backend import read_url
 from duallisten.registry.entry import Instance
 from duallisten.registry.finding import Registry
@@ -69,15 +70,13 @@ def _print(instances: Iterable[Instance], *, as_json: bool, indent: int | None) 
         sys.stdout.write(json.dumps([one._asdict() for one in instances], indent=indent) + "\n")
         sys.stdout.flush()
         return
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
     now = datetime.datetime.now(datetime.UTC)  # to show ages
-    table = Table(*COLUMNS)
-    for one in instances:
-        table.add_row(*map(escape, _cells(one, now)))
-    Console(soft_wrap=False).print(table)
+    rows = [_cells(one, now) for one in instances]
+    if rows:
+        print_rows(COLUMNS, rows)
+    else:
+        print_line("Nobody is there.")
+    sys.stdout.flush()
 
 
 def _cells(one: Instance, now: datetime.datetime) -> tuple[str, ...]:
