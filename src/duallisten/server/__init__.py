@@ -2,6 +2,6 @@
 
 from duallisten.server.registration import registration_of
 from duallisten.server.server import Server
-from duallisten.server.shutdown import limit_linger
+from duallisten.server.shutdown import linger_seconds
 
-__all__ = ["Server", "limit_linger", "registration_of"]
+__all__ = ["Server", "linger_seconds", "registration_of"]

@@ -26,6 +26,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from email.utils import formatdate
 from functools import partial
 from importlib import import_module
@@ -35,7 +36,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from duallisten.config import Config
-from duallisten.errors import LaunchError
+from duallisten.errors import LaunchError, ShutdownError
 from duallisten.http import Clock
 from duallisten.listeners import (
     AcceptLoop,
@@ -59,11 +60,12 @@ from duallisten.observability import Lifecycle, Phase
 from duallisten.server.lifespan import Alarm, Lifespans
 from duallisten.server.registration import registration_of
 from duallisten.server.services import access_lines, judge_of, make_services, trace
-from duallisten.server.shutdown import SIGNAL_INTERVAL, end, start_or_give_up, start_patience
+from duallisten.server.shutdown import SIGNAL_INTERVAL, Pause, end, linger_seconds, start_or_give_up, start_patience
 
 if TYPE_CHECKING:
     from duallisten.config.uvicorn_contract import ServerState
     from duallisten.observability import RowRef
+    from duallisten.observability.slow_requests import SlowRequests
     from duallisten.server.heartbeat import Observation
     from duallisten.sides import Side
 
@@ -79,7 +81,8 @@ class Server(uvicorn.Server):
     seat: its row on the scoreboard of the launch, where it is one of several processes
 
     Beside uvicorn's (`run`, `serve`, `started`, `should_exit`, `startup`, `shutdown`) it has `addresses`, `phase`, and
-    `lifecycle`, whose `observers` hear of each phase. `run` and `serve` raise `LaunchError` for what stops a launch.
+    `lifecycle`, whose `observers` hear of each phase. `run` and `serve` raise `LaunchError` for what stops a launch,
+    and `ShutdownError` when they have ended, but a step of the shutdown has failed.
     """
 
     config: Config
@@ -94,10 +97,12 @@ class Server(uvicorn.Server):
     ) -> None:
         if not isinstance(config, Config):
             raise TypeError("duallisten.Server takes a duallisten.Config")
+        self._pause = Pause()
         super().__init__(config)
         self.listeners = ListenerSet(plan, bound)
         self._reception: AcceptorState | None = None
         self.lines = access_lines(config)
+        self.slow_requests: list[SlowRequests] = []
         self.clock: Clock | None = None
         self.lifecycle = Lifecycle()
         self._seat = seat
@@ -157,6 +162,8 @@ class Server(uvicorn.Server):
                 self.observation.stop()
             self.alarm.turn_off()
             self.lines.write()
+            for slow in self.slow_requests:
+                slow.stop()
             if self.clock is not None:
                 self.clock.stop()
             sock.close(self.bound or [])
@@ -208,7 +215,8 @@ class Server(uvicorn.Server):
             for one in sorted(self.bound, key=lambda bound: bound.side):  # "private" comes before "public"
                 await self.accept(one)
         except OSError as error:
-            await self.shutdown()
+            with suppress(ShutdownError):
+                await self.shutdown()
             raise LaunchError(f"the {one.side} listener cannot listen on {one.name}: {error.strerror}") from None
         if self.is_alone:
             log_listeners(self.config, self.plan, self.bound, lambda side: f"process {os.getpid()}")
@@ -298,6 +306,27 @@ class Server(uvicorn.Server):
         """The state of each side, each once; the first is uvicorn's own."""
         return list({id(state): state for state in (self.server_state, *self.listeners.states())}.values())
 
+    @property
+    def should_exit(self) -> bool:
+        """Whether it was told to end, or has ended."""
+        return self._should_exit
+
+    @should_exit.setter
+    def should_exit(self, value: bool) -> None:
+        """Tell it to end, from any thread or a signal handler: answers say so, and the main loop ends, at once."""
+        self._should_exit = value
+        if value:
+            for service in tuple(self.listeners.services.values()):
+                service.context.is_ending = True
+            self._pause.end()
+
+    async def main_loop(self) -> None:
+        """Tick as uvicorn does until it is time to end."""
+        counter = 0
+        while not await self.on_tick(counter):
+            counter = (counter + 1) % 864000
+            await self._pause.wait(SIGNAL_INTERVAL)
+
     async def on_tick(self, counter: int) -> bool:
         """Do uvicorn's periodic work for every side; return whether to exit."""
         should_exit = await super().on_tick(counter)
@@ -312,11 +341,12 @@ class Server(uvicorn.Server):
     def refresh_headers(self) -> None:
         """Set the date that answers have, and when all ends `Connection: close`."""
         date = (b"date", formatdate(usegmt=True).encode())
+        is_ending = self.should_exit or self.ending
         for service in self.listeners.services.values():
             fields = [*([date] if service.config.date_header else []), *service.config.encoded_headers]
             service.context.set_default_fields(fields)
-            service.context.is_ending = self.ending
-            service.state.default_headers = fields + ([(b"connection", b"close")] if self.ending else [])
+            service.context.is_ending = is_ending
+            service.state.default_headers = fields + ([(b"connection", b"close")] if is_ending else [])
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Note a signal, as uvicorn does; a start that blocks the event loop is interrupted in the end."""
@@ -324,16 +354,18 @@ class Server(uvicorn.Server):
         if not self.started and not self.ending:
             self.alarm.set(start_patience(self.config) + SIGNAL_INTERVAL)
 
-    @property
-    def linger(self) -> float:
-        """Seconds that the private listener goes on accepting when the server ends."""
-        return self.config.options.private_linger or 0.0
+    def linger(self, side: Side) -> float:
+        """Seconds that a listener of `side` goes on accepting when the server ends."""
+        assert self.plan is not None  # noqa: S101
+        return linger_seconds(self.config, self.plan, side)
 
     async def shutdown(self, sockets: Sequence[socket.socket] | None = None) -> None:
         """End, in the order that `shutdown` tells."""
         logger.info("Shutting down")
         if self._watch is not None:
             self._watch.stop()
-        await end(self, self.lifespans)
-        for given in sockets or ():
-            given.close()
+        try:
+            await end(self, self.lifespans)
+        finally:
+            for given in sockets or ():
+                given.close()

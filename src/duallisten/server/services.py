@@ -29,6 +29,7 @@ from duallisten.observability import AccessLines, Cell, RequestCounter, TextAcce
 
 if TYPE_CHECKING:
     from duallisten.observability.access_log_json import JSONAccessLog
+    from duallisten.observability.slow_requests import SlowRequests
     from duallisten.server.server import Server
     from duallisten.sides import Side
 
@@ -74,9 +75,22 @@ def make_services(server: Server, plan: Plan) -> dict[Verdict, ListenerService]:
         state = ServerState() if services else server.server_state
         counter = RequestCounter(server.observation.row.side(side)) if server.observation is not None else None
         limit = _connection_limit(server.config, side, state)
+        slow = _slow_requests(server, side, state)
         for verdict in of_side:
-            services[verdict] = _make_service(server, verdict, state, counter, limit)
+            services[verdict] = _make_service(server, verdict, state, (counter, slow), limit)
     return services
+
+
+def _slow_requests(server: Server, side: Side, state: ServerState) -> SlowRequests | None:
+    """Build what logs the slow requests of a side, which the server stops; None where nobody asks for it."""
+    seconds = server.config.options.log_slow_requests
+    if seconds is None or not server.config.is_engine:
+        return None
+    from duallisten.observability.slow_requests import SlowRequests
+
+    slow = SlowRequests(seconds, side, state.connections, asyncio.get_running_loop())
+    server.slow_requests.append(slow)
+    return slow
 
 
 def _connection_limit(config: Config, side: Side, state: ServerState) -> ConnectionLimit:
@@ -88,9 +102,17 @@ def _connection_limit(config: Config, side: Side, state: ServerState) -> Connect
 
 
 def _make_service(
-    server: Server, verdict: Verdict, state: ServerState, counter: RequestCounter | None, limit: ConnectionLimit
+    server: Server,
+    verdict: Verdict,
+    state: ServerState,
+    of_side: tuple[RequestCounter | None, SlowRequests | None],
+    limit: ConnectionLimit,
 ) -> ListenerService:
-    """Build what answers connections of one verdict."""
+    """Build what answers connections of one verdict.
+
+    of_side: what counts the requests of the side, and what logs slow ones; None where nobody asks
+    """
+    counter, _ = of_side
     config = server.config
     side: Side = "private" if verdict is Verdict.PRIVATE else "public"
     is_believed = verdict is not Verdict.SIDE_DOOR and config.side(side).proxy_headers
@@ -106,8 +128,7 @@ def _make_service(
     json_log = _json_log(server, side, made)
     observers: list[Observer] = [OwnPages(pages.paths)] if pages is not None else []
     observers.extend(_observers(server, side, made, json_log))
-    if counter is not None:
-        observers.append(counter)
+    observers.extend(one for one in of_side if one is not None)
     if limit.is_set:
         observers.append(FreedConnections(limit))
     context = Context(
