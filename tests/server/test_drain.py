@@ -14,7 +14,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from duallisten.server import shutdown as ending
+from duallisten.config import config
 from duallisten.sides import Side
 from tests.support.applications import Observed
 from tests.support.running import DEADLINE, ObservedServer, eventually, serving
@@ -231,7 +231,7 @@ class Large(Observed):
 def test_a_client_that_does_nothing_does_not_hold_up_the_end_for_ever(
     sent: bytes, asked: str, loop: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(ending, "PATIENCE", 0.5)
+    monkeypatch.setattr(config, "GRACEFUL_SECONDS", 0.5)
     app = Large()
     with serving(app, loop=loop) as server, socket.create_connection(server.addresses["public"]) as client:
         client.sendall(sent)

@@ -30,7 +30,7 @@ from duallisten.observability import Phase
 from duallisten.server import drain, shutdown
 from duallisten.server.drain import _has_unread
 from duallisten.server.lifespan import Lifespans
-from duallisten.server.shutdown import graceful_seconds, linger_seconds
+from duallisten.server.shutdown import linger_seconds
 from tests.support.applications import Observed
 from tests.support.gated import SHOP
 from tests.support.running import (
@@ -512,9 +512,15 @@ def test_a_side_lingers_as_long_as_asked_and_leaves_time_for_what_is_accepted_la
     assert (linger_seconds(made, plan, "public"), linger_seconds(made, plan, "private")) == seconds
 
 
+def test_whoever_asks_for_a_longer_linger_than_there_is_time_for_is_told() -> None:
+    made = Config(Observed(), platform="none", log_config=None, public_linger=40, private_linger=15)
+    (warning,) = made.warnings
+    assert warning.startswith("--public-linger lowered from 40 to 15 s: half of --timeout-graceful-shutdown")
+
+
 def test_connections_have_thirty_seconds_to_end_unless_asked_otherwise() -> None:
     def seconds(**asked: Any) -> float:
-        return graceful_seconds(Config(Observed(), log_config=None, **asked))
+        return Config(Observed(), log_config=None, **asked).graceful_seconds
 
     assert [seconds(), seconds(timeout_graceful_shutdown=7)] == [30, 7]
     assert seconds(timeout_graceful_shutdown=0) == float("inf")

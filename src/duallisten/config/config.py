@@ -54,6 +54,10 @@ PARSERS = ("auto", "httptools", "h11")
 WEBSOCKETS = ("auto", "websockets", "websockets-sansio")
 """The values of `--http` and `--ws` that mean the engine."""
 
+GRACEFUL_SECONDS = 30.0
+"""Seconds that connections have to end without --timeout-graceful-shutdown: a client that does not read its answer, or
+does not send its body, must not hold the end up for ever."""
+
 
 class Config(uvicorn.Config):
     """What to serve, where, and to whom.
@@ -296,18 +300,33 @@ class Config(uvicorn.Config):
         return self.http in PARSERS and not getattr(self, "http2", False)
 
     @property
+    def graceful_seconds(self) -> float:
+        """Seconds that connections have to end when the server is told to end; infinite for no limit."""
+        asked = self.timeout_graceful_shutdown
+        return GRACEFUL_SECONDS if asked is None else asked or float("inf")
+
+    @property
     def warnings(self) -> tuple[str, ...]:
-        """What somebody should know who uses protocol classes that are not the engine's."""
+        """What somebody should know: which protocol classes are not the engine's, and which times were lowered."""
+        most = self.graceful_seconds / 2
+        asked = {"--public-linger": self.options.public_linger, "--private-linger": self.options.private_linger or 0.0}
+        lowered = [
+            f"{option} lowered from {seconds:g} to {most:g} s: half of --timeout-graceful-shutdown is for what is "
+            "accepted last"
+            for option, seconds in asked.items()
+            if seconds > most
+        ]
         found = []
         if not self.is_engine:
             found.append("--http2" if getattr(self, "http2", False) else f"--http {_name_of(self.http)}")
         if self.ws not in (*WEBSOCKETS, "none"):
             found.append(f"--ws {_name_of(self.ws)}")
-        return tuple(
+        brought = (
             f"{option} serves connections with a protocol class of its own: duallisten's limits, time-outs, refusals, "
             "request ids, JSON access lines and request metrics do not hold for them"
             for option in found
         )
+        return (*brought, *lowered)
 
     def get_loop_factory(self) -> Callable[[], asyncio.AbstractEventLoop] | None:
         """Return uvicorn's factory of the event loop; raises LaunchError where uvicorn would exit."""

@@ -41,11 +41,8 @@ PRIVATE_OFF = ("proxy_headers",)
 """Twins that, like `ssl_*`, are off on the private side unless asked for, and do not follow the public value."""
 
 
-HELP = {
-    "timeout_graceful_shutdown": "How long requests and connections have to end when the server is told to end; then "
-    "they are cut. 0: no limit. [default: 20 on Scalingo, else 30]",
-}
-"""The help of options that mean more here than in uvicorn."""
+MORE_HELP = {"timeout_graceful_shutdown": " 0: no limit. [default: 20 on Scalingo, else 30]"}
+"""What the help of an option says beside uvicorn's own."""
 
 
 def is_per_listener(name: str) -> bool:
@@ -85,7 +82,7 @@ def _as_option(parameter: click.Parameter, context: click.Context) -> Option:
         variables=tuple(filter(None, (f"UVICORN_{name.upper()}", CONFIG_VARIABLES.get(name)))),
         # click's own mark of a missing default has another name in each of its versions
         default=default if isinstance(default, str | int | float | tuple | list) else None,
-        help=HELP.get(name) or getattr(parameter, "help", None) or "",
+        help=(getattr(parameter, "help", None) or "") + MORE_HELP.get(name, ""),
         metavar=parameter.metavar or (None if choices else kind.name.upper()),
         choices=tuple(map(str, choices)),
         split=lambda text: list(kind.split_envvar_value(text)),

@@ -6,7 +6,7 @@ import asyncio
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import uvicorn
 
@@ -32,6 +32,18 @@ if TYPE_CHECKING:
     from duallisten.observability.slow_requests import SlowRequests
     from duallisten.server.server import Server
     from duallisten.sides import Side
+
+
+class Shared(NamedTuple):
+    """What all verdicts of a side share.
+
+    counter, slow: what counts its requests, and what logs slow ones; None where nobody asks for it
+    """
+
+    state: ServerState
+    counter: RequestCounter | None
+    limit: ConnectionLimit
+    slow: SlowRequests | None
 
 
 class OwnPages(Observer):
@@ -75,9 +87,9 @@ def make_services(server: Server, plan: Plan) -> dict[Verdict, ListenerService]:
         state = ServerState() if services else server.server_state
         counter = RequestCounter(server.observation.row.side(side)) if server.observation is not None else None
         limit = _connection_limit(server.config, side, state)
-        slow = _slow_requests(server, side, state)
+        shared = Shared(state, counter, limit, _slow_requests(server, side, state))
         for verdict in of_side:
-            services[verdict] = _make_service(server, verdict, state, (counter, slow), limit)
+            services[verdict] = _make_service(server, verdict, shared)
     return services
 
 
@@ -101,19 +113,9 @@ def _connection_limit(config: Config, side: Side, state: ServerState) -> Connect
     return ConnectionLimit(lambda: len(state.connections), *limits)
 
 
-def _make_service(
-    server: Server,
-    verdict: Verdict,
-    state: ServerState,
-    of_side: tuple[RequestCounter | None, SlowRequests | None],
-    limit: ConnectionLimit,
-) -> ListenerService:
-    """Build what answers connections of one verdict.
-
-    of_side: what counts the requests of the side, and what logs slow ones; None where nobody asks
-    """
-    counter, _ = of_side
-    config = server.config
+def _make_service(server: Server, verdict: Verdict, shared: Shared) -> ListenerService:
+    """Build what answers connections of one verdict."""
+    config, counter = server.config, shared.counter
     side: Side = "private" if verdict is Verdict.PRIVATE else "public"
     is_believed = verdict is not Verdict.SIDE_DOOR and config.side(side).proxy_headers
     believe = believing(trust_of(config, side)) if is_believed else None
@@ -128,14 +130,14 @@ def _make_service(
     json_log = _json_log(server, side, made)
     observers: list[Observer] = [OwnPages(pages.paths)] if pages is not None else []
     observers.extend(_observers(server, side, made, json_log))
-    observers.extend(one for one in of_side if one is not None)
-    if limit.is_set:
-        observers.append(FreedConnections(limit))
+    observers.extend(one for one in (counter, shared.slow) if one is not None)
+    if shared.limit.is_set:
+        observers.append(FreedConnections(shared.limit))
     context = Context(
         asyncio.get_running_loop(),
         engine_settings(config, side, made),
         made.loaded_app,
-        state,
+        shared.state,
         clock=server.clock,
         app_state=server.lifespans.state(side),
         hooks=hooks_of(observers),
@@ -143,8 +145,8 @@ def _make_service(
         describe=json_log.describe if json_log is not None else None,
     )
     if made.ws_protocol_class is not None:
-        context.hand_over = partial(_hand_over, made, state, context.app_state)
-    return ListenerService(side, made, state, context, config.is_engine, limit, counter, pages)
+        context.hand_over = partial(_hand_over, made, shared.state, context.app_state)
+    return ListenerService(side, made, shared.state, context, config.is_engine, shared.limit, counter, pages)
 
 
 def _observers(server: Server, side: Side, made: uvicorn.Config, json_log: JSONAccessLog | None) -> Iterable[Observer]:

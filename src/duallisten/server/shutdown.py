@@ -10,8 +10,9 @@
    1012. When the last one has stopped, the connections of both sides end (`drain`).
 5. The application is shut down.
 
-The time of 2 to 4 is `--timeout-graceful-shutdown`, or `PATIENCE`; on a platform it is shorter than the grace before
-SIGKILL, and what is left of that is the application's. A second SIGINT ends all of it at once, as in uvicorn.
+The time of 2 to 4 is `--timeout-graceful-shutdown` (`Config.graceful_seconds`); on a platform it is shorter than the
+grace before SIGKILL, and what is left of that is the application's. A second SIGINT ends all of it at once, as in
+uvicorn.
 
 Each step is on its own (`Steps`): what one raises is logged, and the rest runs. `ShutdownError` is raised at the end.
 
@@ -42,10 +43,6 @@ if TYPE_CHECKING:
     from duallisten.sides import Side
 
 logger = logging.getLogger("uvicorn.error")
-
-PATIENCE = 30.0
-"""Seconds that connections have to end without --timeout-graceful-shutdown: a client that does not read its answer, or
-does not send its body, must not hold the end up for ever."""
 
 START_PATIENCE = 10.0
 """Seconds that an application has to finish its start after a signal, without --timeout-graceful-shutdown."""
@@ -95,12 +92,6 @@ def _set_done(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-def graceful_seconds(config: Config) -> float:
-    """Return the seconds that connections have to end; infinite for no limit."""
-    timeout = config.timeout_graceful_shutdown
-    return PATIENCE if timeout is None else timeout or float("inf")
-
-
 def linger_seconds(config: Config, plan: Plan, side: Side) -> float:
     """Return the seconds that a socket of `side` goes on accepting when all ends.
 
@@ -109,7 +100,7 @@ def linger_seconds(config: Config, plan: Plan, side: Side) -> float:
     """
     public = config.options.public_linger if plan.whole.public is not None else 0.0
     private = max(public, config.options.private_linger or 0.0)
-    return min(private if "private" in plan.served_by(side) else public, graceful_seconds(config) / 2)
+    return min(private if "private" in plan.served_by(side) else public, config.graceful_seconds / 2)
 
 
 def start_patience(config: Config) -> float:
@@ -184,7 +175,7 @@ async def _end_connections(server: Server, began: float, steps: Steps) -> None:
     server.alarm.turn_off()
     server.refresh_headers()
     dating = asyncio.ensure_future(_keep_dating(server))
-    seconds = graceful_seconds(server.config)
+    seconds = server.config.graceful_seconds
     forced, handshakes = lambda: server.force_exit, server.handshakes
     try:
         await telling
