@@ -1,4 +1,4 @@
-"""What can go wrong before a listener is open, as a tree of three.
+"""What can go wrong before a listener is open, and at the end, as one tree.
 
 The library raises these and never prints or exits by itself; the command line prints the message in one line and exits
 with `exit_code`. A message says what was wrong, where it came from (option, variable, file) and what to do.
@@ -36,6 +36,12 @@ class LaunchExit(LaunchError, SystemExit):  # noqa: N818
     """
 
     code = LaunchError.exit_code
+
+
+class ShutdownError(DuallistenError):
+    """A step of a shutdown has failed, and was logged; the other steps have run."""
+
+    exit_code = 1
 
 
 class PrivateAddressMissing(LaunchError):  # noqa: N818

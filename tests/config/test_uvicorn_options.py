@@ -14,6 +14,7 @@ from duallisten.config import all_options
 from duallisten.config.options import Options
 from duallisten.config.uvicorn_options import (
     CONFIG_VARIABLES,
+    MORE_HELP,
     PER_LISTENER,
     PRIVATE_OFF,
     uvicorn_defaults,
@@ -33,7 +34,8 @@ def test_each_of_uvicorn_s_options_arrives_unchanged(parameter: click.Parameter)
     if isinstance(parameter, click.Option):
         assert ours.opts == parameter.opts
         assert ours.secondary_opts == parameter.secondary_opts
-        assert (ours.help or "").replace(r"\[", "[") == " ".join((parameter.help or "").split())
+        more = MORE_HELP.get(str(parameter.name), "")
+        assert (ours.help or "").replace(r"\[", "[") == " ".join((parameter.help or "").split()) + more
         assert bool(ours.is_flag) == parameter.is_flag
         assert bool(ours.multiple) == parameter.multiple
         assert ours.default == known_default or (parameter.is_flag and not ours.default and not known_default)

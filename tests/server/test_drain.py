@@ -14,7 +14,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from duallisten.server import shutdown as ending
+from duallisten.config import config
 from duallisten.sides import Side
 from tests.support.applications import Observed
 from tests.support.running import DEADLINE, ObservedServer, eventually, serving
@@ -162,7 +162,7 @@ def test_what_takes_longer_than_its_time_is_cancelled(caplog: pytest.LogCaptureF
 
     inside = threading.Event()
     app = Endless()
-    with stopped(app, timeout_graceful_shutdown=0) as (server, thread):
+    with stopped(app, timeout_graceful_shutdown=1) as (server, thread):
         connection = socket.create_connection(server.addresses["private"], timeout=DEADLINE)
         connection.sendall(HEAD)
         assert inside.wait(DEADLINE)
@@ -231,7 +231,7 @@ class Large(Observed):
 def test_a_client_that_does_nothing_does_not_hold_up_the_end_for_ever(
     sent: bytes, asked: str, loop: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(ending, "PATIENCE", 0.5)
+    monkeypatch.setattr(config, "GRACEFUL_SECONDS", 0.5)
     app = Large()
     with serving(app, loop=loop) as server, socket.create_connection(server.addresses["public"]) as client:
         client.sendall(sent)
@@ -240,5 +240,47 @@ def test_a_client_that_does_nothing_does_not_hold_up_the_end_for_ever(
         server.thread.join(DEADLINE)
         assert not server.thread.is_alive() and server.error is None
         name = "{}:{}".format(*client.getsockname())
-    assert f"Graceful shutdown timed out; connections still open: {name} ({asked})" in caplog.text
+    assert f"Graceful shutdown timed out after 0.5 s; cutting 1 request: {name} ({asked})" in caplog.text
     assert app.stopped == 1
+
+
+def test_the_log_says_how_many_of_what_were_cut(caplog: pytest.LogCaptureFixture) -> None:
+    class Lasting(Observed):
+        """Its requests do not end, and neither do its WebSockets, nor what `/after` does when it has answered."""
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            if scope["type"] == "websocket":
+                await receive()
+                await send({"type": "websocket.accept"})
+            elif scope["type"] == "lifespan" or scope["path"] == "/after":
+                await super().__call__(scope, receive, send)
+            if scope["type"] != "lifespan":
+                inside.release()
+                await asyncio.Event().wait()
+
+    inside = threading.Semaphore(0)
+    with stopped(Lasting(), timeout_graceful_shutdown=1) as (server, thread):
+        clients = [socket.create_connection(server.addresses["public"], timeout=DEADLINE) for _ in range(4)]
+        for client, sent in zip(clients, (HEAD, HEAD, HANDSHAKE, HEAD.replace(b"/ ", b"/after ")), strict=True):
+            client.sendall(sent)
+            assert inside.acquire(timeout=DEADLINE)
+        server.should_exit = True
+        thread.join(DEADLINE)
+        assert not thread.is_alive()
+        for client in clients:
+            client.close()
+    line = next(line for line in caplog.messages if "timed out" in line)
+    counts = line.partition(" cutting ")[2].partition(":")[0]
+    assert sorted(counts.split(", ")) == ["1 WebSocket", "1 background task", "2 requests"]
+
+
+def test_from_the_signal_on_each_answer_says_that_its_connection_ends() -> None:
+    """At once, and not when the main loop looks the next time."""
+    with stopped(Observed()) as (server, _), socket.create_connection(server.addresses["public"]) as client:
+        server.should_exit = True
+        client.sendall(HEAD)
+        answer = b""
+        while data := client.recv(1000):
+            answer += data
+        assert answer.startswith(b"HTTP/1.1 200 OK")
+        assert b"connection: close\r\n" in answer

@@ -17,18 +17,38 @@ from typing import Any
 import psutil
 import pytest
 import trustme
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect as websocket
 
 from duallisten import Config
+from duallisten.errors import ShutdownError
+from duallisten.listeners.admission import Admission
+from duallisten.listeners.plan import Listener, Plan
+from duallisten.net import TCPAddress
 from duallisten.observability import Phase
+from duallisten.server import drain, shutdown
 from duallisten.server.drain import _has_unread
 from duallisten.server.lifespan import Lifespans
-from duallisten.server.shutdown import limit_linger
+from duallisten.server.shutdown import linger_seconds
 from tests.support.applications import Observed
 from tests.support.gated import SHOP
-from tests.support.running import DEADLINE, FREE, ask, connect, eventually, launched, processes, serving
+from tests.support.running import (
+    DEADLINE,
+    FREE,
+    ObservedServer,
+    ask,
+    connect,
+    eventually,
+    launched,
+    local_config,
+    processes,
+    serving,
+)
 
 DEMO = "duallisten.demo:app"
 HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+LONG = ("--private-linger", "60", "--timeout-graceful-shutdown", "120")
 
 
 @pytest.fixture
@@ -101,6 +121,16 @@ def test_what_the_queue_holds_at_the_end_is_answered(loop: str, shop: Path) -> N
         server.process.wait(DEADLINE)
 
 
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_the_first_answer_after_the_signal_says_that_its_connection_ends(loop: str) -> None:
+    with launched(DEMO, "--loop", loop, *FREE) as server, connect(server.url("private")) as client:
+        client.sendall(HEAD)
+        assert b"connection: close\r\n" not in client.recv(65536)
+        server.send(signal.SIGTERM)
+        client.sendall(HEAD)
+        assert b"connection: close\r\n" in client.recv(65536)
+
+
 def test_what_the_queues_of_workers_hold_when_all_end_is_answered() -> None:
     with launched(DEMO, "--workers", "2", *FREE) as server:
         urls = server.url("public"), server.url("private")
@@ -162,6 +192,116 @@ def test_the_private_side_lingers_and_the_public_one_does_not(workers: tuple[str
         assert [min(each) for each in places] == sorted(min(each) for each in places)
 
 
+@WORKERS
+def test_the_public_side_lingers_where_it_is_asked_to(workers: tuple[str, ...]) -> None:
+    more = ("--public-linger", "2.5", "--private-linger", "3.5", "--private-health", "/-")
+    with launched(DEMO, *more, *workers, *FREE) as server:
+        public, private = server.url("public"), server.url("private")
+        count = 2 if workers else 1
+        server.send(signal.SIGTERM)
+        server.wait_for("the public side goes on accepting for 2.5 s", count=count)
+        server.wait_for("the private side goes on accepting for 3.5 s", count=count)
+        assert ask(private, HEAD.replace(b"/ ", b"/-/readyz ")).startswith(b"HTTP/1.1 503")
+        assert are_answered_and_closed([ask(public, HEAD), ask(private, HEAD)])
+        server.wait_for("the public listener accepts no more", count=count)
+        assert is_refused(public)
+        assert are_answered_and_closed([ask(private, HEAD)])
+        server.wait_for("the private listener accepts no more", count=count)
+        assert is_refused(private)
+        server.wait_for("Application shutdown complete", count=count)
+
+
+def test_a_websocket_stays_open_as_long_as_its_side_lingers() -> None:
+    with (
+        serving(Observed(), public_linger=1, private_linger=2) as server,
+        websocket(server.url("public").replace("http", "ws")) as public,
+        websocket(server.url("private").replace("http", "ws")) as private,
+    ):
+        assert (public.recv(), private.recv()) == ("public", "private")
+        server.should_exit = True
+        assert eventually(lambda: server.phase is Phase.DRAINING)
+        public.send("hello")
+        assert public.recv(timeout=DEADLINE) == "hello"
+        with pytest.raises(ConnectionClosed):
+            public.recv(timeout=DEADLINE)
+        private.send("hello")
+        assert private.recv(timeout=DEADLINE) == "hello"
+
+
+class Broken(H11Protocol):
+    """A protocol class of a user's that cannot end a connection."""
+
+    def shutdown(self) -> None:
+        raise RuntimeError("no end")
+
+
+def test_a_connection_whose_end_fails_keeps_the_application_from_no_shutdown(caplog: pytest.LogCaptureFixture) -> None:
+    app = Observed()
+    server = ObservedServer(local_config(app, http=Broken))
+    server.thread.start()
+    assert server.ready.wait(DEADLINE)
+    with (
+        socket.create_connection(server.addresses["public"], timeout=DEADLINE) as one,
+        socket.create_connection(server.addresses["private"], timeout=DEADLINE) as other,
+    ):
+        assert eventually(lambda: sum(len(state.connections) for state in server.states) == 2)
+        server.should_exit = True
+        server.thread.join(DEADLINE)
+        for client in (one, other):
+            with suppress(ConnectionResetError):
+                assert client.recv(1) == b""
+    assert app.stopped == 1
+    assert isinstance(server.error, ShutdownError) and "2 step(s) failed" in str(server.error)
+    assert caplog.text.count("The shutdown goes on, but has failed to end a connection") == 2
+    assert "RuntimeError: no end" in caplog.text
+
+
+@pytest.mark.parametrize("step", ["_stop", "_has_unread"])
+def test_a_step_of_the_shutdown_that_fails_keeps_no_other_from_running(
+    step: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("no end")
+
+    app = Observed()
+    server = ObservedServer(local_config(app))
+    server.thread.start()
+    assert server.ready.wait(DEADLINE)
+    monkeypatch.setattr(drain if step == "_has_unread" else shutdown, step, fail)
+    with socket.create_connection(server.addresses["public"], timeout=DEADLINE):
+        assert eventually(lambda: sum(len(state.connections) for state in server.states) == 1)
+        server.should_exit = True
+        server.thread.join(DEADLINE)
+    assert app.stopped == 1
+    assert isinstance(server.error, ShutdownError)
+    assert "RuntimeError: no end" in caplog.text
+
+
+FAILING = """
+async def app(scope, receive, send):
+    await receive()
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    FAIL
+"""
+
+
+@pytest.mark.parametrize(
+    "fail",
+    [
+        'await send({"type": "lifespan.shutdown.failed", "message": "the database is gone"})',
+        'raise RuntimeError("the database is gone")',
+    ],
+)
+def test_an_application_that_fails_to_shut_down_ends_with_another_code(fail: str, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(FAILING.replace("FAIL", fail))
+    with launched("shop:app", "--private-app", DEMO, *FREE, cwd=tmp_path) as server:
+        server.url("public")
+        assert server.end() == 1
+    assert server.lines[-1] == "duallisten: the shutdown of the application failed: see the error above"
+    assert "Application shutdown complete" in server.output  # of the private application
+
+
 def test_one_socket_for_both_sides_lingers_for_both() -> None:
     with socket.create_server(("0.0.0.0", 0)) as free:
         port = str(free.getsockname()[1])
@@ -185,7 +325,7 @@ def addresses() -> list[str]:
 
 
 def test_a_worker_that_is_replaced_does_not_linger() -> None:
-    with launched(DEMO, "--workers", "2", "--private-linger", "60", *FREE) as server:
+    with launched(DEMO, "--workers", "2", *LONG, *FREE) as server:
         server.url("private")
         server.send(signal.SIGHUP)
         server.wait_for("Finished server process", count=2)
@@ -197,7 +337,7 @@ def test_a_worker_that_is_replaced_does_not_linger() -> None:
 
 
 def test_a_second_interrupt_ends_the_lingering() -> None:
-    with launched(DEMO, "--private-linger", "60", *FREE) as server:
+    with launched(DEMO, *LONG, *FREE) as server:
         server.url("private")
         server.send(signal.SIGINT)
         server.wait_for("goes on accepting for 60 s")
@@ -345,8 +485,46 @@ def test_scalingo_s_grace_is_kept_within(caplog: pytest.LogCaptureFixture) -> No
     assert (made.timeout_graceful_shutdown, made.timeout_keep_alive, made.options.private_linger) == (None, 5, 0.0)
 
 
-def test_the_linger_leaves_time_for_what_is_accepted_last() -> None:
-    assert [limit_linger(5.0, timeout) for timeout in (None, 20, 4, 0)] == [5.0, 5.0, 2.0, 0.0]
+PUBLIC = Listener("public", (TCPAddress("0.0.0.0", 5000),))
+PRIVATE = Listener("private", (TCPAddress("10.240.0.5", 9240),))
+NOBODY = Admission((), None, ())
+
+
+@pytest.mark.parametrize(
+    ("plan", "asked", "seconds"),
+    [
+        (Plan(PUBLIC, PRIVATE, NOBODY), {}, (0, 0)),
+        (Plan(PUBLIC, PRIVATE, NOBODY), {"private_linger": 5}, (0, 5)),
+        (Plan(PUBLIC, PRIVATE, NOBODY), {"public_linger": 5}, (5, 5)),
+        (Plan(PUBLIC, PRIVATE, NOBODY), {"public_linger": 5, "private_linger": 9}, (5, 9)),
+        (Plan(PUBLIC, PRIVATE, NOBODY), {"public_linger": 5, "timeout_graceful_shutdown": 4}, (2, 2)),
+        (Plan(PUBLIC, PRIVATE, NOBODY), {"public_linger": 90}, (15, 15)),
+        (Plan(PUBLIC, PRIVATE, NOBODY), {"public_linger": 90, "timeout_graceful_shutdown": 0}, (90, 90)),
+        (Plan(PUBLIC, PRIVATE, NOBODY, shared=True), {"public_linger": 1, "private_linger": 3}, (3, 3)),
+        (Plan(PUBLIC, None, NOBODY), {"public_linger": 1, "private_linger": 3}, (1, 3)),
+        (Plan(None, PRIVATE, NOBODY), {"public_linger": 5, "private_linger": 3}, (0, 3)),
+    ],
+)
+def test_a_side_lingers_as_long_as_asked_and_leaves_time_for_what_is_accepted_last(
+    plan: Plan, asked: dict[str, Any], seconds: tuple[float, float]
+) -> None:
+    made = Config(Observed(), platform="none", log_config=None, **asked)
+    assert (linger_seconds(made, plan, "public"), linger_seconds(made, plan, "private")) == seconds
+
+
+def test_whoever_asks_for_a_longer_linger_than_there_is_time_for_is_told() -> None:
+    made = Config(Observed(), platform="none", log_config=None, public_linger=40, private_linger=15)
+    (warning,) = made.warnings
+    assert warning.startswith("--public-linger lowered from 40 to 15 s: half of --timeout-graceful-shutdown")
+
+
+def test_connections_have_thirty_seconds_to_end_unless_asked_otherwise() -> None:
+    def seconds(**asked: Any) -> float:
+        return Config(Observed(), log_config=None, **asked).graceful_seconds
+
+    assert [seconds(), seconds(timeout_graceful_shutdown=7)] == [30, 7]
+    assert seconds(timeout_graceful_shutdown=0) == float("inf")
+    assert seconds(timeout_graceful_shutdown=0, platform="scalingo") == 25
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])

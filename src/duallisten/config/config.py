@@ -59,6 +59,10 @@ PARSERS = ("auto", "httptools", "h11")
 WEBSOCKETS = ("auto", "websockets", "websockets-sansio")
 """The values of `--http` and `--ws` that mean the engine."""
 
+GRACEFUL_SECONDS = 30.0
+"""Seconds that connections have to end without --timeout-graceful-shutdown: a client that does not read its answer, or
+does not send its body, must not hold the end up for ever."""
+
 
 class Config(UvicornConfig):
     """What to serve, where, and to whom.
@@ -328,6 +332,12 @@ class Config(UvicornConfig):
     def is_websocket_engine(self) -> bool:
         """Whether `--ws` asks for the engine's WebSockets."""
         return self.ws in WEBSOCKETS
+
+    @property
+    def graceful_seconds(self) -> float:
+        """Seconds that connections have to end when the server is told to end; infinite for no limit."""
+        asked = self.timeout_graceful_shutdown
+        return GRACEFUL_SECONDS if asked is None else asked or float("inf")
 
     @property
     def warnings(self) -> tuple[str, ...]:

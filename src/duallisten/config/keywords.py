@@ -82,6 +82,7 @@ class Keywords(TypedDict, total=False):
     private_missing: Literal["auto", "fail", "loopback", "later"]
     private_wait: float | None
     private_linger: float | None
+    public_linger: float
     side_door: Literal["serve", "refuse"]
     platform: Literal["auto", "scalingo", "none"]
     private_paths: Iterable[str]
@@ -111,6 +112,7 @@ class Keywords(TypedDict, total=False):
     health_stall: float
     private_metrics: str | None
     log_format: Literal["text", "json"]
+    log_slow_requests: float | None
     request_id_header: str | None
     register: str | None
     service: str | None

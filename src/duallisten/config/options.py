@@ -90,6 +90,13 @@ class Options(NamedTuple):
         "have its address; at most half of --timeout-graceful-shutdown. [default: 5 on Scalingo, as long as its "
         "private names are cached; else 0]",
     ] = None
+    public_linger: Annotated[
+        float,
+        OptionSpec(readers.seconds, "SECONDS"),
+        "How long the public side goes on accepting when the server is told to end, for a balancer that is yet to "
+        "hear of it; the private side goes on as long, and readyz says no. At most half of "
+        "--timeout-graceful-shutdown.",
+    ] = 0.0
     side_door: Annotated[
         Literal["serve", "refuse"],
         "What a peer gets that reaches the public listener on a private address: the public side, or a closed "
@@ -189,6 +196,12 @@ class Options(NamedTuple):
         Literal["text", "json"],
         "text: uvicorn's lines. json: an object a line, for access and errors alike, with a request id.",
     ] = "text"
+    log_slow_requests: Annotated[
+        float | None,
+        OptionSpec(readers.or_none(readers.duration), "SECONDS"),
+        "Log a request that has been in hand for so long, with where its task waits, and again when it ends. "
+        "[default: off]",
+    ] = None
     request_id_header: Annotated[
         str | None,
         OptionSpec(readers.or_none(readers.header), "NAME"),

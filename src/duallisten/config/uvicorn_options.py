@@ -42,6 +42,10 @@ PRIVATE_OFF = ("proxy_headers",)
 """Twins that, like `ssl_*`, are off on the private side unless asked for, and do not follow the public value."""
 
 
+MORE_HELP = {"timeout_graceful_shutdown": " 0: no limit. [default: 20 on Scalingo, else 30]"}
+"""What the help of an option says beside uvicorn's own."""
+
+
 def is_per_listener(name: str) -> bool:
     """Whether each listener may have a value of its own for uvicorn's option `name`."""
     return name in PER_LISTENER or name.startswith("ssl_")
@@ -79,7 +83,7 @@ def _as_option(parameter: click.Parameter, context: click.Context) -> Option:
         variables=tuple(filter(None, (f"UVICORN_{name.upper()}", CONFIG_VARIABLES.get(name)))),
         # click's own mark of a missing default has another name in each of its versions
         default=default if isinstance(default, str | int | float | tuple | list) else None,
-        help=getattr(parameter, "help", None) or "",
+        help=(getattr(parameter, "help", None) or "") + MORE_HELP.get(name, ""),
         metavar=parameter.metavar or (None if choices else kind.name.upper()),
         choices=tuple(map(str, choices)),
         split=lambda text: list(kind.split_envvar_value(text)),

@@ -98,9 +98,9 @@ class Plan(NamedTuple):
             return self._replace(public=self.elsewhere, elsewhere=None)
         return self._replace(private=self.elsewhere, elsewhere=None)
 
-    def lingers(self, side: Side) -> bool:
-        """Whether a socket of `side` goes on accepting for neighbours when all ends (`--private-linger`)."""
-        return side == "private" or (self.shared and self.private is not None)
+    def served_by(self, side: Side) -> tuple[Side, ...]:
+        """The sides that a socket of `side` serves: both, where they share one."""
+        return ("public", "private") if self.shared and self.private is not None else (side,)
 
 
 class Pool(NamedTuple):

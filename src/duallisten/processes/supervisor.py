@@ -14,9 +14,9 @@ workers' pipes, their ends and its own signals at once, so that it acts when som
 
 A worker that is told to end accepts what its queues hold and closes them. But the supervisor has them open, too: the
 kernel would go on completing connections that nobody accepts, and reset them when the supervisor ends. So the
-supervisor first lets no new ones begin (`Slots.refuse`): on the public side before it tells the workers, on the private
-side when the workers have lingered. Where the kernel cannot do so, and for sockets that are others', too, a connection
-can still be lost in the microseconds between a worker's last look into its queue and its close.
+supervisor first lets no new ones begin (`Slots.refuse`): before it tells the workers, or where they linger when they
+have. Where the kernel cannot do so, and for sockets that are others', too, a connection can still be lost in the
+microseconds between a worker's last look into its queue and its close.
 
 Invariants:
     - It serves nothing itself, and runs no code of the application.
@@ -41,7 +41,7 @@ from duallisten.listeners import AddressWatch, log_listeners, make_pools, reques
 from duallisten.processes.launch_status import LaunchBoard, SupervisorObserver
 from duallisten.processes.worker_handle import WorkerFactory
 from duallisten.processes.worker_slots import FIRST_DELAY, Slots
-from duallisten.server import limit_linger, registration_of
+from duallisten.server import linger_seconds, registration_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -335,28 +335,37 @@ class Supervisor:
             self._latecomer.stop()
         if self.registration is not None:
             self.registration.drain()
-        self.slots.refuse(lambda slot, queue: not (linger and slot.pool.plan.lingers(queue.side)))
+        told_at = time.monotonic()
+        self._refuse(told_at if linger else float("-inf"))
         for worker in self.workers:
             if linger:
                 worker.terminate()
             else:
                 worker.retire()
-        self._wait_for_ends()
+        self._wait_for_ends(told_at)
         self.factory.close()
         self.slots.close()
         if self.registration is not None:
             self.registration.end()
 
-    def _wait_for_ends(self) -> None:
-        """Wait until every worker has ended; refuse newcomers on the private side when its time is over."""
-        linger = limit_linger(self.config.options.private_linger, self.config.timeout_graceful_shutdown)
-        refused_at = time.monotonic() + linger
+    def _refuse(self, told_at: float) -> float:
+        """Refuse newcomers at the queues that have lingered since `told_at`; return the seconds until the next has."""
+        left: list[float] = []
+
+        def is_due(slot: Slot, queue: BoundSocket) -> bool:
+            seconds = told_at + linger_seconds(self.config, slot.pool.plan, queue.side) - time.monotonic()
+            if seconds > 0:
+                left.append(seconds)
+            return seconds <= 0
+
+        self.slots.refuse(is_due)
+        return min(left, default=INTERVAL)
+
+    def _wait_for_ends(self, told_at: float) -> None:
+        """Wait until every worker has ended; refuse newcomers at each queue when it has lingered since `told_at`."""
         while running := [worker for worker in self.workers if worker.process.is_alive()]:
             # What a worker has forked may outlive it and keep its sentinel open: so look from time to time, too.
-            left = refused_at - time.monotonic()
-            self._wait([worker.process.sentinel for worker in running], left if left > 0 else INTERVAL)
-            if time.monotonic() >= refused_at:
-                self.slots.refuse(lambda slot, queue: True)
+            self._wait([worker.process.sentinel for worker in running], self._refuse(told_at))
             if self.interrupts:
                 for worker in running:
                     worker.signal(signal.SIGINT if self.interrupts == 1 else signal.SIGKILL)

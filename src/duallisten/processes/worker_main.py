@@ -9,7 +9,7 @@ that one up, and opens the private listener when that has come late.
   is no reason to be killed. The event loop answers, too, so that the supervisor knows when another worker must accept.
 - The pipe ends with the supervisor. Then the worker ends in good order, or at once if its event loop no longer turns:
   no orphan keeps the port.
-- SIGTERM ends it with all others, so its private listener lingers (`shutdown`). An order to retire ends it alone:
+- SIGTERM ends it with all others, so its listeners linger (`shutdown`). An order to retire ends it alone:
   others accept from its queues, so it leaves them at once, with what is in them.
 """
 
@@ -87,10 +87,9 @@ class SupervisedServer(Server):
     def await_private(self) -> None:
         """Do nothing: the supervisor waits, and orders to open the private listener."""
 
-    @property
-    def linger(self) -> float:
-        """Seconds that the private listener goes on accepting: none where a successor does, or another worker."""
-        return super().linger if self.should_exit and not self._retired else 0.0
+    def linger(self, side: Side) -> float:
+        """Seconds that a listener of `side` goes on accepting: none where a successor does, or another worker."""
+        return super().linger(side) if self.should_exit and not self._retired else 0.0
 
     async def shutdown(self, sockets: Sequence[socket.socket] | None = None) -> None:
         """Shut down as a server does, and report it."""

@@ -5,6 +5,7 @@ The facts it rests on:
 - `shutdown()` of a connection closes it at once when no request is in hand, also one that was accepted a moment ago and
   whose request is still in flight; that request would be reset. So a connection without a request in hand is given
   `LINGER` to show one, and is not closed while bytes that nobody has read yet wait in its socket.
+- A connection whose end fails is cut, so that nobody waits for it.
 - A response that starts during the drain must say `Connection: close` (RFC 9112, 9.6). The engine does so while its
   context `is_ending`. uvicorn's own protocols take a connection's end from that header among their default headers.
 """
@@ -14,7 +15,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import struct
-from collections.abc import Callable, Collection, Iterable
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from duallisten.http import Connection
@@ -40,80 +43,127 @@ UNREAD_PATIENCE = 1.0
 NAMED = 5
 """How many connections are named that an end has waited for."""
 
+_KINDS = {"http": "request", "websocket": "WebSocket"}
 
-def end_requests(states: Iterable[ServerState], *, websockets: bool) -> None:
-    """End every connection that has a request in hand, after that request.
 
-    websockets: whether to close WebSockets, too
+class Steps:
+    """The steps of a shutdown, each on its own: what one raises is logged, and the next ones run.
+
+    Attributes:
+        failed: How many have failed.
     """
-    for connection in _all(states, "connections"):
-        exchange = connection.exchange if isinstance(connection, Connection) else None
-        if exchange is not None and exchange.scope["type"] == "http":
-            if not exchange.complete:
-                connection.shutdown()
-        elif websockets and (exchange is not None or not isinstance(connection, Connection)):
+
+    def __init__(self) -> None:
+        self.failed = 0
+
+    @contextmanager
+    def step(self, what: str) -> Iterator[None]:
+        """Run one step, the body of a `with` statement; what it was to do is for the log."""
+        try:
+            yield
+        except Exception:
+            self.failed += 1
+            logger.exception("The shutdown goes on, but has failed to %s", what)
+
+    def shut_down(self, connection: Any) -> None:
+        """End a connection after the request in hand, or cut it where that fails."""
+        before = self.failed
+        with self.step("end a connection"):
             connection.shutdown()
+        if self.failed > before:
+            self.cut(connection)
+
+    def cut(self, connection: Any) -> None:
+        """Close a connection at once."""
+        with self.step("cut a connection"):
+            if (transport := getattr(connection, "transport", None)) is not None:
+                transport.abort()
+
+
+def end_requests(states: Iterable[ServerState], steps: Steps) -> None:
+    """End every WebSocket, and every connection that has a request in hand after that request."""
+    for connection in _all(states, "connections"):
+        if not isinstance(connection, Connection) or connection.has_request:
+            steps.shut_down(connection)
 
 
 async def drain(
     states: Iterable[ServerState],
     *,
-    timeout: float,
+    began: float,
+    seconds: float,
+    steps: Steps,
     forced: Callable[[], bool],
     handshakes: Collection[asyncio.Task[None]] = (),
 ) -> None:
     """Wait until every connection and task of `states` has ended.
 
-    timeout: seconds until the tasks that are left are cancelled
+    began: when the shutdown began, of the event loop's clock
+    seconds: how long after that what is left is cut; infinite for never
     forced: whether a second signal has asked to end at once
     handshakes: of TLS connections, which are not among those of `states` yet
     """
     states = list(states)
     try:
-        async with asyncio.timeout(timeout):
-            await _end_connections(states, handshakes, forced)
+        async with asyncio.timeout_at(began + seconds if seconds < float("inf") else None):
+            await _end_connections(states, handshakes, steps, forced)
             await _wait("connections to close", lambda: _all(states, "connections"), forced)
             await _wait("background tasks to complete", lambda: _all(states, "tasks"), forced)
     except TimeoutError:
         connections, tasks = _all(states, "connections"), _all(states, "tasks")
-        if connections:
-            logger.error("Graceful shutdown timed out; connections still open: %s", _who(connections))
+        what = _describe_cut(connections, tasks, handshakes)
+        logger.error("Graceful shutdown timed out after %g s; cutting %s", seconds, what)
         logger.error("Cancel %s running task(s), timeout graceful shutdown exceeded", len(tasks))
         for task in tasks:
             task.cancel(msg="Task cancelled, timeout graceful shutdown exceeded")
         if tasks:
             await asyncio.wait(tasks, timeout=CLOSE_TIMEOUT)  # what they clean up may need the application
         for connection in _all(states, "connections"):
-            if (transport := getattr(connection, "transport", None)) is not None:
-                transport.abort()
+            steps.cut(connection)
     finally:
         for handshake in tuple(handshakes):
             handshake.cancel()
 
 
 async def _end_connections(
-    states: list[ServerState], handshakes: Collection[asyncio.Task[None]], forced: Callable[[], bool]
+    states: list[ServerState], handshakes: Collection[asyncio.Task[None]], steps: Steps, forced: Callable[[], bool]
 ) -> None:
     """End connections with a request in hand after it, and idle ones when `LINGER` is over."""
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + LINGER
     told: set[Any] = set()
+    with steps.step("wait for requests in flight"):
+        await _end_busy(states, handshakes, told, steps, forced)
+    for connection in _all(states, "connections") - told:
+        steps.shut_down(connection)
+        if (transport := getattr(connection, "transport", None)) is not None:
+            loop.call_later(CLOSE_TIMEOUT, transport.abort)
+    await asyncio.sleep(0)  # a closed transport reports its end in the next turn
+
+
+async def _end_busy(
+    states: list[ServerState],
+    handshakes: Collection[asyncio.Task[None]],
+    told: set[Any],
+    steps: Steps,
+    forced: Callable[[], bool],
+) -> None:
+    """End connections with a request in hand after it, those included whose request comes within `LINGER`.
+
+    told: those that were ended; they are added
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + LINGER
     while not forced():
         connections = _all(states, "connections")
         for connection in connections:
             if connection not in told and not _is_idle(connection):
                 told.add(connection)
-                connection.shutdown()
+                steps.shut_down(connection)
         idle = connections - told
         late = loop.time() - deadline
         if not (idle or handshakes) or late > UNREAD_PATIENCE or (late >= 0 and not any(map(_has_unread, idle))):
             break
         await asyncio.sleep(POLL_INTERVAL if late < 0 else 0)
-    for connection in _all(states, "connections") - told:
-        connection.shutdown()
-        if (transport := getattr(connection, "transport", None)) is not None:
-            loop.call_later(CLOSE_TIMEOUT, transport.abort)
-    await asyncio.sleep(0)  # a closed transport reports its end in the next turn
 
 
 def _is_idle(connection: Any) -> bool:
@@ -133,8 +183,9 @@ def _has_unread(connection: Any) -> bool:
     sock = transport.get_extra_info("socket") if transport is not None else None
     if transport is None or sock is None or sock.fileno() < 0 or transport.is_closing():
         return False
-    count: int
-    (count,) = struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(4)))
+    count = 0
+    with suppress(OSError):
+        (count,) = struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(4)))
     return count > 0
 
 
@@ -145,12 +196,30 @@ async def _wait(what: str, left: Callable[[], set[Any]], forced: Callable[[], bo
             await asyncio.sleep(POLL_INTERVAL)
 
 
+def _describe_cut(
+    connections: Collection[Any], tasks: Collection[asyncio.Task[None]], handshakes: Collection[asyncio.Task[None]]
+) -> str:
+    """Say how many of what have not ended in time, and whose they are."""
+    exchanges = [_exchange_of(connection) for connection in connections]
+    kinds = Counter("connection" if one is None else _KINDS.get(one.scope["type"], "request") for one in exchanges)
+    in_hand = {getattr(exchange, "task", None) for exchange in exchanges}
+    kinds["background task"] = sum(task not in in_hand for task in tasks)
+    kinds["TLS handshake"] = len(handshakes)
+    counts = ", ".join(f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in kinds.items() if count)
+    return f"{counts}: {_who(connections)}" if connections else counts
+
+
+def _exchange_of(connection: Any) -> Any:
+    """Return the request or WebSocket of a connection; None where it has none, or is of a protocol of the user's."""
+    return getattr(connection, "exchange", None) or getattr(connection, "websocket", None)
+
+
 def _who(connections: Collection[Any]) -> str:
     """Name connections by their clients, and what was asked on them; a few of many."""
     named: list[str] = []
     for connection in list(connections)[:NAMED]:
         client = getattr(connection, "client", None)
-        exchange = getattr(connection, "exchange", None) or getattr(connection, "websocket", None)
+        exchange = _exchange_of(connection)
         asked = (
             f" ({exchange.scope.get('method', 'WebSocket')} {exchange.scope['path']})" if exchange is not None else ""
         )

@@ -16,6 +16,7 @@ runs the application in a task that it keeps to itself, made of its `main()`.
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import threading
 from types import FrameType
@@ -28,11 +29,17 @@ if TYPE_CHECKING:
     from duallisten.sides import Side
 
 
+logger = logging.getLogger("uvicorn.error")
+
+
 class Lifespans:
     """What starts and shuts down the applications of a server.
 
     first: the lifespan of the public side's application, as `uvicorn.Server` has made it
     config: the loaded configuration
+
+    Attributes:
+        failed: The applications that have failed to shut down.
     """
 
     def __init__(self, first: Any, config: Config) -> None:
@@ -42,6 +49,7 @@ class Lifespans:
         self._names = {own: f"the private application {source.app_name}", first: "the application"}
         self._tasks: dict[Any, asyncio.Task[Any] | None] = {}
         self._cut = False
+        self.failed: list[str] = []
         for lifespan in self._names:
             self._observe(lifespan)
 
@@ -93,9 +101,17 @@ class Lifespans:
             started.append(lifespan)
 
     async def shutdown(self) -> None:
-        """Shut them down, the last one first."""
+        """Shut them down, the last one first; one that fails is logged, and keeps no other from being shut down."""
         for lifespan in reversed(dict.fromkeys(self._by_side.values())):
-            await lifespan.shutdown()
+            had_failed = getattr(lifespan, "error_occurred", False)  # it has no lifespan, or lost it before
+            try:
+                await lifespan.shutdown()
+            except Exception:
+                lifespan.shutdown_failed = True
+                logger.exception("The shutdown of %s failed", self._names[lifespan])
+            has_raised = getattr(lifespan, "error_occurred", False) and not had_failed
+            if has_raised or getattr(lifespan, "shutdown_failed", False):
+                self.failed.append(self._names[lifespan])
 
 
 class Alarm:

@@ -23,18 +23,15 @@ import asyncio
 import logging
 import os
 import socket
-import sys
-import threading
 from collections.abc import Iterable, Sequence
-from email.utils import formatdate
+from contextlib import suppress
 from functools import partial
-from importlib import import_module
 from types import FrameType
 from typing import TYPE_CHECKING
 
 from duallisten.config import Config
 from duallisten.config.uvicorn_contract import UvicornServer
-from duallisten.errors import LaunchError, LaunchExit
+from duallisten.errors import LaunchError, ShutdownError
 from duallisten.http import Clock
 from duallisten.listeners import (
     AcceptLoop,
@@ -53,39 +50,37 @@ from duallisten.listeners import (
     served_listeners,
 )
 from duallisten.listeners import sockets as sock
-from duallisten.net import InheritedSocket, read_host
+from duallisten.net import read_host
 from duallisten.observability import Lifecycle, Phase
 from duallisten.server.lifespan import Alarm, Lifespans
 from duallisten.server.registration import registration_of
-from duallisten.server.services import access_lines, judge_of, make_services, trace
-from duallisten.server.shutdown import SIGNAL_INTERVAL, end, start_or_give_up, start_patience
+from duallisten.server.services import (
+    access_lines,
+    import_websockets,
+    judge_of,
+    make_services,
+    set_default_fields,
+    share_of,
+    trace,
+)
+from duallisten.server.shutdown import (
+    SIGNAL_INTERVAL,
+    Pause,
+    end,
+    linger_seconds,
+    logged,
+    start_or_give_up,
+    start_patience,
+)
 
 if TYPE_CHECKING:
     from duallisten.config.uvicorn_contract import ServerState
     from duallisten.observability import PhaseObserver, RowRef
+    from duallisten.observability.slow_requests import SlowRequests
     from duallisten.server.heartbeat import Observation
     from duallisten.sides import Side
 
 logger = logging.getLogger("uvicorn.error")
-
-TELLING_REGISTRY = "telling the registry"
-"""What the drain step of the registration is called."""
-
-
-def share_of(plan: Plan, sockets: list[socket.socket] | None = None) -> sock.Share | None:
-    """Return what shares the private port with other processes that were given the same public socket."""
-    addresses = plan.public.addresses if plan.public is not None else ()
-    if not sockets and not any(isinstance(one, InheritedSocket) for one in addresses):
-        return None
-    from duallisten.listeners.shared_port import sharing
-
-    return sharing(plan, sockets)
-
-
-def logged(error: LaunchError) -> LaunchExit:
-    """Log what stops a launch, and return it as it leaves to whoever would have seen uvicorn exit."""
-    logger.error(error)
-    return LaunchExit(str(error))
 
 
 class Server(UvicornServer):
@@ -98,7 +93,8 @@ class Server(UvicornServer):
 
     Beside uvicorn's (`run`, `serve`, `started`, `should_exit`, `startup`, `shutdown`) it has `addresses`, `phase`, and
     `lifecycle`, whose `observers` hear of each phase. `run` and `serve` raise `LaunchError` for what stops a launch;
-    that of `run` is a `SystemExit`, too, and logged.
+    that of `run` is a `SystemExit`, too, and logged. They raise `ShutdownError` at their end if a step of the shutdown
+    has failed.
     """
 
     config: Config
@@ -113,10 +109,12 @@ class Server(UvicornServer):
     ) -> None:
         if not isinstance(config, Config):
             raise TypeError("duallisten.Server takes a duallisten.Config")
+        self._pause = Pause()
         super().__init__(config)
         self.listeners = ListenerSet(plan, bound)
         self._reception: AcceptorState | None = None
         self.lines = access_lines(config)
+        self.slow_requests: list[SlowRequests] = []
         self.clock: Clock | None = None
         self.lifecycle = Lifecycle()
         self._seat = seat
@@ -161,10 +159,7 @@ class Server(UvicornServer):
         return served_listeners(self.config, self.plan, self.bound or ()) if self.plan is not None else ()
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
-        """Serve until told to stop, in an event loop of its own; raises LaunchExit, or LaunchError to who bound for it.
-
-        sockets: bound sockets to use as the public listener's
-        """
+        """Serve until told to stop, in an event loop of its own; raises LaunchExit, or LaunchError to who bound for it."""
         try:
             super().run(sockets)
         except LaunchError as error:
@@ -186,6 +181,8 @@ class Server(UvicornServer):
                 self.observation.stop()
             self.alarm.turn_off()
             self.lines.write()
+            for slow in self.slow_requests:
+                slow.stop()
             if self.clock is not None:
                 self.clock.stop()
             sock.close(self.bound or [])
@@ -239,12 +236,13 @@ class Server(UvicornServer):
             for one in sorted(self.bound, key=lambda bound: bound.side):  # "private" comes before "public"
                 await self.accept(one)
         except OSError as error:
-            await self.shutdown()
+            with suppress(ShutdownError):
+                await self.shutdown()
             raise LaunchError(f"the {one.side} listener cannot listen on {one.name}: {error.strerror}") from None
         if self.is_alone:
             log_listeners(self.config, self.plan, self.bound, lambda side: f"process {os.getpid()}")
         self.started = True
-        self._prepare_for_websockets()
+        import_websockets(self.config)
         self.await_private()
         self._tell()
 
@@ -265,12 +263,6 @@ class Server(UvicornServer):
         if self.is_alone and (registration := registration_of(self.config)) is not None:
             self._registration = partial(registration.hear, self.listeners)
             self.lifecycle.observers.append(self._registration)
-
-    def _prepare_for_websockets(self) -> None:
-        """Import what WebSockets need, beside the event loop: the first handshake would stop it for 30 ms."""
-        if self.config.has_websockets and "duallisten.http.websocket" not in sys.modules:
-            name = "duallisten-imports"
-            threading.Thread(target=import_module, args=("duallisten.http.websocket",), name=name, daemon=True).start()
 
     async def before_accepting(self) -> None:
         """Do what must come between the application's start and the first connection: here, warn of unused rules."""
@@ -347,6 +339,27 @@ class Server(UvicornServer):
         """The state of each side, each once; the first is uvicorn's own."""
         return list({id(state): state for state in (self.server_state, *self.listeners.states())}.values())
 
+    @property
+    def should_exit(self) -> bool:
+        """Whether it was told to end, or has ended."""
+        return self._should_exit
+
+    @should_exit.setter
+    def should_exit(self, value: bool) -> None:
+        """Tell it to end, from any thread or a signal handler: answers say so, and the main loop ends, at once."""
+        self._should_exit = value
+        if value:
+            for service in tuple(self.listeners.services.values()):
+                service.context.is_ending = True
+            self._pause.end()
+
+    async def main_loop(self) -> None:
+        """Tick as uvicorn does until it is time to end."""
+        counter = 0
+        while not await self.on_tick(counter):
+            counter = (counter + 1) % 864000
+            await self._pause.wait(SIGNAL_INTERVAL)
+
     async def on_tick(self, counter: int) -> bool:
         """Do uvicorn's periodic work for every side; return whether to exit."""
         should_exit = await super().on_tick(counter)
@@ -360,12 +373,7 @@ class Server(UvicornServer):
 
     def refresh_headers(self) -> None:
         """Set the date that answers have, and when all ends `Connection: close`; see how lines are logged."""
-        date = (b"date", formatdate(usegmt=True).encode())
-        for service in self.listeners.services.values():
-            fields = [*([date] if service.config.date_header else []), *service.config.encoded_headers]
-            service.context.set_default_fields(fields)
-            service.context.is_ending = self.ending
-            service.state.default_headers = fields + ([(b"connection", b"close")] if self.ending else [])
+        set_default_fields(self.listeners.services.values(), is_ending=self.should_exit or self.ending)
         self.lines.look_again()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -374,16 +382,18 @@ class Server(UvicornServer):
         if not self.started and not self.ending:
             self.alarm.set(start_patience(self.config) + SIGNAL_INTERVAL)
 
-    @property
-    def linger(self) -> float:
-        """Seconds that the private listener goes on accepting when the server ends."""
-        return self.config.options.private_linger or 0.0
+    def linger(self, side: Side) -> float:
+        """Seconds that a listener of `side` goes on accepting when the server ends."""
+        assert self.plan is not None  # noqa: S101
+        return linger_seconds(self.config, self.plan, side)
 
     async def shutdown(self, sockets: Sequence[socket.socket] | None = None) -> None:
         """End, in the order that `shutdown` tells."""
         logger.info("Shutting down")
         if self._watch is not None:
             self._watch.stop()
-        await end(self, self.lifespans)
-        for given in sockets or ():
-            given.close()
+        try:
+            await end(self, self.lifespans)
+        finally:
+            for given in sockets or ():
+                given.close()

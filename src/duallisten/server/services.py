@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 from collections.abc import Callable, Iterable, Mapping
+from email.utils import formatdate
 from functools import partial
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, NamedTuple
 
 from duallisten.config import Config
 from duallisten.config.uvicorn_contract import ServerState, UvicornConfig
@@ -23,13 +26,30 @@ from duallisten.listeners import (
     place_endpoints,
     trust_of,
 )
+from duallisten.net import InheritedSocket
 from duallisten.observability import AccessLines, Cell, RequestCounter, TextAccessLog, TextHandshakeLog
 
 if TYPE_CHECKING:
+    import socket
+
     from duallisten.admin.pages import Pages
+    from duallisten.listeners.sockets import Share
     from duallisten.observability.access_log_json import JSONAccessLog
+    from duallisten.observability.slow_requests import SlowRequests
     from duallisten.server.server import Server
     from duallisten.sides import Side
+
+
+class Shared(NamedTuple):
+    """What all verdicts of a side share.
+
+    counter, slow: what counts its requests, and what logs slow ones; None where nobody asks for it
+    """
+
+    state: ServerState
+    counter: RequestCounter | None
+    limit: ConnectionLimit
+    slow: SlowRequests | None
 
 
 class OwnPages(Observer):
@@ -73,9 +93,22 @@ def make_services(server: Server, plan: Plan) -> dict[Verdict, ListenerService]:
         state = ServerState() if services else server.server_state
         counter = RequestCounter(server.observation.row.side(side)) if server.observation is not None else None
         limit = _connection_limit(server.config, side, state)
+        shared = Shared(state, counter, limit, _slow_requests(server, side, state))
         for verdict in of_side:
-            services[verdict] = _make_service(server, verdict, state, counter, limit)
+            services[verdict] = _make_service(server, verdict, shared)
     return services
+
+
+def _slow_requests(server: Server, side: Side, state: ServerState) -> SlowRequests | None:
+    """Build what logs the slow requests of a side, which the server stops; None where nobody asks for it."""
+    seconds = server.config.options.log_slow_requests
+    if seconds is None or not server.config.is_engine:
+        return None
+    from duallisten.observability.slow_requests import SlowRequests
+
+    slow = SlowRequests(seconds, side, state.connections, asyncio.get_running_loop())
+    server.slow_requests.append(slow)
+    return slow
 
 
 def _connection_limit(config: Config, side: Side, state: ServerState) -> ConnectionLimit:
@@ -86,11 +119,9 @@ def _connection_limit(config: Config, side: Side, state: ServerState) -> Connect
     return ConnectionLimit(lambda: len(state.connections), *limits)
 
 
-def _make_service(
-    server: Server, verdict: Verdict, state: ServerState, counter: RequestCounter | None, limit: ConnectionLimit
-) -> ListenerService:
+def _make_service(server: Server, verdict: Verdict, shared: Shared) -> ListenerService:
     """Build what answers connections of one verdict."""
-    config = server.config
+    config, counter = server.config, shared.counter
     side: Side = "private" if verdict is Verdict.PRIVATE else "public"
     is_believed = verdict is not Verdict.SIDE_DOOR and config.side(side).proxy_headers
     believe = believing(trust_of(config, side)) if is_believed else None
@@ -105,15 +136,14 @@ def _make_service(
     json_log = _json_log(server, side, made)
     observers: list[Observer] = [OwnPages(pages.paths)] if pages is not None else []
     observers.extend(_observers(server, side, made, json_log))
-    if counter is not None:
-        observers.append(counter)
-    if limit.is_set:
-        observers.append(FreedConnections(limit))
+    observers.extend(one for one in (counter, shared.slow) if one is not None)
+    if shared.limit.is_set:
+        observers.append(FreedConnections(shared.limit))
     context = Context(
         asyncio.get_running_loop(),
         engine_settings(config, side, made),
         made.loaded_app,
-        state,
+        shared.state,
         clock=server.clock,
         app_state=server.lifespans.state(side),
         hooks=hooks_of(observers),
@@ -121,8 +151,8 @@ def _make_service(
         describe=json_log.describe if json_log is not None else None,
     )
     if made.ws_protocol_class is not None:
-        context.hand_over = partial(_hand_over, made, state, context.app_state)
-    return ListenerService(side, made, state, context, config.is_engine, limit, counter, pages)
+        context.hand_over = partial(_hand_over, made, shared.state, context.app_state)
+    return ListenerService(side, made, shared.state, context, config.is_engine, shared.limit, counter, pages)
 
 
 def _pages(server: Server) -> Pages | None:
@@ -202,3 +232,30 @@ def judge_of(side: Side, plan: Plan, latest: Callable[[], Plan]) -> AdmissionPol
     if plan.later:  # the private addresses are not known yet
         return lambda local, peer: latest().admission.public(local, peer)  # noqa: PLW0108
     return admission.public
+
+
+def set_default_fields(services: Iterable[ListenerService], *, is_ending: bool) -> None:
+    """Set the date that answers have, and when all ends `Connection: close`."""
+    date = (b"date", formatdate(usegmt=True).encode())
+    for service in services:
+        fields = [*([date] if service.config.date_header else []), *service.config.encoded_headers]
+        service.context.set_default_fields(fields)
+        service.context.is_ending = is_ending
+        service.state.default_headers = fields + ([(b"connection", b"close")] if is_ending else [])
+
+
+def import_websockets(config: Config) -> None:
+    """Import what WebSockets need, beside the event loop: the first handshake would stop it for 30 ms."""
+    if config.has_websockets and "duallisten.http.websocket" not in sys.modules:
+        name = "duallisten-imports"
+        threading.Thread(target=import_module, args=("duallisten.http.websocket",), name=name, daemon=True).start()
+
+
+def share_of(plan: Plan, sockets: list[socket.socket] | None = None) -> Share | None:
+    """Return what shares the private port with other processes that were given the same public socket."""
+    addresses = plan.public.addresses if plan.public is not None else ()
+    if not sockets and not any(isinstance(one, InheritedSocket) for one in addresses):
+        return None
+    from duallisten.listeners.shared_port import sharing
+
+    return sharing(plan, sockets)

@@ -119,10 +119,10 @@ class Place(NamedTuple):
                 given[name] = value
                 origins.setdefault(name, origin)
         longest, asked = int(platform.grace - SHUTDOWN_RESERVE), given.get("timeout_graceful_shutdown")
-        if not platform.grace or not isinstance(asked, int | float) or asked <= longest:
+        if not platform.grace or not isinstance(asked, int | float) or 0 < asked <= longest:
             return ""
         given["timeout_graceful_shutdown"] = longest
         return (
-            f"--timeout-graceful-shutdown lowered from {asked} to {longest} s: {platform.name} sends SIGKILL "
-            f"{platform.grace:g} s after SIGTERM"
+            f"--timeout-graceful-shutdown lowered from {asked or 'no limit'} to {longest} s: "
+            f"{platform.name} sends SIGKILL {platform.grace:g} s after SIGTERM"
         )

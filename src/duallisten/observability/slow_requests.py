@@ -1,0 +1,130 @@
+"""Lines about slow requests (`--log-slow-requests`): one when a request has been in hand for so long, one when it ends.
+
+The first says where the request's task waits. A timer looks at the connections of a side a few times in that time, and
+no request has a timer of its own; so the first line comes late by up to one look. While something blocks the event
+loop there is no look: then the line about the end is the only one.
+
+Facts it rests on: `get_stack()` of a task that waits has one frame, that of its coroutine. From there `cr_await` of a
+coroutine and `gi_yieldfrom` of a generator lead to what it waits for, down to a future (documented with `inspect`).
+What an asynchronous generator waits for cannot be asked from outside: the way ends there, and so it does where a
+framework has the request handled in another task or a thread.
+
+Invariants:
+    - A WebSocket is no slow request, and neither is one for a page of duallisten's own.
+    - A request has at most one line of each kind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from duallisten.http import Exchange, Observer
+from duallisten.observability.access_log import client_text, full_path
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from duallisten.sides import Side
+
+logger = logging.getLogger("uvicorn.error")
+
+SHORTEST_LOOK, LONGEST_LOOK = 0.02, 0.5
+"""Seconds between two looks: a tenth of the time that makes a request slow, within these bounds."""
+
+
+class SlowRequests(Observer):
+    """Logs the slow requests of one side.
+
+    Args:
+        seconds: How long a request is in hand before it is slow.
+        side: Which side's.
+        connections: Those of the side, as they now are.
+        loop: The running event loop.
+    """
+
+    def __init__(self, seconds: float, side: Side, connections: Iterable[Any], loop: asyncio.AbstractEventLoop) -> None:
+        self._seconds = seconds
+        self._side = side
+        self._connections = connections
+        self._loop = loop
+        self._interval = min(LONGEST_LOOK, max(SHORTEST_LOOK, seconds / 10))
+        self._told: set[Exchange] = set()
+        self._timer = loop.call_later(self._interval, self._look)
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        self._timer = self._loop.call_later(self._interval, self._look)
+        now = time.perf_counter()
+        for connection in self._connections:
+            exchange = getattr(connection, "exchange", None)  # a protocol that the user brings has none
+            if exchange is None or exchange.complete or exchange.is_own or exchange.scope["type"] != "http":
+                continue
+            if now - exchange.began >= self._seconds and exchange not in self._told:
+                self._told.add(exchange)
+                answer = f"answering with {exchange.status}" if exchange.status else "not answered yet"
+                where = describe_wait(exchange.task)
+                self._log(exchange, f"in hand for {now - exchange.began:.1f} s, {answer}; {where}")
+
+    def exchange_ended(self, exchange: Exchange) -> None:
+        """Log the end of a request that was slow."""
+        if exchange.ended - exchange.began >= self._seconds and not exchange.is_own:
+            self._told.discard(exchange)
+            answer = f"answered with {exchange.status}" if exchange.complete else "aborted"
+            self._log(exchange, f"{answer} after {exchange.ended - exchange.began:.1f} s")
+
+    def _log(self, exchange: Exchange, what: str) -> None:
+        scope, describe = exchange.scope, exchange.connection.context.describe
+        logger.warning(
+            'Slow request on the %s side: %s - "%s %s"%s %s',
+            self._side,
+            client_text(scope),
+            exchange.method,
+            full_path(scope),
+            f" (id {exchange.request_id})" if exchange.request_id else "",
+            what,
+            extra=describe(exchange.connection, exchange) if describe is not None else {"side": self._side},
+        )
+
+
+def describe_wait(task: asyncio.Task[Any] | None) -> str:
+    """Say where a task waits: in which line of which file, and for which line of the application's."""
+    frames = waiting_frames(task) if task is not None and not task.done() else []
+    if not frames:
+        return "its task has ended"
+    own = [frame for frame in frames if not _is_library(frame.f_code.co_filename)]
+    text = f"waits at {_place(frames[-1])}"
+    return f"{text}, called from {_place(own[-1])}" if own and own[-1] is not frames[-1] else text
+
+
+def waiting_frames(task: asyncio.Task[Any]) -> list[FrameType]:
+    """Return the frames of a task that waits, the innermost last."""
+    frames = task.get_stack()
+    waiting: Any = task.get_coro()
+    while (waiting := _first(waiting, "cr_await", "gi_yieldfrom")) is not None:
+        if (frame := _first(waiting, "cr_frame", "gi_frame")) is not None:
+            frames.append(frame)
+    return frames
+
+
+def _first(of: Any, *names: str) -> Any:
+    """Return the first of these attributes that an object has, and that is not None."""
+    return next((value for name in names if (value := getattr(of, name, None)) is not None), None)
+
+
+def _is_library(file: str) -> bool:
+    """Whether a file is of Python, of an installed package, or of duallisten."""
+    import sysconfig  # only a slow request needs it
+
+    folders = [sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")]
+    return file.startswith((*folders, "<", __file__.removesuffix("observability/slow_requests.py")))
+
+
+def _place(frame: FrameType) -> str:
+    return f"{frame.f_code.co_filename}:{frame.f_lineno} ({frame.f_code.co_name})"
