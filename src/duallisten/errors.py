@@ -1,4 +1,4 @@
-"""What can go wrong before a listener is open, as a tree of three.
+"""What can go wrong: before a listener is open, and in the end, as a small tree.
 
 The library raises these and never prints or exits; the command line prints the message in one line and exits
 with `exit_code`. A message says what was wrong, where it came from (option, variable, file) and what to do.
@@ -21,6 +21,12 @@ class UsageError(DuallistenError, ValueError):
 
 class LaunchError(DuallistenError):
     """What was said was understood and cannot be carried out here; uvicorn's exit code for it is 3."""
+
+
+class ShutdownError(DuallistenError):
+    """The launch has served, and its end failed: an application's shutdown raised, or a worker had to be killed."""
+
+    exit_code = 1
 
 
 class PrivateAddressMissing(LaunchError):  # noqa: N818

@@ -4,7 +4,7 @@ from duallisten.config.config import Config, bare
 from duallisten.config.option import NOT_SHOWN, Option, is_secret
 from duallisten.config.options import Options, all_options, own_options
 from duallisten.config.platforms import Place
-from duallisten.config.sources import collect
+from duallisten.config.sources import Settings, collect, collect_again
 from duallisten.config.uvicorn_options import uvicorn_defaults
 
 __all__ = [
@@ -13,9 +13,11 @@ __all__ = [
     "Option",
     "Options",
     "Place",
+    "Settings",
     "all_options",
     "bare",
     "collect",
+    "collect_again",
     "is_secret",
     "own_options",
     "uvicorn_defaults",

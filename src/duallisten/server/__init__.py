@@ -1,7 +1,8 @@
 """One process that serves: lifespan, start, heartbeat, drain and end."""
 
+from duallisten.server.drain import waited_for
 from duallisten.server.registration import registration_of
 from duallisten.server.server import Server
 from duallisten.server.shutdown import limit_linger
 
-__all__ = ["Server", "limit_linger", "registration_of"]
+__all__ = ["Server", "limit_linger", "registration_of", "waited_for"]

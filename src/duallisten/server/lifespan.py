@@ -16,6 +16,7 @@ runs the application in a task that it keeps to itself, made of its `main()`.
 from __future__ import annotations
 
 import asyncio
+import copy
 import signal
 import threading
 from types import FrameType
@@ -33,6 +34,7 @@ class Lifespans:
 
     first: the lifespan of the public side's application, as `uvicorn.Server` has made it
     config: the loaded configuration
+    shutdown_failed: whether one could not be shut down
     """
 
     def __init__(self, first: Any, config: Config) -> None:
@@ -42,6 +44,7 @@ class Lifespans:
         self._names = {own: f"the private application {source.app_name}", first: "the application"}
         self._tasks: dict[Any, asyncio.Task[Any] | None] = {}
         self._cut = False
+        self.shutdown_failed = False
         for lifespan in self._names:
             self._observe(lifespan)
 
@@ -67,6 +70,7 @@ class Lifespans:
 
     def cut_shutdown_short(self) -> None:
         """Cancel every application that has not shut down yet."""
+        self.shutdown_failed = True
         for lifespan, task in self._running():
             lifespan.shutdown_failed = True
             task.cancel()
@@ -90,12 +94,16 @@ class Lifespans:
                     await other.shutdown()
                 name = self._names[lifespan]
                 raise LaunchError(f"{name} failed to start: see the error above; no listener was opened")
+            if not getattr(lifespan, "error_occurred", True):  # it has a lifespan: what it raises from now on is told
+                lifespan.config = copy.copy(lifespan.config)
+                lifespan.config.lifespan = "on"
             started.append(lifespan)
 
     async def shutdown(self) -> None:
         """Shut them down, the last one first."""
         for lifespan in reversed(dict.fromkeys(self._by_side.values())):
             await lifespan.shutdown()
+            self.shutdown_failed = self.shutdown_failed or lifespan.should_exit
 
 
 class Alarm:

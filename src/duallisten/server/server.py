@@ -309,6 +309,12 @@ class Server(uvicorn.Server):
             return True
         return should_exit
 
+    @property
+    def shutdown_failed(self) -> bool:
+        """Whether an application could not be shut down."""
+        lifespans = getattr(self, "lifespans", None)  # there are none before the start
+        return lifespans is not None and lifespans.shutdown_failed
+
     def refresh_headers(self) -> None:
         """Set the date that answers have, and when all ends `Connection: close`."""
         date = (b"date", formatdate(usegmt=True).encode())
