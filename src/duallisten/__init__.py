@@ -12,14 +12,24 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from duallisten.config.config import Config
-    from duallisten.errors import DuallistenError, LaunchError, UsageError
+    from duallisten.errors import DuallistenError, LaunchError, ShutdownError, UsageError
     from duallisten.processes.launch import run
     from duallisten.server.server import Server
     from duallisten.sides import request_id, side
 
 __version__ = "0.1.0"
 
-__all__ = ["Config", "DuallistenError", "LaunchError", "Server", "UsageError", "request_id", "run", "side"]
+__all__ = [
+    "Config",
+    "DuallistenError",
+    "LaunchError",
+    "Server",
+    "ShutdownError",
+    "UsageError",
+    "request_id",
+    "run",
+    "side",
+]
 
 if not TYPE_CHECKING:  # a type checker knows the names above, and no others
     _MODULES = {
@@ -27,6 +37,7 @@ if not TYPE_CHECKING:  # a type checker knows the names above, and no others
         "DuallistenError": "errors",
         "LaunchError": "errors",
         "Server": "server.server",
+        "ShutdownError": "errors",
         "UsageError": "errors",
         "request_id": "sides",
         "run": "processes.launch",

@@ -23,6 +23,8 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await gated(scope, receive, send)
     elif scope["path"].startswith("/cut"):
         await cut(scope, send)
+    elif scope["path"] == "/slow":
+        await be_slow(scope, receive, send)
     elif scope["path"] == "/big":
         await send_big(send)
     else:
@@ -39,6 +41,14 @@ async def live(receive: Receive, send: Send) -> None:
     if Path("bad-end").exists():
         raise RuntimeError("not so good an end")
     await send({"type": "lifespan.shutdown.complete"})
+
+
+async def be_slow(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer when there is `released`; say with a file for each request, `slow-PORT`, that it has come."""
+    Path(f"slow-{scope['client'][1]}").touch()
+    while not Path("released").exists():
+        await asyncio.sleep(0.01)
+    await demo({**scope, "path": "/"}, receive, send)
 
 
 async def cut(scope: Scope, send: Send) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from duallisten.cli.command import ACTIONS, read_all, read_plain, refuse_twice
-from duallisten.config import Config, all_options, collect
+from duallisten.config import Config, Option, Settings, all_options, collect, collect_again
 from duallisten.errors import DuallistenError, UsageError
 
 
@@ -40,22 +40,17 @@ def _run(arguments: list[str]) -> None:
         said = read_all(options, arguments)
     refuse_twice(options, arguments)
     settings = collect(options, said, Path())
-    values = settings.values
-    if values.pop("version", False):
+    if settings.values.get("version"):
         _print_version()
         return
     is_check, is_routes, as_json = _read_actions(said)
-    app = values.pop("app", None)
-    if not app:
-        raise UsageError("no application given: duallisten MODULE:APP, or app = in the file, or UVICORN_APP")
-    if folder := values.pop("app_dir", None):
+    if folder := settings.values.get("app_dir"):
         if not Path(folder).is_dir():
             raise UsageError(f"{settings.origins['app_dir']} {folder}: there is no such folder")
         sys.path.insert(0, folder)
     from duallisten.processes.launch import check, launch, show_routes
 
-    given = {name: value for name, value in values.items() if value is not None}
-    config = Config.from_sources(app, given, settings.origins)
+    config = _make_config(settings)
     gc.freeze()  # what the imports have made stays, and need not be looked through
     gc.enable()  # `__main__` has turned it off for them
     if is_check:
@@ -64,7 +59,23 @@ def _run(arguments: list[str]) -> None:
         if text := show_routes(config, as_json=as_json):
             _fail(text, 1)
     else:
-        launch(config)
+        launch(config, lambda: _read_again(options, said, settings), owns_process=True)
+
+
+def _make_config(settings: Settings) -> Config:
+    values = {name: value for name, value in settings.values.items() if value is not None}
+    for name in ("version", "app_dir"):
+        values.pop(name, None)
+    app = values.pop("app", None)
+    if not app:
+        raise UsageError("no application given: duallisten MODULE:APP, or app = in the file, or UVICORN_APP")
+    return Config.from_sources(app, values, settings.origins)
+
+
+def _read_again(options: tuple[Option, ...], said: dict[str, Any], first: Settings) -> tuple[Config, tuple[str, ...]]:
+    """Read the configuration file of a launch again; returns also the options that cannot change."""
+    settings, fixed = collect_again(options, said, Path(), first)
+    return _make_config(settings), fixed
 
 
 def _read_actions(said: Mapping[str, Any]) -> tuple[bool, bool, bool]:

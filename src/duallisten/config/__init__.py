@@ -5,7 +5,7 @@ from duallisten.config.option import NOT_SHOWN, Option, is_secret, nearest
 from duallisten.config.options import Options, all_options, own_options
 from duallisten.config.platforms import Place
 from duallisten.config.signatures import takes_options
-from duallisten.config.sources import collect
+from duallisten.config.sources import Settings, collect, collect_again
 from duallisten.config.uvicorn_options import uvicorn_defaults
 
 __all__ = [
@@ -14,9 +14,11 @@ __all__ = [
     "Option",
     "Options",
     "Place",
+    "Settings",
     "all_options",
     "bare",
     "collect",
+    "collect_again",
     "is_secret",
     "nearest",
     "own_options",

@@ -92,6 +92,7 @@ class Keywords(TypedDict, total=False):
     strict_routes: bool
     private_workers: int
     preload: bool
+    timeout_worker_stall: float | None
     timeout_request_header: float | None
     private_timeout_request_header: float | None
     timeout_request_body: float | None

@@ -135,6 +135,11 @@ class Options(NamedTuple):
         "With several workers: import the application once and fork them, for memory. Its import must start no "
         "thread and open no connection.",
     ] = False
+    timeout_worker_stall: Annotated[
+        Seconds,
+        "With several workers: kill and replace a worker whose event loop has been blocked for so long, with the "
+        "stacks of its threads in the log. 0: never.",
+    ] = 0.0
     timeout_request_header: Annotated[
         Seconds,
         "How long a peer may take for the whole head of a request, for a TLS handshake and for a WebSocket "

@@ -71,6 +71,47 @@ def collect(options: Sequence[Option], said: Mapping[str, Any], directory: Path)
     return settings
 
 
+OF_THE_LAUNCH = frozenset(
+    (
+        *("app_dir", "env_file", "platform", "register", "service"),
+        *("host", "port", "uds", "fd", "listeners", "side_door"),
+        *("private_host", "private_port", "private_network", "private_allow", "private_missing", "private_wait"),
+        *("workers", "private_workers", "preload", "private_health", "private_metrics"),
+        *("reload", "reload_delay", "reload_dirs", "reload_excludes", "reload_includes"),
+    )
+)
+"""Options that a launch carries out once: addresses and who is admitted there, the number and the kind of processes,
+its pages and its entry in a registry."""
+
+
+def collect_again(
+    options: Sequence[Option], said: Mapping[str, Any], directory: Path, first: Settings
+) -> tuple[Settings, tuple[str, ...]]:
+    """Put together what is asked for now, for a launch that goes on.
+
+    Args:
+        options: As for `collect`.
+        said: As for `collect`.
+        directory: As for `collect`.
+        first: What was asked for when it was launched.
+
+    Returns:
+        What is asked for, with the first values of what cannot change; and the flags of what was to change.
+
+    Raises:
+        UsageError: A value cannot be read, or nothing has this name.
+    """
+    settings = collect(options, said, directory)
+    kept = [option for option in options if option.name in OF_THE_LAUNCH]
+    changed = [option for option in kept if settings.values.get(option.name) != first.values.get(option.name)]
+    for option in changed:
+        for new, old in ((settings.values, first.values), (settings.origins, first.origins)):
+            new.pop(option.name, None)
+            if option.name in old:
+                new[option.name] = old[option.name]
+    return settings, tuple(option.flag for option in changed)
+
+
 def _add_environment(settings: Settings, options: Iterable[Option], environ: Mapping[str, str]) -> None:
     """Add what environment variables say. An empty variable says nothing, as in a shell's `VAR= command`."""
     _refuse_unknown(options, environ)

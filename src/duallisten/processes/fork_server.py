@@ -239,7 +239,7 @@ class ForkingFactory(WorkerFactory):
     def _start_server(self) -> ForkServer | None:
         """Start a fork server; None where there is no process, memory or descriptor for one now."""
         try:
-            return ForkServer(self._config, self._board)
+            return ForkServer(self.config, self._board)
         except OSError as error:
             logger.error("The application cannot be imported again now: %s", error)
             self._due = time.monotonic() + IMPORT_DELAY
@@ -247,7 +247,7 @@ class ForkingFactory(WorkerFactory):
 
     def _leave_metrics(self, server: ForkServer) -> None:
         """Remove the metrics that a fork server kept as long as it lived."""
-        if self._config.options.private_metrics is not None:
+        if self.config.options.private_metrics is not None:
             from duallisten.admin.metrics_multiprocess import leave
 
             leave(pid=server.pid)

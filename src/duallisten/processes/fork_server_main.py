@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING
 
 from duallisten.errors import DuallistenError
 from duallisten.observability import RowRef
+from duallisten.processes.process_signals import IGNORED, ignore
 from duallisten.processes.worker_main import run_worker
 from duallisten.processes.worker_protocol import Channel, ForkServerReport, bound_sockets
 
@@ -63,8 +64,8 @@ class ForkServerProcess:
 
     def run(self) -> None:
         """Fork workers until the supervisor needs no more; a fork serves within this call, and exits."""
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; the supervisor decides
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        for number in (signal.SIGINT, signal.SIGHUP, *IGNORED, signal.SIGUSR2):
+            signal.signal(number, ignore)  # a terminal sends them to all; the supervisor decides
         try:
             with _ending_with(self._channel.pipe):
                 self._import()
@@ -154,7 +155,6 @@ class ForkServerProcess:
         for end in self._children:
             os.close(end)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)
         gc.enable()
         if self._instrumented:
             from duallisten.processes.opentelemetry import configure

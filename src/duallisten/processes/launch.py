@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 from duallisten.config import Config, takes_options
@@ -21,12 +21,15 @@ from duallisten.errors import DuallistenError, LaunchError, UsageError
 from duallisten.listeners import Plan, Pool, await_plan, listener_config, make_pools, request_of
 from duallisten.listeners import sockets as sock
 from duallisten.net import read_host
+from duallisten.processes.exit_watch import ExitWatch
+from duallisten.processes.process_signals import answered_signals
 from duallisten.server import Server, logged, registration_of, share_of
 
 if TYPE_CHECKING:
     from typing import Unpack
 
     from duallisten.config.keywords import Keywords
+    from duallisten.processes.rolling import Reread
     from duallisten.processes.service_manager import Notifier
 
 logger = logging.getLogger("uvicorn.error")
@@ -46,6 +49,7 @@ def run(app: Any, *, app_dir: str | None = None, **options: Unpack[Keywords]) ->
         TypeError: An option does not exist.
         LaunchError: The launch cannot be carried out; it has been logged, and is a SystemExit, too, as of uvicorn
             (`errors.LaunchExit`).
+        ShutdownError: It has served, and its end failed.
     """
     if app_dir is not None:
         sys.path.insert(0, app_dir)
@@ -55,8 +59,12 @@ def run(app: Any, *, app_dir: str | None = None, **options: Unpack[Keywords]) ->
         raise logged(error) from None
 
 
-def launch(config: Config) -> None:
-    """Serve what `config` asks for: with a reloader, with workers, or in this process."""
+def launch(config: Config, reread: Reread | None = None, *, owns_process: bool = False) -> None:
+    """Serve what `config` asks for: with a reloader, with workers, or in this process.
+
+    reread: reads what is asked for again, for SIGHUP
+    owns_process: whether this process is for the launch alone, and ends with it
+    """
     try:
         take_passed_sockets(config)
         plan = await_plan(request_of(config), read_host)
@@ -66,14 +74,23 @@ def launch(config: Config) -> None:
         several = later_pool or sum(pool.size for pool in pools) > 1
         if config.reload or several:
             _require_import_strings(config)
+        is_supervisor = several and not config.should_reload
+        is_init = owns_process and os.getpid() == 1
+        if is_init and not is_supervisor:
+            from duallisten.processes.init_process import fork_from_init
+
+            fork_from_init()
         share = None if config.should_reload or several else share_of(plan)
-        with _metric_files(config, several=several and not config.should_reload), _bound(plan, share) as bound:
+        with _metric_files(config, several=is_supervisor), _bound(plan, share) as bound:
             if config.should_reload or several:
-                _launch_processes(config, plan, pools, bound)
+                _launch_processes(config, plan, pools, bound, reread, reaps=is_init)
             else:
-                _serve_alone(config, plan, bound)
+                _serve_alone(config, plan, bound, owns_process=owns_process)
     except KeyboardInterrupt:
         pass
+    finally:
+        if owns_process:
+            ExitWatch().start()
 
 
 def take_passed_sockets(config: Config) -> None:
@@ -116,7 +133,19 @@ def _bound(plan: Plan, share: sock.Share | None = None) -> Iterator[list[sock.Bo
         sock.remove_path(plan)
 
 
-def _launch_processes(config: Config, plan: Plan, pools: tuple[Pool, ...], bound: list[sock.BoundSocket]) -> None:
+def _launch_processes(
+    config: Config,
+    plan: Plan,
+    pools: tuple[Pool, ...],
+    bound: list[sock.BoundSocket],
+    reread: Reread | None,
+    *,
+    reaps: bool,
+) -> None:
+    """Run a reloader or a supervisor.
+
+    reaps: whether the supervisor reaps what is no child of its own
+    """
     if "opentelemetry.instrumentation.auto_instrumentation" in sys.modules:
         from duallisten.processes.opentelemetry import reach_children
 
@@ -127,16 +156,20 @@ def _launch_processes(config: Config, plan: Plan, pools: tuple[Pool, ...], bound
         return
     from duallisten.processes.supervisor import Supervisor
 
-    supervisor = Supervisor(config, plan, pools, bound)
+    supervisor = Supervisor(config, plan, pools, bound, reread)
     if notifier is not None:
         from duallisten.processes.service_manager.supervisor import NotifyingObserver
 
         supervisor.observers.append(NotifyingObserver(supervisor, notifier))
+    if reaps:
+        from duallisten.processes.init_process import OrphanReaper
+
+        supervisor.observers.append(OrphanReaper(supervisor))
     supervisor.run()
 
 
-def _serve_alone(config: Config, plan: Plan, bound: list[sock.BoundSocket]) -> None:
-    """Serve in this process.
+def _serve_alone(config: Config, plan: Plan, bound: list[sock.BoundSocket], *, owns_process: bool) -> None:
+    """Serve in this process, which exits with 0 after a good end if it is for the launch alone.
 
     The sockets are bound before the application is imported, and that is imported before the event loop runs, as under
     uvicorn: a module may call `asyncio.run` when it is imported.
@@ -148,26 +181,37 @@ def _serve_alone(config: Config, plan: Plan, bound: list[sock.BoundSocket]) -> N
 
         tell_phases(server, notifier)
     config.get_loop_factory()  # which raises where it cannot be used, before uvicorn has made a coroutine for it
-    with _noting_sigterm(server):
-        config.import_apps()
-    UvicornServer.run(server)
+    watch = ExitWatch()
+    server.lifecycle.observers.append(watch.hear)
+    try:
+        with answered_signals(), _noting(server, signal.SIGHUP), ExitStack() as noting:
+            noting.enter_context(_noting(server, signal.SIGTERM))
+            config.import_apps()
+            if not owns_process:
+                noting.close()  # the program dies of it when the server has ended, as under uvicorn
+            with suppress(KeyboardInterrupt):
+                UvicornServer.run(server)
+    finally:
+        watch.cancel()
 
 
 @contextmanager
-def _noting_sigterm(server: Server) -> Iterator[None]:
-    """Note a SIGTERM that comes while the application is imported; the server ends when it has started.
+def _noting(server: Server, number: signal.Signals) -> Iterator[None]:
+    """Note a signal that has no handler, also while the application is imported; the server ends when it has started.
 
-    Without a handler it would be lost where this is process 1 of a container (pid_namespaces(7)), and elsewhere end the
-    process in the middle of the import.
+    Without a handler SIGTERM would be lost where this is process 1 of a container (pid_namespaces(7)), and elsewhere
+    end the process in the middle of the import; so would SIGHUP, which comes from a terminal that is closed, at any
+    time. When the server has ended, uvicorn raises the signals again that have ended it: with this handler the process
+    does not die of them.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, server.handle_exit)
+    is_free = threading.current_thread() is threading.main_thread() and signal.getsignal(number) is signal.SIG_DFL
+    if is_free:
+        signal.signal(number, server.handle_exit)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
+        if is_free:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _make_notifier() -> Notifier | None:

@@ -5,12 +5,14 @@ workers' pipes, their ends and its own signals at once, so that it acts when som
 
 - At launch every worker must come to serve; the first that cannot stops the launch, with its reason.
 - A worker accepts when the supervisor permits it, which first makes sure that the address is nobody else's.
-- Later a worker that dies is replaced, at once if it had lived, after a growing delay if it died young.
-- SIGHUP replaces the workers one at a time: the old one is told to end only when its successor serves, and a successor
-  that fails ends the attempt with the old ones still there.
+- Later a worker that dies is replaced, at once if it had lived, after a growing delay if it died young. One that ends
+  by itself is replaced when it says so, and not when it is gone.
+- A worker that does not answer, is blocked, or cannot exit is killed (`worker_watch`).
+- SIGHUP replaces the workers one at a time (`rolling`).
 - A private address that may come later is waited for here, and its listener opened in every worker.
-- SIGTTIN and SIGTTOU add and remove a worker (of the public side, where the private one has its own). SIGTERM and
-  SIGINT end all; a second SIGINT ends them at once, and a third kills them.
+- SIGTTIN and SIGTTOU add and remove a worker (of the public side, where the private one has its own). SIGUSR2 is passed
+  on to every worker (`process_signals`). SIGTERM and SIGINT end all; a second SIGINT ends them at once, and a third
+  kills them. An end that has failed in a worker is raised.
 
 A worker that is told to end accepts what its queues hold and closes them. But the supervisor has them open, too: the
 kernel would go on completing connections that nobody accepts, and reset them when the supervisor ends. So the
@@ -21,7 +23,6 @@ microseconds between a worker's last look into its queue and its close.
 Invariants:
     - It serves nothing itself, and runs no code of the application.
     - A worker accepts only at an address that is this launch's own.
-    - A slot's worker is told to end only when its successor serves.
 """
 
 from __future__ import annotations
@@ -29,25 +30,28 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import socket
 import time
-from collections import deque
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any
 
-from duallisten.errors import LaunchError
+from duallisten.errors import LaunchError, ShutdownError
 from duallisten.listeners import AddressWatch, log_listeners, make_pools, request_of
 from duallisten.processes.launch_status import LaunchBoard, SupervisorObserver
+from duallisten.processes.process_signals import caught
+from duallisten.processes.rolling import Rolling
 from duallisten.processes.worker_handle import WorkerFactory
 from duallisten.processes.worker_slots import FIRST_DELAY, Slots
+from duallisten.processes.worker_watch import WorkerWatch
 from duallisten.server import linger_seconds, registration_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    import socket
+    from collections.abc import Iterable
 
     from duallisten.config import Config
     from duallisten.listeners import BoundSocket, Plan, Pool
+    from duallisten.processes.rolling import Reread
     from duallisten.processes.worker_handle import Worker
     from duallisten.processes.worker_slots import Slot
 
@@ -56,8 +60,8 @@ logger = logging.getLogger("uvicorn.error")
 INTERVAL = 1.0
 """Seconds that the supervisor waits at most before it looks at everything again, and between two pings of a worker."""
 
-HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU)
-IGNORED = (signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
+HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR2)
+IGNORED = (signal.SIGQUIT, signal.SIGUSR1, signal.SIGWINCH)
 """uvicorn's supervisor takes these, too, and does nothing about them."""
 
 
@@ -67,12 +71,18 @@ class Supervisor:
     pools: which workers there are, the public side's first
     bound: the plan's sockets
     observers: hear of what happens to the launch
-    retiring: workers that were told to end, and whose slots have others
-    to_reload: slots whose worker is yet to be replaced
+    retiring: workers that end, and whose slots are others'
     interrupts: how many SIGINTs have come since it was told to end
     """
 
-    def __init__(self, config: Config, plan: Plan, pools: tuple[Pool, ...], bound: list[BoundSocket]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        plan: Plan,
+        pools: tuple[Pool, ...],
+        bound: list[BoundSocket],
+        reread: Reread | None = None,
+    ) -> None:
         self.config = config
         self.plan = plan
         self.unannounced = list(bound)
@@ -83,19 +93,22 @@ class Supervisor:
         self.factory = self._make_factory()
         self.observers: list[SupervisorObserver] = []
         self.retiring: list[Worker] = []
-        self.to_reload: deque[Slot] = deque()
+        self.rolling = Rolling(self, reread)
+        self.watch = WorkerWatch()
         self.launched = False
         self.should_exit = False
         self.interrupts = 0
         self._signals: socket.socket
-        self._pids_before: set[int] | None = None
         self._next_ping = 0.0
         self._latecomer = AddressWatch(request_of(config)) if plan.later else None
 
     def run(self) -> None:
-        """Supervise until told to stop; raises LaunchError where the workers cannot be brought to serve."""
+        """Supervise until told to stop.
+
+        Raises LaunchError where the workers cannot be brought to serve, and ShutdownError where one could not end well.
+        """
         logger.info("Started parent process [%d]", os.getpid())
-        with _caught([*HANDLED, *IGNORED]) as self._signals:
+        with caught([*HANDLED, *IGNORED]) as self._signals:
             try:
                 while True:
                     self._fill_slots()
@@ -103,15 +116,18 @@ class Supervisor:
                     self._wait_for_events()
                     if self.should_exit:
                         break  # whatever has ended was told to, perhaps by the same signal to all of us
-                    self._poll_factory()
+                    if self.factory.poll():
+                        self.rolling.start()
                     self._open_private()
                     self._check_workers()
                     self._announce()
-                    self._advance_reload()
+                    self.rolling.advance()
                     self.slots.back_up()
             finally:
                 self._end_all()
         logger.info("Stopping parent process [%d]", os.getpid())
+        if failed := [worker.exit_reason for worker in self.workers if worker.failed_to_end and not self.interrupts]:
+            raise ShutdownError(f"the end of {len(failed)} workers has failed: worker {', worker '.join(failed)}")
 
     @property
     def workers(self) -> list[Worker]:
@@ -126,7 +142,7 @@ class Supervisor:
 
         return ForkingFactory(self.config, self.board.board)
 
-    def _start_worker(self, slot: Slot) -> Worker | None:
+    def start_worker(self, slot: Slot) -> Worker | None:
         """Start a worker for a slot; None where that fails after the launch, to be tried again."""
         row = self.board.take_row()
         try:
@@ -143,7 +159,7 @@ class Supervisor:
         now = time.monotonic()
         for slot in self.slots:
             if slot.worker is None and slot.due <= now and self.factory.is_ready:
-                slot.worker = self._start_worker(slot)
+                slot.worker = self.start_worker(slot)
 
     def _wait_for_events(self) -> None:
         """Wait for a signal, a report, the end of a worker, or the time of what is due next."""
@@ -170,15 +186,6 @@ class Supervisor:
         for observer in self.observers:
             observer.tick()
 
-    def _poll_factory(self) -> None:
-        if not self.factory.poll():
-            return
-        for slot in self.slots:
-            if slot.successor is not None:  # it was started on what has changed since
-                self._retire(slot.successor)
-                slot.successor = None
-        self.to_reload = deque(self.slots)
-
     def _open_private(self) -> None:
         """Open the private listener when its address has come, in the workers or in some of its own."""
         if self._latecomer is None or (found := self._latecomer.take()) is None:
@@ -203,31 +210,43 @@ class Supervisor:
             self._next_ping = now + INTERVAL
         for worker in self.workers:
             worker.read_reports()
-            if worker.ready and not (worker.permitted or worker.stopping):
+            if worker.ready and not (worker.permitted or worker.stopping or worker.ending):
                 self.slots.permit(worker)
             if worker.accepts and worker not in self.retiring:
                 self.slots.extend(worker)
-            if worker.is_silent(self.config.timeout_worker_healthcheck) and not worker.stopping:
-                logger.error("Worker [%d] does not answer, killing it", worker.pid)
-                worker.signal(signal.SIGKILL)
-                worker.process.join()
-            elif ping_due:
+            if self.watch.check(worker, self.config) and ping_due:
                 worker.ping()
             if not worker.process.is_alive():
                 self._on_end(worker)
+            elif worker.ending and self.launched and worker not in self.retiring:
+                self._let_go(worker)
+
+    def _let_go(self, worker: Worker) -> None:
+        """Give the slot of a worker that ends by itself to another; raises LaunchError if all workers keep ending."""
+        slot = self.slots.of(worker)
+        if worker is slot.successor:
+            return  # it has not served yet, or takes the slot in a moment
+        slot.worker = None
+        self.retiring.append(worker)
+        if delay := self.slots.note_end(slot, worker):
+            logger.warning("Worker [%d] ends %.1f s after its start; restarting in %g s", worker.pid, worker.age, delay)
+        else:
+            logger.info("Worker [%d] ends; starting another in its place", worker.pid)
 
     def _on_end(self, worker: Worker) -> None:
         """Take a worker that has ended out of its slot; raises LaunchError where that ends the launch."""
         worker.read_reports()
         worker.close()
-        self.board.free_row(worker.row, died=worker not in self.retiring)
+        self.board.free_row(worker.row, died=not worker.stopping)
         if worker in self.retiring:
             self.retiring.remove(worker)
+            if worker.failed_to_end or not worker.stopping:
+                logger.log(logging.ERROR if worker.failed_to_end else logging.INFO, "Worker %s", worker.exit_reason)
             return
         slot = self.slots.of(worker)
         if worker is slot.successor:
             slot.successor = None
-            self.to_reload.clear()
+            self.rolling.abort()
             logger.error("New worker %s; reload aborted, old workers kept", worker.exit_reason)
             return
         slot.worker = None
@@ -257,57 +276,41 @@ class Supervisor:
                 observer.launched()
         self.launched = True
 
-    def _advance_reload(self) -> None:
-        """Take the replacement one step further: one successor at a time, and one worker ending at a time."""
-        for slot in self.slots:
-            if slot.successor is not None:
-                if not slot.successor.serving:
-                    return
-                old, slot.worker, slot.successor = slot.worker, slot.successor, None
-                slot.young_deaths = 0
-                if old is not None:
-                    self._retire(old)
-        if self.to_reload and not self.retiring and self.factory.is_ready:
-            slot = self.to_reload.popleft()
-            if slot.wanted:
-                slot.successor = self._start_worker(slot)
-                if slot.successor is None:
-                    self.to_reload.clear()
-                    logger.error("Reload aborted, old workers kept")
-        self._note_reload()
+    @property
+    def has_leaving(self) -> bool:
+        """Whether a worker was told to end and may still accept."""
+        return any(worker.permitted and not worker.ending for worker in self.retiring)
 
-    def _note_reload(self) -> None:
-        """Tell the observers when a reload has ended, complete or not."""
-        is_reloading = self.factory.is_renewing or self.to_reload or any(slot.successor for slot in self.slots)
-        if self._pids_before is None or is_reloading:
-            return
-        old, self._pids_before = self._pids_before, None
-        complete = all(slot.worker is None or slot.worker.pid not in old for slot in self.slots)
-        for observer in self.observers:
-            observer.reloaded(complete)
-
-    def _retire(self, worker: Worker) -> None:
+    def retire(self, worker: Worker) -> None:
+        """Tell a worker to end whose slot is another's."""
         self.retiring.append(worker)
         worker.retire()
 
     def _on_signal(self, number: int) -> None:
-        meanings = {signal.SIGHUP: self._on_hangup, signal.SIGTTIN: self._on_more, signal.SIGTTOU: self._on_fewer}
+        meanings = {
+            signal.SIGHUP: self._on_hangup,
+            signal.SIGTTIN: self._on_more,
+            signal.SIGTTOU: self._on_fewer,
+            signal.SIGUSR2: self._on_dump,
+        }
         if number in (signal.SIGINT, signal.SIGTERM):
             logger.info("Received %s, exiting.", signal.Signals(number).name)
             self.interrupts += self.should_exit and number == signal.SIGINT
             self.should_exit = True
-        elif number in meanings and self.launched and not self.should_exit:
+        elif number in meanings and (number == signal.SIGUSR2 or (self.launched and not self.should_exit)):
             meanings[signal.Signals(number)]()
         else:
             logger.debug("Received signal %d, which means nothing here.", number)
 
     def _on_hangup(self) -> None:
         logger.info("Received SIGHUP, replacing the workers one at a time.")
-        self._pids_before = {worker.pid for worker in self.slots.workers}
-        for observer in self.observers:
-            observer.reloading()
-        self.to_reload.clear()
-        self.factory.renew()
+        self.rolling.begin()
+
+    def _on_dump(self) -> None:
+        for worker in self.workers:
+            if worker.began:  # before that it would kill it
+                logger.info("Received SIGUSR2, asking worker [%d] for its stacks and tasks.", worker.pid)
+                worker.signal(signal.SIGUSR2)
 
     def _on_more(self) -> None:
         logger.info("Received SIGTTIN, increasing the number of processes.")
@@ -322,7 +325,7 @@ class Supervisor:
         if workers is None:
             logger.info("Already reached one process, cannot decrease the number of processes anymore.")
         for worker in workers or ():
-            self._retire(worker)
+            self.retire(worker)
 
     def _end_all(self) -> None:
         """End every worker, and wait for it."""
@@ -363,32 +366,19 @@ class Supervisor:
 
     def _wait_for_ends(self, told_at: float) -> None:
         """Wait until every worker has ended; refuse newcomers at each queue when it has lingered since `told_at`."""
+        interrupts = 0
         while running := [worker for worker in self.workers if worker.process.is_alive()]:
             # What a worker has forked may outlive it and keep its sentinel open: so look from time to time, too.
-            self._wait([worker.process.sentinel for worker in running], self._refuse(told_at))
-            if self.interrupts:
+            pipes = [worker.pipe for worker in running if not worker.pipe.closed]
+            sentinels = [worker.process.sentinel for worker in running]
+            self._wait([*sentinels, *pipes], self._refuse(told_at))
+            for worker in running:
+                worker.read_reports()
+                self.watch.check_end(worker, self.config, hurried=True)
+            if self.interrupts > interrupts:
+                interrupts = self.interrupts
                 for worker in running:
                     worker.signal(signal.SIGINT if self.interrupts == 1 else signal.SIGKILL)
             self._tick()
         for worker in self.workers:
             worker.close()
-
-
-@contextmanager
-def _caught(numbers: Iterable[int]) -> Iterator[socket.socket]:
-    """Turn each of these signals into a byte, its number, that can be read from a socket (`signal.set_wakeup_fd`).
-
-    A handler that did the work itself would run between any two lines of what it interrupts, and a wait would not end.
-    """
-    reading, writing = socket.socketpair()
-    with reading, writing:
-        reading.setblocking(False)
-        writing.setblocking(False)
-        wakeup = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
-        handlers = {number: signal.signal(number, lambda *_: None) for number in numbers}
-        try:
-            yield reading
-        finally:
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
-            signal.set_wakeup_fd(wakeup)

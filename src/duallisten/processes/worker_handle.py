@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from duallisten.config.uvicorn_contract import get_subprocess
 from duallisten.errors import DuallistenError, LaunchError, UsageError
-from duallisten.processes.worker_protocol import Channel, Order, bound_sockets, sides_of
+from duallisten.processes.worker_protocol import AT_LIMIT, Channel, Order, bound_sockets, sides_of
 
 if TYPE_CHECKING:
     import socket
@@ -105,7 +105,10 @@ class Worker(Child):
     began, ready, serving, ending: whether it has reported so
     permitted: whether it was told that it may accept
     unused_rules: which path rules cover no route of the application
+    at_limit: whether it ends since it has served as many requests as it may
+    waits_for: what its end waits for, until that was logged
     stopping: whether it was told to end
+    killed: whether it was killed
     """
 
     def __init__(
@@ -121,8 +124,10 @@ class Worker(Child):
         self.queues = queues
         self.row = row
         self.began = self.ready = self.serving = self.ending = False
-        self.permitted = self.stopping = False
-        self.unused_rules = ""
+        self.permitted = self.stopping = self.at_limit = self.killed = False
+        self.unused_rules = self.waits_for = ""
+        self._ends_since: float | None = None
+        self._ended_at: float | None = None
         self._started_at = time.monotonic()
         self._pinged_at: float | None = None
         self._loop_pinged_at: float | None = None
@@ -138,9 +143,14 @@ class Worker(Child):
         return self.permitted and not (self.ending or self.stopping or self.pipe.closed)
 
     @property
+    def blocked_for(self) -> float:
+        """Seconds for which its event loop has not answered a ping."""
+        return 0.0 if self._loop_pinged_at is None else time.monotonic() - self._loop_pinged_at
+
+    @property
     def is_blocked(self) -> bool:
         """Whether its event loop does not turn, so that it accepts nothing for now."""
-        return self._loop_pinged_at is not None and time.monotonic() - self._loop_pinged_at > BLOCKED
+        return self.blocked_for > BLOCKED
 
     @property
     def is_available(self) -> bool:
@@ -151,6 +161,21 @@ class Worker(Child):
         """Whether it has not answered a ping for `timeout` seconds."""
         return self._pinged_at is not None and time.monotonic() - self._pinged_at > timeout
 
+    @property
+    def ends_for(self) -> float:
+        """Seconds since it was told to end, or has said that it does; 0 if neither."""
+        return 0.0 if self._ends_since is None else time.monotonic() - self._ends_since
+
+    @property
+    def exits_for(self) -> float:
+        """Seconds since its server has ended and nothing is left to it but to exit; 0 if it has not."""
+        return 0.0 if self._ended_at is None else time.monotonic() - self._ended_at
+
+    @property
+    def failed_to_end(self) -> bool:
+        """Whether it has served, and has ended otherwise than it should."""
+        return self.serving and self.process.exitcode not in (None, 0, -signal.SIGTERM, -signal.SIGINT)
+
     def _note(self, report: tuple[Report, str], descriptors: list[int]) -> None:
         name, text = report
         self._pinged_at = None
@@ -160,8 +185,19 @@ class Worker(Child):
             self.ready, self.unused_rules = True, text
         elif name == "turning":
             self._loop_pinged_at = None
+        elif name == "ending":
+            self.ending, self.at_limit = True, text == AT_LIMIT
+            self._note_end_begun()
+        elif name == "waiting":
+            self.waits_for = text
+        elif name == "ended":
+            self._ended_at = time.monotonic()
         elif name != "alive":
             setattr(self, name, True)
+
+    def _note_end_begun(self) -> None:
+        if self._ends_since is None:
+            self._ends_since = time.monotonic()
 
     def ping(self) -> None:
         """Ask for a sign of life, unless one is outstanding; a worker that has not begun cannot answer yet."""
@@ -206,11 +242,18 @@ class Worker(Child):
     def terminate(self) -> None:
         """Let it end in good order."""
         self.stopping = True
+        self._note_end_begun()
         self.signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Kill it; that it has ended is seen by its sentinel."""
+        self.killed = True
+        self.signal(signal.SIGKILL)
 
     def retire(self) -> None:
         """Let it end in good order, and leave its queues to others at once."""
         self.stopping = True
+        self._note_end_begun()
         if not self.began or not self._send(Order("retire")):
             self.signal(signal.SIGTERM)
 
@@ -226,10 +269,12 @@ class WorkerFactory:
     """Starts workers that import the application themselves; `fork_server` has the one with `--preload`.
 
     No code of the application runs in the supervisor.
+
+    config: what the workers that are started next are given
     """
 
     def __init__(self, config: Config) -> None:
-        self._config = config
+        self.config = config
         self._is_renewing = False
 
     @property
@@ -250,8 +295,8 @@ class WorkerFactory:
     def start(self, plan: Plan, queues: list[BoundSocket], row: RowRef | None) -> Worker:
         """Start a worker; raises LaunchError or OSError where that is not possible."""
         pipe, child_end = Pipe()
-        target = partial(_run, self._config, plan, sides_of(queues), child_end, row)
-        process = get_subprocess(self._config, target, [queue.socket for queue in queues])
+        target = partial(_run, self.config, plan, sides_of(queues), child_end, row)
+        process = get_subprocess(self.config, target, [queue.socket for queue in queues])
         process.start()
         child_end.close()  # so that the pipe ends with the process
         return Worker(process, pipe, plan, len(queues), row)

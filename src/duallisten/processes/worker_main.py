@@ -11,6 +11,8 @@ that one up, and opens the private listener when that has come late.
   no orphan keeps the port.
 - SIGTERM ends it with all others, so its listeners linger (`shutdown`). An order to retire ends it alone:
   others accept from its queues, so it leaves them at once, with what is in them.
+- It exits as a process does that was not told to by a signal: functions of `atexit` run. The supervisor kills it if
+  that takes too long (`worker_watch`), and without a supervisor it kills itself.
 """
 
 from __future__ import annotations
@@ -27,8 +29,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from duallisten.errors import DuallistenError
-from duallisten.processes.worker_protocol import Channel, bound_sockets
-from duallisten.server import Server
+from duallisten.processes.exit_watch import end_patience
+from duallisten.processes.process_signals import answered_signals
+from duallisten.processes.worker_protocol import AT_LIMIT, Channel, bound_sockets
+from duallisten.server import Server, waited_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,6 +49,9 @@ logger = logging.getLogger("uvicorn.error")
 PERMISSION_POLL = 0.1
 """Seconds between two looks whether a worker that waits for permission to accept was told to end instead."""
 
+WAITING = 1.0
+"""Seconds that a worker has been ending for when it reports what it waits for."""
+
 ORPHAN_GRACE = 5.0
 """Seconds that a worker without a supervisor has to stop accepting, before it kills itself."""
 
@@ -57,6 +64,7 @@ class SupervisedServer(Server):
     ) -> None:
         super().__init__(config, plan=plan, bound=bound, seat=row)
         self.stopping = threading.Event()
+        self._never = threading.Event()
         self._channel = Channel(pipe)
         self._sending = threading.Lock()
         self._permitted = asyncio.Event()
@@ -93,9 +101,22 @@ class SupervisedServer(Server):
 
     async def shutdown(self, sockets: Sequence[socket.socket] | None = None) -> None:
         """Shut down as a server does, and report it."""
-        self.report("ending")
+        self.report("ending", "" if self.should_exit else AT_LIMIT)
         self.stopping.set()
-        await super().shutdown(sockets)
+        telling = asyncio.get_running_loop().call_later(WAITING, self._report_waiting)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            telling.cancel()
+
+    def _report_waiting(self) -> None:
+        if text := waited_for(self.states):
+            self.report("waiting", text)
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve as a server does, and report that nothing is left but to exit."""
+        await super().serve(sockets)
+        self.report("ended")
 
     def obey_orders(self) -> None:
         """Obey until the supervisor is gone, then end; runs in a thread of its own."""
@@ -166,8 +187,9 @@ class SupervisedServer(Server):
 
     def _end_as_orphan(self) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
-        if not self.stopping.wait(ORPHAN_GRACE):
-            os.kill(os.getpid(), signal.SIGKILL)
+        if self.stopping.wait(ORPHAN_GRACE):
+            self._never.wait(min(end_patience(self.config), threading.TIMEOUT_MAX))
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def run_worker(
@@ -179,14 +201,17 @@ def run_worker(
 
         join(row.number)
     server = SupervisedServer(config, plan, bound, pipe, row)
-    server.report("began")
-    threading.Thread(target=server.obey_orders, name="duallisten-supervised", daemon=True).start()
-    try:
-        config.get_loop_factory()  # which raises where it cannot be used, before uvicorn has made a coroutine for it
-        server.run()
-    except DuallistenError as error:
-        server.report("failed", str(error))
-        sys.exit(error.exit_code)
+    signal.signal(signal.SIGTERM, server.handle_exit)  # uvicorn raises a signal again when it has obeyed it
+    with answered_signals(signal.SIGHUP):
+        server.report("began")
+        threading.Thread(target=server.obey_orders, name="duallisten-supervised", daemon=True).start()
+        try:
+            config.get_loop_factory()  # raises where it cannot be used, before uvicorn has made a coroutine for it
+            with suppress(KeyboardInterrupt):
+                server.run()
+        except DuallistenError as error:
+            server.report("failed", str(error))
+            sys.exit(error.exit_code)
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,15 @@ if TYPE_CHECKING:
     from duallisten.listeners import BoundSocket, Plan
     from duallisten.sides import Side
 
-Report = Literal["began", "ready", "serving", "ending", "failed", "alive", "turning"]
-"""What a worker reports to its supervisor: the first of a pair, whose second is a text."""
+Report = Literal["began", "ready", "serving", "ending", "waiting", "ended", "failed", "alive", "turning"]
+"""What a worker reports to its supervisor: the first of a pair, whose second is a text.
+
+With `ready` come the path rules that cover no route, with `ending` `AT_LIMIT` or nothing, with `waiting` what the
+worker waits for before it ends, with `failed` why it could not start.
+"""
+
+AT_LIMIT = "limit"
+"""What a worker reports that ends by itself, for it has served `--limit-max-requests`."""
 
 
 class Order(NamedTuple):

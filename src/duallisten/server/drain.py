@@ -228,5 +228,14 @@ def _who(connections: Collection[Any]) -> str:
     return ", ".join(named) + more
 
 
+def waited_for(states: Iterable[ServerState]) -> str:
+    """Say what the end of a process waits for: connections, else tasks; empty where it waits for neither."""
+    states = list(states)
+    if connections := _all(states, "connections"):
+        return f"{len(connections)} connection{'s' if len(connections) > 1 else ''}: {_who(connections)}"
+    tasks = _all(states, "tasks")
+    return f"{len(tasks)} background task{'s' if len(tasks) > 1 else ''}" if tasks else ""
+
+
 def _all(states: Iterable[ServerState], name: str) -> set[Any]:
     return {item for state in states for item in getattr(state, name)}

@@ -159,7 +159,7 @@ class Server(UvicornServer):
         return served_listeners(self.config, self.plan, self.bound or ()) if self.plan is not None else ()
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
-        """Serve until told to stop, in an event loop of its own; raises LaunchExit, or LaunchError to who bound for it."""
+        """Serve until told to stop, in an event loop of its own; raises LaunchExit, or LaunchError if others bound."""
         try:
             super().run(sockets)
         except LaunchError as error:

@@ -1,0 +1,121 @@
+"""Signals that would kill a process that serves, with the requests in hand: they have a meaning, or do nothing.
+
+- SIGUSR2 writes the stacks of all threads to standard error, at once, also while the event loop is blocked
+  (`faulthandler`). Where each task waits is logged as soon as the loop turns.
+- SIGUSR1 and SIGQUIT do nothing; in a worker SIGHUP does nothing either, for it means something to the supervisor.
+
+The facts it rests on:
+
+- A program that is started has the default for a signal that had a handler, and goes on ignoring what was ignored
+  (execve(2)). So these have handlers that do nothing: what the application starts is not changed.
+- `faulthandler.register` with `chain` runs the handler that was there before, too.
+- A handler of Python's runs in the main thread, where the loop runs: `get_running_loop` finds it.
+
+Invariants:
+    - A handler of the application's, or of the program that runs a server, stays.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import asyncio
+    from types import FrameType
+
+logger = logging.getLogger("uvicorn.error")
+
+IGNORED = (signal.SIGUSR1, signal.SIGQUIT)
+"""Signals that do nothing."""
+
+STDERR = 2
+"""The descriptor of standard error."""
+
+
+@contextmanager
+def answered_signals(*more: signal.Signals) -> Iterator[None]:
+    """Answer these signals within the block, which must be run by the main thread; elsewhere nothing is changed.
+
+    more: signals that do nothing, beside `IGNORED`
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before: dict[signal.Signals, Any] = {}
+    for number in (signal.SIGUSR2, *IGNORED, *more):
+        if signal.getsignal(number) in (signal.SIG_DFL, ignore):
+            before[number] = signal.signal(number, _dump if number == signal.SIGUSR2 else ignore)
+    if signal.SIGUSR2 in before:
+        faulthandler.register(signal.SIGUSR2, file=STDERR, all_threads=True, chain=True)
+    try:
+        yield
+    finally:
+        if signal.SIGUSR2 in before:
+            faulthandler.unregister(signal.SIGUSR2)
+        for number, handler in before.items():
+            if signal.getsignal(number) in (_dump, ignore):
+                signal.signal(number, handler)
+
+
+@contextmanager
+def caught(numbers: Iterable[int]) -> Iterator[socket.socket]:
+    """Turn each of these signals into a byte, its number, that can be read from a socket (`signal.set_wakeup_fd`).
+
+    A handler that did the work itself would run between any two lines of what it interrupts, and a wait would not end.
+    """
+    reading, writing = socket.socketpair()
+    with reading, writing:
+        reading.setblocking(False)
+        writing.setblocking(False)
+        wakeup = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+        handlers = {number: signal.signal(number, ignore) for number in numbers}
+        try:
+            yield reading
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+            signal.set_wakeup_fd(wakeup)
+
+
+def ignore(number: int, frame: FrameType | None) -> None:
+    """Do nothing about a signal."""
+
+
+def _dump(number: int, frame: FrameType | None) -> None:
+    """Log the tasks when the loop turns; `faulthandler` has written the stacks."""
+    import asyncio
+
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:  # there is none yet, or no more
+        return
+    loop.call_soon_threadsafe(_log_tasks)
+
+
+def _log_tasks() -> None:
+    import asyncio
+
+    tasks = sorted(asyncio.all_tasks(), key=lambda task: task.get_name())
+    lines = [line for task in tasks for line in (f"Task {task.get_name()} waits in:", *where(task))]
+    logger.warning("Process [%d] has %d tasks\n%s", os.getpid(), len(tasks), "\n".join(lines))
+
+
+def where(task: asyncio.Task[Any]) -> list[str]:
+    """Return where a task waits: a line for each of its frames, the innermost last."""
+    lines: list[str] = []
+    awaited: Any = task.get_coro()
+    while awaited is not None:
+        frame = next((found for kind in ("cr", "gi", "ag") if (found := getattr(awaited, f"{kind}_frame", None))), None)
+        if frame is not None:
+            lines.append(f'  File "{frame.f_code.co_filename}", line {frame.f_lineno}, in {frame.f_code.co_name}')
+        names = ("cr_await", "gi_yieldfrom", "ag_await")
+        awaited = next((found for name in names if (found := getattr(awaited, name, None)) is not None), None)
+    return lines

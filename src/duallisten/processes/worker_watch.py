@@ -1,0 +1,85 @@
+"""What a supervisor does about workers that do not do as they should: it kills them, and says why in one line.
+
+- A worker that does not answer a ping for `--timeout-worker-healthcheck` has no thread that runs.
+- One whose event loop has been blocked for `--timeout-worker-stall` answers no request. Its stacks are asked for first
+  (SIGUSR2, `process_signals`), and it has `DUMP_TIME` to write them. If its loop turns by then it is kept: all
+  processes may have been stopped for a while, with their container.
+- One that was told to end, or has said that it does, has the time of `exit_watch`; it may be kept by a thread that does
+  not end, or by a function of `atexit`. Where the whole launch ends, it has less for that, since all wait for it.
+
+Invariants:
+    - A worker whose event loop is blocked, and which is on its way out, is not killed before its time is over.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from typing import TYPE_CHECKING
+
+from duallisten.processes.exit_watch import DEFAULT_GRACE, EXIT_PATIENCE, end_patience
+
+if TYPE_CHECKING:
+    from duallisten.config import Config
+    from duallisten.processes.worker_handle import Worker
+
+logger = logging.getLogger("uvicorn.error")
+
+DUMP_TIME = 1.0
+"""Seconds that a worker has to write its stacks."""
+
+
+class WorkerWatch:
+    """Looks at workers, and kills those that do not do as they should."""
+
+    def __init__(self) -> None:
+        self._dumping: dict[Worker, float] = {}
+
+    def check(self, worker: Worker, config: Config) -> bool:
+        """Look at a worker; returns whether it is as it should be."""
+        if worker.killed:
+            return False
+        if worker.stopping or worker.ending:
+            self._dumping.pop(worker, None)
+            return self.check_end(worker, config)
+        if worker.is_silent(config.timeout_worker_healthcheck):
+            logger.error("Worker [%d] does not answer, killing it", worker.pid)
+            worker.kill()
+        elif config.options.timeout_worker_stall:
+            self._check_stall(worker, config.options.timeout_worker_stall)
+        return not worker.killed
+
+    def _check_stall(self, worker: Worker, timeout: float) -> None:
+        dumped_at = self._dumping.get(worker)
+        if worker.blocked_for <= timeout:
+            if self._dumping.pop(worker, None) is not None:
+                logger.info("The event loop of worker [%d] turns again; it is kept", worker.pid)
+        elif dumped_at is None:
+            self._dumping[worker] = time.monotonic()
+            logger.error(
+                "The event loop of worker [%d] has been blocked for %.0f s (--timeout-worker-stall); "
+                "its threads' stacks follow, then it is killed",
+                worker.pid,
+                worker.blocked_for,
+            )
+            worker.signal(signal.SIGUSR2)
+        elif time.monotonic() - dumped_at >= DUMP_TIME:
+            logger.error("Worker [%d] is still blocked, killing it", worker.pid)
+            del self._dumping[worker]
+            worker.kill()
+
+    def check_end(self, worker: Worker, config: Config, *, hurried: bool = False) -> bool:
+        """Look at a worker that ends; returns whether it may go on.
+
+        hurried: whether the whole launch ends
+        """
+        if worker.waits_for:
+            logger.info("Worker [%d] accepts no more; its end waits for %s", worker.pid, worker.waits_for)
+            worker.waits_for = ""
+        cannot_exit = worker.exits_for > (EXIT_PATIENCE if hurried else DEFAULT_GRACE)
+        if (cannot_exit or worker.ends_for > end_patience(config)) and not worker.killed:
+            what = "has served all and does not exit" if worker.exits_for else "has not ended"
+            logger.error("Worker [%d] %s after %.0f s, killing it", worker.pid, what, worker.ends_for)
+            worker.kill()
+        return not worker.killed
