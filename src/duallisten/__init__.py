@@ -6,6 +6,7 @@ endpoints it reaches. In place of uvicorn: `duallisten.run`, `duallisten.Config`
 The names are imported when they are first used: an application that asks for `side` loads no server.
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,8 @@ if not TYPE_CHECKING:  # a type checker knows the names above, and no others
     def __getattr__(name: str) -> Any:
         if name not in _MODULES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if sys.platform == "win32" and _MODULES[name] not in ("errors", "sides"):
+            raise ImportError(f"duallisten.{name} is not there on Windows: duallisten serves on Linux and macOS")
         value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
         globals()[name] = value
         return value

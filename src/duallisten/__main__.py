@@ -16,6 +16,9 @@ import sys
 
 def main() -> None:
     """Run the command line."""
+    if sys.platform == "win32":
+        sys.stderr.write("duallisten: nothing is served on Windows: duallisten serves on Linux and macOS\n")
+        sys.exit(3)
     gc.disable()
     if None in (sys.stdin, sys.stdout, sys.stderr):
         open_closed_streams()

@@ -1,4 +1,4 @@
-"""Log lines: their times, their number, which side they are about, and how they become JSON (`--log-format json`).
+"""What is written for people: log lines (also as JSON, `--log-format json`), and tables on standard output.
 
 `JSONFormatter` makes the line of a record of `logging`: uvicorn's, ours, or those of an application that uses it for
 its own handlers. It rests on: a formatter gets every record that a handler writes; what a caller gives as `extra`
@@ -8,9 +8,13 @@ The strings are what `json` itself writes with ASCII alone, so a line has no lin
 byte that a terminal or another encoding could change (RFC 8259, 7). A surrogate without its other half is no
 character, and many readers give up the whole line for it: U+FFFD stands in its place.
 
+Tables are the answers of `--check`, `--routes` and the registry's command.
+
 Invariants:
     - It does not fail for a record that `logging` could have written.
     - A field of a caller's does not take the place of one of ours.
+    - Nothing is cut from a table. A terminal folds what is too wide for it; where standard output is none (a pipe, the
+      log of a CI), lines are as long as they have to be.
 """
 
 from __future__ import annotations
@@ -18,8 +22,9 @@ from __future__ import annotations
 import json
 import logging
 import re
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -162,3 +167,33 @@ def with_json(log_config: dict[str, Any]) -> dict[str, Any]:
     """Return uvicorn's `log_config` with our formatter in the place of uvicorn's two."""
     ours = {"()": f"{__name__}.{JSONFormatter.__qualname__}"}
     return {**log_config, "formatters": {**log_config.get("formatters", {}), "default": ours, "access": ours}}
+
+
+NOTHING = ("", "-")
+"""Cells that say nothing: a column with no others is left out."""
+
+UNLIMITED = 1_000_000
+"""Characters in a line where there is no terminal; no table comes near."""
+
+
+def print_rows(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print rows under the names of their columns, without empty columns; nothing without rows."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    cells = list(rows)
+    shown = [index for index in range(len(columns)) if any(row[index] not in NOTHING for row in cells)]
+    if not shown:
+        return
+    table = Table()
+    for index in shown:
+        table.add_column(columns[index], overflow="fold")
+    for row in cells:
+        table.add_row(*(Text(row[index], overflow="fold") for index in shown))
+    Console(width=None if sys.stdout.isatty() else UNLIMITED).print(table)
+
+
+def print_line(text: str) -> None:
+    """Print a line, which a terminal breaks where it has to."""
+    sys.stdout.write(f"{text}\n")

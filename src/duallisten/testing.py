@@ -20,18 +20,28 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
-from duallisten.config import Config, bare
+from duallisten.config import Config, bare, takes_options
+from duallisten.config.uvicorn_contract import UvicornServer
 from duallisten.endpoints import endpoint_set
-from duallisten.errors import LaunchError
+from duallisten.errors import LaunchError, UsageError
 from duallisten.server import Server
 from duallisten.sides import Application, Receive, Scope, Send, Side
 
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from duallisten.config.keywords import Keywords
+
 LOOPBACK = "127.0.0.1"
 
+ONE_PROCESS = {"workers": 1, "private_workers": 0, "reload": False}
+"""Options of which `serve` takes no other value, for it serves in one process."""
 
-def as_side(app: Any, name: Side, **options: Any) -> Application:
+
+@takes_options("platform", "proxy_headers", "log_config")
+def as_side(app: Any, name: Side, **options: Unpack[Keywords]) -> Application:
     """Build an ASGI application that answers as `app` does on a side.
 
     Args:
@@ -46,9 +56,13 @@ def as_side(app: Any, name: Side, **options: Any) -> Application:
     Raises:
         LaunchError: The application cannot be imported, or the launch would be refused.
         UsageError: An option cannot be read.
+        ValueError: There is no such side.
         TypeError: There is no option of this name.
     """
-    config = Config(app, platform="none", proxy_headers=False, log_config=None, **options)
+    if name not in get_args(Side):
+        raise ValueError(f"{name!r} is no side: 'public' or 'private'")
+    given: dict[str, Any] = dict(options)
+    config = Config(app, platform="none", proxy_headers=False, log_config=None, **given)
     config.load()
     lifespan = config.source(name).loaded_app
     endpoints = endpoint_set(bare(lifespan), name, config.rules)
@@ -102,7 +116,7 @@ class ThreadedServer(Server):
 
     def _run_and_tell(self) -> None:
         try:
-            self.run()
+            UvicornServer.run(self)
         except BaseException as error:
             self.error = error
         finally:
@@ -120,13 +134,23 @@ class serve:  # noqa: N801  # read as a verb: with serve(app) as served
         options: As of `duallisten.Config`.
 
     Raises:
-        UsageError: An option cannot be read.
+        UsageError: An option cannot be read, or needs more than one process.
         TypeError: There is no option of this name.
         LaunchError: It does not start, or does not stop, within `timeout`; or a launch would be refused.
     """
 
-    def __init__(self, app: Any, *, timeout: float = 30.0, **options: Any) -> None:
-        given = {"host": LOOPBACK, "port": 0, "private_host": LOOPBACK, "private_port": 0, "platform": "none"}
+    @takes_options(*ONE_PROCESS)
+    def __init__(self, app: Any, *, timeout: float = 30.0, **options: Unpack[Keywords]) -> None:
+        for name, only in ONE_PROCESS.items():
+            if (asked := options.get(name) or only) != only:
+                raise UsageError(f"{name}={asked!r}: serve has one process, which serves both sides")
+        given: dict[str, Any] = {
+            "host": LOOPBACK,
+            "port": 0,
+            "private_host": LOOPBACK,
+            "private_port": 0,
+            "platform": "none",
+        }
         self._server = ThreadedServer(Config(app, **{"log_config": None, **given, **options}))
         self._timeout = timeout
 

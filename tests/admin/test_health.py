@@ -258,7 +258,7 @@ def test_what_is_meant_for_the_application_waits_for_it_untouched(blocked: tuple
 def test_a_probe_that_comes_in_pieces_is_answered(blocked: tuple[Launched, Path]) -> None:
     server, _ = blocked
     with connect(server.url("private")) as connection:
-        for piece in (b"GET /-/star", b"tupz HTTP/1.1\r\nHo", b"st: x\r\n\r\n"):
+        for piece in (b"GET /-/star", b"tupz HTTP/1.1\r\nHo", b"st: localhost\r\n\r\n"):
             connection.sendall(piece)
         assert b"HTTP/1.1 200 OK\r\n" in connection.recv(65536)
 
@@ -271,7 +271,7 @@ def test_a_peer_that_is_not_admitted_is_told_nothing_by_a_blocked_process(tmp_pa
             blocking.sendall(b"GET /block HTTP/1.1\r\nHost: x\r\n\r\n")
             assert eventually((tmp_path / "blocked").exists)
             with connect(private) as waiting:
-                waiting.sendall(b"GET /-/livez HTTP/1.1\r\nHost: x\r\n\r\n")
+                waiting.sendall(b"GET /-/livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 waiting.settimeout(1.0)
                 with pytest.raises(TimeoutError):
                     waiting.recv(1)

@@ -104,7 +104,7 @@ def test_a_collector_that_hangs_keeps_neither_requests_nor_the_end(tmp_path: Pat
         "        time.sleep(600)\n"
         "REGISTRY.register(Hanging())\n"
     )
-    request = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
+    request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"
     arguments = ("--timeout-graceful-shutdown", "1")
     with shop(tmp_path, *arguments, text=text) as server, connect(server.url("private")) as scraper:
         scraper.sendall(request)

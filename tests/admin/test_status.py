@@ -4,27 +4,35 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import platform
 import re
+import signal
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
+import uvicorn
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from duallisten.admin import figures as status_figures
-from duallisten.admin import status
+from duallisten.admin import history, status
 from duallisten.admin.figures import Sample, make_figures, percentile, read
 from duallisten.observability import Phase, View
 from duallisten.observability.scoreboard import RowRef, Scoreboard
 from duallisten.observability.scoreboard_layout import BOUNDS, BUCKETS, Cell, Head, bits, request_cell
+from duallisten.starlette import private, public
+from tests.faults.serving import faulty
 from tests.support.applications import Observed
 from tests.support.chromium import Page, browsing
-from tests.support.running import FREE, Launched, ObservedServer, eventually, launched, serving
+from tests.support.running import FREE, Launched, ObservedServer, connect, eventually, launched, serving
 
 DEMO = "duallisten.demo:app"
 HEALTH = ("--private-health", "/health")
@@ -197,7 +205,7 @@ def test_a_server_that_ends_does_not_wait_for_those_who_look(server: ObservedSer
 
 
 def test_nor_for_one_who_reads_nothing(server: ObservedServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(status_figures, "make_figures", lambda *_: "x" * (1 << 23))
+    monkeypatch.setattr(status_figures, "make_figures", lambda *_: {"processes": [], "x": "x" * (1 << 23)})
     with httpx.stream("GET", server.url("private") + "/health/status/events", timeout=30):
         server.finish()
 
@@ -230,13 +238,80 @@ def test_the_page_comes_while_the_application_blocks_the_event_loop() -> None:
             asking.join()
 
 
+@pytest.mark.parametrize(
+    ("accept", "is_json"),
+    [
+        (None, False),
+        ("*/*", False),
+        ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", False),
+        ("application/json", True),
+        ("Application/JSON; charset=utf-8", True),
+        ("application/*", True),
+        ("application/json, text/html", False),
+        ("application/json, text/html;q=0.9, */*;q=0.1", True),
+        ("application/json;q=0, */*", False),
+        ("text/html;q=0, */*", True),
+        ("application/json;q=9", False),
+    ],
+)
+def test_who_rather_has_json_gets_it_at_the_page(server: ObservedServer, accept: str | None, is_json: bool) -> None:
+    request = httpx.Request("GET", server.url("private") + "/health/status")
+    if accept is not None:
+        request.headers["accept"] = accept
+    with httpx.Client() as client:
+        answer = client.send(request)
+    assert answer.headers["content-type"].startswith("application/json" if is_json else "text/html")
+    assert answer.headers["vary"] == "accept"
+    assert not is_json or answer.json().keys() == document(server).keys()
+
+
+def test_requests_that_rules_hide_are_told_apart_from_failures() -> None:
+    with serving(Starlette(), private_health="/health", private_paths=["/internal"]) as server:
+        for path in ("/internal", "/internal", "/internal", "/missing"):
+            assert httpx.get(server.url("public") + path).status_code == 404
+        assert server.observation is not None
+        board = server.observation.board
+        assert eventually(lambda: figures_of(board.read())["sides"]["public"]["requests"] == 4)
+        public = figures_of(board.read())["sides"]["public"]
+    assert (public["hidden"], public["client_errors"]) == (3, 0.25)
+    assert public["hidden_rate"] == pytest.approx(0.75 * public["rate"])
+
+
+def test_it_says_what_processes_take_up_and_what_they_run_on(server: ObservedServer) -> None:
+    first = document(server)
+    (process,) = first["figures"]["processes"]
+    assert process["memory"] > 1 << 20
+    assert process["cpu"] >= 0
+    launch = first["launch"]
+    assert launch["python"] == platform.python_version()
+    assert (launch["uvicorn"], launch["metrics"]) == (uvicorn.__version__, None)
+    assert launch["listeners"][0]["limits"]["head_bytes"] == 65536
+    assert launch["listeners"][0]["limits"]["connections"] is None
+    assert status.usage(0) is None, "as for a process that is gone"
+
+
+def test_it_says_what_has_happened_to_the_processes() -> None:
+    with launched(DEMO, *FREE, *HEALTH, "--workers", "2") as running:
+        victim = document(running)["figures"]["processes"][0]["pid"]
+        os.kill(victim, signal.SIGKILL)
+        assert eventually(lambda: f"process {victim} died" in happened(document(running)))
+        assert eventually(lambda: len([one for one in happened(document(running)) if one.endswith(" is ready")]) == 2)
+        told = document(running)["figures"]["events"]
+    assert told[-1]["event"] == "launched"
+    assert [one["age"] for one in told] == sorted(one["age"] for one in told)
+
+
+def happened(told: Any) -> list[str]:
+    return [one["event"] for one in told["figures"]["events"]]
+
+
 def test_workers_of_one_side_tell_of_both() -> None:
     arguments = (DEMO, *FREE, *HEALTH, "--private-missing", "loopback", "--workers", "2", "--private-workers", "1")
     with launched(*arguments) as running:
         for _ in range(5):
             httpx.get(running.url("public"))
         assert eventually(lambda: document(running)["figures"]["sides"]["public"]["requests"] == 5)
-        launch, figures = document(running).values()
+        launch, figures, _ = document(running).values()
     assert [listener["side"] for listener in launch["listeners"]] == ["private", "public"]
     assert any("a free port of 127.0.0.1" in url for listener in launch["listeners"] for url in listener["urls"])
     assert [process["state"] for process in figures["processes"]] == ["ready"] * 3
@@ -290,6 +365,92 @@ def test_a_phone_shows_it_without_scrolling_sideways(page: Page, server: Observe
     assert page.eventually("document.body?.classList.contains('live')")
     assert page.run("document.documentElement.scrollWidth") == 360
     assert page.run("getComputedStyle(document.body).backgroundColor") == "rgb(15, 19, 24)", "dark, as was asked for"
+
+
+@pytest.fixture
+def routed() -> Iterator[ObservedServer]:
+    """A server with more routes than fit a screen, one of which is private and one public by a mark."""
+
+    def answer(request: Any) -> Response:
+        return PlainTextResponse("")
+
+    paths = [Route(f"/shop/the/way/to/something/far/down/below/number/{number}", answer) for number in range(12)]
+    routes = [*paths, private(Route("/stock", answer)), public(Route("/home", answer))]
+    with serving(Starlette(routes=routes), private_health="/health", private_metrics="/metrics") as server:
+        yield server
+
+
+VISIBLE = "[...document.querySelectorAll('.routes tbody tr')].filter(one => one.checkVisibility())"
+
+
+def test_a_phone_shows_what_each_side_gets_of_a_route(page: Page, routed: ObservedServer) -> None:
+    page.look(width=360)
+    page.open(routed.url("private") + "/health/status")
+    assert page.eventually("document.body?.classList.contains('live')")
+    assert page.run(f"{VISIBLE}.length") == 14
+    cells = f"{VISIBLE}.flatMap(row => [...row.cells])"
+    assert page.run(f"{cells}.every(one => one.getBoundingClientRect().right <= 360)")
+    named = (
+        f"{cells}.filter(one => one.dataset.column === 'public').map(one => getComputedStyle(one, '::before').content)"
+    )
+    assert set(page.run(named)) == {'"public: "'}, "each says which side it is about"
+
+
+def test_a_long_list_of_routes_is_filtered_as_one_types(page: Page, routed: ObservedServer) -> None:
+    page.open(routed.url("private") + "/health/status")
+    assert page.eventually("document.body?.classList.contains('live')")
+    typing = "field = document.querySelector('input'), field.value = {!r}, field.dispatchEvent(new Event('input')), "
+    shown = f"{VISIBLE}.map(row => row.cells[0].textContent)"
+    assert page.run(typing.format("STOCK") + shown) == ["/stock"]
+    assert page.run(typing.format("marked public") + shown) == ["/home"]
+    assert page.run(typing.format("shop number/11") + f"{shown}.length") == 1
+    asked = page.run("new Promise(done => ask().then(() => done(field.isConnected)))")
+    assert asked, "what somebody types stays when the page is told the same again"
+    assert page.run(typing.format("") + f"{shown}.length") == 14
+
+
+def test_routes_that_nobody_has_decided_on_stand_out(page: Page, routed: ObservedServer) -> None:
+    page.open(routed.url("private") + "/health/status")
+    assert page.eventually("document.body?.classList.contains('live')")
+    colour = "getComputedStyle(document.querySelector('.routes tr{} td')).color"
+    assert page.run(colour.format(".undecided")) != page.run(colour.format(":not(.undecided)"))
+    assert page.run("document.querySelectorAll('.undecided').length") == 12
+    caption = page.run("document.querySelector('.routes caption').textContent")
+    assert "Public because no rule and no mark decides: 12 of 14 routes." in caption
+
+
+def test_the_page_leads_to_the_metrics_and_says_limits_versions_and_events(page: Page, routed: ObservedServer) -> None:
+    page.open(routed.url("private") + "/health/status")
+    assert page.eventually("document.body?.classList.contains('live')")
+    assert page.run("document.querySelector('#metrics a').href") == routed.url("private") + "/metrics"
+    assert page.run("document.getElementById('metrics').checkVisibility()")
+    text = page.run("document.body.innerText")
+    for words in (
+        "no limit of connections, ",
+        "head 64 KiB, ",
+        f"uvicorn {uvicorn.__version__}",
+        "launched",
+        f"{os.getpid()}",
+    ):
+        assert words in text
+    assert re.search(r"\d MiB\t[\d.<]+ ?[\d.]* %", page.run("document.getElementById('rows').innerText"))
+    assert page.errors == []
+
+
+def test_a_page_opens_with_what_the_last_minutes_were(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "STEP", 1.0)
+    with serving(Observed(), private_health="/health") as server, httpx.Client() as client:
+
+        def is_kept() -> bool:
+            client.get(server.url("public"))
+            return sum(bool(one["rate"]) for one in document(server)["history"]["public"]) >= 3
+
+        assert eventually(is_kept)
+        page.open(server.url("private") + "/health/status")
+        assert page.eventually("document.body?.classList.contains('drawn')")
+        assert page.run("points.public.filter(one => one.rate > 0).length") >= 3
+        assert page.run(HEIGHT.format(side="public", name="rate"))
+        assert page.errors == []
 
 
 def test_without_javascript_it_says_where_the_figures_are(page: Page, server: ObservedServer) -> None:
@@ -358,6 +519,84 @@ def test_a_page_finds_the_next_launch_and_shows_what_that_serves(page: Page) -> 
     with launched(*arguments, "--private-port", port, "--private-path", "/next"):
         assert page.eventually("document.body?.innerText.includes('not /next')")
         assert page.eventually("document.getElementById('link')?.textContent === 'live'")
+
+
+def opened(page: Page, url: str) -> None:
+    """Look at the page of a launch until it is told events."""
+    page.open(url + "/health/status")
+    assert page.eventually("document.getElementById('link')?.textContent === 'live'")
+    assert page.run("document.body.dataset.tone") == "good"
+    assert page.run("document.title").startswith("ready | ")
+
+
+def state(page: Page) -> tuple[str, str, str]:
+    """What a person sees at a glance: the title of the tab, the tone of the page, and what its charts end with."""
+    words = "document.title, document.body.dataset.tone, document.querySelector('.until').textContent"
+    title, tone, end = page.run(f"[{words}]")
+    return title.partition(" | ")[0], tone, end
+
+
+def test_a_page_is_grey_while_its_process_is_blocked_and_still_shows_how_it_stands(page: Page, tmp_path: Path) -> None:
+    with faulty(*HEALTH, "--health-stall", "1", cwd=tmp_path) as server:
+        opened(page, server.url("private"))
+        with connect(server.url("public")) as blocking:
+            blocking.sendall(b"GET /block HTTP/1.1\r\nHost: x\r\n\r\n")
+            try:
+                assert page.eventually("document.title.startsWith('blocked | ')")
+                _, tone, end = state(page)
+                assert (tone, end.endswith(" UTC")) == ("gone", True)
+                assert page.run("document.getElementById('link').textContent").startswith("no events since ")
+                assert page.eventually("document.getElementById('reasons').textContent.includes('is stuck')")
+                assert not (tmp_path / "released").exists(), "and it is still blocked"
+            finally:
+                (tmp_path / "released").touch()
+            assert page.eventually("document.title.startsWith('ready | ')")
+            assert page.eventually("document.body.classList.contains('live')")
+        assert state(page) == ("ready", "good", "now")
+
+
+def test_a_page_whose_launch_was_killed_is_grey_and_says_since_when(page: Page) -> None:
+    with launched(DEMO, *FREE, *HEALTH) as running:
+        opened(page, running.url("private"))
+        running.end(signal.SIGKILL)
+        assert page.eventually("document.title.startsWith('no answer | ')")
+        _, tone, end = state(page)
+        assert tone == "gone"
+        assert f"no answer since {end}" in page.run("document.getElementById('link').textContent")
+
+
+def test_a_page_follows_a_launch_that_drains_as_long_as_it_answers(page: Page) -> None:
+    with launched(DEMO, *FREE, *HEALTH, "--private-linger", "60") as running:
+        opened(page, running.url("private"))
+        page.run(
+            "links = [], shown = show, show = (...told) => {"
+            " shown(...told); links.push(document.getElementById('link').textContent) }, 0"
+        )
+        running.send(signal.SIGTERM)
+        assert page.eventually("document.title.startsWith('draining | ')")
+        assert page.eventually("links.push() > 6")
+        assert set(page.run("links")) == {"live"}, "through several streams"
+        assert state(page) == ("draining", "fair", "now")
+        running.send(signal.SIGINT)
+        assert page.eventually("document.title.startsWith('no answer | ')")
+
+
+def test_a_page_whose_worker_stands_still_goes_to_another(page: Page) -> None:
+    with launched(DEMO, *FREE, *HEALTH, "--workers", "2") as running:
+        opened(page, running.url("private"))
+        page.run(
+            "teller = 0, shown = show, show = (...told) => { teller = told[0].figures.process; shown(...told) }, 0"
+        )
+        assert page.eventually("teller !== 0")
+        teller = psutil.Process(page.run("teller"))
+        teller.suspend()
+        try:
+            assert page.eventually("document.body.dataset.tone === 'gone'")
+            assert page.eventually("document.body.classList.contains('live')")
+            assert page.run("teller") != teller.pid
+        finally:
+            with suppress(psutil.NoSuchProcess):  # one that stands still may be replaced
+                teller.resume()
 
 
 def test_a_contrast_that_everybody_can_read(page: Page, server: ObservedServer) -> None:

@@ -13,7 +13,7 @@ import uvicorn
 
 from duallisten import __version__
 from duallisten.listeners.forwarded import read_trust
-from tests.support.running import FREE, launched, run
+from tests.support.running import DUALLISTEN, FREE, PYTHON, ROOT, launched, run
 
 DEMO = "duallisten.demo:app"
 UVICORN_TRUSTS = str(read_trust(uvicorn.Config("app", log_config=None).forwarded_allow_ips))
@@ -92,6 +92,119 @@ def test_the_plan_is_shown_for_machines() -> None:
     assert "s3cret" not in shown.stdout
 
 
+def table_of(text: str) -> dict[str, list[str]]:
+    """The rows of printed tables by their first cell."""
+    lines = [line for line in text.splitlines() if line.startswith("│")]
+    rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines]
+    return {row[0]: row[1:] for row in rows}
+
+
+LONG = [f"/a/very/long/path/that/no/terminal/has/room/for/{number:030d}" for number in range(3)]
+
+
+def test_nothing_that_was_asked_for_is_cut_where_there_is_no_terminal() -> None:
+    rules = [word for path in LONG for word in ("--private-path", path)]
+    shown = run(DEMO, "--check", *FREE, *rules, environ={"COLUMNS": "80"})
+    assert table_of(shown.stdout)["--private-path"] == [", ".join(LONG), "--private-path"]
+    assert table_of(shown.stdout)["endpoint set"] == ["all", f"not {', '.join(LONG)}"]
+
+
+def test_a_terminal_folds_what_is_too_wide_for_it() -> None:
+    rules = [word for path in LONG for word in ("--private-path", path)]
+    code = f"import pty, sys; sys.exit(pty.spawn({[*DUALLISTEN, DEMO, '--check', *FREE, *rules]!r}))"
+    shown = run("-c", code, command=PYTHON, environ={"COLUMNS": "80", "TERM": "dumb"})
+    assert "…" not in shown.stdout
+    cells = [line.split("│")[2].strip() for line in shown.stdout.splitlines() if line.count("│") == 4]
+    assert ",".join(LONG) in "".join(cells).replace(" ", "")
+    assert max(len(line.strip()) for line in shown.stdout.splitlines() if "│" in line) <= 80
+
+
+def test_the_plan_is_counted_in_whole_words() -> None:
+    assert run(DEMO, "--check", *FREE).stdout.startswith("duallisten.demo:app with 1 worker; platform: none\n")
+    assert run(DEMO, "--check", "--workers", "2", *FREE).stdout.startswith("duallisten.demo:app with 2 workers; ")
+
+
+def test_a_machine_reads_numbers_and_booleans_as_such() -> None:
+    report = json.loads(run(DEMO, "--check", "--json", *FREE, "--private-workers", "2", "--no-access-log").stdout)
+    assert [(one["tls"], one["workers"]) for one in report["listeners"]] == [(False, 2), (False, 1)]
+    values = {value["option"]: value["value"] for value in report["values"]}
+    assert (values["access_log"], values["private_workers"]) == (False, 2)
+    assert report["error"] is None
+
+
+def test_a_check_that_fails_shows_how_far_the_launch_would_come(tmp_path: Path) -> None:
+    failed = run("nowhere:app", "--check", *FREE)
+    assert table_of(failed.stdout)["peers admitted"] == ["127.0.0.0/8, ::1", "all"]
+    assert "endpoint set" not in failed.stdout
+    without = run(DEMO, "--check", "--private-missing", "fail", *FREE)
+    assert table_of(without.stdout)["--private-missing"] == ["fail", "--private-missing"]
+    told = run(DEMO, "--check", "--json", "--private-missing", "fail", *FREE)
+    report = json.loads(told.stdout)
+    assert (told.returncode, report["listeners"]) == (3, [])
+    assert told.stderr == f"duallisten: {report['error']}\n"
+
+
+def test_a_check_says_that_it_waits_for_an_address() -> None:
+    shown = run(DEMO, "--check", "--private-missing", "fail", "--private-wait", "0.1", *FREE)
+    assert "Waiting up to 0.1 s for a private address in 10.240.0.0/22" in shown.stderr
+
+
+IDLE = {
+    ("--health-stall", "3"): "--health-stall does nothing without --private-health",
+    ("--service", "billing"): "--service does nothing without --register",
+    ("--preload",): "--preload does nothing without several workers",
+    ("--hidden-status", "403"): "--hidden-status does nothing without --private-path or --public-path",
+    ("--reload-delay", "1"): "--reload-delay does nothing without --reload",
+    ("--private-ssl-ca-certs", "ca.pem"): "--private-ssl-ca-certs does nothing without --private-ssl-certfile",
+    ("--private-allow", "::/0"): "--private-allow ::/0 admits every IPv6 peer to the private side",
+    ("--private-allow", "::ffff:0:0/96"): "--private-allow 0.0.0.0/0 admits every IPv4 peer to the private side",
+}
+
+
+@pytest.mark.parametrize("arguments", IDLE, ids=" ".join)
+def test_an_option_that_does_nothing_or_too_much_is_warned_of(arguments: tuple[str, ...]) -> None:
+    assert any(note.startswith(IDLE[arguments]) for note in notes(*arguments))
+    with launched(DEMO, *FREE, *arguments) as server:
+        server.url("public")
+        assert server.output.count(IDLE[arguments]) == 1
+
+
+def test_an_option_that_does_something_is_not_warned_of() -> None:
+    asked = (
+        "--health-stall",
+        "3",
+        "--private-health",
+        "/-",
+        "--preload",
+        "--workers",
+        "2",
+        "--private-allow",
+        "10.0.0.0/8",
+    )
+    assert len(notes(*asked)) == len(notes("--no-preload")) == 1  # the private address, which is loopback here
+
+
+def notes(*arguments: str) -> list[str]:
+    told: list[str] = json.loads(run(DEMO, "--check", "--json", *FREE, *arguments).stdout)["notes"]
+    return told
+
+
+def test_a_host_and_a_port_are_no_sign_of_a_platform() -> None:
+    shown = run(DEMO, "--check", "--host", "0.0.0.0", "--port", "0", "--private-port", "0")
+    assert (shown.returncode, table_of(shown.stdout)["address"]) == (0, ["127.0.0.1:0", "0.0.0.0:0"])
+
+
+@pytest.mark.parametrize("code", ["from duallisten.__main__ import main; main()", "from duallisten import run"])
+def test_windows_is_told_in_one_line(code: str) -> None:
+    ended = run("-c", f"import sys; sys.platform = 'win32'; {code}", command=PYTHON)
+    assert ended.returncode in (1, 3)
+    assert ended.stderr.splitlines()[-1].endswith("on Windows: duallisten serves on Linux and macOS")
+
+
+def test_the_help_says_what_separates_a_list_in_a_variable() -> None:
+    assert "separated by commas or spaces, not by colons" in re.sub(r"\s+", " ", run("--help").stdout)
+
+
 def test_a_check_fails_as_the_launch_would() -> None:
     for arguments in (["nowhere:app"], [DEMO, "--private-host", "0.0.0.0"]):
         checked, started = run(*arguments, "--check", *FREE), run(*arguments, *FREE)
@@ -134,6 +247,15 @@ BAD_USAGE = [
     ((DEMO,), {"PORT": "http"}, "$PORT is 'http'"),
     ((DEMO,), {"DUALLISTEN_PRIVATE_PORT": "x"}, "$DUALLISTEN_PRIVATE_PORT x: must be a port"),
     ((DEMO,), {"WEB_CONCURRENCY": "many"}, "$WEB_CONCURRENCY many"),
+    ((DEMO,), {"WEB_CONCURRENCY": "-1"}, "$WEB_CONCURRENCY -1: must be a number, 0 or more"),
+    ((DEMO, "--workers", "-1"), {}, "--workers -1: must be a number, 0 or more"),
+    ((DEMO, "--backlog=-1"), {}, "--backlog -1: must be a number, 0 or more"),
+    ((DEMO, "--port", "99999"), {}, "--port 99999: must be a port"),
+    ((DEMO, "--port", "1", "--port=2"), {}, "--port is given twice, as 1 and as 2: keep one of them"),
+    ((DEMO, "--bogus"), {}, "there is no option --bogus; see duallisten --help"),
+    ((DEMO, "-b", "0.0.0.0:80"), {}, "there is no option -b: that is --host and --port here"),
+    ((DEMO, "--app-dir", "/nowhere/at/all"), {}, "--app-dir /nowhere/at/all: there is no such folder"),
+    ((DEMO,), {"UVICORN_APP_DIR": "/nowhere/at/all"}, "$UVICORN_APP_DIR /nowhere/at/all: there is no such folder"),
 ]
 
 
@@ -154,16 +276,30 @@ BAD_LAUNCH = [
     (("nowhere:app",), {}, "'nowhere:app' cannot be imported"),
     (("duallisten.demo:nothing",), {}, "nothing"),
     (("duallisten.demo",), {}, "module:attribute"),
+    (("./shop:app",), {}, "names a file, and an application is named by its module: shop:app"),
+    (("src/shop.py",), {}, "named by its module: shop:app --app-dir src"),
     ((DEMO,), {"PORT": "0"}, "no address in 10.240.0.0/22; found lo 127.0.0.1"),
+    (
+        (DEMO,),
+        {"PORT": "0"},
+        "PORT is set, as on a platform, where a private address is required: on your own machine, ",
+    ),
+    ((DEMO,), {"PORT": "0"}, "--private-missing loopback"),
     ((DEMO, "--private-missing", "fail"), {}, "no address in 10.240.0.0/22; found lo 127.0.0.1"),
     ((DEMO, "--private-host", "0.0.0.0"), {}, "--private-host 0.0.0.0 would listen on every interface"),
     ((DEMO, "--private-host", "192.0.2.77"), {}, "--private-host 192.0.2.77 is not an address of this host"),
     ((DEMO, "--private-host", "nowhere.invalid"), {}, "--private-host nowhere.invalid"),
     ((DEMO, "--port", "9240"), {}, "both listeners would have one address"),
-    ((DEMO, "--port", "99999"), {}, "--port 99999"),
     ((DEMO, "--host", "nowhere.invalid"), {}, "--host nowhere.invalid"),
     ((DEMO, "--http", "nowhere:Protocol"), {}, "nowhere"),
     ((DEMO, "--loop", "nowhere:loop"), {}, "nowhere"),
+    ((DEMO, "--loop", "trio"), {}, "--loop trio cannot be used: "),
+    ((DEMO, "--loop", "trio", "--workers", "2"), {}, "--loop trio cannot be used: "),
+    ((DEMO, "--loop", "os:path"), {}, "--loop os:path is no factory of an event loop"),
+    ((DEMO, "--loop", "uvloop"), {"PYTHONPATH": "BROKEN"}, "--loop uvloop cannot be used: No module named 'uvloop'"),
+    ((DEMO, "--http", "zttp"), {"PYTHONPATH": "BROKEN"}, "--http zttp cannot be used: No module named 'zttp'"),
+    ((DEMO, "--ws", "wsproto"), {"PYTHONPATH": "BROKEN"}, "--ws wsproto cannot be used: No module named 'wsproto'"),
+    ((DEMO, "--ws", "wsprot"), {}, "--ws wsprot cannot be imported"),
     ((DEMO, "--ssl-keyfile", "key.pem"), {}, "TLS of the public listener"),
     ((DEMO, "--private-ssl-certfile", "nowhere.pem"), {}, "--private-ssl-certfile nowhere.pem"),
     ((DEMO,), SCALINGO | {"CONTAINER": "web-1"}, "PORT is not set"),
@@ -173,16 +309,22 @@ BAD_LAUNCH = [
 
 
 @pytest.mark.parametrize(("arguments", "variables", "told"), BAD_LAUNCH, ids=lambda value: str(value)[:40])
-def test_what_cannot_be_carried_out_is_one_line_and_exit_code_3(
-    arguments: tuple[str, ...], variables: dict[str, str], told: str
+def test_what_cannot_be_carried_out_is_one_line_and_exit_code_3_and_a_check_says_so(
+    arguments: tuple[str, ...], variables: dict[str, str], told: str, tmp_path: Path
 ) -> None:
+    for name in ("uvloop", "zttp", "wsproto"):  # as if they were not installed
+        (tmp_path / f"{name}.py").write_text(
+            f"raise ModuleNotFoundError(\"No module named '{name}'\", name='{name}')\n"
+        )
+    variables = {name: f"{tmp_path}:{ROOT}" if text == "BROKEN" else text for name, text in variables.items()}
     ports = () if "--port" in arguments else ("--port", "0")
-    ended = run(*arguments, *(() if "PORT" in variables or "CONTAINER" in variables else ports), environ=variables)
-    told_lines = [line for line in ended.stderr.splitlines() if line.startswith("duallisten: ")]
-    assert ended.returncode == 3
-    assert len(told_lines) == 1
-    assert told in told_lines[0]
-    assert "Traceback" not in ended.stderr
+    line = [*arguments, *(() if "PORT" in variables or "CONTAINER" in variables else ports)]
+    for ended in (run(*line, environ=variables), run(*line, "--check", environ=variables)):
+        told_lines = [line for line in ended.stderr.splitlines() if line.startswith("duallisten: ")]
+        assert ended.returncode == 3
+        assert len(told_lines) == 1
+        assert told in told_lines[0]
+        assert "Traceback" not in ended.stderr and "never awaited" not in ended.stderr
 
 
 @pytest.mark.parametrize("side", ["public", "private"])
@@ -199,24 +341,64 @@ def test_a_port_in_use_is_told_with_its_side_and_costs_no_start_up(side: str, wo
 
 
 BROKEN_MODULES = {
-    "syntax": ("x = (\n", "SyntaxError"),
-    "raises": ("1 / 0\n", "ZeroDivisionError: division by zero ("),
-    "imports": ("import nowhere_to_be_found\n", "No module named 'nowhere_to_be_found'"),
+    "syntax": ("import json\nx = (\n", "SyntaxError: '(' was never closed", 2),
+    "raises": ("1 / 0\n", "ZeroDivisionError: division by zero", 1),
+    "imports": ("import nowhere_to_be_found\n", "No module named 'nowhere_to_be_found'", 1),
+    "library": (
+        "import json\n\n\ndef read():\n    return json.loads('{')\n\n\nread()\n",
+        "JSONDecodeError: Expecting",
+        5,
+    ),
 }
 
 
 @pytest.mark.parametrize("kind", BROKEN_MODULES)
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_an_application_that_cannot_be_imported_is_told_in_one_line(kind: str, workers: str, tmp_path: Path) -> None:
-    text, told = BROKEN_MODULES[kind]
+def test_an_application_that_cannot_be_imported_is_told_by_the_last_line_of_its_code(
+    kind: str, workers: str, tmp_path: Path
+) -> None:
+    text, told, number = BROKEN_MODULES[kind]
     (tmp_path / "shop.py").write_text(text)
     ended = run("shop:app", "--workers", workers, *FREE, cwd=tmp_path)
     assert ended.returncode == 3
-    assert f"duallisten: 'shop:app' cannot be imported: {told}" in ended.stderr or told in ended.stderr
-    assert "shop.py" in ended.stderr
-    assert ended.stderr.count("cannot be imported") == 1
-    assert "Traceback" not in ended.stderr
-    assert "Traceback" in run("shop:app", *FREE, "--log-level", "debug", cwd=tmp_path).stderr
+    (line,) = [line for line in ended.stderr.splitlines() if line.startswith("duallisten: ")]
+    assert line.startswith("duallisten: 'shop:app' cannot be imported: ")
+    assert told in line
+    assert line.endswith(f"({tmp_path}/shop.py:{number})")
+    before = ended.stderr.partition("duallisten: ")[0]
+    assert "The application raised an exception" in before and told in before
+    assert "duallisten/" not in before and "importlib" not in before, "whoever reads it looks for their own code"
+
+
+NO_APPLICATIONS = {
+    ("number",): "'shop:number' is no ASGI application, which can be called, but an object of type int",
+    ("nothing",): "'shop:nothing' is no ASGI application, which can be called, but None",
+    ("app", "--factory"): "leave out --factory if it is the application itself",
+    (
+        "make",
+        "--factory",
+    ): "the factory 'shop:make' has made no ASGI application, which can be called, but an object of",
+    ("fail", "--factory"): "'shop:fail' is not a factory that can be called: KeyError: 'settings' ",
+    ("fail",): "shop:fail cannot be loaded: KeyError: 'settings' ",
+    ("app", "--private-app", "shop:number"): "'shop:number' is no ASGI application",
+}
+SHOP = """
+number, nothing = 5, None
+async def app(scope, receive, send): ...
+async def make(): return app
+def fail(): raise KeyError("settings")
+"""
+
+
+@pytest.mark.parametrize("arguments", NO_APPLICATIONS, ids=" ".join)
+def test_what_is_no_application_is_told_and_not_served(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(SHOP)
+    named = (f"shop:{arguments[0]}", *arguments[1:])
+    for ended in (run(*named, *FREE, cwd=tmp_path), run(*named, *FREE, "--check", cwd=tmp_path)):
+        assert ended.returncode == 3
+        (line,) = [line for line in ended.stderr.splitlines() if line.startswith("duallisten: ")]
+        assert NO_APPLICATIONS[arguments] in line
+        assert "config/" not in line and "never awaited" not in ended.stderr
 
 
 FAILING_START = """
@@ -241,8 +423,8 @@ def test_an_application_factory_that_raises_is_told_in_one_line(tmp_path: Path) 
     (tmp_path / "shop.py").write_text("def make():\n    raise RuntimeError('no settings')\n")
     ended = run("shop:make", "--factory", *FREE, cwd=tmp_path)
     assert ended.returncode == 3
-    assert "RuntimeError: no settings" in ended.stderr
-    assert "Traceback" not in ended.stderr
+    assert f"RuntimeError: no settings ({tmp_path}/shop.py:2)" in ended.stderr
+    assert ended.stderr.count("duallisten: ") == 1
 
 
 @pytest.mark.parametrize("text", ["{", "{}", '{"version": 1, "handlers": {"x": {"class": "nowhere.Handler"}}}'])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from duallisten import UsageError
-from duallisten.cli.command import ACTIONS, read_all, read_plain
-from duallisten.config import all_options, collect
+from duallisten.cli.command import ACTIONS, read_all, read_plain, refuse_twice
+from duallisten.config import all_options, collect, other_servers
 from duallisten.config.option import Option
 from tests.support.running import PYTHON, run
 
@@ -60,9 +61,27 @@ def test_every_option_is_plain(option: Option) -> None:
         assert read_plain(OPTIONS, [*arguments, "shop:app"]) is not None
 
 
-def test_a_list_is_collected_and_of_a_single_value_the_last_one_counts() -> None:
-    arguments = ["--private-path", "/a", "--port=1", "--private-path=/b", "--port", "2"]
-    assert read_plain(OPTIONS, arguments) == {"private_paths": ["/a", "/b"], "port": "2"}
+def test_a_list_is_collected() -> None:
+    arguments = ["--private-path", "/a", "--port=1", "--private-path=/b"]
+    assert read_plain(OPTIONS, arguments) == {"private_paths": ["/a", "/b"], "port": "1"}
+    refuse_twice(OPTIONS, [*arguments, "--header", "-x:--port=2"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--port=1", "--port", "2"], "--port is given twice, as 1 and as 2: keep one of them"),
+        (["--port", "1", "shop:app", "--port", "1"], "--port is given twice, as 1 and as 1"),
+        (["--access-log", "--no-access-log"], "--access-log is given twice, as --access-log and as --no-access-log"),
+        (["--register", "redis://:a@x", "--register=redis://:b@x"], "as (not shown) and as (not shown)"),
+        (["--host", "-1", "--host=-2"], "--host is given twice, as -1 and as -2"),
+    ],
+)
+def test_what_may_be_said_once_is_not_said_twice(arguments: list[str], told: str) -> None:
+    """Or the last would win, and nobody would hear that the first does not hold."""
+    with pytest.raises(UsageError) as refused:
+        refuse_twice(OPTIONS, arguments)
+    assert told in str(refused.value)
 
 
 def test_what_to_do_beside_a_launch_is_told() -> None:
@@ -94,9 +113,37 @@ def test_the_rest_is_left_to_typer(arguments: list[str]) -> None:
     assert read_plain(OPTIONS, arguments) is None
 
 
-def test_typer_tells_of_a_mistake() -> None:
-    with pytest.raises(UsageError, match=r"--hots.*--host"):
-        read_all(OPTIONS, ["shop:app", "--hots", "x"])
+@pytest.mark.parametrize(
+    ("argument", "told"),
+    [
+        ("--hots", "there is no option --hots: did you mean '--host'?; see duallisten --help"),
+        ("--privat-port", "did you mean '--private-port'?"),
+        ("--bogus", "there is no option --bogus; see duallisten --help"),
+        ("--private-xyz", "there is no option --private-xyz; see duallisten --help"),
+        ("-b", "that is --host and --port here"),
+        ("--bind", "that is --host and --port here"),
+        ("-w4", "that is --workers here"),
+        ("-k", "duallisten serves ASGI applications itself"),
+        ("--threads", "--workers starts processes"),
+        ("--timeout", "--timeout-worker-healthcheck"),
+        ("--graceful-timeout", "that is --timeout-graceful-shutdown here"),
+        ("--keep-alive", "that is --timeout-keep-alive here"),
+        ("--max-requests", "that is --limit-max-requests here"),
+        ("--worker-connections", "that is --limit-connections here"),
+        ("-h", "that is --help here"),
+    ],
+)
+def test_an_unknown_option_is_answered_with_the_one_that_was_meant_or_none(argument: str, told: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        read_all(OPTIONS, ["shop:app", argument, "x"])
+    assert told in str(refused.value)
+
+
+def test_each_hint_for_another_server_s_option_names_options_that_there_are() -> None:
+    known = {flag for option in OPTIONS for flag in (option.flag, option.off_flag)} | {"--check", "--help"}
+    named = {flag for text in other_servers.HINTS.values() for flag in re.findall(r"--[a-z0-9-]+", text)}
+    assert len(named) > 20 and named <= known
+    assert {f"--{name}" for name in other_servers.HINTS} & known == {"--workers"}  # which `-w` stands for
 
 
 def test_a_plain_command_line_imports_neither_typer_nor_psutil() -> None:

@@ -14,9 +14,11 @@ OPTIONS = {option.name: option for option in own_options()}
 
 def test_every_option_has_its_flag_variable_default_and_help() -> None:
     for option in OPTIONS.values():
-        assert option.flag == "--" + {"private_paths": "private-path", "public_paths": "public-path"}.get(
-            option.name, option.name.replace("_", "-")
-        )
+        assert option.flag == "--" + {
+            "private_paths": "private-path",
+            "public_paths": "public-path",
+            "private_hostnames": "private-hostname",
+        }.get(option.name, option.name.replace("_", "-"))
         variables = [f"DUALLISTEN_{name.replace('-', '_').upper()}" for name in (option.key, option.name)]
         assert option.variables == tuple(dict.fromkeys(variables))
         assert option.help

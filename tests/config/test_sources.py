@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from duallisten import UsageError
+from duallisten import Config, UsageError
 from duallisten.config import all_options, collect
 from duallisten.config.sources import Settings, find_table
 
@@ -128,6 +128,47 @@ def test_networks_in_a_variable_may_be_separated_by_commas(tmp_path: Path, monke
 def test_an_empty_variable_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DUALLISTEN_PRIVATE_PORT", "")
     assert collect(OPTIONS, {}, tmp_path).values == {}
+
+
+@pytest.mark.parametrize("variable", ["WEB_CONCURRENCY", "UVICORN_WORKERS", "DUALLISTEN_PRIVATE_WORKERS"])
+def test_a_number_of_workers_is_not_negative(variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, "-1")
+    with pytest.raises(UsageError, match=rf"\${variable} -1: must be a number, 0 or more"):
+        collect(OPTIONS, {}, tmp_path)
+
+
+def test_an_empty_number_of_workers_says_nothing_from_code_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEB_CONCURRENCY", "")
+    assert Config("shop:app", log_config=None).workers == 1
+    assert Config("shop:app", log_config=None, workers=3).workers == 3
+    with pytest.raises(UsageError, match="workers=-1: must be a number, 0 or more"):
+        Config("shop:app", log_config=None, workers=-1)
+
+
+def test_our_own_file_may_have_the_table_of_pyproject_toml(tmp_path: Path) -> None:
+    (tmp_path / "duallisten.toml").write_text("[tool.duallisten]\nprivate-port = 1\n")
+    settings = collect(OPTIONS, {}, tmp_path)
+    assert settings.values == {"private_port": 1}
+    assert settings.origins == {"private_port": "[tool.duallisten] in duallisten.toml, private-port"}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "port = 1\n[tool.duallisten]\nprivate-port = 1\n",
+            "has 'port' and [tool.duallisten]: keep all options in one",
+        ),
+        ("[tool.other]\nport = 1\n", "has the table tool, but no [tool.duallisten]: write options at its top"),
+        ("tool = 5\n", "has the table tool, but no [tool.duallisten]"),
+        ("bind = 'x'\n", "has the unknown key 'bind': that is --host and --port here"),
+    ],
+)
+def test_what_our_own_file_says_wrongly_is_told_with_how_to_write_it(text: str, told: str, tmp_path: Path) -> None:
+    (tmp_path / "duallisten.toml").write_text(text)
+    with pytest.raises(UsageError) as refused:
+        collect(OPTIONS, {}, tmp_path)
+    assert told in str(refused.value)
 
 
 def test_an_environment_file_is_read_before_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

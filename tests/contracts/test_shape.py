@@ -64,10 +64,13 @@ def origins(face: str) -> dict[str, str]:
 
 
 @cache
-def imported(name: str) -> frozenset[str]:
-    """The modules of ours that a module imports, anywhere in it; faces are seen through."""
+def imported(name: str, *, at_once: bool = False) -> frozenset[str]:
+    """The modules of ours that a module imports; faces are seen through.
+
+    at_once: without those that functions import
+    """
     found: set[str] = set()
-    for module, names in imports(name):
+    for module, names in imports(name, at_once=at_once):
         for one in names:
             inner = f"{module}.{one}".lstrip(".")
             found.add(inner if inner in MODULES else origins(module).get(one, module or "__init__"))
@@ -77,6 +80,18 @@ def imported(name: str) -> frozenset[str]:
 def test_imports_have_no_circle() -> None:
     order = TopologicalSorter({name: imported(name) for name in MODULES}).static_order()  # raises with the circle
     assert set(order) == MODULES.keys()
+
+
+@cache
+def chain(name: str) -> tuple[str, ...]:
+    """The longest chain of modules, each of which imports the next at once; a face only hands on what it imports."""
+    below = () if name in ROOMS else imported(name, at_once=True)
+    return (name, *max(map(chain, sorted(below)), key=len, default=()))
+
+
+def test_the_longest_chain_of_imports_has_at_most_12_modules() -> None:
+    longest = max(map(chain, MODULES), key=len)
+    assert len(longest) <= 12, " -> ".join(longest)
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -106,11 +121,13 @@ def test_a_module_is_one_thing(name: str) -> None:
 PURE = (
     "admin.figures",
     "admin.health",
+    "admin.history",
     "admin.pages",
     "cli.command",
     "config.admin_paths",
     "config.option",
     "config.options",
+    "config.other_servers",
     "config.platforms",
     "config.platforms.base",
     "config.platforms.scalingo",

@@ -189,6 +189,22 @@ def test_every_route_is_printed_with_what_each_side_gets(shop: Path) -> None:
     assert "The public side serves: not /files/secret" in shown.stdout
 
 
+def test_routes_end_with_the_framework_s_own_and_say_how_many_nobody_decided(shop: Path) -> None:
+    listed = run("shop:app", "--routes", cwd=shop).stdout
+    assert listed.index("/orders/{name}") < listed.index("/files") < listed.index("/openapi.json")
+    assert "2 routes are public because no mark and no rule says otherwise; --strict-routes makes that an" in listed
+    assert "1 route is public" in run("shop:app", "--routes", "--private-path", "/orders", cwd=shop).stdout
+    assert "no mark and no rule" not in run("shop:app", "--routes", "--public-path", "/", cwd=shop).stdout
+
+
+def test_a_long_route_is_not_cut_in_the_log_of_a_ci(tmp_path: Path) -> None:
+    path = "/" + "/".join(f"a-rather-long-segment-{number}" for number in range(12))
+    (tmp_path / "shop.py").write_text(
+        SHOP.replace('"/orders/{name}"', f'"{path}"').replace("def order(name)", "def order()")
+    )
+    assert f"│ {path} │ POST " in run("shop:app", "--routes", cwd=tmp_path, environ={"COLUMNS": "80"}).stdout
+
+
 def test_routes_are_printed_for_machines(shop: Path) -> None:
     shown = run("shop:app", "--routes", "--json", "--private-app", "duallisten.demo:app", cwd=shop)
     outer, inner = json.loads(shown.stdout)

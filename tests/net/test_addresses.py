@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import errno
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import NoReturn
 
 import pytest
@@ -88,3 +88,24 @@ def test_a_kernel_that_does_not_answer_is_told_in_one_line(monkeypatch: pytest.M
     monkeypatch.setattr(netlink, "owned_addresses", refuse)
     with pytest.raises(LaunchError, match="cannot be read from the kernel: Operation not permitted"):
         read_host()
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("::ffff:10.240.0.0/118", "10.240.0.0/22"),
+        ("::ffff:10.240.0.6", "10.240.0.6/32"),
+        ("::ffff:0:0/96", "0.0.0.0/0"),
+        (IPv6Network("::ffff:10.0.0.0/104"), "10.0.0.0/8"),
+        ("::/0", "::/0"),
+        ("fd00::/8", "fd00::/8"),
+    ],
+)
+def test_a_network_of_ipv4_mapped_addresses_is_read_as_the_ipv4_one(written: object, meant: str) -> None:
+    """No peer is ever seen as a mapped one, so it would admit nobody."""
+    assert str(parse_network(written)) == meant
+
+
+def test_the_network_that_was_meant_is_said_as_ipv4_too() -> None:
+    with pytest.raises(ValueError, match=r"did you mean 10\.240\.0\.0/22\?"):
+        parse_network("::ffff:10.240.0.5/118")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import http.client
 import io
 import logging
@@ -177,6 +178,9 @@ CHANGES: dict[str, Callable[[], Any]] = {
     "colours": lambda: LOGGER.handlers[0].setFormatter(AccessFormatter(FORMAT, use_colors=True)),
     "propagation": lambda: setattr(LOGGER, "propagate", True),
     "disabled": lambda: setattr(LOGGER, "disabled", True),
+    "a record made in another way": lambda: setattr(LOGGER, "makeRecord", print),
+    "another way to the handlers": lambda: setattr(LOGGER, "callHandlers", print),
+    "another way to flush": lambda: setattr(LOGGER.handlers[0], "flush", print),
     "another way to emit": lambda: setattr(LOGGER.handlers[0], "emit", print),
     "another way to format": lambda: setattr(inner(LOGGER.handlers[0].formatter), "formatMessage", str),
 }
@@ -191,6 +195,50 @@ async def test_a_changed_logger_is_used_as_it_is(change: str, stream: Stream) ->
         assert not lines.are_direct
     finally:
         LOGGER.disabled = False
+        LOGGER.__dict__.pop("makeRecord", None)
+        LOGGER.__dict__.pop("callHandlers", None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (logging.Logger, "callHandlers"),
+        (logging.Logger, "_log"),
+        (logging.StreamHandler, "emit"),
+        (logging.Handler, "handle"),
+        (logging.Formatter, "format"),
+        (logging.LogRecord, "getMessage"),
+        (AccessFormatter, "formatMessage"),
+        (AccessFormatter, "get_status_code"),
+    ],
+)
+async def test_a_method_of_logging_that_a_program_replaces_is_used(
+    kind: type, name: str, stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As tracers do: Sentry's SDK replaces `Logger.callHandlers`."""
+    lines = as_launched()
+    theirs = getattr(kind, name)
+
+    @functools.wraps(theirs)
+    def own(*arguments: Any, **options: Any) -> Any:
+        return theirs(*arguments, **options)
+
+    monkeypatch.setattr(kind, name, own)
+    lines.look_again()  # a server does it each second
+    assert not lines.are_direct
+    assert not AccessLines().are_direct
+    monkeypatch.undo()
+    lines.look_again()
+    assert lines.are_direct
+
+
+async def test_a_line_goes_to_the_handler_that_there_was_when_it_came(stream: Stream) -> None:
+    lines = as_launched()
+    TextAccessLog(lines, "public").response_started(exchange())
+    other = Stream()
+    replace_handler(logging.StreamHandler(other))
+    await asyncio.sleep(0)
+    assert (len(stream.writes), other.writes) == (1, [])
 
 
 async def test_logging_that_is_changed_for_all_is_used_as_it_is(stream: Stream) -> None:
@@ -234,32 +282,73 @@ def test_a_filter_that_the_application_adds_while_it_starts_is_heard(tmp_path: P
 
 
 CHANGING = """
-import logging
+import logging, sys
+from uvicorn.logging import AccessFormatter
+
+LOGGER = logging.getLogger("uvicorn.access")
 
 class Loud(logging.Filter):
     def filter(self, record):
         record.args = (*record.args[:2], "/FILTERED", *record.args[3:])
         return True
 
+def emit(record):
+    sys.stdout.write("OWN " + record.args[2] + "\\n")
+    sys.stdout.flush()
+
+def replace_format():
+    AccessFormatter.formatMessage = lambda self, record: "OWN " + record.args[2]
+
+def replace_handlers():
+    LOGGER.handlers = [logging.StreamHandler(sys.stdout)]
+    LOGGER.handlers[0].setFormatter(logging.Formatter("OWN %(message)s"))
+
+CHANGES = {
+    "/filter": lambda: LOGGER.addFilter(Loud()),
+    "/level": lambda: LOGGER.setLevel("WARNING"),
+    "/disabled": lambda: setattr(LOGGER, "disabled", True),
+    "/none": lambda: LOGGER.handlers.clear(),
+    "/handlers": replace_handlers,
+    "/emit": lambda: setattr(LOGGER.handlers[0], "emit", emit),
+    "/format": replace_format,
+}
+
 async def app(scope, receive, send):
     if scope["type"] == "http":
-        if scope["path"] == "/change":
-            logging.getLogger("uvicorn.access").addFilter(Loud())
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
         await send({"type": "http.response.body"})
+        CHANGES.get(scope["path"], lambda: None)()
 """
 
 
-def test_a_change_of_the_access_log_is_heard_on_open_connections(tmp_path: Path) -> None:
+@pytest.mark.parametrize("server", ["duallisten", "uvicorn"])
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ("filter", r'"GET /FILTERED HTTP/1\.1" 200 OK$'),
+        ("level", None),
+        ("disabled", None),
+        ("none", None),
+        ("handlers", r'^OWN 127.*"GET /after HTTP/1\.1" 200$'),
+        ("emit", "^OWN /after$"),
+        ("format", "^OWN /after$"),
+    ],
+)
+def test_a_change_of_the_access_log_is_heard_on_open_connections(
+    change: str, line: str | None, server: str, tmp_path: Path
+) -> None:
     (tmp_path / "shop.py").write_text(CHANGING)
-    with launched("shop:app", "--lifespan", "off", *FREE, cwd=tmp_path) as server, httpx.Client() as client:
-        url = server.url("public")
+    command = (*DUALLISTEN, *FREE) if server == "duallisten" else (sys.executable, "-m", "uvicorn", "--port", "0")
+    with launched("shop:app", "--lifespan", "off", command=command, cwd=tmp_path) as program, httpx.Client() as client:
+        url = program.wait_for(r"Uvicorn running on (http://\S+)")[1]
         client.get(f"{url}/before")
-        server.wait_for(r'"GET /before HTTP/1\.1" 200 OK$')
-        client.get(f"{url}/change")
+        program.wait_for(r'"GET /before HTTP/1\.1" 200 OK$')
+        client.get(f"{url}/{change}")
         client.get(f"{url}/after")
-        server.wait_for(r'"GET /FILTERED HTTP/1\.1" 200 OK$')
-        assert "/after" not in server.output
+        if line is not None:
+            program.wait_for(line)
+        program.end()
+        assert '"GET /after HTTP/1.1" 200 OK' not in program.output
 
 
 # --- Whatever happens, no line is lost ---

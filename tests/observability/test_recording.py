@@ -162,14 +162,16 @@ def test_what_uvicorn_answers_for_its_own_limit_is_counted_apart() -> None:
 
 
 def test_duallisten_s_own_pages_are_not_counted(server: ObservedServer) -> None:
-    assert b" 200 " in ask(server.url("private"), b"GET /-/livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert b" 200 " in ask(
+        server.url("private"), b"GET /-/livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    )
     httpx.get(f"{server.url('private')}/404")
     assert eventually(lambda: requests(server, "private") == {("GET", "4xx"): 1})
     assert cell(server, Cell.BUSY, "private") == 0
 
 
 def test_requests_are_recorded_while_messages_are_traced(caplog: pytest.LogCaptureFixture) -> None:
-    own = b"GET /-/livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    own = b"GET /-/livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     with serving(app, private_health="/-", log_level="trace", private_paths=["/internal"]) as server:
         assert b" 200 " in ask(server.url("public"))
         assert b" 404 " in ask(server.url("public"), b"GET /internal HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")

@@ -62,6 +62,17 @@ def test_what_a_process_has_counted_outlives_it_and_its_gauges_do_not() -> None:
     assert board.read().sides["public"].cells[Cell.ACCEPTED] == 5
 
 
+def test_the_last_processes_that_have_gone_are_remembered() -> None:
+    board = Scoreboard()
+    for pid in range(1, 13):
+        number = board.take_row()
+        board.row(number).begin(pid)
+        board.row(number).set_state(Phase.DRAINING if pid % 2 else Phase.READY, [])
+        board.retire_row(number)
+    gone = {one.pid: one.state for one in board.read().gone}
+    assert gone == {pid: Phase.DRAINING if pid % 2 else Phase.READY for pid in range(5, 13)}
+
+
 def test_no_counter_is_seen_to_go_back_while_processes_come_and_go() -> None:
     board = Scoreboard()
     over = threading.Event()

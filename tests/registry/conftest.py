@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Iterator
+from importlib.util import find_spec, module_from_spec
+from typing import Any
 
 import pytest
 
-from duallisten.registry import Registry
+from duallisten.registry import PRIVATE_NETWORKS, Registry
 from tests.registry.databases import Database, PostgresServer, RedisServer, postgres_server, redis_server
+
+NETWORKS = (*PRIVATE_NETWORKS, "127.0.0.0/8")
+"""What is followed on one machine."""
+
+
+@pytest.fixture(params=["httpx2", "httpx"])
+def over(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """`duallisten.registry.http` over each of the libraries that it takes, as if no other were installed."""
+    for name in {"httpx2", "httpx"} - {request.param}:
+        monkeypatch.setitem(sys.modules, name, None)
+    spec = find_spec("duallisten.registry.http")
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.httpx.__name__ == request.param
+    return module
 
 
 @pytest.fixture(scope="session")
@@ -45,5 +64,5 @@ def database(request: pytest.FixtureRequest) -> Database:
 
 @pytest.fixture
 async def registry(database: Database) -> AsyncIterator[Registry]:
-    async with Registry(database.url, poll=0.2) as opened:
+    async with Registry(database.url, poll=0.2, networks=NETWORKS) as opened:
         yield opened

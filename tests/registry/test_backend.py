@@ -249,7 +249,14 @@ def test_a_url_that_cannot_be_used_is_not_shown(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["redis://h", "rediss://:p@h:1/0", "postgres://u:p@h/d", "postgresql://u@h/d?sslmode=prefer"]
+    "url",
+    [
+        "redis://h",
+        "rediss://:p@h:1/0",
+        "postgres://u:p@h/d",
+        "postgresql://u@h/d?sslmode=prefer",
+        "postgresql://u:p@a:5432,b:5433,[fdaa::5]:5432/d",
+    ],
 )
 def test_the_urls_of_the_platform_fit(url: str) -> None:
     check_url(url)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Coroutine
@@ -48,6 +49,18 @@ def test_a_person_sees_a_table(redis: Database) -> None:
         ["shipping", "web-2-7a", "draining", "http://[fdaa::6]:9240", "-"],
     ]
     assert "shipping" not in ask(redis.url, "billing").stdout
+
+
+def test_nothing_of_a_service_is_cut_in_a_pipe_and_empty_columns_are_left_out(redis: Database) -> None:
+    service = "a-service-with-a-name-that-leaves-no-room-for-any-other-column-on-a-screen-of-80"
+    put(redis.url, SHIPPING._replace(service=service))
+    shown = ask(redis.url, COLUMNS="80")
+    header, row = (
+        [cell.strip() for cell in re.split("[┃│]", line)[1:-1]] for line in shown.stdout.splitlines() if line[0] in "┃│"
+    )
+    assert row[:4] == [service, "web-2-7a", "draining", "http://[fdaa::6]:9240"]
+    assert header == ["service", "id", "state", "private side"]
+    assert ask(redis.url, "nobody").stdout == "Nobody is there.\n"
 
 
 def test_a_machine_reads_json_and_a_variable_keeps_the_url_out_of_the_process_list(database: Database) -> None:

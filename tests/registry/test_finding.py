@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
@@ -13,7 +14,7 @@ from duallisten.errors import UsageError
 from duallisten.registry import Backend, Instance, Registry, RegistryError, Write
 from duallisten.registry.backend import make_backend
 from duallisten.registry.entry import to_json
-from tests.registry.databases import PASSWORD, Database
+from tests.registry.databases import PASSWORD, Database, RedisServer
 from tests.support.running import DEADLINE
 
 
@@ -128,6 +129,64 @@ async def test_what_cannot_be_read_is_passed_over_with_one_warning(
     assert await registry.instances("billing") == (instance("good"),)
     (record,) = caplog.records
     assert "evil" not in record.getMessage()
+
+
+GOOD = ("10.240.0.5", "100.64.0.7", "172.31.0.1", "192.168.1.1", "fdaa::5", "::ffff:10.240.0.6")
+ASTRAY = ("127.0.0.1", "::1", "::ffff:127.0.0.1", "203.0.113.7", "172.32.0.1", "2001:db8::7")
+"""Addresses that are followed only where they are asked for."""
+LINK_LOCAL = (
+    "169.254.169.254",
+    "::ffff:169.254.169.254",
+    "fe80::1",
+    "fd00:ec2::254",
+    "fd20:ce::254",
+    "100.100.100.200",
+)
+"""Addresses that are never followed."""
+
+
+async def test_entries_are_followed_into_private_networks_alone(
+    backend: Backend, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    for address in (*GOOD, *ASTRAY, *LINK_LOCAL):
+        await put(backend, instance(address, address=address))
+    async with Registry(database.url) as registry:
+        assert {one.address for one in await registry.instances("billing")} == set(GOOD)
+        assert {one.address for one in await registry.instances()} == set(GOOD)
+    (record,) = caplog.records
+    assert re.match("Skipped .* of billing in the registry: its address .* is not in", record.getMessage())
+
+
+async def test_other_networks_are_followed_where_they_are_asked_for_and_link_local_ones_never(
+    backend: Backend, database: Database
+) -> None:
+    for address in (*ASTRAY, *LINK_LOCAL):
+        await put(backend, instance(address, address=address))
+    async with Registry(database.url, networks=["0.0.0.0/0", "::/0"]) as registry:
+        assert {one.address for one in await registry.instances("billing")} == set(ASTRAY)
+    async with Registry(database.url, networks="203.0.113.0/24") as registry:
+        assert [one.address for one in await registry.instances("billing")] == ["203.0.113.7"]
+
+
+async def test_a_key_that_is_somebody_elses_spoils_one_service_alone(redis: RedisServer) -> None:
+    backend = make_backend(redis.url)
+    await put(backend, instance("a"))
+    await put(backend, instance("a", "shipping"))
+    await backend.aclose()
+    redis.ask("SET", "{duallisten}:entries:shipping", "hello")
+    async with Registry(redis.url) as registry:
+        assert await registry.instances() == (instance("a"),)
+        with pytest.raises(RegistryError, match="the keys there are somebody else's"):
+            await registry.instances("shipping")
+
+
+async def test_a_record_with_an_endless_number_spoils_itself_alone(redis: RedisServer) -> None:
+    backend = make_backend(redis.url)
+    await put(backend, instance("a"))
+    await backend.aclose()
+    redis.ask("HSET", "{duallisten}:entries:billing", "b", f"me 1 1 {'9' * 5000} {{}}")
+    async with Registry(redis.url) as registry:
+        assert await registry.instances("billing") == (instance("a"),)
 
 
 async def test_a_record_that_is_none_is_passed_over_and_written_anew(redis: Database) -> None:

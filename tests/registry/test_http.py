@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import sys
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
+from importlib import import_module
 from typing import Any
 
-import httpx
 import pytest
 import trustme
 
@@ -18,10 +19,13 @@ from duallisten.registry import Instance, Registry, Write
 from duallisten.registry import http as resolving
 from duallisten.registry.backend import make_backend
 from duallisten.registry.entry import to_json
-from duallisten.registry.http import Address, DNSSource, RegistrySource, Transport, client, to_use
+from duallisten.registry.http import Address, DNSSource, RegistrySource, client, httpx, to_use
 from duallisten.sides import Receive, Scope, Send
+from tests.registry.conftest import NETWORKS
 from tests.registry.databases import Database, free_port
 from tests.support.running import DEADLINE, ObservedServer, serving
+
+At = Callable[..., httpx.AsyncClient]
 
 
 class Fixed:
@@ -80,71 +84,75 @@ async def closing() -> AsyncIterator[tuple[int, list[bytes]]]:
     await server.wait_closed()
 
 
-def over(*ports: int) -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=Transport(Fixed(*ports)), base_url="http://billing")
+@pytest.fixture
+def at(over: Any) -> At:
+    """A client for a service at these ports."""
+    return lambda *ports: over.httpx.AsyncClient(transport=over.Transport(Fixed(*ports)), base_url="http://billing")
 
 
-async def test_requests_are_spread_over_all(ports: list[int]) -> None:
-    async with over(*ports) as http:
+async def test_requests_are_spread_over_all(at: At, ports: list[int]) -> None:
+    async with at(*ports) as http:
         answers = [(await http.get("/")).text for _ in range(30)]
     assert Counter(int(answer.split()[0]) for answer in answers) == dict.fromkeys(ports, 10)
     assert {answer.split()[1] for answer in answers} == {"billing"}, "the host is the one of the URL"
 
 
 @pytest.mark.parametrize("streams", [False, True])
-async def test_where_a_connection_is_refused_another_is_asked(ports: list[int], streams: bool) -> None:
+async def test_where_a_connection_is_refused_another_is_asked(at: At, ports: list[int], streams: bool) -> None:
     async def pieces() -> AsyncIterator[bytes]:
         yield b"seven"
         yield b" eleven"
 
     gone = [free_port() for _ in range(2)]
-    async with over(*gone, ports[0]) as http:
+    async with at(*gone, ports[0]) as http:
         for _ in range(6):
             content: Any = pieces() if streams else b"seven eleven"
             assert (await http.post("/", content=content)).text.endswith("billing seven eleven")
 
 
-async def test_where_all_refuse_the_error_is_httpxs(ports: list[int]) -> None:
-    async with over(free_port(), free_port()) as http:
-        with pytest.raises(httpx.ConnectError):
+async def test_where_all_refuse_the_error_is_httpxs(at: At, over: Any) -> None:
+    async with at(free_port(), free_port()) as http:
+        with pytest.raises(over.httpx.ConnectError):
             await http.get("/")
-    async with over() as http:
-        with pytest.raises(httpx.ConnectError, match="no instance of billing is known"):
+    async with at() as http:
+        with pytest.raises(over.httpx.ConnectError, match="no instance of billing is known"):
             await http.get("/")
 
 
 async def test_a_lost_request_is_sent_again_where_that_does_no_harm(
-    closing: tuple[int, list[bytes]], ports: list[int]
+    at: At, closing: tuple[int, list[bytes]], ports: list[int]
 ) -> None:
     port, requests = closing
-    async with over(port, ports[0]) as http:
+    async with at(port, ports[0]) as http:
         answers = [await http.get("/") for _ in range(8)]
     assert {answer.status_code for answer in answers} == {200}
     assert len(requests) == 1, "one that has failed is left out for a while"
 
 
 async def test_a_lost_request_that_may_have_been_carried_out_is_not_sent_again(
+    at: At,
+    over: Any,
     closing: tuple[int, list[bytes]],
 ) -> None:
     port, requests = closing
-    async with over(port, port) as http:
-        with pytest.raises(httpx.RemoteProtocolError):
+    async with at(port, port) as http:
+        with pytest.raises(over.httpx.RemoteProtocolError):
             await http.post("/", content=b"7")
         assert len(requests) == 1
-    async with over(port, port) as http:
-        with pytest.raises(httpx.RemoteProtocolError):
+    async with at(port, port) as http:
+        with pytest.raises(over.httpx.RemoteProtocolError):
             await http.get("/")
     assert len(requests) == 3, "twice at most"
 
 
-async def test_what_is_asked_for_with_tls_does_not_go_without(ports: list[int]) -> None:
-    async with over(*ports) as http:
-        with pytest.raises(httpx.ConnectError, match="an instance of billing has no TLS"):
+async def test_what_is_asked_for_with_tls_does_not_go_without(at: At, over: Any, ports: list[int]) -> None:
+    async with at(*ports) as http:
+        with pytest.raises(over.httpx.ConnectError, match="an instance of billing has no TLS"):
             await http.get("https://billing/")
 
 
-async def test_other_hosts_are_asked_themselves(ports: list[int], redis: Database) -> None:
-    async with client("billing", redis.url) as http:
+async def test_other_hosts_are_asked_themselves(over: Any, ports: list[int], redis: Database) -> None:
+    async with over.client("billing", redis.url) as http:
         answer = await http.get(f"http://127.0.0.1:{ports[0]}/")
     assert answer.text.split()[1] == f"127.0.0.1:{ports[0]}"
 
@@ -154,7 +162,7 @@ async def test_the_name_of_a_service_is_checked(redis: Database) -> None:
         client("billing:1", redis.url)
 
 
-async def test_with_tls_the_instance_has_the_certificate_of_its_name() -> None:
+async def test_with_tls_the_instance_has_the_certificate_of_its_name(over: Any) -> None:
     authority = trustme.CA()
     name = "1.web.private-network.internal"
     certificate = authority.issue_cert(name)
@@ -165,11 +173,11 @@ async def test_with_tls_the_instance_has_the_certificate_of_its_name() -> None:
             authority.configure_trust(context)
             source = Fixed()
             source.known = (Address("https", "127.0.0.1", port_of(server), name),)
-            async with httpx.AsyncClient(transport=Transport(source, verify=context)) as http:
+            async with over.httpx.AsyncClient(transport=over.Transport(source, verify=context)) as http:
                 assert (await http.get("http://billing/")).text.split()[1] == "billing"
             source.known = (Address("https", "127.0.0.1", port_of(server), "2.web.private-network.internal"),)
-            async with httpx.AsyncClient(transport=Transport(source, verify=context)) as http:
-                with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+            async with over.httpx.AsyncClient(transport=over.Transport(source, verify=context)) as http:
+                with pytest.raises(over.httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
                     await http.get("http://billing/")
 
 
@@ -220,7 +228,7 @@ async def test_a_set_that_is_suddenly_empty_is_not_believed_at_once(monkeypatch:
     await source.aclose()
 
 
-async def test_the_client_follows_a_registry(database: Database, ports: list[int]) -> None:
+async def test_the_client_follows_a_registry(over: Any, database: Database, ports: list[int]) -> None:
     backend = make_backend(database.url)
 
     async def put(number: int, state: str, count: int, body: str | None = None) -> None:
@@ -229,7 +237,10 @@ async def test_the_client_follows_a_registry(database: Database, ports: list[int
 
     await put(0, "ready", 1)
     await put(1, "ready", 1)
-    async with client("billing", database.url, timeout=DEADLINE) as http, asyncio.timeout(DEADLINE):
+    async with (
+        over.client("billing", database.url, networks=NETWORKS, timeout=DEADLINE) as http,
+        asyncio.timeout(DEADLINE),
+    ):
 
         async def asked() -> set[int]:
             return {int((await http.get("/")).text.split()[0]) for _ in range(6)}
@@ -245,10 +256,10 @@ async def test_the_client_follows_a_registry(database: Database, ports: list[int
     await backend.aclose()
 
 
-async def test_a_registry_that_never_answers_is_a_failed_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resolving, "FIRST_ANSWER", 0.05)
-    async with client("billing", f"redis://:hunter2@127.0.0.1:{free_port()}") as http:
-        with pytest.raises(httpx.ConnectError, match="does not tell where billing is") as raised:
+async def test_a_registry_that_never_answers_is_a_failed_connection(over: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(over, "FIRST_ANSWER", 0.05)
+    async with over.client("billing", f"redis://:hunter2@127.0.0.1:{free_port()}") as http:
+        with pytest.raises(over.httpx.ConnectError, match="does not tell where billing is") as raised:
             await http.get("/")
     assert "hunter2" not in repr(raised.value)
 
@@ -273,7 +284,7 @@ class Names:
 NAME = "web.ap-1.pn-1.private-network.internal"
 
 
-async def test_dns_alone_leads_to_all_addresses_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_dns_alone_leads_to_all_addresses_in_turn(over: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     names = Names(monkeypatch)
     names.records = ["127.0.0.2", "127.0.0.3"]
     port = free_port(*names.records)
@@ -283,9 +294,8 @@ async def test_dns_alone_leads_to_all_addresses_in_turn(monkeypatch: pytest.Monk
                 serving(echo, listeners="private", lifespan="off", private_host=host, private_port=port)
             )
         served = Counter[str]()
-        async with client(
-            NAME, port=port, event_hooks={"response": [lambda response: count(served, response)]}
-        ) as http:
+        hooks = {"response": [lambda response: count(served, response)]}
+        async with over.client(NAME, port=port, networks="127.0.0.0/8", event_hooks=hooks) as http:
             for _ in range(10):
                 assert (await http.get("/")).text.split()[1] == NAME
         assert served == {"127.0.0.2": 5, "127.0.0.3": 5}
@@ -317,8 +327,45 @@ async def test_an_answer_of_dns_is_used_for_its_time_and_stands_while_there_is_n
     await source.aclose()
 
 
-async def test_a_name_without_an_address_is_a_failed_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    Names(monkeypatch)
-    async with client(NAME) as http:
-        with pytest.raises(httpx.ConnectError, match="has no address in DNS"):
+@pytest.mark.parametrize(
+    "record", ["169.254.169.254", "127.0.0.1", "203.0.113.7", "::1", "fe80::1%eth0", "fd00:ec2::254"]
+)
+async def test_a_name_that_leads_out_of_the_private_networks_is_not_followed(
+    record: str, over: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Names(monkeypatch).records = [record]
+    async with over.client(NAME) as http:
+        with pytest.raises(over.httpx.ConnectError, match=r"no address in DNS in the networks .* \(10.0.0.0/8, "):
             await http.get("/")
+
+
+async def test_of_the_addresses_of_a_name_those_in_private_networks_are_followed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Names(monkeypatch).records = ["169.254.169.254", "10.240.0.5", "127.0.0.1"]
+    source = DNSSource(NAME)
+    assert [address.host for address in await source.addresses()] == ["10.240.0.5"]
+    await source.aclose()
+
+
+async def test_the_networks_of_a_registry_are_its_own() -> None:
+    async with Registry("redis://127.0.0.1") as registry:
+        with pytest.raises(UsageError, match="this Registry has its own"):
+            client("billing", registry, networks=["127.0.0.0/8"])
+    with pytest.raises(UsageError, match="networks: everywhere is not a network"):
+        client("billing", "redis://127.0.0.1", networks="everywhere")
+
+
+async def test_a_name_without_an_address_is_a_failed_connection(over: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    Names(monkeypatch)
+    async with over.client(NAME) as http:
+        with pytest.raises(over.httpx.ConnectError, match="has no address in DNS"):
+            await http.get("/")
+
+
+def test_without_either_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("httpx2", "httpx"):
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.delitem(sys.modules, "duallisten.registry.http")
+    with pytest.raises(ImportError, match=r"install duallisten\[http\]"):
+        import_module("duallisten.registry.http")

@@ -81,6 +81,26 @@ async def test_a_worker_that_is_replaced_leaves_the_entry_alone(database: Databa
         assert await found(registry) == before
 
 
+ON_PLATFORM = ("--private-missing", "loopback", "--private-wait", "0", "--private-linger", "0")
+
+
+@pytest.mark.parametrize("more", [(), ("--workers", "2")])
+def test_a_launch_whose_entry_nobody_could_read_serves_without_one(more: tuple[str, ...]) -> None:
+    environ = {
+        "DUALLISTEN_REGISTER": "redis://127.0.0.1:9/0",
+        "APP": "shop",
+        "CONTAINER": "web-1",
+        "CONTAINER_VERSION": "v\t42",
+        "CONTAINER_MEMORY": "1",
+        "PORT": "0",
+    }
+    with launched("duallisten.demo:app", *ON_PLATFORM, *more, environ=environ) as server:
+        server.wait_for("Serving without being registered: this cannot be registered: its version is not one")
+        assert b" 200 " in ask(server.url("public"))
+        assert server.end() in (0, -signal.SIGTERM)
+        assert "Traceback" not in server.output
+
+
 async def test_a_platform_says_what_the_service_is_called(database: Database, registry: Registry) -> None:
     environ = {
         "DUALLISTEN_SERVICE": "",
@@ -90,9 +110,7 @@ async def test_a_platform_says_what_the_service_is_called(database: Database, re
         "CONTAINER_MEMORY": "1",
         "PORT": "0",
     }
-    with registered(
-        database, "--private-missing", "loopback", "--private-wait", "0", "--private-linger", "0", environ=environ
-    ) as server:
+    with registered(database, *ON_PLATFORM, environ=environ) as server:
         server.url("public")
         assert await settled_service(registry, "shop-web")
         (one,) = await found(registry, "shop-web")
@@ -131,6 +149,48 @@ def test_a_password_is_never_shown(as_json: tuple[str, ...], tmp_path: Path) -> 
         assert refused.returncode == 2
         assert SECRET not in refused.stdout + refused.stderr
         assert len(refused.stderr.splitlines()) == 1
+
+
+def test_the_name_of_a_variable_keeps_the_url_out_of_the_process_list() -> None:
+    environ = {"SHOP_REDIS_URL": f"redis://user:{SECRET}@127.0.0.1:9/0"}
+    options = ("--register", "SHOP_REDIS_URL", "--service", "billing")
+    with launched("duallisten.demo:app", *FREE, *options, environ=environ) as server:
+        server.wait_for("Cannot keep up the registration: .*the connection was refused")
+        assert "process list" not in server.output
+        assert SECRET not in server.output
+
+
+@pytest.mark.parametrize("more", [(), ("--workers", "2")])
+@pytest.mark.parametrize("url", [f"redis://user:{SECRET}@127.0.0.1:9/0", f"redis://127.0.0.1:9/0?password={SECRET}"])
+def test_a_password_on_the_command_line_costs_one_warning(url: str, more: tuple[str, ...]) -> None:
+    options = ("--register", url, "--service", "billing")
+    with launched("duallisten.demo:app", *FREE, *more, *options) as server:
+        server.wait_for("Cannot keep up the registration")
+        server.end()
+        assert server.output.count("--register: every process list on this machine shows the password") == 1
+        assert SECRET not in server.output
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:9/0", "redis://user@127.0.0.1:9/0"])
+def test_a_url_without_a_password_may_stand_on_the_command_line(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    given = {"register": url, "service": "billing"}
+    config = Config.from_sources("duallisten.demo:app", given, {"register": "--register"})
+    assert registration_of(config) is not None
+    assert caplog.records == []
+
+
+def test_a_variable_that_is_not_there_is_an_error_that_does_not_repeat_it() -> None:
+    refused = run("duallisten.demo:app", *FREE, "--register", "SHOP_REDIS_URL", "--service", "x")
+    assert refused.returncode == 2
+    assert "--register: this is neither a URL such as redis://… nor a variable that holds one" in refused.stderr
+    assert "SHOP" not in refused.stderr
+
+
+@pytest.mark.needs_redis
+async def test_an_address_that_clients_do_not_follow_by_themselves_is_named_at_launch(redis: Database) -> None:
+    with registered(redis) as server:
+        server.wait_for("Registered as")
+        assert "The address in the registry is 127.0.0.1, which clients follow only if" in server.output
 
 
 def test_a_name_is_needed_and_must_be_one() -> None:

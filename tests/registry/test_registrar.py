@@ -14,6 +14,7 @@ import pytest
 from duallisten.errors import LaunchError, UsageError
 from duallisten.registry import Instance, Registrar, Registry, RegistryError, Timing
 from duallisten.registry.backend import Write, make_backend
+from tests.registry.conftest import NETWORKS
 from tests.registry.databases import PASSWORD, Database, RedisServer, free_port
 from tests.registry.serving import served
 from tests.support.running import DEADLINE, eventually
@@ -41,7 +42,7 @@ def states(database: Database, service: str = "billing") -> list[str]:
     """Who is there, as one who comes anew sees it."""
 
     async def ask() -> list[str]:
-        async with Registry(database.url) as registry:
+        async with Registry(database.url, networks=NETWORKS) as registry:
             return [f"{one.id} {one.state}" for one in await registry.instances(service)]
 
     return asyncio.run(ask())

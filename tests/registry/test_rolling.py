@@ -7,10 +7,9 @@ import signal
 from contextlib import ExitStack
 from typing import NamedTuple
 
-import httpx
-
 from duallisten.registry import Registry
-from duallisten.registry.http import client
+from duallisten.registry.http import client, httpx
+from tests.registry.conftest import NETWORKS
 from tests.registry.databases import Database
 from tests.registry.serving import served
 from tests.support.running import DEADLINE, Launched
@@ -52,8 +51,8 @@ async def test_a_rolling_replacement_under_load_fails_no_request(database: Datab
         old = {name: start(name) for name in ("1", "2", "3")}
         async with (
             asyncio.timeout(2 * DEADLINE),
-            Registry(database.url) as registry,
-            client("billing", database.url, timeout=DEADLINE) as http,
+            Registry(database.url, networks=NETWORKS) as registry,
+            client("billing", database.url, networks=NETWORKS, timeout=DEADLINE) as http,
         ):
             await until_ready(registry, *old)
             clients = [asyncio.create_task(load(http, seen, enough)) for _ in range(CLIENTS)]

@@ -257,7 +257,7 @@ APPLICATIONS: dict[str, Callable[[], Any]] = {
 }
 MARKED: dict[str, Callable[[], Any]] = {"starlette": marked_starlette_app, "fastapi": marked_fastapi_app}
 """Applications whose handlers are private by their marks, and which no rule has to hide."""
-RULES: dict[str, dict[str, str]] = {
+RULES: dict[str, dict[str, Any]] = {
     "a private path": {"private_paths": "/internal"},
     "an allow-list": {"public_paths": "/public"},
     "a root path": {"private_paths": "/internal", "root_path": "/api"},

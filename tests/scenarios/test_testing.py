@@ -78,7 +78,7 @@ async def test_the_stock_is_for_neighbours_on_the_wire_of_a_running_loop() -> No
 
 
 def test_path_rules_hold_for_a_test_client_too() -> None:
-    rules = {"private_paths": ["/internal"], "hidden_status": 403}
+    rules: dict[str, Any] = {"private_paths": ["/internal"], "hidden_status": 403}
     assert TestClient(as_side(Observed(), "public", **rules)).get("/internal/x").status_code == 403
     assert TestClient(as_side(Observed(), "public", **rules)).get("/internal%2fx").status_code == 403
     assert TestClient(as_side(Observed(), "private", **rules)).get("/internal/x").text == "private"
@@ -150,7 +150,7 @@ async def test_what_stops_a_launch_is_raised() -> None:
     with pytest.raises(UsageError, match="private_paths"):
         as_side(Observed(), "public", private_paths=["internal"])
     with pytest.raises(TypeError, match="unknown option"):
-        serve(Observed(), privat_paths=[])
+        serve(Observed(), privat_paths=[])  # type: ignore[call-arg]
     with pytest.raises(LaunchError, match="cannot be imported"):
         as_side("nowhere:app", "public")
 
@@ -175,3 +175,14 @@ def test_an_application_that_never_starts_is_given_up() -> None:
 def test_a_failure_in_the_block_is_the_one_that_is_seen() -> None:
     with pytest.raises(ZeroDivisionError), serve(Observed()):
         raise ZeroDivisionError
+
+
+def test_there_is_no_third_side() -> None:
+    with pytest.raises(ValueError, match="'internal' is no side: 'public' or 'private'"):
+        as_side(Observed(), "internal")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("options", [{"workers": 2}, {"private_workers": 1}, {"reload": True}])
+def test_the_kit_serves_in_one_process_and_refuses_options_that_need_more(options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=f"{next(iter(options))}=.*: serve has one process"):
+        serve("duallisten.demo:app", **options)

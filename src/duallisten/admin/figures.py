@@ -10,11 +10,12 @@ request tells more of its client than of the application: neither counts for per
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from duallisten.admin.health import describe, is_stuck, livez, readyz
-from duallisten.observability import BOUNDS, BUCKETS, METHODS, STATUSES, Cell, SideView, View
+from duallisten.admin.health import STATES, describe, is_stuck, livez, readyz
+from duallisten.observability import BOUNDS, BUCKETS, METHODS, STATUSES, Cell, Phase, SideView, View
 from duallisten.sides import Side
 
 COUNTED = {
@@ -28,15 +29,24 @@ COUNTED = {
 """The figures of a side that stand on the scoreboard, and the cells that are added up for each."""
 
 
+LATEST_EVENTS = 10
+"""How many events of a launch are told."""
+
+
 class Totals(NamedTuple):
-    """The requests of one side up to some time.
+    """The requests of one side up to some time, and what was open then.
 
     statuses: how many, by class of their status, in the order of `STATUSES`
     durations: those of complete answers, by bucket
+    hidden: how many path rules hid; their answers are among `statuses`
+    open, in_flight: connections and requests
     """
 
     statuses: tuple[int, ...] = (0,) * len(STATUSES)
     durations: tuple[int, ...] = (0,) * BUCKETS
+    hidden: int = 0
+    open: int = 0
+    in_flight: int = 0
 
 
 class Sample(NamedTuple):
@@ -60,12 +70,14 @@ def make_figures(view: View, now: Sample, earlier: Sample | None, stall: float) 
     `reasons` says why the launch should get no requests or needs a restart; empty where all is well. For each side:
 
     - `seconds`: how long the time is that rate, shares and percentiles are of
-    - `rate`: requests a second
-    - `client_errors`, `server_errors`: shares of the requests, from 0 to 1
+    - `rate`, `hidden_rate`: requests a second: all, and those that path rules hid
+    - `client_errors`, `server_errors`: shares of the requests, from 0 to 1; hidden requests are no errors
     - `median`, `p99`: of the durations, in seconds; None where nothing was answered
     - `in_flight`, `open`, `websockets`: requests, connections and WebSockets, now
     - `requests`, `aborted`, `hidden`, `bad`: requests since the launch began: all, not brought to their end, hidden by
       path rules, malformed; `refused`: connections that were closed unread, since then
+
+    `events` are the latest of the launch, each with its age in seconds.
 
     now: what was read of `view`
     earlier: an earlier reading; None to compare with the beginning of the launch
@@ -80,12 +92,31 @@ def make_figures(view: View, now: Sample, earlier: Sample | None, stall: float) 
         "age": view.age,
         "restarts": view.restarts,
         "supervisor_age": view.supervisor_age,
+        "events": _events(view),
         "processes": [{**describe(process), "stuck": is_stuck(process, stall)} for process in view.processes],
         "sides": {
             side: _side(view.sides[side], totals, earlier.sides.get(side, Totals()), seconds)
             for side, totals in now.sides.items()
         },
     }
+
+
+def make_history(samples: Sequence[Sample], now: Sample, longest: float) -> dict[Side, list[dict[str, float | None]]]:
+    """Return what each side had to do between one sample and the next, for charts, with the age of each in seconds.
+
+    samples: in their order
+    now: the latest reading
+    longest: seconds; over a longer time than that nothing is averaged
+    """
+    history: dict[Side, list[dict[str, float | None]]] = {side: [] for side in now.sides}
+    for earlier, later in itertools.pairwise(samples):
+        seconds = later.now - earlier.now
+        for side, points in history.items():
+            totals = later.sides[side]
+            rates = _rates(totals, earlier.sides[side], seconds) if 0 < seconds <= longest else {}
+            told = {"age": now.now - later.now, "open": totals.open, "in_flight": totals.in_flight, **rates}
+            points.append({name: None if value is None else round(value, 6) for name, value in told.items()})
+    return history
 
 
 def percentile(durations: Sequence[int], share: float) -> float | None:
@@ -117,24 +148,48 @@ def _totals(side: SideView) -> Totals:
             if method != "websocket" and status != "aborted":
                 durations = [total + count for total, count in zip(durations, buckets, strict=True)]
     statuses[STATUSES.index("5xx")] += side.cells[Cell.BUSY]
-    return Totals(tuple(statuses), tuple(durations))
+    cells = side.cells
+    return Totals(
+        tuple(statuses), tuple(durations), cells[Cell.HIDDEN], max(0, cells[Cell.OPEN]), max(0, cells[Cell.IN_FLIGHT])
+    )
 
 
 def _side(view: SideView, now: Totals, earlier: Totals, seconds: float) -> dict[str, float | None]:
-    answered = dict(zip(STATUSES, _difference(now.statuses, earlier.statuses), strict=True))
-    durations = _difference(now.durations, earlier.durations)
-    count = sum(answered.values())
     return {
         "seconds": seconds,
-        "rate": count / seconds,
-        "client_errors": answered["4xx"] / count if count else 0.0,
-        "server_errors": answered["5xx"] / count if count else 0.0,
-        "median": percentile(durations, 0.5),
-        "p99": percentile(durations, 0.99),
+        **_rates(now, earlier, seconds),
         "requests": sum(now.statuses),
         "aborted": now.statuses[STATUSES.index("aborted")],
         **{name: sum(view.cells[cell] for cell in cells) for name, cells in COUNTED.items()},
     }
+
+
+def _rates(now: Totals, earlier: Totals, seconds: float) -> dict[str, float | None]:
+    """Return what `make_figures` tells of the time between two readings."""
+    answered = dict(zip(STATUSES, _difference(now.statuses, earlier.statuses), strict=True))
+    durations = _difference(now.durations, earlier.durations)
+    count = sum(answered.values())
+    hidden = min(max(0, now.hidden - earlier.hidden), answered["4xx"])  # counted a moment before their answers
+    return {
+        "rate": count / seconds,
+        "hidden_rate": hidden / seconds,
+        "client_errors": (answered["4xx"] - hidden) / count if count else 0.0,
+        "server_errors": answered["5xx"] / count if count else 0.0,
+        "median": percentile(durations, 0.5),
+        "p99": percentile(durations, 0.99),
+    }
+
+
+def _events(view: View) -> list[dict[str, Any]]:
+    """Return what has happened to the processes of a launch, the latest first."""
+    events = [(view.age, "launched")]
+    for process in view.processes:
+        events.append((process.age, f"process {process.pid} started"))
+        if process.state is not Phase.STARTING:
+            events.append((process.state_age, f"process {process.pid} is {STATES[process.state]}"))
+    for gone in view.gone:
+        events.append((gone.age, f"process {gone.pid} {'ended' if gone.state is Phase.DRAINING else 'died'}"))
+    return [{"age": round(age, 1), "event": event} for age, event in sorted(events)[:LATEST_EVENTS]]
 
 
 def _difference(now: tuple[int, ...], earlier: tuple[int, ...]) -> list[int]:

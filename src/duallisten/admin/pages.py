@@ -9,15 +9,19 @@ blocked, another thread calls it (`server.fallback_responder`).
 Invariants:
 - The application, its middleware and its tracing never see a request for a page.
 - Such a request is in no access log and no metric (`server.services`).
+- A page answers a browser only where its address was meant (`admin.hostnames`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from duallisten.http.answers import STATUS_LINES, encode_fields
 from duallisten.sides import Application, Receive, Scope, Send
+
+if TYPE_CHECKING:
+    from duallisten.admin.hostnames import Hostnames
 
 
 class Page(NamedTuple):
@@ -75,6 +79,12 @@ METHODS = ("GET", "HEAD")
 METHOD_NOT_ALLOWED = Page(
     405, "text/plain; charset=utf-8", b"Method Not Allowed", ((b"allow", ", ".join(METHODS).encode()),)
 )
+MISDIRECTED = Page(
+    421,
+    "text/plain; charset=utf-8",
+    b"This host does not know that name: use its IP address, or start it with --private-hostname.\n",
+)
+CROSS_SITE = Page(403, "text/plain; charset=utf-8", b"Another site asked for this: type the address instead.\n")
 
 
 class Pages:
@@ -83,15 +93,24 @@ class Pages:
     answers: by raw path
     applications: answers that take time, by raw path; they are called for `METHODS` alone
     end: called when the server begins to end
+    record: called once a second, by the event loop
+    hostnames: the names that requests may be for
     """
 
     def __init__(
-        self, answers: Mapping[bytes, Answer], applications: Mapping[bytes, Application], end: Callable[[], None]
+        self,
+        answers: Mapping[bytes, Answer],
+        applications: Mapping[bytes, Application],
+        end: Callable[[], None],
+        record: Callable[[], None],
+        hostnames: Hostnames,
     ) -> None:
         self.answers = answers
         self.applications = applications
+        self._hostnames = hostnames
         self.paths = frozenset(answers) | frozenset(applications)
         self.end = end
+        self.record = record
 
     def in_front_of(self, app: Application) -> Application:
         """Build the application that answers these pages itself, and leaves all else to `app`."""
@@ -106,12 +125,21 @@ class Pages:
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request for a page."""
-        raw_path, method = scope["raw_path"], scope["method"]
-        if raw_path in self.applications and method in METHODS:
+        raw_path, request = scope["raw_path"], Request(scope["method"], scope["headers"])
+        page = self._refuse(request)
+        if page is None and raw_path in self.applications:
             await self.applications[raw_path](scope, receive, send)
         else:
-            await self.answer(raw_path, Request(method, scope["headers"])).send(scope, send)
+            await (page or self.answers[raw_path](request)).send(scope, send)
 
     def answer(self, raw_path: bytes, request: Request) -> Page:
-        """Return the page at a path of `answers`; for methods other than `METHODS`, the path of any page will do."""
-        return self.answers[raw_path](request) if request.method in METHODS else METHOD_NOT_ALLOWED
+        """Return the page at a path of `answers`."""
+        return self._refuse(request) or self.answers[raw_path](request)
+
+    def _refuse(self, request: Request) -> Page | None:
+        """Return the answer to a request that gets no page."""
+        if not self._hostnames.admit(request.headers):
+            return MISDIRECTED
+        if request.header(b"sec-fetch-site").lower() == "cross-site":
+            return CROSS_SITE
+        return None if request.method in METHODS else METHOD_NOT_ALLOWED

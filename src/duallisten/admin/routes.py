@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from functools import partial
 
 from duallisten.admin.health import QUESTIONS, Health
+from duallisten.admin.hostnames import hostnames_of
 from duallisten.admin.pages import Answer, Page, Pages, Request
 from duallisten.config import Config
 from duallisten.listeners import ListenerSet
@@ -21,6 +22,7 @@ def page_set(config: Config, board: Scoreboard, listeners: ListenerSet) -> Pages
     answers: dict[bytes, Answer] = {}
     applications: dict[bytes, Application] = {}
     end: Callable[[], None] = lambda: None  # noqa: E731
+    record = end
     root, options = config.side("private").root_path, config.options
     if options.private_health is not None:
         from duallisten.admin.status import StatusPage
@@ -32,14 +34,14 @@ def page_set(config: Config, board: Scoreboard, listeners: ListenerSet) -> Pages
         answers[f"{prefix}/status".encode()] = status.page
         answers[f"{prefix}/status.json".encode()] = status.document
         applications[f"{prefix}/status/events".encode()] = status.events
-        end = status.end
+        end, record = status.end, status.history.record
     if options.private_metrics is not None:
         from duallisten.admin.metrics import MetricsPage
 
         path = (root + options.private_metrics).encode()
         answers[path] = MetricsPage(board)  # for the fallback responder, which is a thread already
         applications[path] = _in_thread(answers[path])
-    return Pages(answers, applications, end)
+    return Pages(answers, applications, end, record, hostnames_of(config))
 
 
 def _health(question: Callable[[View, float], Health], board: Scoreboard, stall: float, request: Request) -> Page:

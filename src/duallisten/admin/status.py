@@ -1,14 +1,17 @@
 """The status page: a page for a person, what it shows as JSON, and events that keep it up to date.
 
-The page (`status.html`) is static; its script shows the JSON. That is one document in two parts:
+The page (`status.html`) is static; its script shows the JSON. That is one document in three parts:
 
 - `launch`: who is admitted where, and what each side gets of each route, as `--check` and `--routes` show them. It is
   read anew for each document, for an application may add routes.
 - `figures`: what changes by the second (`admin.figures`).
+- `history`: what each side had to do in the last minutes (`admin.history`).
 
 A stream of events (server-sent events; HTML standard, 9.2) begins with the whole document and goes on with the figures
 alone, once a second. A client that has lost its stream comes back by itself after `RETRY`, to whatever process is there
-then, and gets the whole document again: after a deployment, the page shows what is served now.
+then, and gets the whole document again: after a deployment, the page shows what is served now. A page without events
+for a few seconds asks for the document, which is answered also while the event loop is blocked; it knows that from
+`figures`, which say which process answers and when its event loop last turned.
 
 What it rests on: the engine's `send` waits while a client reads nothing, and its `Abort` closes the connection.
 
@@ -26,6 +29,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import platform
+import re
 import threading
 import time
 from base64 import b64encode
@@ -41,10 +47,11 @@ from duallisten.config import Config
 from duallisten.http import Abort
 from duallisten.listeners import ListenerSet, served_listeners
 from duallisten.observability import Scoreboard
-from duallisten.sides import Receive, Scope, Send
+from duallisten.sides import Receive, Scope, Send, Side
 
 if TYPE_CHECKING:
     from duallisten.admin.figures import Sample
+    from duallisten.admin.history import History
     from duallisten.endpoints.routes import AppRoutes
 
 INTERVAL = 1.0
@@ -71,6 +78,8 @@ EVENT_HEADERS = [
     (b"x-accel-buffering", b"no"),  # nginx would hold events back
 ]
 
+WEIGHT = re.compile(r"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?")
+
 FULL = Page(503, "text/plain; charset=utf-8", b"Too many clients watch this page")
 
 
@@ -78,20 +87,29 @@ class StatusPage:
     """The status page of a process: two answers (`admin.pages`), and an ASGI application for its events."""
 
     def __init__(self, config: Config, board: Scoreboard, listeners: ListenerSet) -> None:
+        from duallisten.admin.history import History
+
         self._config = config
         self._listeners = listeners
-        self._watch = Watch(board, config.options.health_stall)
+        self.history = History(board)
+        self._watch = Watch(board, self.history, config.options.health_stall)
         self._open = 0
         self._ended = asyncio.Event()
 
     def page(self, request: Request) -> Page:
-        """Return the page for a person."""
-        return static_page()
+        """Return the page for a person; what it shows, to whoever rather has JSON than HTML (RFC 9110, 12.5.1)."""
+        accept = request.header(b"accept")
+        is_person = quality(accept, "text/html") >= quality(accept, "application/json")
+        page = static_page() if is_person else self.document(request)
+        return page._replace(headers=((b"vary", b"accept"), *page.headers))
 
     def document(self, request: Request) -> Page:
         """Return what the page shows."""
-        body = json.dumps({"launch": self._launch(), "figures": self._watch.look()}).encode() + b"\n"
-        return Page(200, "application/json", body)
+        return Page(200, "application/json", json.dumps(self._document()).encode() + b"\n")
+
+    def _document(self) -> dict[str, Any]:
+        figures, history = self._watch.look(), self._watch.look_back()
+        return {"launch": self._launch(), "figures": figures, "history": history}
 
     async def events(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a stream of events."""
@@ -117,15 +135,24 @@ class StatusPage:
         plan, bound = self._listeners.plan, self._listeners.bound
         assert plan is not None and bound is not None  # noqa: S101  # it serves
         report = make_report(self._config, plan.whole)
-        served = served_listeners(self._config, plan, bound)
+        served = list(served_listeners(self._config, plan, bound))
+        options = self._config.options
+        root = self._config.side("private").root_path
         return {
             "version": version("duallisten"),
+            "uvicorn": version("uvicorn"),
+            "python": platform.python_version(),
+            "metrics": None if options.private_metrics is None else root + options.private_metrics,
             "application": report.application,
             "platform": report.platform,
             "process_type": report.process_type,
             "notes": report.notes,
             "listeners": [
-                {**asdict(listener), "urls": [url for one in served if one.side == listener.side for url in one.urls]}
+                {
+                    **asdict(listener),
+                    "urls": [url for one in served if one.side == listener.side for url in one.urls],
+                    "limits": _limits(self._config, listener.side),
+                }
                 for listener in report.listeners
             ],
             "applications": [_application(section) for section in self._config.sections()],
@@ -154,16 +181,16 @@ class StatusPage:
 
     async def _write(self, send: Send) -> None:
         """Send events, a last one when all end; raises TimeoutError where the client takes none."""
-        launch = {"launch": self._launch()}
+        told = self._document()
         begin = f"retry: {RETRY * 1000:.0f}\n"
         while True:
             is_last = self._ended.is_set()
-            event = f"{begin}data: {json.dumps({**launch, 'figures': self._watch.look(anew=is_last)})}\n\n"
+            event = f"{begin}data: {json.dumps({**told, 'figures': self._watch.look(anew=is_last)})}\n\n"
             async with asyncio.timeout(PATIENCE):
                 await send({"type": "http.response.body", "body": event.encode(), "more_body": True})
             if is_last:
                 return
-            launch, begin = {}, ""
+            told, begin = {}, ""
             with suppress(TimeoutError):
                 async with asyncio.timeout(INTERVAL):
                     await self._ended.wait()
@@ -175,9 +202,11 @@ class Watch:
     stall: seconds that an event loop may be stuck
     """
 
-    def __init__(self, board: Scoreboard, stall: float) -> None:
+    def __init__(self, board: Scoreboard, history: History, stall: float) -> None:
         self._board = board
+        self._history = history
         self._stall = stall
+        self._spent: dict[int, tuple[float, float]] = {}  # of each process: when, and its seconds of CPU till then
         self._lock = threading.Lock()  # any thread may ask (`admin.pages`)
         self._samples: deque[Sample] = deque()
         self._latest: dict[str, Any] = {}
@@ -192,10 +221,66 @@ class Watch:
                 view = self._board.read()
                 while samples and view.now - samples[0].now > WINDOW + INTERVAL / 2:
                     samples.popleft()
+                if not samples:
+                    samples.extend(self._recent(view.now))
                 now = read(view)
-                self._latest = make_figures(view, now, samples[0] if samples else None, self._stall)
+                figures = make_figures(view, now, samples[0] if samples else None, self._stall)
+                self._add_usage(figures["processes"], view.now)
+                self._latest = {"process": os.getpid(), **figures}
                 samples.append(now)
             return self._latest
+
+    def look_back(self) -> dict[Side, list[dict[str, float | None]]]:
+        """Return the points of the charts up to the latest figures."""
+        from duallisten.admin.figures import make_history
+        from duallisten.admin.history import STEP
+
+        with self._lock:
+            return make_history(self._history.samples(), self._samples[-1], 3 * STEP)
+
+    def _recent(self, now: float) -> list[Sample]:
+        """Return what there is to compare with where nobody has looked of late; at least one, if one is kept."""
+        kept = [sample for sample in self._history.samples() if now - sample.now >= INTERVAL]
+        return [sample for sample in kept if now - sample.now <= WINDOW] or kept[-1:]
+
+    def _add_usage(self, processes: list[dict[str, Any]], now: float) -> None:
+        """Add memory (bytes) and CPU (share of one, since the last look or the start of the process)."""
+        before, self._spent = self._spent, {}
+        for process in processes:
+            pid, used = process["pid"], usage(process["pid"])
+            process["memory"] = process["cpu"] = None
+            if used is not None:
+                process["memory"], spent, age = used
+                since, spent_before = before.get(pid, (now - age, 0.0))
+                process["cpu"] = round(max(0.0, spent - spent_before) / max(now - since, 0.1), 3)
+                self._spent[pid] = now, spent
+
+
+def usage(pid: int) -> tuple[int, float, float] | None:
+    """Return the memory (resident, in bytes), the CPU time and the age (in seconds) of a process; None if unknown.
+
+    They are in /proc/PID/statm and /proc/PID/stat (proc(5)): pages, and in ticks the fields 14 and 15, and 22, which
+    counts from when the system was booted.
+    """
+    try:
+        pages = Path(f"/proc/{pid}/statm").read_bytes().split()[1]
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()  # from field 3 on
+    except OSError:
+        return None
+    user, system, started = (int(fields[number - 3]) / os.sysconf("SC_CLK_TCK") for number in (14, 15, 22))
+    return int(pages) * os.sysconf("SC_PAGE_SIZE"), user + system, time.clock_gettime(time.CLOCK_BOOTTIME) - started
+
+
+def quality(accept: str, media: str) -> float:
+    """Return how much a client wants a media type, from 0 to 1, by its Accept header (RFC 9110, 12.5.1)."""
+    ranges = ("*/*", f"{media.partition('/')[0]}/*", media)
+    found = (-1, 0.0 if accept else 1.0)
+    for item in accept.lower().split(","):
+        name, *parameters = (part.strip() for part in item.split(";"))
+        weight = next((part.removeprefix("q=") for part in parameters if part.startswith("q=")), "1")
+        if name in ranges and WEIGHT.fullmatch(weight):
+            found = max(found, (ranges.index(name), float(weight)))
+    return found[1]
 
 
 @cache
@@ -215,6 +300,17 @@ def static_page() -> Page:
     return Page(200, "text/html; charset=utf-8", html.encode(), headers)
 
 
+def _limits(config: Config, side: Side) -> dict[str, float | None]:
+    """Return what a peer may take up; None for no limit."""
+    one = config.side(side)
+    return {
+        "connections": one.limit_connections,
+        "connections_per_peer": one.limit_connections_per_peer,
+        "concurrency": one.uvicorn["limit_concurrency"],
+        **one.limits._asdict(),
+    }
+
+
 def _application(section: AppRoutes) -> dict[str, Any]:
     """Return what each side gets of an application's routes, in the words of `--routes`; None where unknown."""
     from duallisten.endpoints.routes import COLUMNS, cells
@@ -225,7 +321,9 @@ def _application(section: AppRoutes) -> dict[str, Any]:
         "name": section.application,
         "sides": section.sides,
         "rules": str(rules) if is_told else None,
-        "routes": None if routes is None else [dict(zip(COLUMNS, cells(route), strict=True)) for route in routes],
+        "routes": None
+        if routes is None
+        else [{**dict(zip(COLUMNS, cells(route), strict=True)), "decided": route.decided} for route in routes],
     }
 
 

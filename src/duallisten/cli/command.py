@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from duallisten.config import Option, own_options
+from duallisten.config import NOT_SHOWN, Option, is_secret, nearest, own_options
 from duallisten.errors import UsageError
 
 if TYPE_CHECKING:
@@ -76,6 +76,30 @@ def _take_value(argument: str, left: Iterator[str], valued: dict[str, Option], g
     return True
 
 
+def refuse_twice(options: Iterable[Option], arguments: Sequence[str]) -> None:
+    """Raise UsageError where an option that may stand once is given twice; the arguments must have been read."""
+    by_flag = {flag: option for option in options for flag in (option.flag, option.off_flag) if flag}
+    given: dict[str, str] = {}
+    left = iter(arguments)
+    for argument in left:
+        if argument == "--":
+            return
+        flag, equals, text = argument.partition("=")
+        option = by_flag.get(flag) if flag.startswith("-") else None
+        if option is None or option.kind == "list":
+            if option is not None and not equals:
+                next(left, None)
+            continue
+        if option.kind == "switch":
+            text = flag
+        elif not equals:
+            text = next(left, "")
+        text = NOT_SHOWN if is_secret(option.name) else text
+        if option.name in given:
+            raise UsageError(f"{option.flag} is given twice, as {given[option.name]} and as {text}: keep one of them")
+        given[option.name] = text
+
+
 def read_all(options: tuple[Option, ...], arguments: list[str]) -> dict[str, Any]:
     """Read any command line; raises UsageError, and exits where help or the completion has been served."""
     try:
@@ -84,7 +108,12 @@ def read_all(options: tuple[Option, ...], arguments: list[str]) -> dict[str, Any
         tell = getattr(error, "format_message", None)
         if tell is None:
             raise
-        raise UsageError(f"{' '.join(str(tell()).split())}; see duallisten --help") from None
+        message = " ".join(str(tell()).split())
+        if hasattr(error, "possibilities"):  # no such option; its own proposals are alike by their dashes alone
+            name = str(getattr(error, "option_name", ""))
+            flags = [flag for option in options for flag in (option.flag, option.off_flag) if flag]
+            message = f"there is no option {name}{nearest(name, flags)}"
+        raise UsageError(f"{message}; see duallisten --help") from None
     if not isinstance(parsed, dict):
         sys.exit(parsed if isinstance(parsed, int) else 0)
     return parsed
@@ -110,7 +139,9 @@ def typer_command(options: tuple[Option, ...]) -> typer.core.TyperCommand:
         r"""Serve an ASGI application on a public and a private listener, from one process.
 
         APP is uvicorn's: MODULE:ATTRIBUTE. Every option can also be set in the environment, and in
-        \[tool.duallisten] of pyproject.toml or in duallisten.toml, by its name without the dashes.
+        \[tool.duallisten] of pyproject.toml or in duallisten.toml, by its name without the dashes. A list in a
+        variable is separated by commas or spaces, not by colons; uvicorn's own lists by spaces, and
+        UVICORN_RELOAD_DIRS by colons.
         """
         sources = ((name, context.get_parameter_source(name)) for name in values)
         return {name: values[name] for name, source in sources if getattr(source, "name", "") == "COMMANDLINE"}

@@ -13,10 +13,11 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from duallisten.cli.command import ACTIONS, read_all, read_plain
+from duallisten.cli.command import ACTIONS, read_all, read_plain, refuse_twice
 from duallisten.config import Config, Option, Settings, all_options, collect, collect_again
 from duallisten.errors import DuallistenError, UsageError
 
@@ -37,16 +38,16 @@ def _run(arguments: list[str]) -> None:
     said = None if "_DUALLISTEN_COMPLETE" in os.environ else read_plain(options, arguments)
     if said is None:
         said = read_all(options, arguments)
+    refuse_twice(options, arguments)
     settings = collect(options, said, Path())
     if settings.values.get("version"):
         _print_version()
         return
-    is_check, is_routes, as_json = (bool(said.get(name)) for name in ACTIONS)
-    if as_json and not (is_check or is_routes):
-        raise UsageError("--json goes with --check or --routes")
-    if is_check and is_routes:
-        raise UsageError("--check and --routes cannot be combined")
+    is_check, is_routes, as_json = _read_actions(said)
+    _check_app(settings)
     if folder := settings.values.get("app_dir"):
+        if not Path(folder).is_dir():
+            raise UsageError(f"{settings.origins['app_dir']} {folder}: there is no such folder")
         sys.path.insert(0, folder)
     from duallisten.processes.launch import check, launch, show_routes
 
@@ -62,20 +63,32 @@ def _run(arguments: list[str]) -> None:
         launch(config, lambda: _read_again(options, said, settings), owns_process=True)
 
 
-def _make_config(settings: Settings) -> Config:
-    values = {name: value for name, value in settings.values.items() if value is not None}
-    for name in ("version", "app_dir"):
-        values.pop(name, None)
-    app = values.pop("app", None)
-    if not app:
+def _check_app(settings: Settings) -> None:
+    if not settings.values.get("app"):
         raise UsageError("no application given: duallisten MODULE:APP, or app = in the file, or UVICORN_APP")
-    return Config(app, origins=settings.origins, **values)
+
+
+def _make_config(settings: Settings) -> Config:
+    _check_app(settings)
+    values = {name: value for name, value in settings.values.items() if value is not None}
+    options = {name: value for name, value in values.items() if name not in ("app", "app_dir", "version")}
+    return Config.from_sources(values["app"], options, settings.origins)
 
 
 def _read_again(options: tuple[Option, ...], said: dict[str, Any], first: Settings) -> tuple[Config, tuple[str, ...]]:
     """Read the configuration file of a launch again; returns also the options that cannot change."""
     settings, fixed = collect_again(options, said, Path(), first)
     return _make_config(settings), fixed
+
+
+def _read_actions(said: Mapping[str, Any]) -> tuple[bool, bool, bool]:
+    """Return whether to check, whether to list routes, and whether as JSON; raises UsageError where that clashes."""
+    is_check, is_routes, as_json = (bool(said.get(name)) for name in ACTIONS)
+    if as_json and not (is_check or is_routes):
+        raise UsageError("--json goes with --check or --routes")
+    if is_check and is_routes:
+        raise UsageError("--check and --routes cannot be combined")
+    return is_check, is_routes, as_json
 
 
 def _print_version() -> None:

@@ -1,9 +1,10 @@
 """What was asked for: options, where their values come from, the platform, and `Config`."""
 
 from duallisten.config.config import Config, bare
-from duallisten.config.option import NOT_SHOWN, Option, is_secret
+from duallisten.config.option import NOT_SHOWN, Option, is_secret, nearest
 from duallisten.config.options import Options, all_options, own_options
 from duallisten.config.platforms import Place
+from duallisten.config.signatures import takes_options
 from duallisten.config.sources import Settings, collect, collect_again
 from duallisten.config.uvicorn_options import uvicorn_defaults
 
@@ -19,6 +20,8 @@ __all__ = [
     "collect",
     "collect_again",
     "is_secret",
+    "nearest",
     "own_options",
+    "takes_options",
     "uvicorn_defaults",
 ]

@@ -5,8 +5,7 @@ that a plan is made from, and one `uvicorn.Config` for each listener (`listener_
 
 Importing the application is the one step of a launch that runs code of the user's before it is served. uvicorn prints
 and exits where that fails, and lets what the module itself raises through as a traceback. Here either becomes a
-`LaunchError` of one line: what was looked for, what happened, and where. A developer who reloads or logs at debug level
-gets the traceback before it.
+`LaunchError` of one line (`user_code`): what was looked for, what happened, and where; its traceback is logged before.
 """
 
 from __future__ import annotations
@@ -15,37 +14,43 @@ import asyncio
 import copy
 import logging
 import os
-import traceback
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, cast
 
-import uvicorn
-
 from duallisten.config import uvicorn_contract
-from duallisten.config.options import Options, split_keywords
+from duallisten.config.options import Options, split_keywords, with_positional
 from duallisten.config.platforms import FALLBACK_NETWORKS, locate
 from duallisten.config.side_config import SideConfig, side_config
+from duallisten.config.signatures import takes_options
+from duallisten.config.user_code import call_factory, check_callable, check_import_string, describe_failure
 from duallisten.config.uvicorn_contract import (
+    HTTP_PROTOCOLS,
     LOGGING_CONFIG,
+    LOOP_FACTORIES,
+    WS_PROTOCOLS,
     AccessFormatter,
     ASGI2Middleware,
     ImportFromStringError,
     MessageLoggerMiddleware,
     ProxyHeadersMiddleware,
+    UvicornConfig,
     WSGIMiddleware,
     import_from_string,
 )
 from duallisten.config.uvicorn_options import CONFIG_VARIABLES
 from duallisten.endpoints import Rules, contradiction
 from duallisten.endpoints.frameworks import prepare
-from duallisten.errors import DuallistenError, LaunchError, UsageError
+from duallisten.errors import DuallistenError, ImportFailed, LaunchError, UsageError
 from duallisten.http.settings import ParserName
 from duallisten.logs import mark_private_lines, with_json
 from duallisten.net import Passed
 from duallisten.sides import Side
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
+    from duallisten.config.keywords import Keywords
     from duallisten.endpoints.routes import AppRoutes
 
 logger = logging.getLogger("uvicorn.error")
@@ -55,7 +60,7 @@ WEBSOCKETS = ("auto", "websockets", "websockets-sansio")
 """The values of `--http` and `--ws` that mean the engine."""
 
 
-class Config(uvicorn.Config):
+class Config(UvicornConfig):
     """What to serve, where, and to whom.
 
     From code, neither the configuration file nor `DUALLISTEN_*` and `UVICORN_*` are read; `$PORT` and the platform's
@@ -63,7 +68,7 @@ class Config(uvicorn.Config):
 
     Args:
         app: The application, or `"module:attribute"`.
-        origins: Where each option came from, by its name, for messages and for `--check`.
+        positional: uvicorn's options in its order: host, port, and so on.
         options: uvicorn's options; duallisten's, by the keywords that `--help` shows as flags; and `private_<x>`, the
             private listener's own value of an option `<x>`. Times are in seconds, sizes in bytes.
 
@@ -71,11 +76,17 @@ class Config(uvicorn.Config):
         UsageError: A value cannot be read, or two options contradict each other.
         TypeError: There is no option of this name.
         LaunchError: The logging configuration cannot be used.
+
+    Attributes:
+        origins: Where each option came from, by its name, for messages and for `--check`.
     """
 
-    def __init__(self, app: Any, *, origins: Mapping[str, str] | None = None, **options: Any) -> None:
-        asked, self.private, given = split_keywords(options)
-        self.origins = dict(origins or {})
+    origins: dict[str, str] = {}  # noqa: RUF012  # each has its own
+
+    @takes_options(like=UvicornConfig.__init__)
+    def __init__(self, app: Any, *positional: Any, **options: Unpack[Keywords]) -> None:
+        asked, self.private, given = split_keywords(with_positional(positional, options))
+        self.origins = origins = dict(self.origins)
         if given.get("env_file"):
             from dotenv import load_dotenv
 
@@ -84,9 +95,11 @@ class Config(uvicorn.Config):
         self.has_own_trust = given_trust or CONFIG_VARIABLES["forwarded_allow_ips"] in os.environ
         self.port_asked = any(given.get(name) is not None for name in ("port", "uds", "fd"))
         self.place = locate(asked.platform, os.environ)
-        self.options = self.place.complete(asked, self.origins, FALLBACK_NETWORKS)
-        warning = self.place.complete_uvicorn(given, self.origins)
+        self.options = self.place.complete(asked, origins, FALLBACK_NETWORKS)
+        warning = self.place.complete_uvicorn(given, origins)
         _check(self.options, given)
+        if given.get("workers") is None and os.environ.get(CONFIG_VARIABLES["workers"]) == "":
+            given["workers"] = 1  # an empty variable says nothing, but uvicorn would read it
         self.passed = Passed()  # a launch takes them from the environment
         self.rules = Rules(self.options.private_paths, self.options.public_paths, self.options.hidden_status)
         if found := contradiction(self.rules):
@@ -99,6 +112,14 @@ class Config(uvicorn.Config):
         super().__init__(app, **given)
         if warning:
             logger.warning(warning)  # not before uvicorn has configured logging
+
+    @classmethod
+    def from_sources(cls, app: Any, options: Mapping[str, Any], origins: Mapping[str, str]) -> Config:
+        """Build a configuration of which it is known where its options came from."""
+        made = cls.__new__(cls)
+        made.origins = dict(origins)
+        made.__init__(app, **options)  # type: ignore[misc]
+        return made
 
     def configure_logging(self) -> None:
         """Configure logging as uvicorn does, keeping the access log if either side wants it."""
@@ -121,36 +142,23 @@ class Config(uvicorn.Config):
     def import_apps(self) -> None:
         """Import the applications of both sides, for `load` to find them imported; raises LaunchError."""
         self._import(self.app)
-        self._import(self.options.private_app)
+        if self.options.private_app is not None:
+            self._import(self.options.private_app)
 
     def _import(self, app: Any) -> Any:
         """Import `app` if it is a `"module:attribute"`; of a factory, return what calls it, as uvicorn expects."""
         name = repr(app) if isinstance(app, str) else "the application"
+        check_import_string(app)
         try:
             found = import_from_string(app)
         except ImportFromStringError as error:
             hint = "give it as module:attribute, and its folder with --app-dir"
-            raise LaunchError(f"{name} cannot be imported: {str(error).rstrip('.')}; {hint}") from None
+            raise ImportFailed(f"{name} cannot be imported: {str(error).rstrip('.')}; {hint}") from None
         except Exception as error:
-            raise LaunchError(f"{name} cannot be imported: {self._told(error)}") from None
-
-        def make() -> Any:
-            try:
-                return found()
-            except Exception as error:
-                raise LaunchError(f"{name} is not a factory that can be called: {self._told(error)}") from None
-
-        return make if self.factory else found
-
-    def _told(self, error: Exception) -> str:
-        """Say in one line what the application raised, and by which line of its code."""
-        is_verbose = self.should_reload or self.log_level in ("debug", "trace", 10, 5)
-        if is_verbose:
-            logger.error("The application raised an exception", exc_info=error)
-        last: Any = traceback.extract_tb(error.__traceback__)[-1]
-        where = error if isinstance(error, SyntaxError) else last
-        hint = "" if is_verbose else "; --log-level debug shows the traceback"
-        return f"{type(error).__name__}: {' '.join(str(error).split())} ({where.filename}:{where.lineno}){hint}"
+            kind = ImportFailed if isinstance(error, ImportError) else LaunchError
+            raise kind(f"{name} cannot be imported: {describe_failure(error)}") from None
+        check_callable(found, name)
+        return partial(call_factory, found, name) if self.factory else found
 
     def load(self) -> None:
         """Load the application, once, and the protocols; raises LaunchError where uvicorn would exit."""
@@ -160,6 +168,7 @@ class Config(uvicorn.Config):
                 raise LaunchError(f"TLS of the {one.side} listener: {one.tls_files} needs its certificate file, too")
         asked = self.http, self.ws
         self._choose_protocols()
+        self._import_protocols()
         try:
             super().load()
         except DuallistenError:
@@ -167,13 +176,18 @@ class Config(uvicorn.Config):
         except SystemExit:
             raise LaunchError("uvicorn could not load what was asked for: see the error above") from None
         except ImportFromStringError as error:
-            raise LaunchError(f"--http, --ws or --loop names what cannot be imported: {error}") from None
+            raise ImportFailed(f"--http, --ws or --loop names what cannot be imported: {error}") from None
         except OSError as error:
             raise LaunchError(f"TLS of the public listener: {error}; look at {self.side('public').tls_files}") from None
-        except (ValueError, RuntimeError) as error:
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+        except RuntimeError as error:
             raise LaunchError(str(error)) from None
+        except Exception as error:
+            raise LaunchError(f"{self.app_name} cannot be loaded: {describe_failure(error)}") from None
         finally:
             self.http, self.ws = asked
+        check_callable(_innermost(self.loaded_app), self.app_name)  # uvicorn calls what may be a factory
         prepare(bare(self.loaded_app))
         self.source("private")  # loaded with this one, so that neither is found broken later
         self._check_routes()
@@ -189,11 +203,22 @@ class Config(uvicorn.Config):
         try:
             parser_class(self.parser)
         except ImportError as error:
-            raise LaunchError(f"--http {self.http} cannot be used: {error}") from None
+            raise ImportFailed(f"--http {self.http} cannot be used: {error}") from None
         self.http = Connection
-        self.has_websockets = self.ws in WEBSOCKETS
+        self.has_websockets = self.is_websocket_engine
         if self.has_websockets:
             self.ws = "none"
+
+    def _import_protocols(self) -> None:
+        """Raise LaunchError where a protocol class that is not the engine's cannot be imported."""
+        for option, asked, known in (("--http", self.http, HTTP_PROTOCOLS), ("--ws", self.ws, WS_PROTOCOLS)):
+            name = known.get(asked, asked) if isinstance(asked, str) else None
+            try:
+                import_from_string(name)
+            except ImportFromStringError as error:
+                raise LaunchError(f"{option} {asked} cannot be imported: {error}") from None
+            except ImportError as error:
+                raise LaunchError(f"{option} {asked} cannot be used: {error}; is its package installed?") from None
 
     def _check_routes(self) -> None:
         """Raise UsageError or LaunchError for what `--strict-routes` forbids, and for a route at a path of ours."""
@@ -293,28 +318,37 @@ class Config(uvicorn.Config):
     @property
     def is_engine(self) -> bool:
         """Whether the engine serves connections, and not a protocol class that the user brings."""
+        if self.loaded:  # a program may have set another class since
+            from duallisten.http import Connection
+
+            return self.http_protocol_class is Connection
         return self.http in PARSERS and not getattr(self, "http2", False)
 
     @property
+    def is_websocket_engine(self) -> bool:
+        """Whether `--ws` asks for the engine's WebSockets."""
+        return self.ws in WEBSOCKETS
+
+    @property
     def warnings(self) -> tuple[str, ...]:
-        """What somebody should know who uses protocol classes that are not the engine's."""
-        found = []
-        if not self.is_engine:
-            found.append("--http2" if getattr(self, "http2", False) else f"--http {_name_of(self.http)}")
-        if self.ws not in (*WEBSOCKETS, "none"):
-            found.append(f"--ws {_name_of(self.ws)}")
-        return tuple(
-            f"{option} serves connections with a protocol class of its own: duallisten's limits, time-outs, refusals, "
-            "request ids, JSON access lines and request metrics do not hold for them"
-            for option in found
-        )
+        """What somebody should know of it, a line each."""
+        from duallisten.config.warnings import warnings_of
+
+        return tuple(warnings_of(self))
 
     def get_loop_factory(self) -> Callable[[], asyncio.AbstractEventLoop] | None:
         """Return uvicorn's factory of the event loop; raises LaunchError where uvicorn would exit."""
+        known = LOOP_FACTORIES.get(self.loop, self.loop)
         try:
-            return super().get_loop_factory()
-        except (SystemExit, ImportError) as error:
-            raise LaunchError(f"--loop {self.loop} cannot be used: uvicorn cannot import it ({error})") from None
+            found = import_from_string(known)
+        except ImportFromStringError as error:
+            names = ", ".join(LOOP_FACTORIES)
+            raise ImportFailed(f"--loop {self.loop} cannot be used: {error} Or give one of {names}") from None
+        except ImportError as error:
+            raise ImportFailed(f"--loop {self.loop} cannot be used: {error}; is its package installed?") from None
+        if known is not None and not callable(found):
+            raise LaunchError(f"--loop {self.loop} is no factory of an event loop, which can be called")
+        return super().get_loop_factory()
 
 
 def _check(options: Options, given: Mapping[str, Any]) -> None:
@@ -326,13 +360,11 @@ def _check(options: Options, given: Mapping[str, Any]) -> None:
             "duallisten.logs.JSONFormatter as the formatter in the latter"
         )
     variable = CONFIG_VARIABLES["workers"]
-    text = os.environ.get(variable)
-    if given.get("workers") is None and text is not None and not (text.isascii() and text.isdigit()):
+    workers, text = given.get("workers"), os.environ.get(variable)
+    if workers is None and text and not (text.isascii() and text.isdigit()):
         raise UsageError(f"${variable} is {text!r}: it must be a number of workers")
-
-
-def _name_of(protocol: Any) -> str:
-    return protocol if isinstance(protocol, str) else f"{protocol.__module__}:{protocol.__qualname__}"
+    if workers is not None and workers < 0:
+        raise UsageError(f"workers={workers}: must be a number, 0 or more")
 
 
 def bare(app: Any) -> Any:

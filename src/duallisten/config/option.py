@@ -85,10 +85,31 @@ def private_twin(option: Option, default: str = "the public value") -> Option:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Say in a message which known name `name` was probably meant to be; nothing where none is near."""
-    from difflib import get_close_matches  # only a mistake needs it
+    from duallisten.config.other_servers import hint  # only a mistake needs it
 
-    close = get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f": did you mean {close[0]!r}?" if close else ""
+    if theirs := hint(name):
+        return f": {theirs}"
+    likeness, close = max(((_likeness(name, one), one) for one in known), default=(0.0, ""))
+    return f": did you mean {close!r}?" if likeness >= NEAR else ""
+
+
+NEAR = 0.7
+"""The likeness from which on a name may be a slip for another."""
+
+
+def _likeness(name: str, other: str) -> float:
+    """Compare two names by what is left of them without the words that both begin with, which says nothing."""
+    from difflib import SequenceMatcher
+
+    words, others = _words(name), _words(other)
+    while len(words) > 1 and len(others) > 1 and words[0] == others[0]:
+        words, others = words[1:], others[1:]
+    return SequenceMatcher(None, "-".join(words), "-".join(others)).ratio()
+
+
+def _words(name: str) -> list[str]:
+    name = name.lower().lstrip("-").replace("_", "-")
+    return name.removeprefix("duallisten-").removeprefix("uvicorn-").split("-")
 
 
 def or_none(read: Reader) -> Reader:
@@ -130,6 +151,10 @@ count = number(int, "must be a number, 0 or more", lambda number: number >= 0)
 seconds = number(float, "must be a number of seconds, 0 or more", lambda number: 0 <= number < float("inf"))
 duration = number(float, "must be a number of seconds, more than 0", lambda number: 0 < number < float("inf"))
 
+LABEL = "[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?"
+HOSTNAME = re.compile(rf"(?:{LABEL}\.)*{LABEL}\.?")
+"""A host name (RFC 1123, 2.1), and underscores, which some platforms' names have."""
+
 SWITCHES = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
@@ -166,6 +191,18 @@ def prefixes(value: Any) -> tuple[str, ...]:
         return tuple(dict.fromkeys(read_prefix(item) for item in ([value] if isinstance(value, str) else value)))
     except TypeError:
         raise ValueError("must be a list of paths") from None
+
+
+def hostnames(value: Any) -> tuple[str, ...]:
+    """Read a list of host names, each once."""
+    try:
+        names = tuple(dict.fromkeys([value] if isinstance(value, str) else value))
+    except TypeError:
+        raise ValueError("must be a list of host names") from None
+    for name in names:
+        if not isinstance(name, str) or not HOSTNAME.fullmatch(name):
+            raise ValueError(f"{name!r} must be a host name, without scheme and port")
+    return names
 
 
 def own_path(value: Any) -> str:

@@ -7,7 +7,7 @@ by an option `--private-<x>`.
 Where a default None is filled in by `Config`, the platform decides.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Annotated, Any, Literal, NamedTuple, get_args
 
@@ -39,6 +39,7 @@ Count = Annotated[int, OptionSpec(readers.count, "N")]
 Bytes = Annotated[int, OptionSpec(readers.count, "BYTES")]
 Seconds = Annotated[float | None, OptionSpec(readers.or_none(readers.seconds), "SECONDS")]
 Prefixes = Annotated[tuple[str, ...], OptionSpec(readers.prefixes, "PREFIX", kind="list")]
+Hostnames = Annotated[tuple[str, ...], OptionSpec(readers.hostnames, "NAME", kind="list")]
 PrivateNetworks = Annotated[tuple[IPNetwork, ...], OptionSpec(readers.private_networks, "CIDR", kind="list")]
 Networks = Annotated[tuple[IPNetwork, ...] | None, OptionSpec(readers.or_none(readers.networks), "CIDR", kind="list")]
 
@@ -68,6 +69,12 @@ class Options(NamedTuple):
         "Which peers the private listener admits. May be repeated. [default: the private network of its address, "
         "and loopback]",
     ] = None
+    private_hostnames: Annotated[
+        Hostnames,
+        "A name by which neighbours call the private side, beside IP addresses, localhost and the names of this "
+        "host. May be repeated. With it the private side answers other names with 421; without it only the pages "
+        "of duallisten do.",
+    ] = ()
     private_missing: Annotated[
         Literal["auto", "fail", "loopback", "later"],
         "Without an address in a private network: fail, bind to 127.0.0.1, or (later) serve the public side at "
@@ -195,9 +202,10 @@ class Options(NamedTuple):
     ] = None
     register: Annotated[
         str | None,
-        OptionSpec(readers.or_none(readers.text), "URL"),
-        "Register this service so that others can find it: redis://, rediss:// or postgresql://. It needs "
-        "duallisten[redis] or duallisten[postgres]. [default: off]",
+        OptionSpec(readers.or_none(readers.text), "VARIABLE"),
+        "Register this service so that others can find it: the name of a variable that holds the registry's URL, "
+        "redis://, rediss:// or postgresql://, or the URL. It needs duallisten[redis] or duallisten[postgres]. "
+        "[default: off]",
     ] = None
     service: Annotated[
         str | None,
@@ -247,6 +255,26 @@ def all_options() -> tuple[Option, ...]:
     return (*ours, *twins, *(option for option in theirs if option.name not in names))
 
 
+def uvicorn_twins() -> dict[str, str]:
+    """Return the keywords by which the private listener has its own value of uvicorn's options, with the latter."""
+    return {f"private_{name}": name for name in uvicorn_defaults() if is_per_listener(name)}
+
+
+def with_positional(positional: Sequence[Any], keywords: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the keyword arguments of `Config` with the positional ones, which are uvicorn's options in its order.
+
+    Raises:
+        TypeError: There are too many, or one is given by keyword, too.
+    """
+    names = list(uvicorn_defaults())[: len(positional)]
+    if len(positional) > len(names):
+        raise TypeError(f"Config takes the application and at most {len(names)} positional arguments")
+    for name in names:
+        if name in keywords:
+            raise TypeError(f"Config got multiple values for argument {name!r}")
+    return {**dict(zip(names, positional, strict=True)), **keywords}
+
+
 def split_keywords(keywords: Mapping[str, Any]) -> tuple[Options, dict[str, Any], dict[str, Any]]:
     """Split the keyword arguments of `Config` by whose they are.
 
@@ -258,7 +286,7 @@ def split_keywords(keywords: Mapping[str, Any]) -> tuple[Options, dict[str, Any]
         UsageError: A value of ours cannot be read.
     """
     ours, theirs = {option.name: option for option in own_options()}, uvicorn_defaults()
-    twins = {f"private_{name}": name for name in theirs if is_per_listener(name)}
+    twins = uvicorn_twins()
     own: dict[str, Any] = {}
     private: dict[str, Any] = {}
     given: dict[str, Any] = {}
@@ -270,10 +298,18 @@ def split_keywords(keywords: Mapping[str, Any]) -> tuple[Options, dict[str, Any]
         elif name in twins:
             private[twins[name]] = value
         elif name in theirs:
-            given[name] = value
+            given[name] = _port(value) if name == "port" and isinstance(value, str) else value
         else:
             raise TypeError(f"unknown option {name!r}{nearest(name, (*ours, *twins, *theirs))}")
     return Options(**own), private, given
+
+
+def _port(text: str) -> int:
+    """Read a port that is a text, as asyncio does for uvicorn."""
+    try:
+        return int(readers.port(text))
+    except ValueError as error:
+        raise UsageError(f"port={text!r}: {error}") from None
 
 
 def _read(option: Option, value: Any) -> Any:

@@ -159,10 +159,23 @@ def find_table(directory: Path) -> tuple[str, dict[str, Any]]:
     if has_own and table is not None:
         raise UsageError("both duallisten.toml and [tool.duallisten] in pyproject.toml have options: keep one of them")
     if has_own:
-        return own.name, _load(own)
+        return _own_table(own)
     if not isinstance(table, dict | None):
         raise UsageError("tool.duallisten in pyproject.toml must be a table: [tool.duallisten]")
     return "[tool.duallisten] in pyproject.toml", table or {}
+
+
+def _own_table(path: Path) -> tuple[str, dict[str, Any]]:
+    """Find the table of duallisten's own file: the file itself, or as in pyproject.toml `[tool.duallisten]` in it."""
+    whole = _load(path)
+    if "tool" not in whole:
+        return path.name, whole
+    tools = whole["tool"]
+    if not isinstance(tools, dict) or not isinstance(table := tools.get("duallisten"), dict):
+        raise UsageError(f"{path.name} has the table tool, but no [tool.duallisten]: write options at its top")
+    if beside := [key for key in whole if key != "tool"]:
+        raise UsageError(f"{path.name} has {beside[0]!r} and [tool.duallisten]: keep all options in one of the places")
+    return f"[tool.duallisten] in {path.name}", table
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -4,6 +4,9 @@ uvicorn's public names are `uvicorn.Config`, `uvicorn.Server`, `uvicorn.run` and
 used beyond them has no promise of compatibility. So every other module takes it from here, `check` looks at each start
 whether it is as it was, and a launch stops with one line if it is not. Nothing is switched off in silence.
 
+uvicorn's classes are bound here when this module is imported, for a program may put ours in their place afterwards
+(`uvicorn.Config = duallisten.Config`).
+
 The tests run with the lowest and the newest supported version (`tests/contracts/test_uvicorn_contract.py`).
 
 What is relied on, beside the names below:
@@ -25,8 +28,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
+from uvicorn import Config as UvicornConfig
+from uvicorn import Server as UvicornServer
+from uvicorn import main as uvicorn_command
+from uvicorn import run as uvicorn_run
 from uvicorn._subprocess import get_subprocess
-from uvicorn.config import LOGGING_CONFIG
+from uvicorn.config import HTTP_PROTOCOLS, LOGGING_CONFIG, LOOP_FACTORIES, WS_PROTOCOLS
 from uvicorn.importer import ImportFromStringError, import_from_string
 from uvicorn.lifespan.on import LifespanOn
 from uvicorn.logging import AccessFormatter
@@ -42,7 +49,10 @@ if TYPE_CHECKING:
     from uvicorn.supervisors.basereload import BaseReload
 
 __all__ = [
+    "HTTP_PROTOCOLS",
     "LOGGING_CONFIG",
+    "LOOP_FACTORIES",
+    "WS_PROTOCOLS",
     "ASGI2Middleware",
     "AccessFormatter",
     "BaseReload",
@@ -51,17 +61,21 @@ __all__ = [
     "MessageLoggerMiddleware",
     "ProxyHeadersMiddleware",
     "ServerState",
+    "UvicornConfig",
+    "UvicornServer",
     "WSGIMiddleware",
     "check",
     "get_subprocess",
     "import_from_string",
+    "uvicorn_command",
+    "uvicorn_run",
 ]
 
 SUPPORTED = "uvicorn>=0.50,<0.55"
 
 METHODS: dict[type, tuple[str, ...]] = {
-    uvicorn.Config: ("load", "load_app", "configure_logging", "get_loop_factory", "should_reload", "asgi_version"),
-    uvicorn.Server: ("run", "serve", "startup", "shutdown", "on_tick", "handle_exit", "limit_max_requests"),
+    UvicornConfig: ("load", "load_app", "configure_logging", "get_loop_factory", "should_reload", "asgi_version"),
+    UvicornServer: ("run", "serve", "startup", "shutdown", "on_tick", "handle_exit", "limit_max_requests"),
     LifespanOn: ("startup", "shutdown", "main"),
     AccessFormatter: ("formatMessage",),
 }
@@ -74,7 +88,7 @@ ATTRIBUTES: dict[type, tuple[str, ...]] = {
 """What their objects have, which can be made without arguments."""
 
 PARAMETERS: dict[Any, tuple[str, ...]] = {
-    uvicorn.Config: ("app", "http", "ws", "log_config", "interface", "proxy_headers", "headers", "timeout_keep_alive"),
+    UvicornConfig: ("app", "http", "ws", "log_config", "interface", "proxy_headers", "headers", "timeout_keep_alive"),
     ProxyHeadersMiddleware: ("app",),
     get_subprocess: ("config", "target", "sockets"),
 }

@@ -16,9 +16,10 @@ from functools import cache, partial
 from typing import Any
 
 import click
-import uvicorn
 
 from duallisten.config.option import Option
+from duallisten.config.option import port as read_port
+from duallisten.config.uvicorn_contract import UvicornConfig, uvicorn_command
 
 CONFIG_VARIABLES = {"workers": "WEB_CONCURRENCY", "forwarded_allow_ips": "FORWARDED_ALLOW_IPS"}
 """What `uvicorn.Config` itself reads from the environment, by the option that it stands for."""
@@ -54,14 +55,14 @@ def is_inherited(name: str) -> bool:
 @cache
 def uvicorn_defaults() -> Mapping[str, Any]:
     """The parameters of the installed `uvicorn.Config` with their defaults."""
-    parameters = inspect.signature(uvicorn.Config.__init__).parameters
+    parameters = inspect.signature(UvicornConfig.__init__).parameters
     return {name: parameter.default for name, parameter in parameters.items() if name not in ("self", "app")}
 
 
 def uvicorn_options() -> tuple[Option, ...]:
     """Every option of the installed uvicorn's command line, the application and `--version` included."""
-    context = click.Context(uvicorn.main, info_name="duallisten", resilient_parsing=True)
-    return tuple(_as_option(parameter, context) for parameter in uvicorn.main.params)
+    context = click.Context(uvicorn_command, info_name="duallisten", resilient_parsing=True)
+    return tuple(_as_option(parameter, context) for parameter in uvicorn_command.params)
 
 
 def _as_option(parameter: click.Parameter, context: click.Context) -> Option:
@@ -94,6 +95,10 @@ def _read(parameter: click.Parameter, context: click.Context, value: Any) -> Any
         raise ValueError(error.message.rstrip(".")) from None
     except TypeError:
         raise ValueError("has the wrong type") from None
+    if parameter.name == "port":
+        return read_port(read)
+    if isinstance(read, int | float) and read < 0:  # click takes any; of uvicorn's numbers none may be negative
+        raise ValueError("must be a number, 0 or more")
     if parameter.name == "headers":
         return [_header(text) for text in read]
     return list(read) if isinstance(read, tuple) else read

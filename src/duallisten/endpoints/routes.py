@@ -255,25 +255,29 @@ def _as_dict(exposure: Exposure) -> dict[str, Any]:
 
 
 def print_table(sections: Iterable[AppRoutes]) -> None:
-    """Print the routes as tables on standard output."""
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
+    """Print the routes as tables on standard output, a framework's own after the user's."""
+    from duallisten.logs import print_line, print_rows
 
-    console = Console(soft_wrap=False)
     for section in sections:
-        console.print(f"{escape(section.application)} on the {' and the '.join(section.sides)} side", highlight=False)
+        print_line(f"{section.application} on the {' and the '.join(section.sides)} side")
         if section.routes is None:
-            console.print("Its routes cannot be read: not a Starlette, FastAPI or Django application.")
+            print_line("Its routes cannot be read: not a Starlette, FastAPI or Django application.")
         else:
-            table = Table(*COLUMNS)
-            for exposure in section.routes:
-                table.add_row(*map(escape, cells(exposure)))
-            console.print(table)
+            print_rows(COLUMNS, map(cells, sorted(section.routes, key=lambda one: one.route.per_side)))
         if "public" in section.sides and (section.rules.hide_something or section.routes is None):
-            console.print(f"The public side serves: {escape(str(section.rules))}", highlight=False)
-        if unused := unused_rules([section]):
-            console.print(escape(unused), highlight=False)
+            print_line(f"The public side serves: {section.rules}")
+        for text in (_undecided(section), unused_rules([section])):
+            if text:
+                print_line(text)
+
+
+def _undecided(section: AppRoutes) -> str:
+    """Say how many routes are public by default, and what makes that an error; empty where there are none."""
+    count = sum(not exposure.decided for exposure in section.routes or ())
+    if not count:
+        return ""
+    routes = "1 route is" if count == 1 else f"{count} routes are"
+    return f"{routes} public because no mark and no rule says otherwise; --strict-routes makes that an error."
 
 
 def cells(exposure: Exposure) -> tuple[str, ...]:

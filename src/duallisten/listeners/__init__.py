@@ -19,7 +19,7 @@ from duallisten.listeners.plan import Plan, Pool, make_pools, request_of
 from duallisten.listeners.sockets import (
     BoundSocket,
     bound_socket,
-    drop_everything,
+    claimed,
     drop_newcomers,
     has_waiting,
     listen,
@@ -44,7 +44,7 @@ __all__ = [
     "await_plan",
     "believing",
     "bound_socket",
-    "drop_everything",
+    "claimed",
     "drop_newcomers",
     "engine_settings",
     "has_waiting",

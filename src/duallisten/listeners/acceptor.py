@@ -26,10 +26,8 @@ from duallisten.listeners.admission import Verdict
 from duallisten.logs import RateLimiter
 
 if TYPE_CHECKING:
-    import uvicorn
-
     from duallisten.admin.pages import Pages
-    from duallisten.config.uvicorn_contract import ServerState
+    from duallisten.config.uvicorn_contract import ServerState, UvicornConfig
     from duallisten.http import Context
     from duallisten.listeners.accept_loop import AcceptLoop, ConnectionLimit
     from duallisten.listeners.plan import Plan
@@ -64,7 +62,7 @@ class ListenerService:
     """
 
     side: Side
-    config: uvicorn.Config
+    config: UvicornConfig
     state: ServerState
     context: Context
     is_engine: bool

@@ -71,7 +71,8 @@ def served_listeners(config: Config, plan: Plan, bound: Iterable[BoundSocket] = 
         else:
             admits = "all"
         if side == "private" and plan.shared and names["public"]:  # one socket serves both
-            names["private"] = [(one.host, one.port) for one in listener.addresses if isinstance(one, TCPAddress)]
+            port = names["public"][0][1]
+            names["private"] = [(one.host, port) for one in listener.addresses if isinstance(one, TCPAddress)]
         yield ServedListener(listener, tuple(names[side]), _scheme(config, side), admits)
 
 
@@ -98,3 +99,5 @@ def log_listeners(config: Config, plan: Plan, bound: Iterable[BoundSocket], proc
             logger.info(
                 "Serving the %s side on %s (%s%s; press CTRL+C to quit)", one.side, url, process(one.side), admitted
             )
+        if one.side == "public" and one.bound:  # in uvicorn's words, for tools that wait for them
+            logger.info("Uvicorn running on %s (Press CTRL+C to quit)", one.urls[0])

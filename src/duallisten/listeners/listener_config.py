@@ -11,9 +11,8 @@ import copy
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import uvicorn
-
 from duallisten.config import Config, bare
+from duallisten.config.uvicorn_contract import UvicornConfig
 from duallisten.endpoints import endpoint_set
 from duallisten.errors import LaunchError
 from duallisten.http import Settings, WebSocketSettings
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from duallisten.admin.pages import Pages
 
 
-def listener_config(config: Config, side: Side) -> uvicorn.Config:
+def listener_config(config: Config, side: Side) -> UvicornConfig:
     """Build the `uvicorn.Config` that connections of `side` are served by.
 
     Args:
@@ -46,7 +45,7 @@ def listener_config(config: Config, side: Side) -> uvicorn.Config:
     made.http2 = False  # its protocol class is loaded already
     made.proxy_headers = False  # the engine reads forwarded headers, or `rewriting`
     try:
-        uvicorn.Config.load(made)
+        UvicornConfig.load(made)
     except (OSError, RuntimeError, TypeError, ValueError) as error:
         raise LaunchError(f"TLS of the {side} listener: {error}; look at {asked.tls_files}") from None
     if side == "public":
@@ -58,7 +57,7 @@ def listener_config(config: Config, side: Side) -> uvicorn.Config:
 
 
 def place_endpoints(
-    made: uvicorn.Config,
+    made: UvicornConfig,
     config: Config,
     side: Side,
     *,
@@ -84,7 +83,7 @@ def place_endpoints(
     made.loaded_app = placed if believe is None or config.is_engine else rewriting(placed, believe)
 
 
-def engine_settings(config: Config, side: Side, made: uvicorn.Config) -> Settings:
+def engine_settings(config: Config, side: Side, made: UvicornConfig) -> Settings:
     """Return what the engine has to know of a listener.
 
     Args:

@@ -27,7 +27,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from duallisten.config import Options, Place
-from duallisten.errors import LaunchError, PrivateAddressMissing
+from duallisten.errors import LaunchError, PrivateAddressMissing, UsageError
 from duallisten.listeners.admission import Admission
 from duallisten.net import (
     LOOPBACK,
@@ -242,7 +242,7 @@ def _public(request: Request, host: Host) -> Listener:
     if request.uds is not None:
         return Listener("public", (UnixAddress(request.uds),))
     if not 0 <= request.port <= 65535:
-        raise LaunchError(f"--port {request.port}: must be a port, a number from 0 to 65535")
+        raise UsageError(f"--port {request.port}: must be a port, a number from 0 to 65535")
     name = request.host or "0.0.0.0"  # noqa: S104  # uvicorn's --host "" means every address
     if read_address(name) is not None:
         return Listener("public", (TCPAddress(name, request.port),))
@@ -311,6 +311,11 @@ def _private(request: Request, host: Host) -> tuple[TCPAddress, tuple[str, ...]]
     else:
         hint = "name the address with --private-host, its network with --private-network, or "
     hint += "open the public side alone with --listeners public"
+    if request.place.port is not None and not request.place.platform.private_required:
+        hint += (
+            "; PORT is set, as on a platform, where a private address is required: on your own machine, "
+            "--private-missing loopback serves the private side on 127.0.0.1"
+        )
     raise PrivateAddressMissing(f"no address in {join(networks)}; found {host.describe()}; {hint}")
 
 

@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from duallisten.config import NOT_SHOWN, Config, all_options, is_secret
 from duallisten.endpoints.routes import describe_public
+from duallisten.errors import LaunchError
 from duallisten.listeners.description import ServedListener, served_listeners
 from duallisten.listeners.forwarded import trust_of
 from duallisten.listeners.plan import Plan, Pool, make_pools
+from duallisten.logs import print_line, print_rows
 from duallisten.net import InheritedSocket
 from duallisten.sides import Side
 
 
 @dataclass(frozen=True, slots=True)
 class ListenerReport:
-    """One listener as `--check` shows it; every value is text."""
+    """One listener as `--check` shows it.
+
+    endpoint_set: None where the application could not be loaded
+    workers: how many serve it; None where the plan can be served by none
+    """
 
     side: Side
     address: str
     peers_admitted: str
     proxies_trusted: str
-    tls: str
-    endpoint_set: str
-    workers: str
+    tls: bool
+    endpoint_set: str | None
+    workers: int | None
     origin: str
 
 
@@ -40,7 +47,7 @@ class ValueReport:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a launch would do."""
+    """What a launch would do, as far as that is known, and what it would fail for; None where it would not fail."""
 
     application: str
     platform: str
@@ -49,21 +56,35 @@ class Report:
     listeners: tuple[ListenerReport, ...]
     values: tuple[ValueReport, ...]
     notes: tuple[str, ...]
+    error: str | None = None
 
 
-def make_report(config: Config, plan: Plan) -> Report:
-    """Describe `plan` and the values that it was made from; raises LaunchError where no workers can serve it."""
-    pools = make_pools(plan, config.workers, config.options.private_workers)
+def make_report(config: Config, plan: Plan | None, error: str | None = None) -> Report:
+    """Describe a plan, or how far it came, and the values that it was made from.
+
+    Args:
+        plan: None where there is none.
+        error: What the launch would fail for.
+    """
+    pools: tuple[Pool, ...] = ()
+    if plan is not None:
+        with suppress(LaunchError):  # which `error` is, then
+            pools = make_pools(plan, config.workers, config.options.private_workers)
     return Report(
         application=config.app_name,
         platform=config.place.platform.name,
         process_type=config.place.process_type,
-        workers=sum(pool.size for pool in pools),
-        listeners=tuple(_listener(config, one, pools) for one in served_listeners(config, plan)),
+        workers=sum(pool.size for pool in pools) or config.workers,
+        listeners=tuple(_listener(config, one, pools) for one in served_listeners(config, plan)) if plan else (),
         values=tuple(
             ValueReport(name, _value(config, name), origin) for name, origin in sorted(config.origins.items())
         ),
-        notes=(*plan.notes, *config.warnings, *filter(None, [config.unused_rules])),
+        notes=(
+            *(plan.notes if plan else ()),
+            *config.warnings,
+            *filter(None, [config.unused_rules if config.loaded else ""]),
+        ),
+        error=error,
     )
 
 
@@ -75,15 +96,14 @@ def _listener(config: Config, served: ServedListener, pools: tuple[Pool, ...]) -
     origins = [f"{name.replace('_', '-')}: {config.origins[name]}" for name in names if name in config.origins]
     if any(isinstance(one, InheritedSocket) and one.address is not None for one in served.planned.addresses):
         origins = ["LISTEN_FDS"]
-    size = next(pool.size for pool in pools if side in pool.sides)
     return ListenerReport(
         side=side,
         address=str(served.planned),
         peers_admitted=served.admits,
         proxies_trusted=str(trust_of(config, side)),
-        tls="yes" if served.scheme == "https" else "no",
-        endpoint_set=_endpoint_set(config, side),
-        workers=f"{size} of its own" if len(pools) > 1 else str(size),
+        tls=served.scheme == "https",
+        endpoint_set=_endpoint_set(config, side) if config.loaded else None,
+        workers=next((pool.size for pool in pools if side in pool.sides), None),
         origin=", ".join(origins) or "default",
     )
 
@@ -114,27 +134,28 @@ def as_json(report: Report) -> str:
 
 
 def print_table(report: Report) -> None:
-    """Print the report as tables on standard output."""
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    console = Console(soft_wrap=False)
+    """Print the report as tables on standard output, without its error."""
     kind = f", process type {report.process_type}" if report.process_type else ""
-    console.print(
-        f"{escape(report.application)} with {report.workers} worker(s); platform: {report.platform}{kind}",
-        highlight=False,
-    )
-    listeners = Table("", *(listener.side for listener in report.listeners), show_lines=False)
-    for row in fields(ListenerReport)[1:]:  # all but the side
-        cells = (escape(getattr(listener, row.name)) for listener in report.listeners)
-        listeners.add_row(row.name.replace("_", " "), *cells)
-    console.print(listeners)
-    if report.values:
-        flags = {option.name: option.flag for option in all_options()}
-        values = Table("option", "value", "from")
-        for value in report.values:
-            values.add_row(flags.get(value.option, value.option), escape(str(value.value)), escape(value.origin))
-        console.print(values)
+    workers = "1 worker" if report.workers == 1 else f"{report.workers} workers"
+    print_line(f"{report.application} with {workers}; platform: {report.platform}{kind}")
+    rows = [
+        (field.name.replace("_", " "), *(_cell(getattr(one, field.name)) for one in report.listeners))
+        for field in fields(ListenerReport)[1:]  # all but the side
+    ]
+    if report.listeners:
+        known = [row for row in rows if any(row[1:])]
+        print_rows(("", *(one.side for one in report.listeners)), known)
+    flags = {option.name: option.flag for option in all_options()}
+    values = [(flags.get(one.option, one.option), _cell(one.value), one.origin) for one in report.values]
+    print_rows(("option", "value", "from"), values)
     for note in report.notes:
-        console.print(escape(note), highlight=False)
+        print_line(note)
+
+
+def _cell(value: Any) -> str:
+    """Return a value as a person reads it."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -26,7 +26,7 @@ import stat
 import struct
 import sys
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -73,12 +73,17 @@ def listen(sock: socket.socket, backlog: int) -> None:
     sock.listen(backlog)
 
 
-def bind(plan: Plan, public: list[socket.socket] | None = None) -> list[BoundSocket]:
+Share = Callable[[socket.socket], socket.socket]
+"""Makes a bound socket one that listens beside others (`shared_port`)."""
+
+
+def bind(plan: Plan, public: list[socket.socket] | None = None, *, share: Share | None = None) -> list[BoundSocket]:
     """Bind every address of the plan, the private ones first, and try that each can be listened on.
 
     Args:
         plan: What is to be bound.
         public: Sockets that take the place of the public listener's, bound by someone else.
+        share: Shares the private port with others who were given the same public socket; None where there are none.
 
     Returns:
         The sockets, none of them listening unless it was inherited so.
@@ -94,7 +99,7 @@ def bind(plan: Plan, public: list[socket.socket] | None = None) -> list[BoundSoc
             if listener.side == "public" and public is not None:
                 bound += [bound_socket("public", sock) for sock in public]
                 continue
-            for one in _bind_listener(listener):
+            for one in _bind_listener(listener, share if listener.side == "private" else None):
                 bound.append(one)  # one by one: what was bound before a clash is closed again, too
     except BaseException:
         close(bound)
@@ -116,27 +121,32 @@ def remove_path(plan: Plan) -> None:
                 Path(address.path).unlink(missing_ok=True)
 
 
-def _bind_listener(listener: Listener) -> Iterator[BoundSocket]:
+def _bind_listener(listener: Listener, share: Share | None) -> Iterator[BoundSocket]:
     """Bind each address of a listener; one port for all addresses of a name, where the kernel chooses it."""
     port = 0
     for planned in listener.addresses:
         address = TCPAddress(planned.host, planned.port or port) if isinstance(planned, TCPAddress) else planned
         try:
-            one = bound_socket(listener.side, _bind_address(address), ours=isinstance(planned, TCPAddress))
+            one = bound_socket(listener.side, _bind_address(address, share), ours=isinstance(planned, TCPAddress))
         except OSError as error:
             raise LaunchError(_clash(listener.side, address, error)) from None
         port = one.name[1]
         yield one
 
 
-def _bind_address(address: Address) -> socket.socket:
+def _bind_address(address: Address, share: Share | None) -> socket.socket:
     if isinstance(address, InheritedSocket):
         return socket.socket(fileno=os.dup(address.descriptor))
     if isinstance(address, UnixAddress):
         return _bind_path(address.path)
     family, name = _socket_name(address)
-    sock = tcp_socket(family, name)
+    shares = share if address.port else None
+    sock = tcp_socket(family, name, reuse_port=shares is not None)
     try:
+        if shares is not None:
+            sock = shares(sock)
+            sock.set_inheritable(True)
+            return sock
         # Bound to what the kernel chose where the port is 0, so that the attempt is at the same port.
         _try(family, (*name[:1], sock.getsockname()[1], *name[2:]))
         sock.set_inheritable(True)
@@ -177,6 +187,17 @@ def _try(family: socket.AddressFamily, name: tuple[str | int, ...]) -> None:
     with tcp_socket(family, name) as sock:
         drop_everything(sock)
         sock.listen(1)
+
+
+@contextlib.contextmanager
+def claimed(sock: socket.socket) -> Iterator[None]:
+    """Keep everyone else from listening at a socket's address until it does; raises OSError where someone listens."""
+    with tcp_socket(sock.family, sock.getsockname()) as claim:
+        drop_everything(claim)
+        claim.listen(1)
+        claim.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        yield
 
 
 def drop_everything(sock: socket.socket) -> None:

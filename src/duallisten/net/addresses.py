@@ -106,19 +106,26 @@ def covers(networks: Iterable[IPNetwork], address: IPAddress) -> bool:
 def parse_network(value: object) -> IPNetwork:
     """Read a network in CIDR form, or a single address as the network of itself.
 
-    Raises ValueError with the reason, and with the network that was probably meant where bits of the host are set.
+    Returns the IPv4 network that one of IPv4-mapped addresses stands for. Raises ValueError with the reason, and with
+    the network that was probably meant where bits of the host are set.
     """
     if isinstance(value, IPv4Network | IPv6Network):
-        return value
+        return _without_mapping(value)
     text = str(value).strip()
     try:
-        return ip_network(text)
+        return _without_mapping(ip_network(text))
     except ValueError:
         try:
-            meant = ip_network(text, strict=False)
+            meant = _without_mapping(ip_network(text, strict=False))
         except ValueError:
             raise ValueError("is not a network: write it as 10.240.0.0/22 or fd00::/8") from None
         raise ValueError(f"has bits of a host set: did you mean {meant}?") from None
+
+
+def _without_mapping(network: IPNetwork) -> IPNetwork:
+    """Return the IPv4 network that a network of IPv4-mapped addresses stands for; any other as it is."""
+    inner = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
+    return network if inner is None or network.prefixlen < 96 else IPv4Network((inner, network.prefixlen - 96))
 
 
 def join(networks: Iterable[IPNetwork]) -> str:

@@ -1,12 +1,14 @@
 """Observers of the engine: access lines, request ids, counters, spans; and the scoreboard they are kept on."""
 
 from duallisten.observability.access_log import AccessLines, TextAccessLog, TextHandshakeLog
-from duallisten.observability.lifecycle import Lifecycle, Phase
+from duallisten.observability.lifecycle import Lifecycle, Phase, PhaseObserver
 from duallisten.observability.request_counter import RequestCounter
 from duallisten.observability.scoreboard import ProcessView, RowRef, Scoreboard, SideView, View
 from duallisten.observability.scoreboard_layout import (
     BOUNDS,
     BUCKETS,
+    HISTORY,
+    HISTORY_WORDS,
     METHODS,
     SIDES,
     STATUSES,
@@ -18,6 +20,8 @@ from duallisten.observability.scoreboard_layout import (
 __all__ = [
     "BOUNDS",
     "BUCKETS",
+    "HISTORY",
+    "HISTORY_WORDS",
     "METHODS",
     "SIDES",
     "STATUSES",
@@ -26,6 +30,7 @@ __all__ = [
     "Head",
     "Lifecycle",
     "Phase",
+    "PhaseObserver",
     "ProcessView",
     "RequestCounter",
     "RowRef",

@@ -6,7 +6,8 @@ and what came together in a turn of the event loop is written and flushed in one
 handler's own stream. No timer, no thread, and no line that waits longer than that.
 
 A program may change its logging at any time. So `AccessLines` looks anew in each turn whether logger, handler and
-formatter are as uvicorn makes them. With a filter, another handler, level or format, with colours, or a factory of
+formatter are as uvicorn makes them, and each second whether the classes are on the way of a line (`is_untouched`: a
+tracer may replace their methods). With a filter, another handler, level or format, with colours, or a factory of
 records, each line goes through `logging` at once, in the context of its request.
 
 Facts it rests on: uvicorn calls `access_logger.info(message, client, method, path, http_version, status)`;
@@ -21,9 +22,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from http import HTTPStatus
+from logging import INFO, Logger, LogRecord, StreamHandler, getLevelName, getLogRecordFactory
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -53,8 +56,31 @@ KNOWN = 256
 STATUSES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 
 _format_message = AccessFormatter.formatMessage
+_emit = StreamHandler.emit
+_call_handlers = Logger.callHandlers
+
+ON_THE_WAY: dict[type, tuple[str, ...]] = {
+    Logger: ("info", "isEnabledFor", "_log", "makeRecord", "handle", "filter", "callHandlers"),
+    StreamHandler: ("handle", "filter", "emit", "format", "flush"),
+    AccessFormatter: ("format", "formatMessage", "usesTime", "get_status_code"),
+    LogRecord: ("__init__", "getMessage"),
+}
+"""The methods that an access line passes in `logging`."""
+
+HANDLER_FIELDS, LOGGER_FIELDS = len(StreamHandler().__dict__), len(logging.getLogger(ACCESS_LOGGER).__dict__)
+"""How many attributes a handler and a logger have on which nobody has set one of their own, such as a method."""
 
 logger = logging.getLogger("uvicorn.error")
+
+
+def is_untouched() -> bool:
+    """Whether the methods that a line passes are those of `logging` and uvicorn, and its level has its own name."""
+    known = vars(logging), vars(sys.modules[AccessFormatter.__module__])
+    return getLevelName(INFO) == "INFO" and all(
+        any(getattr(getattr(kind, name), "__globals__", None) is one for one in known)
+        for kind, names in ON_THE_WAY.items()
+        for name in names
+    )
 
 
 def plain_handler(logger: logging.Logger) -> logging.Handler | None:
@@ -64,14 +90,16 @@ def plain_handler(logger: logging.Logger) -> logging.Handler | None:
         None where something else is done with such a line, or more, or nothing. Its formatter is not looked at.
     """
     handlers = logger.handlers
-    if type(logger) is not logging.Logger or len(handlers) != 1 or logger.propagate or logger.disabled:
+    if type(logger) is not Logger or len(handlers) != 1 or logger.propagate:
         return None
     handler = handlers[0]
-    if type(handler) is not logging.StreamHandler or handler.level > logging.INFO or "emit" in handler.__dict__:
+    if type(handler) is not StreamHandler or handler.level > INFO or len(handler.__dict__) != HANDLER_FIELDS:
         return None
-    if logger.filters or handler.filters or not logger.isEnabledFor(logging.INFO):
+    if logger.filters or handler.filters or not logger.isEnabledFor(INFO) or len(logger.__dict__) != LOGGER_FIELDS:
         return None
-    if logging.getLogRecordFactory() is not logging.LogRecord or logging.getLevelName(logging.INFO) != "INFO":
+    if StreamHandler.emit is not _emit or Logger.callHandlers is not _call_handlers:
+        return None
+    if getLogRecordFactory() is not LogRecord:
         return None
     return handler
 
@@ -102,23 +130,30 @@ class AccessLines:
         self.logger = logging.getLogger(ACCESS_LOGGER)
         self._is_plain = is_plain
         self._waiting: list[str] = []
+        self._handler: logging.Handler | None = None
+        self._is_untouched = is_untouched()
 
     @property
     def are_direct(self) -> bool:
         """Whether a line may be given to `add` in this turn of the event loop; otherwise it is `logging`'s."""
-        return bool(self._waiting) or self._is_plain(self.logger)
+        return bool(self._waiting) or (self._is_untouched and self._is_plain(self.logger))
+
+    def look_again(self) -> None:
+        """See whether somebody has replaced methods that a line passes; called each second."""
+        self._is_untouched = is_untouched()
 
     def add(self, line: str) -> None:
         """Add a line, with its end, to be written when this turn of the event loop is over."""
         if not self._waiting:
             asyncio.get_running_loop().call_soon(self.write)
+            self._handler = self.logger.handlers[0]
         self._waiting.append(line)
 
     def write(self) -> None:
         """Write what there is; called when a turn of the loop is over, and before the process ends."""
         text = "".join(self._waiting)
         self._waiting.clear()
-        handler = next(iter(self.logger.handlers), None)
+        handler = self._handler  # as it was when the first of them came
         if not text or not isinstance(handler, logging.StreamHandler):
             return
         handler.acquire()

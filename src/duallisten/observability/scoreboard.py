@@ -7,7 +7,8 @@ Each process has a row, and is the only one that writes to it: counters that onl
 made of machine words, aligned, which a processor writes and reads whole. So a reader may see one request counted in one
 word and not yet in the next; it never sees half a number. Row 0 is the past: when a process is gone, its supervisor,
 then the only one who knows of the row, adds its counters to the past and gives the row away. Readers notice that
-(`Head.CHANGES` is odd meanwhile, or has changed) and read again, so that no counter ever goes back.
+(`HEADER.changes` is odd meanwhile, or has changed) and read again, so that no counter ever goes back. It also notes
+which processes went last. Beside the rows there are slots for the last minutes, for the status page (`admin.history`).
 
 The memory is a file without a name (memfd_create(2)), of which only what is written takes up any. A child process needs
 its descriptor; the file is gone with the last process that has it.
@@ -29,9 +30,14 @@ from duallisten.logs import wall_clock
 from duallisten.observability.lifecycle import Phase
 from duallisten.observability.scoreboard_layout import (
     GAUGES,
+    GONE,
+    GONE_BEGIN,
+    GONE_WORDS,
     HEAD_WORDS,
+    HISTORY_BEGIN,
     REQUESTS,
     ROW_WORDS,
+    ROWS_BEGIN,
     SIDE_WORDS,
     SIDES,
     WORD,
@@ -49,12 +55,26 @@ class ProcessView(NamedTuple):
 
     heartbeat_age: seconds since its event loop last turned
     age: seconds since it was started
+    state_age: seconds since it has its state
     """
 
     pid: int
     state: Phase
     sides: tuple[Side, ...]
     heartbeat_age: float
+    age: float
+    state_age: float = 0.0
+
+
+class GoneView(NamedTuple):
+    """What was read of a process that is gone.
+
+    state: its last
+    age: seconds since it was missed
+    """
+
+    pid: int
+    state: Phase
     age: float
 
 
@@ -77,6 +97,7 @@ class View(NamedTuple):
     expected: the sides that the launch is to serve
     supervisor_age: seconds since the supervisor last looked around; None without one
     epoch: when the launch began, in seconds since 1970
+    gone: the last processes that have ended or died
     """
 
     now: float
@@ -88,6 +109,7 @@ class View(NamedTuple):
     processes: tuple[ProcessView, ...]
     sides: dict[Side, SideView]
     epoch: float = 0.0
+    gone: tuple[GoneView, ...] = ()
 
 
 class RowRef(NamedTuple):
@@ -109,7 +131,7 @@ class RowRef(NamedTuple):
     def begin(self, pid: int) -> None:
         """Note that its process starts."""
         words = self.words
-        words[Own.STARTED] = words[Own.HEARTBEAT] = time.monotonic_ns()
+        words[Own.STARTED] = words[Own.CHANGED] = words[Own.HEARTBEAT] = time.monotonic_ns()
         words[Own.STATE] = Phase.STARTING
         words[Own.PID] = pid
 
@@ -120,7 +142,9 @@ class RowRef(NamedTuple):
     def set_state(self, state: Phase, sides: Collection[Side]) -> None:
         """Note how the process stands, and at whose listeners it accepts."""
         words = self.words
-        words[Own.STATE] = state
+        if words[Own.STATE] != state:
+            words[Own.CHANGED] = time.monotonic_ns()
+            words[Own.STATE] = state
         words[Own.SIDES] = bits(sides)
 
     @property
@@ -133,6 +157,7 @@ class Scoreboard:
     """The board of a launch; pickled into its child processes, it is the same memory there.
 
     capacity: for how many processes at a time there are rows
+    history: the words of the last minutes, which `admin.history` writes and reads
     """
 
     def __init__(self, capacity: int = 512) -> None:
@@ -152,11 +177,13 @@ class Scoreboard:
 
     @property
     def _size(self) -> int:
-        return (HEAD_WORDS + self.capacity * ROW_WORDS) * WORD
+        return (ROWS_BEGIN + self.capacity * ROW_WORDS) * WORD
 
     def _map(self) -> None:
         self._words = memoryview(mmap.mmap(self._descriptor, self._size)).cast("Q")
         self.head = self._words[:HEAD_WORDS]
+        self._gone = self._words[GONE_BEGIN:HISTORY_BEGIN]
+        self.history = self._words[HISTORY_BEGIN:ROWS_BEGIN]
 
     def row(self, number: int) -> RowRef:
         """Return a row, for its process to write to."""
@@ -164,7 +191,7 @@ class Scoreboard:
 
     def words(self, number: int) -> memoryview:
         """Return the words of a row."""
-        begin = HEAD_WORDS + number * ROW_WORDS
+        begin = ROWS_BEGIN + number * ROW_WORDS
         return self._words[begin : begin + ROW_WORDS]
 
     def take_row(self) -> int:
@@ -191,6 +218,11 @@ class Scoreboard:
                 if value:
                     past[at] += value
                     row[at] = 0
+        if row[Own.PID]:
+            begin = self.head[Head.ENDED] % GONE * GONE_WORDS
+            for at, value in enumerate((row[Own.PID], row[Own.STATE], time.monotonic_ns()), begin):
+                self._gone[at] = value
+            self.head[Head.ENDED] += 1
         for own in Own:
             row[own] = 0
         self.head[Head.CHANGES] += 1
@@ -224,7 +256,13 @@ class Scoreboard:
             processes=tuple(_read_processes(rows[1:], now)),
             sides={side: _sum(rows, side_begin(index)) for index, side in enumerate(SIDES)},
             epoch=self.head[Head.EPOCH] / 1e9,
+            gone=tuple(self._read_gone(now)),
         )
+
+    def _read_gone(self, now: int) -> Iterator[GoneView]:
+        for begin in range(0, min(self.head[Head.ENDED], GONE) * GONE_WORDS, GONE_WORDS):
+            pid, state, ended = self._gone[begin : begin + 3]
+            yield GoneView(pid, Phase(state), max(0, now - ended) / 1e9)
 
 
 def _read_processes(rows: list[memoryview], now: int) -> Iterator[ProcessView]:
@@ -236,6 +274,7 @@ def _read_processes(rows: list[memoryview], now: int) -> Iterator[ProcessView]:
                 sides=sides_of(row[Own.SIDES]),
                 heartbeat_age=max(0, now - row[Own.HEARTBEAT]) / 1e9,
                 age=max(0, now - row[Own.STARTED]) / 1e9,
+                state_age=max(0, now - row[Own.CHANGED]) / 1e9,
             )
 
 

@@ -1,8 +1,8 @@
 """How the scoreboard is laid out: which word is what. Pure, and the only place that knows.
 
-A board is a row of machine words: its head (`Head`), and a row for each process. A row has what the process tells of
-itself (`Own`), and a part for each side: its numbers (`Cell`), and behind them its requests by method, status and
-duration.
+A board is a row of machine words: its head (`Head`), the processes that are gone, the last minutes, and a row for each
+process. A row has what the process tells of itself (`Own`), and a part for each side: its numbers (`Cell`), and behind
+them its requests by method, status and duration.
 """
 
 from __future__ import annotations
@@ -69,6 +69,7 @@ class Own(IntEnum):
     PID: 0 in a free row
     HEARTBEAT, STARTED: CLOCK_MONOTONIC, in nanoseconds
     SIDES: a bit for each of `SIDES` at whose listener it accepts
+    CHANGED: when STATE last became another, CLOCK_MONOTONIC in nanoseconds
     """
 
     PID = 0
@@ -76,12 +77,27 @@ class Own(IntEnum):
     HEARTBEAT = 2
     STARTED = 3
     SIDES = 4
+    CHANGED = 5
 
 
 OWN_WORDS = 16
 ROW_WORDS = OWN_WORDS + len(SIDES) * SIDE_WORDS
 HEAD_WORDS = 16
 """Words of what a process tells of itself, of a whole row, and of the head of the board."""
+
+GONE = 8
+"""How many of the processes that are gone are remembered: PID, STATE and when that was, each in `GONE_WORDS`."""
+
+GONE_WORDS = 4
+
+HISTORY = 64
+"""Slots for the last minutes, each of `HISTORY_WORDS`; the status page says what is in them (`admin.history`)."""
+
+HISTORY_WORDS = 64
+
+GONE_BEGIN = HEAD_WORDS
+HISTORY_BEGIN = GONE_BEGIN + GONE * GONE_WORDS
+ROWS_BEGIN = HISTORY_BEGIN + HISTORY * HISTORY_WORDS
 
 
 class Head(IntEnum):
@@ -95,6 +111,7 @@ class Head(IntEnum):
     SIDES: a bit for each of `SIDES` that the launch is to serve
     PULSE: when the supervisor last looked around, CLOCK_MONOTONIC in nanoseconds; 0 without one
     EPOCH: when it began by the clock on the wall, in nanoseconds since 1970, and one for all who are asked
+    ENDED: how many processes have gone
     """
 
     CHANGES = 0
@@ -105,6 +122,7 @@ class Head(IntEnum):
     SIDES = 5
     PULSE = 6
     EPOCH = 7
+    ENDED = 8
 
 
 def request_cell(method: str, status: str) -> int:

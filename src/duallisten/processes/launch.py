@@ -1,7 +1,7 @@
 """The launch: from a configuration to a running server, in this process or under a supervisor.
 
-`run` is what `uvicorn.run` is. It raises where uvicorn exits; only the command line turns an error into a line and
-an exit code.
+`run` is what `uvicorn.run` is. `launch` raises where uvicorn exits; the command line turns an error into a line and an
+exit code.
 """
 
 from __future__ import annotations
@@ -15,24 +15,28 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
-from duallisten.config import Config
-from duallisten.config.uvicorn_contract import change_reloader
-from duallisten.errors import LaunchError, ShutdownError, UsageError
+from duallisten.config import Config, takes_options
+from duallisten.config.uvicorn_contract import UvicornServer, change_reloader, uvicorn_run
+from duallisten.errors import DuallistenError, LaunchError, ShutdownError, UsageError
 from duallisten.listeners import Plan, Pool, await_plan, listener_config, make_pools, request_of
 from duallisten.listeners import sockets as sock
 from duallisten.net import read_host
 from duallisten.processes.exit_watch import ExitWatch
 from duallisten.processes.process_signals import answered_signals
-from duallisten.server import Server, registration_of
+from duallisten.server import Server, logged, registration_of, share_of
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
+    from duallisten.config.keywords import Keywords
     from duallisten.processes.rolling import Reread
     from duallisten.processes.service_manager import Notifier
 
 logger = logging.getLogger("uvicorn.error")
 
 
-def run(app: Any, *, app_dir: str | None = None, **options: Any) -> None:
+@takes_options(like=uvicorn_run)
+def run(app: Any, *, app_dir: str | None = None, **options: Unpack[Keywords]) -> None:
     """Serve `app` until told to stop; a drop-in for `uvicorn.run`.
 
     Args:
@@ -42,13 +46,17 @@ def run(app: Any, *, app_dir: str | None = None, **options: Any) -> None:
 
     Raises:
         UsageError: An option cannot be read.
-        LaunchError: The launch cannot be carried out.
         ShutdownError: It has served, and its end failed.
         TypeError: An option does not exist.
+        LaunchError: The launch cannot be carried out; it has been logged, and is a SystemExit, too, as of uvicorn
+            (`errors.LaunchExit`).
     """
     if app_dir is not None:
         sys.path.insert(0, app_dir)
-    launch(Config(app, **options))
+    try:
+        launch(Config(app, **options))
+    except LaunchError as error:
+        raise logged(error) from None
 
 
 def launch(config: Config, reread: Reread | None = None, *, owns_process: bool = False) -> None:
@@ -64,7 +72,7 @@ def launch(config: Config, reread: Reread | None = None, *, owns_process: bool =
         pools = make_pools(plan, config.workers, config.options.private_workers)
         later_pool = plan.later and config.options.private_workers > 0
         several = later_pool or sum(pool.size for pool in pools) > 1
-        if config.should_reload or several:
+        if config.reload or several:
             _require_import_strings(config)
         is_supervisor = several and not config.should_reload
         is_init = owns_process and os.getpid() == 1
@@ -72,7 +80,8 @@ def launch(config: Config, reread: Reread | None = None, *, owns_process: bool =
             from duallisten.processes.init_process import fork_from_init
 
             fork_from_init()
-        with _metric_files(config, several=is_supervisor), _bound(plan) as bound:
+        share = None if config.should_reload or several else share_of(plan)
+        with _metric_files(config, several=is_supervisor), _bound(plan, share) as bound:
             if config.should_reload or several:
                 _launch_processes(config, plan, pools, bound, reread, reaps=is_init)
             else:
@@ -114,9 +123,9 @@ def _require_import_strings(config: Config) -> None:
 
 
 @contextmanager
-def _bound(plan: Plan) -> Iterator[list[sock.BoundSocket]]:
+def _bound(plan: Plan, share: sock.Share | None = None) -> Iterator[list[sock.BoundSocket]]:
     """Bind the plan's sockets for as long as the block lasts."""
-    bound = sock.bind(plan)
+    bound = sock.bind(plan, share=share)
     try:
         yield bound
     finally:
@@ -171,6 +180,7 @@ def _serve_alone(config: Config, plan: Plan, bound: list[sock.BoundSocket], *, o
         from duallisten.processes.service_manager import tell_phases
 
         tell_phases(server, notifier)
+    config.get_loop_factory()  # which raises where it cannot be used, before uvicorn has made a coroutine for it
     watch = ExitWatch()
     server.lifecycle.observers.append(watch.hear)
     with answered_signals(), _noting(server, signal.SIGHUP), ExitStack() as noting:
@@ -179,7 +189,7 @@ def _serve_alone(config: Config, plan: Plan, bound: list[sock.BoundSocket], *, o
         if not owns_process:
             noting.close()  # the program dies of it when the server has ended, as under uvicorn
         with suppress(KeyboardInterrupt):
-            server.run()
+            UvicornServer.run(server)
     watch.cancel()
     if server.shutdown_failed:
         raise ShutdownError("the application could not be shut down: see the error above")
@@ -233,27 +243,41 @@ def _reload(config: Config, plan: Plan, bound: list[sock.BoundSocket], notifier:
 
 
 def check(config: Config, *, as_json: bool) -> None:
-    """Print what a launch of `config` would do, having tried what leaves no trace; raises as a launch would.
+    """Print what a launch of `config` would do, as far as it would come, and raise as it would.
 
-    The addresses are bound and let go, and the application is imported and not started.
+    What leaves no trace is tried: the addresses are bound and let go, and the application is imported and not started.
     """
     from duallisten.listeners.report import as_json as to_json
     from duallisten.listeners.report import make_report, print_table
 
-    take_passed_sockets(config)
-    registration_of(config)
-    plan = await_plan(request_of(config), read_host)
-    config.check_pages(has_private=plan.private is not None or plan.later)
-    with _bound(plan):
-        pass
-    config.load()
-    for listener in plan.listeners:
-        listener_config(config, listener.side)
-    report = make_report(config, plan)
+    plan, error = None, None
+    try:
+        take_passed_sockets(config)
+        registration_of(config)
+        plan = await_plan(request_of(config), read_host)
+        _try(config, plan)
+    except DuallistenError as raised:
+        error = raised
+    report = make_report(config, plan, str(error) if error else None)
     if as_json:
         sys.stdout.write(to_json(report) + "\n")
     else:
         print_table(report)
+    sys.stdout.flush()  # before the error, if it goes to the same place
+    if error is not None:
+        raise error
+
+
+def _try(config: Config, plan: Plan) -> None:
+    """Try what leaves no trace of a launch; raises as it would."""
+    config.check_pages(has_private=plan.private is not None or plan.later)
+    make_pools(plan, config.workers, config.options.private_workers)
+    with _bound(plan):
+        pass
+    config.get_loop_factory()
+    config.load()
+    for listener in plan.listeners:
+        listener_config(config, listener.side)
 
 
 def show_routes(config: Config, *, as_json: bool) -> str:

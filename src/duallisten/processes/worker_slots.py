@@ -33,7 +33,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from duallisten.errors import LaunchError
-from duallisten.listeners import bound_socket, drop_everything, drop_newcomers, listen, tcp_socket
+from duallisten.listeners import bound_socket, claimed, drop_newcomers, listen, tcp_socket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -303,7 +303,7 @@ class PortClaims:
         for queue in bound:
             is_ours = queue.name in self._claimed or not can_be_divided(queue)
             try:
-                with contextlib.nullcontext() if is_ours else _claimed(queue):
+                with contextlib.nullcontext() if is_ours else claimed(queue.socket):
                     listen(queue.socket, self._backlog(queue.side))
                 self._claimed.add(queue.name)
             except OSError as error:
@@ -311,14 +311,3 @@ class PortClaims:
                     f"the {queue.side} listener cannot listen on {queue.name}: {error.strerror}; another process has "
                     "taken the port meanwhile"
                 ) from None
-
-
-@contextlib.contextmanager
-def _claimed(queue: BoundSocket) -> Iterator[None]:
-    """Keep everyone else from listening at a socket's address until it does; raises OSError where someone listens."""
-    with tcp_socket(queue.socket.family, queue.socket.getsockname()) as claim:
-        drop_everything(claim)
-        claim.listen(1)
-        claim.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        queue.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        yield

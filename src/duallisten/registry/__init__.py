@@ -8,15 +8,16 @@
         await client.get("/invoices")
 
 `python -m duallisten.registry URL` shows who is there. A `Registrar` puts this process in, and keeps it in. `http` is
-imported by itself, for it needs httpx.
+imported by itself, for it needs httpx2 or httpx.
 """
 
 from duallisten.registry.backend import Backend, Polling, RegistryError, Stored, Wake, Write
 from duallisten.registry.entry import Instance, State
-from duallisten.registry.finding import Registry
+from duallisten.registry.finding import PRIVATE_NETWORKS, Registry
 from duallisten.registry.registrar import Registrar, Timing
 
 __all__ = [
+    "PRIVATE_NETWORKS",
     "Backend",
     "Instance",
     "Polling",

@@ -1,7 +1,8 @@
 """`python -m duallisten.registry URL [SERVICE]`: who is there, as a table or as JSON, once or whenever it changes.
 
 In place of the URL the name of a variable may stand that holds it, so that no process list shows its password. No
-argument is ever repeated in a message, for it may be the URL.
+argument is ever repeated in a message, for it may be the URL. Entries are shown wherever they lead, except
+to link-local addresses, which nobody follows.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from contextlib import aclosing
 from typing import NoReturn
 
 from duallisten.errors import DuallistenError, UsageError
+from duallisten.logs import print_line, print_rows
+from duallisten.registry.backend import read_url
 from duallisten.registry.entry import Instance
 from duallisten.registry.finding import Registry
 
@@ -39,10 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--watch", action="store_true", help="print again whenever something changes")
     given = parser.parse_args(arguments)
     try:
-        url = given.url if "://" in given.url else os.environ.get(given.url)
-        if not url:
-            raise UsageError("this is neither a URL such as redis://… nor a variable that holds one")
-        asyncio.run(_show(url, given.service, as_json=given.json, watch=given.watch))
+        asyncio.run(_show(read_url(given.url), given.service, as_json=given.json, watch=given.watch))
     except DuallistenError as error:
         sys.stderr.write(f"Error: {error}\n")
         return error.exit_code
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 async def _show(url: str, service: str | None, *, as_json: bool, watch: bool) -> None:
-    async with Registry(url) as registry:
+    async with Registry(url, networks=("0.0.0.0/0", "::/0")) as registry:
         instances = await registry.instances(service)  # raises where it cannot be asked, which `watch` does not
         if not watch:
             _print(instances, as_json=as_json, indent=2)
@@ -70,15 +70,13 @@ def _print(instances: Iterable[Instance], *, as_json: bool, indent: int | None) 
         sys.stdout.write(json.dumps([one._asdict() for one in instances], indent=indent) + "\n")
         sys.stdout.flush()
         return
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
     now = datetime.datetime.now(datetime.UTC)  # to show ages
-    table = Table(*COLUMNS)
-    for one in instances:
-        table.add_row(*map(escape, _cells(one, now)))
-    Console(soft_wrap=False).print(table)
+    rows = [_cells(one, now) for one in instances]
+    if rows:
+        print_rows(COLUMNS, rows)
+    else:
+        print_line("Nobody is there.")
+    sys.stdout.flush()
 
 
 def _cells(one: Instance, now: datetime.datetime) -> tuple[str, ...]:

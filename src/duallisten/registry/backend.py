@@ -1,36 +1,36 @@
-"""What a back end of the registry does, how one is chosen, and what is said of its errors.
+"""What a back end of the registry does, how one is chosen, and how its errors are described.
 
 A back end keeps entries in a database: one for each id of a service, with an owner (random, new at each launch), a
-fencing token (the higher of two is the later registration) and the number of the write. All that decides is `write`,
-which the database carries out in one step, by its own clock.
+fencing token (the higher of two is the later registration) and the number of the write. Whether a write counts is
+decided in `write` alone, which the database carries out in one step, by its own clock.
 
-A back end of one's own is an entry point of the group `duallisten.registry`, named after the URL's scheme: a callable
+A further back end is an entry point of the group `duallisten.registry`, named after the URL's scheme: a callable
 that takes the URL, connects to nothing yet, and returns a `Backend`. Schemes that are built in cannot be replaced.
 
 Invariants:
-    - The later registration of an id wins. One without a token gets a token above the one stored. So a container that
-      takes the place of another under the same id is not thrown out by it, whichever writes last.
-    - A beat brings back what was lost (expired, evicted, a database that has lost its memory), with the token that it
-      had; where a later token has come meanwhile, it is refused.
-    - A beat never brings back what was deregistered. A deregistration leaves a tombstone, which refuses its owner's
-      writes.
-    - Of one owner only a write with a higher number than the one stored counts. A beat that the network held up
-      changes nothing once `draining` has been written.
-    - Only the owner deregisters. To others' entries a deregistration does nothing.
-
-Messages of databases and their libraries are never repeated: some contain the host, the user or the whole URL. `reason`
-looks for known words in them, and says what they mean in words of its own.
+    - The later registration of an id wins: one without a token gets a token above the one stored. So a container that
+      replaces another under the same id keeps its entry, whichever of the two writes last.
+    - A beat brings back an entry that was lost (expired, evicted, a database without its memory), with the token that
+      it had. It is refused where a later token is stored.
+    - A beat never brings back an entry that was deregistered: a deregistration leaves a tombstone, which refuses its
+      owner's writes.
+    - Of one owner only a write with a higher number than the one stored counts. A beat that the network has delayed
+      changes nothing once `draining` is written.
+    - A deregistration changes only the owner's own entry.
+    - No message of a database or its library is repeated, for some contain the host, the user or the whole URL.
+      `reason` looks for known words in them.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from duallisten.errors import DuallistenError, LaunchError, UsageError
 
@@ -57,7 +57,7 @@ class Write(NamedTuple):
         token: The fencing token that `Backend.write` has returned to this owner; 0 for a registration.
         number: Higher with each write of this owner.
         lasts: Seconds until the entry expires.
-        body: The entry; empty for a deregistration.
+        body: The entry as JSON; empty for a deregistration.
     """
 
     service: str
@@ -70,12 +70,12 @@ class Write(NamedTuple):
 
     @property
     def kept(self) -> float:
-        """Seconds that it is kept: a deregistration as long as a tombstone."""
+        """Seconds until the database may forget it."""
         return self.lasts if self.body else TOMBSTONE
 
 
 class Stored(NamedTuple):
-    """An entry as it is kept, whoever has written it.
+    """An entry as a database keeps it, whoever has written it.
 
     Attributes:
         service: The name of the service.
@@ -103,27 +103,44 @@ class Wake(Protocol):
 
 
 class Backend(Protocol):
-    """A database that keeps entries. It may raise anything, and is then closed and made anew."""
+    """A database that keeps entries. It may raise anything, and is then closed and replaced by a new one."""
 
     async def write(self, write: Write) -> int | None:
-        """Write if it counts, by the module's invariants.
+        """Carry out a write if it counts by the module's invariants.
+
+        Args:
+            write: A registration, a beat, a change of state or a deregistration.
 
         Returns:
-            The fencing token of the entry; None where it does not count.
+            The fencing token of the entry; None where the write does not count.
         """
 
     async def read(self, service: str | None) -> list[Stored]:
-        """Return what has not expired of one service, or of all (None)."""
+        """Read the entries that have not expired and are no tombstones.
+
+        Args:
+            service: The name of the service; None for all services.
+
+        Returns:
+            The entries, in any order.
+        """
 
     async def listen(self, service: str | None) -> Wake:
-        """Subscribe to changes of one service, or of all (None); `Polling` for a database that tells of none."""
+        """Subscribe to changes.
+
+        Args:
+            service: The name of the service; None for all services.
+
+        Returns:
+            The subscription; `Polling` where the database reports no changes.
+        """
 
     async def aclose(self) -> None:
         """Close the connections; may be called while a question is being cancelled, and then waits for that."""
 
 
 class Polling:
-    """A `Wake` for a database that tells of no changes: it always waits to the end."""
+    """A `Wake` for a database that reports no changes: it always waits to the end."""
 
     async def wait(self, seconds: float) -> None:
         """Wait `seconds`."""
@@ -133,11 +150,31 @@ class Polling:
         """Do nothing."""
 
 
-_BUILT_IN = {"redis": "redis", "rediss": "redis", "postgres": "postgres", "postgresql": "postgres"}
-"""The module by the URL's scheme; the extra has the same name."""
+_BUILT_IN = {
+    "postgres": ("postgres", "psycopg"),
+    "postgresql": ("postgres", "psycopg"),
+    "redis": ("redis", "redis"),
+    "rediss": ("redis", "redis"),
+}
+"""By the URL's scheme: the module, whose name is also that of the extra, and the library that it needs."""
 
-_PACKAGES = {"redis": "redis", "postgres": "psycopg"}
-"""The library that a module needs."""
+
+def read_url(text: str) -> str:
+    """Return the registry's URL that `text` is, or that the environment variable of this name holds.
+
+    Raises:
+        UsageError: It is neither. The message does not repeat it, for it may be a secret.
+    """
+    url = text if "://" in text else os.environ.get(text)
+    if not url:
+        raise UsageError("this is neither a URL such as redis://… nor a variable that holds one")
+    return url
+
+
+def has_password(url: str) -> bool:
+    """Whether a URL has a password: before its host, or in its query, where redis-py and libpq take it, too."""
+    parts = urlsplit(url)
+    return bool(parts.password) or any("password" in key for key in parse_qs(parts.query))
 
 
 def check_url(url: str) -> None:
@@ -148,12 +185,13 @@ def check_url(url: str) -> None:
         LaunchError: An extra is not installed.
     """
     scheme = _scheme(url)
-    module = _BUILT_IN.get(scheme)
-    if module is not None and find_spec(_PACKAGES[module]) is None:
-        needs = f"a registry at {scheme}:// needs {_PACKAGES[module]}"
-        raise LaunchError(f"{needs}, which is not installed: install duallisten[{module}]")
-    if module is None and scheme not in _named():
-        known = ", ".join(f"{name}://" for name in sorted({*_BUILT_IN, *_named()}))
+    if scheme in _BUILT_IN:
+        extra, library = _BUILT_IN[scheme]
+        if find_spec(library) is None:
+            needs = f"a registry at {scheme}:// needs {library}, which is not installed"
+            raise LaunchError(f"{needs}: install duallisten[{extra}]")
+    elif scheme not in (named := _named()):
+        known = ", ".join(f"{name}://" for name in sorted({*_BUILT_IN, *named}))
         raise UsageError(f"there is no registry for {scheme}:// (known: {known})")
 
 
@@ -161,21 +199,24 @@ def make_backend(url: str) -> Backend:
     """Build the back end for this URL; it connects when it is first asked."""
     check_url(url)
     scheme = _scheme(url)
-    module = _BUILT_IN.get(scheme)
     try:
-        make = import_module(f"duallisten.registry.{module}").make if module else _named()[scheme].load()
+        if scheme in _BUILT_IN:
+            make = import_module(f"duallisten.registry.{_BUILT_IN[scheme][0]}").make
+        else:
+            make = _named()[scheme].load()
         return cast("Callable[[str], Backend]", make)(url)
     except Exception as error:
         raise UsageError(f"the registry's URL at {scheme}:// cannot be used: {type(error).__name__}") from None
 
 
 def _scheme(url: str) -> str:
-    """Return the scheme of a URL; what is not one may be a secret, and is not shown."""
+    """Return the scheme of a URL. A text that is no URL may be a secret, and is not repeated in the error."""
     scheme, separator, _ = url.partition("://")
     if not separator or not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", scheme):
         raise UsageError("the registry's URL does not begin with a scheme such as redis://")
     try:
-        urlsplit(url).port  # noqa: B018  # parsed when it is read
+        for host in urlsplit(url).netloc.rpartition("@")[2].split(","):  # libpq takes several
+            urlsplit(f"//{host}").port  # noqa: B018  # parsed when it is read
     except ValueError:
         raise UsageError(f"the registry's URL at {scheme}:// cannot be read: its host or port is malformed") from None
     return scheme.lower()
@@ -205,12 +246,12 @@ _WORDS = (
 
 
 def reason(error: BaseException) -> str:
-    """Say what an error of a database or its library means, in words that hold nothing of its own."""
-    text, one = "", error
+    """Describe an error of a database or its library, without repeating any of its message."""
+    text = ""
+    cause: BaseException | None = error
     for _ in range(10):
-        text += f" {type(one).__name__} {one}".lower()
-        behind = one.__cause__ or one.__context__
-        if behind is None:
+        if cause is None:
             break
-        one = behind
+        text += f" {type(cause).__name__} {cause}".lower()
+        cause = cause.__cause__ or cause.__context__
     return next((meaning for words, meaning in _WORDS if re.search(words, text)), type(error).__name__)

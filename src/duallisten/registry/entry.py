@@ -1,10 +1,12 @@
-"""What a registry tells of one instance of a service: a value, and its form as JSON.
+"""`Instance`: what a registry knows of one instance of a service, and its form as JSON.
 
-Whoever may write to the database may write an entry, with anything in it. So what is read is checked field by field: a
-text may have no control character (it is printed to terminals), an address is an IP address, a port is a port. What
-does not pass leaves this module as a `BadEntry` alone, whose message repeats nothing of what the stranger wrote. Keys
-that are not known are passed over: a newer version may write more. That an address can be trusted is not checked, and
-cannot be: a registry is as trustworthy as those who may write to it.
+Whoever may write to the database may write anything as an entry. So each field is checked when it is read: a text has
+no control characters (it is printed to terminals), an address is an IP address, a host name can be used in a TLS
+handshake. Unknown keys are ignored: a newer version may write more. Which addresses are followed is decided in
+`finding`.
+
+Invariants:
+    - An entry that cannot be read raises `BadEntry` and nothing else; its message repeats nothing of the entry.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ LONGEST = 255
 """Characters of a text in it: a host name has at most 253 (RFC 1035, section 2.3.4)."""
 
 _SERVICE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?", re.ASCII)
-_HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)?", re.ASCII)
+_LABEL = "[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*)?", re.ASCII)
+"""Labels of 1 to 63 characters (RFC 1035, 2.3.4): with others Python's ssl raises UnicodeError."""
 
 
 class BadEntry(ValueError):  # noqa: N818
@@ -38,17 +42,17 @@ class Instance(NamedTuple):
     """One instance of a service, as a registry knows it.
 
     Attributes:
-        service: The name that it is found by; letters, digits, `.`, `_` and `-`, so that it can stand in a URL.
-        id: What tells it from the others of the service.
+        service: The name that it is found by: letters, digits, `.`, `_` and `-`, so that it can stand in a URL.
+        id: Its name among the instances of the service.
         address: Its private IP address, or the public one where that is the only listener.
-        private_port: Where it listens on the private side; None without one.
-        public_port: Where it listens on the public side; None without one.
+        private_port: The port of its private listener; None without one.
+        public_port: The port of its public listener; None without one.
         scheme: `http` or `https`, of the private listener.
         host: Its private host name, empty where it has none.
         container: The platform's name for its container, such as `web-1`.
         version: The version of the application, such as a commit.
         started_at: When it was started, by its own clock (ISO 8601, with a time zone).
-        state: `draining` when it has been told to end, and new requests should go elsewhere.
+        state: `draining` once it has been told to end: new requests should go to others.
     """
 
     service: str
@@ -77,7 +81,7 @@ def to_json(instance: Instance) -> str:
     return json.dumps(instance._asdict(), separators=(",", ":"))
 
 
-@lru_cache(4096)  # a beat changes nothing in it, so that what is read has mostly been read before
+@lru_cache(4096)  # a beat changes nothing in the text, so most of what is read has been read before
 def from_json(text: str) -> Instance:
     """Read an instance; raises BadEntry for anything that is none."""
     if len(text) > LARGEST:

@@ -1,12 +1,17 @@
-"""`Registry`: who is there, and who comes and goes, for those who look for a service.
+"""`Registry`: the instances of a service, now and as they come and go.
 
-`instances` answers once, or raises. `watch` listens for changes and asks every `poll` seconds all the same, for an
-instance that died tells nobody; what the database tells only makes it ask sooner. Entries that cannot be read are
-skipped, with one warning for each registry.
+`instances` asks once, or raises. `watch` asks every `poll` seconds, since an instance that is killed reports nothing;
+a change that the database reports only makes it ask sooner.
+
+Whoever may write to the database may write an entry with any address. Only addresses in `networks` are followed, by
+default private ones: not this machine's own, and not those at which a cloud serves its machines. An entry with another
+address, or one that cannot be read, is skipped. Each of the two is warned of once.
 
 Invariants:
-    - `watch` never ends and never raises. A registry that cannot be reached says nothing about the instances: the set
-      stays as it was last seen, with one warning, until it can be reached again.
+    - `watch` never ends and never raises. While the registry cannot be reached the last known instances stay, with one
+      warning.
+    - A broken entry affects no other entry.
+    - No address in `NEVER` is followed, whatever `networks` says.
 """
 
 from __future__ import annotations
@@ -14,9 +19,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 
 from duallisten.errors import UsageError
+from duallisten.net import IPNetwork, covers, join, parse_network, read_address
 from duallisten.registry.backend import RegistryError, Stored, Wake
 from duallisten.registry.entry import BadEntry, Instance, from_json, is_service
 from duallisten.registry.link import Link, pauses
@@ -27,8 +33,22 @@ LONGEST_PAUSE = 30.0
 """Seconds at most until a registry that cannot be reached is asked again."""
 
 GATHER = 0.05
-"""Seconds at most between a change and asking for it: changes that come together are seen together, and by lot, so that
-a thousand who listen do not ask within the same millisecond."""
+"""Seconds at most between a change and asking for it, drawn at random: changes that come together are read together,
+and a thousand clients do not ask within the same millisecond."""
+
+PRIVATE_NETWORKS: tuple[IPNetwork, ...] = tuple(
+    map(parse_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"))
+)
+"""Where instances are followed by default: RFC 1918; RFC 6598, which overlay networks use; RFC 4193."""
+
+Networks = Iterable[IPNetwork | str] | None
+"""Networks, as such or in CIDR form; None for `PRIVATE_NETWORKS`."""
+
+NEVER: tuple[IPNetwork, ...] = tuple(
+    map(parse_network, ("169.254.0.0/16", "fe80::/10", "100.100.100.200", "fd00:ec2::/32", "fd20:ce::254"))
+)
+"""Link-local addresses (RFC 3927; RFC 4291, 2.5.6), and the metadata services that Alibaba Cloud, AWS and Google Cloud
+have in private networks: they tell a machine its credentials."""
 
 
 class Registry:
@@ -37,19 +57,22 @@ class Registry:
     Args:
         url: `redis://`, `rediss://`, `postgresql://`, or another with an entry point.
         timeout: Seconds that the registry may take to answer.
-        poll: Seconds between two looks of `watch` where no change is told.
+        poll: Seconds between two looks of `watch` where no change is reported.
+        networks: The networks in which instances are followed, such as `[*PRIVATE_NETWORKS, "127.0.0.0/8"]`; None for
+            `PRIVATE_NETWORKS`. Entries with other addresses are skipped. Link-local ones are never followed.
 
     Raises:
-        UsageError: The URL cannot be read. The message has no credentials in it.
+        UsageError: The URL or a network cannot be read. The message has no credentials in it.
         LaunchError: An extra is not installed.
     """
 
-    def __init__(self, url: str, *, timeout: float = 3.0, poll: float = 5.0) -> None:
+    def __init__(self, url: str, *, timeout: float = 3.0, poll: float = 5.0, networks: Networks = None) -> None:
+        self._networks = read_networks(networks)
         self._link = Link(url, timeout)
-        self._link.prepare()  # imports what it takes now, not within the first request
+        self._link.prepare()  # imports the database's library now, not in the first request
         self._timeout = timeout
         self._poll = poll
-        self._has_warned_of_entries = False
+        self._warned_of: set[str] = set()
 
     async def __aenter__(self) -> Registry:
         return self
@@ -62,10 +85,13 @@ class Registry:
         await self._link.aclose()
 
     async def instances(self, service: str | None = None) -> tuple[Instance, ...]:
-        """Return the instances of a service, in every state, sorted.
+        """Return the instances of a service, in every state.
 
         Args:
             service: Its name; None for all services.
+
+        Returns:
+            The instances, sorted by service and id.
 
         Raises:
             RegistryError: The registry cannot be asked.
@@ -73,13 +99,16 @@ class Registry:
         """
         check_service(service)
         found = await self._link.ask(lambda backend: backend.read(service))
-        return tuple(sorted(self._readable(found)))
+        return tuple(sorted(self._followed(found), key=lambda instance: instance[:2]))
 
     async def watch(self, service: str | None = None) -> AsyncGenerator[tuple[Instance, ...]]:
-        """Yield the instances of a service, now and whenever they are others than before.
+        """Return the instances of a service now, and again whenever they have changed.
 
         Args:
             service: Its name; None for all services.
+
+        Yields:
+            The instances, sorted by service and id.
 
         Raises:
             UsageError: This cannot be the name of a service. Nothing else is raised.
@@ -114,7 +143,7 @@ class Registry:
             self._hang_up(wake)
 
     async def _wait(self, wake: Wake) -> bool:
-        """Wait until it is time to ask again; return whether `wake` is still good for it."""
+        """Wait until it is time to ask again; return whether `wake` can be used again."""
         try:
             await self._link.within(self._poll + self._timeout, wake.wait(self._poll))
         except Exception:
@@ -127,22 +156,47 @@ class Registry:
         if wake is not None:
             self._link.leave(wake.aclose())
 
-    def _readable(self, found: list[Stored]) -> list[Instance]:
-        instances: list[Instance] = []
+    def _followed(self, found: Iterable[Stored]) -> Iterator[Instance]:
         for stored in found:
             try:
                 instance = from_json(stored.body)
                 if (instance.service, instance.id) != stored[:2]:
                     raise BadEntry("its service and id are not those that it is kept under")
             except BadEntry as error:
-                if not self._has_warned_of_entries:
-                    logger.warning(
-                        "Skipped an entry of the registry; further ones are skipped without a line: %s", error
-                    )
-                self._has_warned_of_entries = True
+                self._warn_once("Skipped an entry of the registry; further ones are skipped without a line: %s", error)
+                continue
+            if is_followed(instance.address, self._networks):
+                yield instance
             else:
-                instances.append(instance)
-        return instances
+                self._warn_once(
+                    "Skipped %s of %s in the registry: its address %s is not in the networks that are followed (%s; "
+                    "`networks=` sets them); further ones are skipped without a line",
+                    *(instance.id, instance.service, instance.address, join(self._networks)),
+                )
+
+    def _warn_once(self, message: str, *arguments: object) -> None:
+        if message not in self._warned_of:
+            self._warned_of.add(message)
+            logger.warning(message, *arguments)
+
+
+def read_networks(networks: Networks) -> tuple[IPNetwork, ...]:
+    """Read networks; raises UsageError."""
+    if networks is None:
+        return PRIVATE_NETWORKS
+    read: list[IPNetwork] = []
+    for network in [networks] if isinstance(networks, str) else networks:
+        try:
+            read.append(parse_network(network))
+        except ValueError as error:
+            raise UsageError(f"networks: {network} {error}") from None
+    return tuple(read)
+
+
+def is_followed(address: str, networks: Iterable[IPNetwork]) -> bool:
+    """Whether requests may go to an IP address."""
+    found = read_address(address)
+    return found is not None and covers(networks, found) and not covers(NEVER, found)
 
 
 def check_service(service: str | None) -> None:

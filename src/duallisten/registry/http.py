@@ -1,23 +1,26 @@
-"""An httpx client for a service of many instances: it spreads the requests, and goes round those that are gone.
+"""An httpx2 client for a service with many instances: it spreads the requests, and goes around instances that are gone.
 
-    async with client("billing", "redis://…") as http:      # whom the registry knows
+    async with client("billing", "redis://…") as http:      # instances from a registry
         await http.get("/invoices")
-    client("web.ap-1234.pn-1234.private-network.internal")  # whom DNS knows
+    client("web.ap-1234.pn-1234.private-network.internal")  # instances from DNS
 
-What is sent again (RFC 9110, section 9.2.2): a connection that was not made has carried nothing, so any request goes to
-the next instance. A connection that ends before the answer may have carried a request to its end. Nothing is sent again
-after the first of an answer, or after a timeout in waiting for it.
+httpx has had no release since 2024, and httpx2 carries it on, with the same names. Where only httpx is installed, the
+client is one of httpx. `httpx` of this module is the library in use: `except httpx.ConnectError`.
 
-What goes to other hosts than the service (a redirect, say) goes there as with any client of httpx. The certificate of
-an instance must be for its private host name. The Host header stays what the URL says. An address that failed is asked
-last for `ASIDE` seconds. A client belongs to one event loop (asyncio).
+What is sent again (RFC 9110, section 9.2.2): where no connection could be made nothing has been sent, so any request
+goes to the next instance. Where a connection ends before the answer, the request may have been carried out. Nothing is
+sent again once an answer has begun, or after a timeout in waiting for one.
 
-Where instances are. From a registry come the ready instances; where none is ready those that drain, for they still
-answer. A set that is suddenly empty, without anyone having drained, is more often a registry that has lost its memory
-than a service that died as a whole: the last set is used on for `HOLD` seconds, in which every instance has had its
-beat. A registry that cannot be reached changes nothing. From DNS come all addresses of a private name. Its records live
-5 s on Scalingo; getaddrinfo tells no TTL, so that is what an answer is used for. While the name cannot be resolved the
-last answer is used.
+Requests to other hosts than the service (after a redirect, say) are sent as by any client of the library. The
+certificate of an instance must be for its private host name. The Host header stays that of the URL. An address that
+failed comes last for `ASIDE` seconds. A client belongs to one event loop (asyncio).
+
+A registry gives the ready instances; where none is ready the draining ones, for they still answer. A set that is
+suddenly empty, though no instance drained, is more often a registry that has lost its memory than a service that died
+as a whole: the last set is used for `HOLD` seconds more, in which every instance writes its entry again. A registry
+that cannot be reached changes nothing. DNS gives all addresses of a private name. An answer is used for 5 s, the TTL on
+Scalingo, for getaddrinfo has none; while the name cannot be resolved the last answer is used. From either, only
+addresses in `networks` are followed (`finding`).
 
 Invariants:
     - A request that may have reached an instance is sent again only if its method is idempotent, and once.
@@ -30,19 +33,32 @@ import asyncio
 import random
 import socket
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
-import httpx
-
-from duallisten.errors import LaunchError
+from duallisten.errors import UsageError
+from duallisten.net import join
 from duallisten.registry.backend import RegistryError
 from duallisten.registry.entry import Instance
-from duallisten.registry.finding import Registry, check_service
+from duallisten.registry.finding import Networks, Registry, check_service, is_followed, read_networks
+
+if TYPE_CHECKING:  # where only httpx is installed, a type checker takes its types for Any
+    import httpx2 as httpx
+else:
+    try:
+        import httpx2 as httpx
+    except ModuleNotFoundError:
+        try:
+            import httpx
+        except ModuleNotFoundError:
+            message = "duallisten.registry.http needs httpx2, which is not installed: install duallisten[http]"
+            raise ModuleNotFoundError(message, name="httpx2") from None
+
+__all__ = ["Address", "DNSSource", "RegistrySource", "Source", "Transport", "client", "httpx"]
 
 ASIDE = 5.0
-"""Seconds after which a failed address is taken for any other again."""
+"""Seconds after which an address that failed is treated like any other again."""
 PATIENCE = 2
-"""So many addresses may let a request wait for a connection until it times out."""
+"""How many addresses may let a request wait for a connection until that times out."""
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 LOST = (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
 
@@ -62,6 +78,7 @@ def client(
     *,
     port: int = PRIVATE_PORT,
     scheme: Literal["http", "https"] = "http",
+    networks: Networks = None,
     **options: Any,
 ) -> httpx.AsyncClient:
     """Build a client whose base URL is the service.
@@ -69,26 +86,36 @@ def client(
     Args:
         service: Its name in the registry; without a registry, its host name.
         registry: The registry, or its URL; None to ask DNS alone.
-        port: The private port of all instances; only used without a registry.
-        scheme: Likewise.
-        options: As of `httpx.AsyncClient`.
+        port: The private port of all instances, without a registry; entries of a registry have theirs.
+        scheme: `http` or `https`, likewise. With a registry, `https` leaves out instances without TLS.
+        networks: The networks in which instances are followed, such as `[*PRIVATE_NETWORKS, "127.0.0.0/8"]`; None for
+            `PRIVATE_NETWORKS`, or those of the `Registry` that is given. Link-local addresses are never followed.
+        options: As of `httpx2.AsyncClient`.
+
+    Returns:
+        An `httpx2.AsyncClient`, or an `httpx.AsyncClient` where only that is installed.
 
     Raises:
-        UsageError: This cannot be the name of a service, or the registry's URL cannot be read.
+        UsageError: This cannot be the name of a service, the registry's URL or a network cannot be read, or there are
+            `networks` beside a `Registry`.
         LaunchError: An extra is not installed.
     """
-    source: Source = DNSSource(service, port, scheme) if registry is None else RegistrySource(registry, service)
+    source: Source
+    if registry is None:
+        source = DNSSource(service, port, scheme, networks)
+    else:
+        source = RegistrySource(registry, service, networks)
     own = {name: options[name] for name in ("limits", "verify", "cert", "trust_env", "http2") if name in options}
     mounts = {**options.pop("mounts", {}), f"all://{service.rstrip('.').lower()}": Transport(source, **own)}
     return httpx.AsyncClient(mounts=mounts, **{"base_url": f"{scheme}://{service.rstrip('.')}", **options})
 
 
 class Transport(httpx.AsyncBaseTransport):
-    """Sends each request to one of the addresses that a source knows, whatever the host of its URL.
+    """Sends each request to one of the addresses of a source, whatever the host of its URL.
 
     Args:
-        source: It is closed with the transport.
-        options: As of `httpx.AsyncHTTPTransport`.
+        source: Where the addresses come from; closed with the transport.
+        options: As of `httpx2.AsyncHTTPTransport`.
     """
 
     def __init__(self, source: Source, **options: Any) -> None:
@@ -98,7 +125,12 @@ class Transport(httpx.AsyncBaseTransport):
         self._aside: dict[Address, float] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request; raises httpx.ConnectError where no instance is known or none takes a connection."""
+        """Send a request to an instance, and to others while that does no harm.
+
+        Raises:
+            httpx.ConnectError: No instance is known, or none takes a connection.
+            httpx.TransportError: As of httpx2's own transport.
+        """
         failure: httpx.TransportError = httpx.ConnectError(f"no instance of {request.url.host} is known")
         patience, may_repeat = PATIENCE, request.method in IDEMPOTENT and isinstance(request.stream, httpx.ByteStream)
         for address in self._in_turn(await self._addresses()):
@@ -127,11 +159,11 @@ class Transport(httpx.AsyncBaseTransport):
     async def _addresses(self) -> tuple[Address, ...]:
         try:
             return await self._source.addresses()
-        except (RegistryError, LaunchError) as error:
+        except RegistryError as error:
             raise httpx.ConnectError(str(error)) from None
 
     def _in_turn(self, addresses: tuple[Address, ...]) -> Iterator[Address]:
-        """Begin with the next one at each request; those that have failed lately come last."""
+        """Begin with the next address at each request; those that failed lately come last."""
         if self._aside:
             now = asyncio.get_running_loop().time()
             self._aside = {address: until for address, until in self._aside.items() if until > now}
@@ -161,7 +193,7 @@ class Address(NamedTuple):
 
 
 class Source(Protocol):
-    """Knows the addresses of one service."""
+    """Where the addresses of one service come from."""
 
     async def addresses(self) -> tuple[Address, ...]:
         """Return those to use now, or none; raises RegistryError where that is not known, and never was."""
@@ -171,15 +203,19 @@ class Source(Protocol):
 
 
 class RegistrySource:
-    """The addresses of the instances that a registry knows; it watches in the background once it has been asked.
+    """The addresses of the instances in a registry, which is watched in the background from the first request on.
 
-    A registry that is passed as a URL is closed with this source.
+    Arguments as of `client`. A registry that is given as a URL is closed with this source.
     """
 
-    def __init__(self, registry: Registry | str, service: str) -> None:
+    def __init__(self, registry: Registry | str, service: str, networks: Networks = None) -> None:
         check_service(service)
-        self._owned = Registry(registry) if isinstance(registry, str) else None
-        self._registry = self._owned or registry
+        self._is_owned = isinstance(registry, str)
+        if isinstance(registry, str):
+            registry = Registry(registry, networks=networks)
+        elif networks is not None:
+            raise UsageError("networks: this Registry has its own: give them to that")
+        self._registry = registry
         self._service = service
         self._task: asyncio.Task[None] | None = None
         self._known = asyncio.Event()
@@ -187,7 +223,7 @@ class RegistrySource:
         self._held_until = 0.0
 
     async def addresses(self) -> tuple[Address, ...]:
-        """Return the ready instances, or else those that drain."""
+        """Return the ready instances, or else the draining ones; raises RegistryError where none were ever read."""
         if self._task is None:
             self._task = asyncio.create_task(self._look())
         if not self._known.is_set():
@@ -204,11 +240,10 @@ class RegistrySource:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
-        if self._owned is not None:
-            await self._owned.aclose()
+        if self._is_owned:
+            await self._registry.aclose()
 
     async def _look(self) -> None:
-        assert isinstance(self._registry, Registry)  # noqa: S101
         async for instances in self._registry.watch(self._service):
             if instances or not any(one.state == "ready" for one in self._current):
                 self._current, self._held_until = instances, 0.0
@@ -218,7 +253,7 @@ class RegistrySource:
 
 
 def to_use(instances: tuple[Instance, ...]) -> tuple[Address, ...]:
-    """Return the addresses of the instances that are ready, or else of those that drain."""
+    """Return the addresses of the ready instances, or else of the draining ones."""
     for state in ("ready", "draining"):
         found = tuple(
             Address(one.scheme, one.address, one.private_port, one.host or one.address)
@@ -231,9 +266,20 @@ def to_use(instances: tuple[Instance, ...]) -> tuple[Address, ...]:
 
 
 class DNSSource:
-    """The addresses of a private name, such as `web.ap-1234.pn-1234.private-network.internal`."""
+    """The addresses of a private name, such as `web.ap-1234.pn-1234.private-network.internal`.
 
-    def __init__(self, name: str, port: int = PRIVATE_PORT, scheme: Literal["http", "https"] = "http") -> None:
+    Arguments as of `client`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        port: int = PRIVATE_PORT,
+        scheme: Literal["http", "https"] = "http",
+        networks: Networks = None,
+    ) -> None:
+        self._networks = read_networks(networks)
+        self._has_others = False
         self._name = name
         self._port = port
         self._scheme: Literal["http", "https"] = scheme
@@ -242,15 +288,16 @@ class DNSSource:
         self._good_until = 0.0
 
     async def addresses(self) -> tuple[Address, ...]:
-        """Return all addresses; raises RegistryError where the name was never resolved."""
+        """Return those that are followed; raises RegistryError where there never were any."""
         loop = asyncio.get_running_loop()
         if loop.time() >= self._good_until:
             if self._asking is None or self._asking.done():
                 self._asking = loop.create_task(self._ask())
-            if not self._current:  # of many who wait, each may give up
+            if not self._current:  # wait, not await: a request that is cancelled does not cancel it for others
                 await asyncio.wait({self._asking}, timeout=FIRST_ANSWER)
         if not self._current:
-            raise RegistryError(f"{self._name} has no address in DNS")
+            within = f" in the networks that are followed ({join(self._networks)})" if self._has_others else ""
+            raise RegistryError(f"{self._name} has no address in DNS{within}")
         return self._current
 
     async def aclose(self) -> None:
@@ -263,10 +310,14 @@ class DNSSource:
         loop = asyncio.get_running_loop()
         try:
             found = await loop.getaddrinfo(self._name, self._port, type=socket.SOCK_STREAM)
-        except OSError:
+        except (OSError, UnicodeError):  # the latter for a name that cannot be one in DNS
+            found = []
+        all_hosts = dict.fromkeys(str(address[0]) for *_, address in found)
+        hosts = [host for host in all_hosts if is_followed(host, self._networks)]
+        if not hosts:
+            self._has_others = bool(found)
             self._good_until = loop.time() + DNS_PAUSE
             return
-        hosts = dict.fromkeys(str(address[0]) for *_, address in found)
         server_name = self._name.rstrip(".")
         self._current = tuple(Address(self._scheme, host, self._port, server_name) for host in hosts)
         self._good_until = loop.time() + DNS_TTL

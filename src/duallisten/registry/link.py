@@ -1,10 +1,10 @@
-"""The way to a registry that may be slow, gone or back again: every question has a time limit and one kind of error.
+"""`Link`: asks a registry that may be slow or away. Every question has a time limit and raises one kind of error.
 
-A question that is not answered in time is cancelled and left behind, for that may take its time, too. With it goes the
-whole back end, for what state its connection is in nobody knows; the next question makes a new one.
+A question that is not answered in time is cancelled, and nobody waits for the end of that, which may take as long.
+After an error the back end is closed, for the state of its connection is not known; the next question makes a new one.
 
 Invariants:
-    - Nothing is logged here, and no error that leaves this module has another's message in it (`backend.reason`).
+    - Nothing is logged here, and no error that leaves this module repeats another's message (`backend.reason`).
 """
 
 from __future__ import annotations
@@ -53,8 +53,7 @@ class Link:
     async def ask(self, question: Callable[[Backend], Coroutine[Any, Any, T]]) -> T:
         """Ask the back end, and return its answer; raises RegistryError, and nothing else.
 
-        The question may be asked twice: a connection that has been idle may have been closed by the other side, which
-        shows when it is used again.
+        A question may be asked twice: that the other side has closed an idle connection shows when it is used again.
         """
         may_repeat = self._backend is not None and self._has_answered
         while True:
@@ -94,7 +93,7 @@ class Link:
         return task.result()
 
     def leave(self, what: Awaitable[Any]) -> None:
-        """Let something end that nobody waits for, such as closing a connection."""
+        """Let something end in the background, such as closing a connection."""
         task = asyncio.ensure_future(what)
         self._left.add(task)
         task.add_done_callback(self._forget)
@@ -115,12 +114,12 @@ class Link:
         self._left.discard(task)
         if not task.cancelled():
             with suppress(Exception):
-                task.exception()  # looked at, so that asyncio does not log it
+                task.exception()  # asyncio logs an exception that nobody has looked at
 
 
 def pauses(longest: float) -> Iterator[float]:
-    """Yield the seconds to wait before each further try, up to `longest`; up to half of them is left out by lot."""
+    """Yield the seconds to wait before each further try, at most `longest`; up to half less, at random."""
     pause = FIRST_PAUSE
     while True:
-        yield min(pause, longest) * random.uniform(0.5, 1.0)  # noqa: S311  # so that not all come back at once
+        yield min(pause, longest) * random.uniform(0.5, 1.0)  # noqa: S311  # not all at once
         pause = min(pause * 2, longest)

@@ -3,21 +3,21 @@
 Three keys, of which the first two are each service's own:
 
     {duallisten}:entries:SERVICE   hash    id -> owner token number expires body
-    {duallisten}:expiry:SERVICE    sorted  id by when it expires: what has is dropped at the next write
+    {duallisten}:expiry:SERVICE    sorted  id by when it expires; the expired ones are deleted at the next write
     {duallisten}:services          sorted  service by when its last entry expires
 
 Times are microseconds of Redis's own clock (TIME), which a double holds exactly. All keys have one hash tag, so that a
-script may use them together in a cluster. A key expires with its last entry. A write is one script, which Redis carries
-out alone; that it may ask for the time and then write rests on scripts being replicated by their effects, the default
-since Redis 5. Changes are published on the channel `{duallisten}:changes`; where that is forbidden, readers poll.
-Keyspace notifications are not needed.
+script may use them together in a cluster. A key expires with its last entry. A write is one script, which Redis runs
+alone. It may ask for the time and then write because Redis replicates the effects of scripts, by default since version
+5. Changes are published on the channel `{duallisten}:changes`; a reader that may not subscribe polls.
 
-When Redis is full it refuses HSET, not HDEL: a deregistration then takes the entry away and leaves no tombstone.
+A full Redis refuses HSET, not HDEL: a deregistration then removes the entry and leaves no tombstone.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 from redis.asyncio import Redis
@@ -87,8 +87,8 @@ class RedisBackend:
         self._client: Any = Redis.from_url(
             url,
             decode_responses=True,
-            encoding_errors="replace",  # what a stranger has written need not be UTF-8
-            retry=Retry(NoBackoff(), 0),  # when to try again is decided by who asks
+            encoding_errors="replace",  # a stranger's entry need not be UTF-8
+            retry=Retry(NoBackoff(), 0),  # `link` decides when to try again
         )
 
     async def write(self, write: Write) -> int | None:
@@ -106,10 +106,17 @@ class RedisBackend:
         pipeline.time()
         for name in services:
             pipeline.hgetall(f"{PREFIX}:entries:{name}")
-        (seconds, micros), *hashes = await pipeline.execute()
+        answers = await pipeline.execute(raise_on_error=False)
+        for answer in answers:
+            if isinstance(answer, Exception) and (service is not None or "WRONGTYPE" not in str(answer)):
+                raise answer
+        (seconds, micros), *hashes = answers
         now = int(seconds) * SECONDS + int(micros)
         found: list[Stored] = []
         for name, records in zip(services, hashes, strict=True):
+            if isinstance(records, Exception):
+                found.append(Stored(name, "", ""))  # the key is somebody else's: a broken entry, beside good ones
+                continue
             for id_, record in records.items():
                 body = _live_body(record, now)
                 if body is not None:
@@ -160,6 +167,6 @@ class _Subscribed:
 def _live_body(record: str, now: int) -> str | None:
     """Return the body of a record; None for one that has expired or is a tombstone."""
     parts = record.split(" ", 4)
-    if len(parts) != 5 or not all(part.isascii() and part.isdigit() for part in parts[1:4]):
-        return record  # no record of ours: whoever reads it as an entry will find that it is none
+    if len(parts) != 5 or not all(re.fullmatch("[0-9]{1,20}", part) for part in parts[1:4]):
+        return record  # not one of ours: it will be skipped as an entry that cannot be read
     return parts[4] if parts[4] and int(parts[3]) > now else None

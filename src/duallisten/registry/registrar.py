@@ -1,18 +1,17 @@
 """`Registrar`: puts a process into a registry, keeps it there, and takes it out.
 
-It lives in a thread with an event loop of its own: an application that blocks its loop does not miss a beat (and so
-does not vanish while it serves), and a registry that hangs costs no request anything. From outside every call returns
-at once; `draining` and `remove` wait a bounded time for the word to be out.
+It runs in a thread with an event loop of its own: an application that blocks its loop does not miss a beat, and a
+registry that hangs delays no request. Every method returns at once, except that `draining` and `remove` wait a bounded
+time until their change is written.
 
-There is one state that is wanted, and one task that writes it: at once when it changes, and again at each beat. So
-writes never overtake each other on their way out, and what could not be written is written when the registry returns,
-as it stands then. What has been lost by the registry comes back with the next beat. Another launch that registers the
-same id later takes it over: the beat is refused, and this registrar gives up for good, with a warning. After `remove`
-nothing is written any more, whether or not it went through.
+One task writes the state that is wanted, at once when it changes and again at each beat. So writes never overtake each
+other, and what could not be written is written when the registry is back. An entry that the registry has lost comes
+back with the next beat. Where another launch has registered the same id since, the beat is refused, and this registrar
+stops for good, with a warning. After `remove` nothing is written any more, even if the removal failed.
 
 Invariants:
-    - It never raises once it is made, and never stops a launch.
-    - It logs one warning at most for each time that the registry goes away, and never the registry's URL.
+    - Once it is made it never raises, and never stops a launch.
+    - It logs at most one warning each time that the registry goes away, and never the registry's URL.
     - The thread is started after the last fork.
 """
 
@@ -46,9 +45,9 @@ class Timing(NamedTuple):
 
     Attributes:
         ttl: Seconds until an entry expires that is not written again.
-        beat: Seconds between two writes, a fifth more or less by lot.
+        beat: Seconds between two writes, up to a fifth more or less at random.
         timeout: Seconds that a write may take.
-        longest_pause: Seconds between two tries at most, while the registry cannot be reached.
+        longest_pause: The most seconds between two tries, while the registry cannot be reached.
     """
 
     ttl: float = 30.0
@@ -60,20 +59,20 @@ class Timing(NamedTuple):
 class Registrar:
     """Keeps one entry. Nothing is written, and no thread started, before `ready` or `starting`.
 
-    The id should be another at each launch (a container's name and something by lot): while containers are replaced,
-    the old and the new one may have one name, and of two with one id only one is there.
+    The id should be a new one at each launch, such as a container's name with something random: while containers are
+    replaced, the old and the new one may have one name, and a registry keeps one entry for each id.
 
     Args:
         url: The registry's URL.
-        instance: What to write; its `state` is that of the last call.
+        instance: What to write; its `state` is replaced by that of the last call.
         timing: How often it is written.
 
     Attributes:
         instance: What was written last, or will be next.
-        standing: What has come of it; `superseded` where another launch has registered the same id.
+        standing: Whether it is in the registry; `superseded` where another launch has registered the same id.
 
     Raises:
-        UsageError: No back end takes the URL, or nobody could read the instance.
+        UsageError: No back end takes the URL, or readers would refuse the instance.
         LaunchError: An extra is not installed.
     """
 
@@ -107,7 +106,7 @@ class Registrar:
         """Change the entry, so that new requests go elsewhere.
 
         Args:
-            timeout: Seconds to wait for that at most. 0 does not wait; what can be written is written all the same.
+            timeout: The most seconds to wait for that. With 0 it is written in the background.
 
         Returns:
             Whether it was written within that time.
@@ -118,7 +117,7 @@ class Registrar:
         """Take the entry out if it is still ours, and stop.
 
         Args:
-            timeout: Seconds to wait for that at most, and a second more where connections do not close.
+            timeout: The most seconds to wait for that; a second more where connections do not close.
 
         Returns:
             Whether it was taken out within that time.
@@ -208,7 +207,7 @@ class Registrar:
         return await self._link.ask(lambda backend: backend.write(self._next_write(wanted)))
 
     def _next_write(self, wanted: Instance | None) -> Write:
-        self._number += 1
+        self._number += 1  # at each try: the one before may have been carried out
         about = self.instance
         body = "" if wanted is None else to_json(wanted)
         return Write(about.service, about.id, self._owner, self._token, self._number, self._timing.ttl, body)

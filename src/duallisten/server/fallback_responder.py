@@ -20,18 +20,19 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from duallisten.admin.pages import Request
-from duallisten.http.head import BadRequest, check_head
+from duallisten.http.head import BadRequest
+from duallisten.http.request import RequestReader
 from duallisten.listeners import Verdict, host_of
 from duallisten.observability import Phase
 
 if TYPE_CHECKING:
     from duallisten.admin.pages import Pages
-    from duallisten.http.parsers import Parser
+    from duallisten.http import Context
     from duallisten.listeners import ListenerSet, Listening
     from duallisten.observability import RowRef
 
@@ -159,7 +160,7 @@ class Standby:
         root = service.config.root_path.encode()
         for one in self._pending:
             with suppress(OSError, BadRequest):
-                peeked = _peek(one.connection, service.context.make_parser)
+                peeked = _peek(one.connection, service.context)
                 if peeked is None and time.monotonic() < one.until:
                     waiting.append(one)
                     continue
@@ -183,7 +184,7 @@ class Standby:
             one.connection.close()
 
 
-def _peek(connection: socket.socket, make_parser: Callable[[], Parser]) -> Peeked | None:
+def _peek(connection: socket.socket, context: Context) -> Peeked | None:
     """Look at what a peer asks for; None as long as the head of its request has not come.
 
     Raises:
@@ -196,8 +197,7 @@ def _peek(connection: socket.socket, make_parser: Callable[[], Parser]) -> Peeke
         return None
     head, end, _ = data.partition(b"\r\n\r\n")
     if end:
-        line = check_head(head + end, None)
-        fields = make_parser().read_head(head + end)
+        line, fields, _ = RequestReader(context.make_parser(), context.limits).read_head(head + end)
         return Peeked(line.raw_path, Request(line.method, fields), len(data))
     if data and len(data) < HEAD_BYTES:
         return None

@@ -59,9 +59,11 @@ class Observation:
             self._timer.cancel()
         if self._standby is not None:
             self._standby.stop()
+            self._standby = None
 
     def _hear(self, phase: Phase) -> None:
         self.beat()
+        self._stand_by()  # at once: the first request may block the event loop
         service = self._listeners.private
         if phase is Phase.DRAINING and service is not None and service.pages is not None:
             service.pages.end()
@@ -72,9 +74,14 @@ class Observation:
         if self._beats % SAMPLING == 0:
             self._sample()
         self._beats += 1
+        self._stand_by()
+
+    def _stand_by(self) -> None:
+        """Start the thread that answers our pages while the event loop is blocked, once there are any."""
         service = self._listeners.private
         if self._standby is None and self._listeners.listening and service is not None and service.pages is not None:
-            self._standby = Standby(self._listeners, self.row, service.pages, loop.call_soon_threadsafe)
+            hand_over = asyncio.get_running_loop().call_soon_threadsafe
+            self._standby = Standby(self._listeners, self.row, service.pages, hand_over)
             self._standby.start()
 
     def beat(self) -> None:
@@ -96,3 +103,6 @@ class Observation:
             states = self._listeners.states(side)
             cells[Cell.OPEN] = sum(len(state.connections) for state in states)
             cells[Cell.IN_FLIGHT] = sum(len(state.tasks) for state in states)
+        service = self._listeners.private
+        if service is not None and service.pages is not None:
+            service.pages.record()

@@ -1,15 +1,14 @@
-"""The entry of a launch in a registry (`--register`): one, whatever processes there are.
+"""The entry of a launch in a registry (`--register`): one, however many processes it has.
 
-It is made of the sockets that were really bound, when every listener that there is to be accepts: so nobody is sent to
-a port that is not open. The drain is told before anything else is done for the end, since clients that hear of it go
-elsewhere. The entry goes when the last connection has ended. A `registry.Registrar` writes all of that, in a thread of
-its own.
+The entry is made when every listener accepts, of the sockets that were really bound: so no client is sent to a port
+that is not open. At the end of the launch it says `draining` before anything else happens, so that clients go to
+others, and it is removed when the last connection has ended. A `registry.Registrar` writes it, in its own thread.
 
-A server tells its registration by its phases (`hear`), a supervisor by `begin`, `drain` and `end`.
+A server calls `hear` with its phases, a supervisor calls `begin`, `drain` and `end`.
 
 Invariants:
     - A registry never stops a launch, and never holds up its end for longer than `PATIENCE`.
-    - The URL, which has a password in it, is never shown.
+    - The URL, which may have a password in it, is never shown.
 """
 
 from __future__ import annotations
@@ -35,22 +34,32 @@ if TYPE_CHECKING:
 logger = logging.getLogger("uvicorn.error")
 
 PATIENCE = 2.0
-"""Seconds that the end of a launch waits for a registry to be told."""
+"""Seconds that the end of a launch waits for each write to the registry."""
 
 
 def registration_of(config: Config) -> Registration | None:
     """Return the registration that is asked for, if any.
 
     Raises:
-        UsageError: It has no name, or a URL that cannot be read.
+        UsageError: It has no name, no URL or one that cannot be read.
         LaunchError: The library for that registry is missing.
     """
     if config.options.register is None:
         return None
-    from duallisten.registry.backend import check_url
+    from duallisten.registry.backend import check_url, has_password, read_url
 
-    check_url(config.options.register)
-    return Registration(config, service_of(config))
+    try:
+        url = read_url(config.options.register)
+    except UsageError as error:
+        raise UsageError(f"--register: {error}") from None
+    check_url(url)
+    service = service_of(config)
+    if has_password(url) and config.origins.get("register") == "--register" and "://" in config.options.register:
+        logger.warning(
+            "--register: every process list on this machine shows the password in its URL; put the URL into an "
+            "environment variable, and give the variable's name: --register REGISTRY_URL"
+        )
+    return Registration(config, service, url)
 
 
 def service_of(config: Config) -> str:
@@ -72,13 +81,16 @@ def service_of(config: Config) -> str:
 class Registration:
     """The entry of one launch.
 
-    service: what it is found by
+    service: the name that it is found by
+    url: the registry's, no longer the name of a variable
     """
 
-    def __init__(self, config: Config, service: str) -> None:
+    def __init__(self, config: Config, service: str, url: str) -> None:
         self._config = config
+        self._url = url
         self.service = service
         self._registrar: Registrar | None = None
+        self._has_begun = False
 
     def hear(self, listeners: ListenerSet, phase: Phase) -> Awaitable[None] | None:
         """Register, drain and leave as a server enters its phases."""
@@ -93,19 +105,32 @@ class Registration:
 
     def begin(self, plan: Plan, bound: Iterable[BoundSocket]) -> None:
         """Register, now that all of it accepts; returns at once, and does nothing the second time."""
-        if self._registrar is None:
-            from duallisten.registry import Registrar
+        if self._has_begun:
+            return
+        self._has_begun = True
+        from duallisten.registry import PRIVATE_NETWORKS, Registrar
+        from duallisten.registry.finding import is_followed
 
-            self._registrar = Registrar(self._config.options.register or "", self._instance(plan, bound))
-            self._registrar.ready()
+        instance = self._instance(plan, bound)
+        try:
+            self._registrar = Registrar(self._url, instance)
+        except UsageError as error:
+            logger.warning("Serving without being registered: %s", error)
+            return
+        if instance.private_port is not None and not is_followed(instance.address, PRIVATE_NETWORKS):
+            logger.warning(
+                "The address in the registry is %s, which clients follow only if their `networks=` has it",
+                instance.address,
+            )
+        self._registrar.ready()
 
     def drain(self) -> None:
-        """Tell that it drains, and wait at most `PATIENCE` for that to be written."""
+        """Change the entry to `draining`, and wait at most `PATIENCE` for that."""
         if self._registrar is not None:
             self._registrar.draining(PATIENCE)
 
     def end(self) -> None:
-        """Take the entry out, and wait at most `PATIENCE` for that."""
+        """Remove the entry, and wait at most `PATIENCE` for that."""
         if self._registrar is not None:
             self._registrar.remove(PATIENCE)
 

@@ -32,10 +32,9 @@ from importlib import import_module
 from types import FrameType
 from typing import TYPE_CHECKING
 
-import uvicorn
-
 from duallisten.config import Config
-from duallisten.errors import LaunchError
+from duallisten.config.uvicorn_contract import UvicornServer
+from duallisten.errors import LaunchError, LaunchExit
 from duallisten.http import Clock
 from duallisten.listeners import (
     AcceptLoop,
@@ -54,7 +53,7 @@ from duallisten.listeners import (
     served_listeners,
 )
 from duallisten.listeners import sockets as sock
-from duallisten.net import read_host
+from duallisten.net import InheritedSocket, read_host
 from duallisten.observability import Lifecycle, Phase
 from duallisten.server.lifespan import Alarm, Lifespans
 from duallisten.server.registration import registration_of
@@ -63,14 +62,33 @@ from duallisten.server.shutdown import SIGNAL_INTERVAL, end, start_or_give_up, s
 
 if TYPE_CHECKING:
     from duallisten.config.uvicorn_contract import ServerState
-    from duallisten.observability import RowRef
+    from duallisten.observability import PhaseObserver, RowRef
     from duallisten.server.heartbeat import Observation
     from duallisten.sides import Side
 
 logger = logging.getLogger("uvicorn.error")
 
+TELLING_REGISTRY = "telling the registry"
+"""What the drain step of the registration is called."""
 
-class Server(uvicorn.Server):
+
+def share_of(plan: Plan, sockets: list[socket.socket] | None = None) -> sock.Share | None:
+    """Return what shares the private port with other processes that were given the same public socket."""
+    addresses = plan.public.addresses if plan.public is not None else ()
+    if not sockets and not any(isinstance(one, InheritedSocket) for one in addresses):
+        return None
+    from duallisten.listeners.shared_port import sharing
+
+    return sharing(plan, sockets)
+
+
+def logged(error: LaunchError) -> LaunchExit:
+    """Log what stops a launch, and return it as it leaves to whoever would have seen uvicorn exit."""
+    logger.error(error)
+    return LaunchExit(str(error))
+
+
+class Server(UvicornServer):
     """Serves one application on the listeners of a plan.
 
     config: a `duallisten.Config`
@@ -79,7 +97,8 @@ class Server(uvicorn.Server):
     seat: its row on the scoreboard of the launch, where it is one of several processes
 
     Beside uvicorn's (`run`, `serve`, `started`, `should_exit`, `startup`, `shutdown`) it has `addresses`, `phase`, and
-    `lifecycle`, whose `observers` hear of each phase. `run` and `serve` raise `LaunchError` for what stops a launch.
+    `lifecycle`, whose `observers` hear of each phase. `run` and `serve` raise `LaunchError` for what stops a launch;
+    that of `run` is a `SystemExit`, too, and logged.
     """
 
     config: Config
@@ -103,8 +122,8 @@ class Server(uvicorn.Server):
         self._seat = seat
         self.observation: Observation | None = None
         self.is_alone = bound is None  # nobody else has its sockets
-        if self.is_alone and (registration := registration_of(config)) is not None:
-            self.lifecycle.observers.append(partial(registration.hear, self.listeners))
+        self._registration: PhaseObserver | None = None
+        self._register()
         self._watch: AddressWatch | None = None
         self.alarm = Alarm()
 
@@ -140,6 +159,16 @@ class Server(uvicorn.Server):
     @property
     def _served(self) -> Iterable[ServedListener]:
         return served_listeners(self.config, self.plan, self.bound or ()) if self.plan is not None else ()
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until told to stop, in an event loop of its own; raises LaunchExit, or LaunchError to who bound for it.
+
+        sockets: bound sockets to use as the public listener's
+        """
+        try:
+            super().run(sockets)
+        except LaunchError as error:
+            raise (logged(error) if self.is_alone else error) from None
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until told to stop.
@@ -183,10 +212,12 @@ class Server(uvicorn.Server):
             self.listeners.plan = plan
             self.config.check_pages(has_private=plan.private is not None or plan.later)
         if self.bound is None:
-            self.listeners.bound = sock.bind(plan, sockets)
+            self.listeners.bound = sock.bind(plan, sockets, share=share_of(plan, sockets))
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start the application, then accept: on the private side first, on the public side last."""
+        if self.ending:
+            self._begin_again()
         await self.prepare(sockets)
         assert self.plan is not None and self.bound is not None  # noqa: S101
         self.lifespans = Lifespans(self.lifespan, self.config)
@@ -216,6 +247,24 @@ class Server(uvicorn.Server):
         self._prepare_for_websockets()
         self.await_private()
         self._tell()
+
+    def _begin_again(self) -> None:
+        """Forget what has been shut down: a program may start a server again, as it may start uvicorn's."""
+        self.listeners.bound = None
+        self.listeners.listening.clear()
+        self.lifespan = self.config.lifespan_class(self.config)
+        if self.clock is not None:
+            self.clock.stop()
+        self._register()
+        self.lifecycle.enter(Phase.STARTING)
+
+    def _register(self) -> None:
+        """Have the launch registered when it is ready, if that is asked for, and this is all of it."""
+        if self._registration is not None:
+            self.lifecycle.observers.remove(self._registration)
+        if self.is_alone and (registration := registration_of(self.config)) is not None:
+            self._registration = partial(registration.hear, self.listeners)
+            self.lifecycle.observers.append(self._registration)
 
     def _prepare_for_websockets(self) -> None:
         """Import what WebSockets need, beside the event loop: the first handshake would stop it for 30 ms."""
@@ -316,13 +365,14 @@ class Server(uvicorn.Server):
         return lifespans is not None and lifespans.shutdown_failed
 
     def refresh_headers(self) -> None:
-        """Set the date that answers have, and when all ends `Connection: close`."""
+        """Set the date that answers have, and when all ends `Connection: close`; see how lines are logged."""
         date = (b"date", formatdate(usegmt=True).encode())
         for service in self.listeners.services.values():
             fields = [*([date] if service.config.date_header else []), *service.config.encoded_headers]
             service.context.set_default_fields(fields)
             service.context.is_ending = self.ending
             service.state.default_headers = fields + ([(b"connection", b"close")] if self.ending else [])
+        self.lines.look_again()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Note a signal, as uvicorn does; a start that blocks the event loop is interrupted in the end."""

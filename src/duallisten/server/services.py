@@ -8,10 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
-import uvicorn
-
 from duallisten.config import Config
-from duallisten.config.uvicorn_contract import ServerState
+from duallisten.config.uvicorn_contract import ServerState, UvicornConfig
 from duallisten.http import Connection, Context, Exchange, Observer, hooks_of
 from duallisten.listeners import (
     AdmissionPolicy,
@@ -28,6 +26,7 @@ from duallisten.listeners import (
 from duallisten.observability import AccessLines, Cell, RequestCounter, TextAccessLog, TextHandshakeLog
 
 if TYPE_CHECKING:
+    from duallisten.admin.pages import Pages
     from duallisten.observability.access_log_json import JSONAccessLog
     from duallisten.server.server import Server
     from duallisten.sides import Side
@@ -96,13 +95,13 @@ def _make_service(
     is_believed = verdict is not Verdict.SIDE_DOOR and config.side(side).proxy_headers
     believe = believing(trust_of(config, side)) if is_believed else None
     made = listener_config(config, side)
-    pages = None
-    if side == "private" and server.observation is not None:
-        from duallisten.admin.routes import page_set
-
-        pages = page_set(config, server.observation.board, server.listeners)
+    pages = _pages(server) if side == "private" else None
     note_hidden = partial(counter.add, Cell.HIDDEN) if counter is not None else None
     place_endpoints(made, config, side, note_hidden=note_hidden, pages=pages, believe=believe)
+    if side == "private" and config.options.private_hostnames:
+        from duallisten.admin.hostnames import hostnames_of
+
+        made.loaded_app = hostnames_of(config).in_front_of(made.loaded_app)
     json_log = _json_log(server, side, made)
     observers: list[Observer] = [OwnPages(pages.paths)] if pages is not None else []
     observers.extend(_observers(server, side, made, json_log))
@@ -126,7 +125,16 @@ def _make_service(
     return ListenerService(side, made, state, context, config.is_engine, limit, counter, pages)
 
 
-def _observers(server: Server, side: Side, made: uvicorn.Config, json_log: JSONAccessLog | None) -> Iterable[Observer]:
+def _pages(server: Server) -> Pages | None:
+    """Build duallisten's own pages, if any are asked for."""
+    if server.observation is None:
+        return None
+    from duallisten.admin.routes import page_set
+
+    return page_set(server.config, server.observation.board, server.listeners)
+
+
+def _observers(server: Server, side: Side, made: UvicornConfig, json_log: JSONAccessLog | None) -> Iterable[Observer]:
     """Build what hears of the requests of a side: ids first, for the lines tell them."""
     header = server.config.request_id_header
     if header is not None:
@@ -141,7 +149,7 @@ def _observers(server: Server, side: Side, made: uvicorn.Config, json_log: JSONA
         yield TextHandshakeLog(side)
 
 
-def _json_log(server: Server, side: Side, made: uvicorn.Config) -> JSONAccessLog | None:
+def _json_log(server: Server, side: Side, made: UvicornConfig) -> JSONAccessLog | None:
     """Build the access log of a side; None where lines are text."""
     if server.config.options.log_format != "json":
         return None
@@ -160,7 +168,7 @@ def access_lines(config: Config) -> AccessLines:
 
 
 def _hand_over(
-    config: uvicorn.Config, state: ServerState, app_state: dict[str, object], transport: asyncio.Transport, head: bytes
+    config: UvicornConfig, state: ServerState, app_state: dict[str, object], transport: asyncio.Transport, head: bytes
 ) -> asyncio.Protocol:
     """Hand a connection to a WebSocket protocol class that the user brings, as uvicorn's HTTP protocols do."""
     make: Callable[..., asyncio.Protocol] = config.ws_protocol_class  # type: ignore[assignment]

@@ -8,7 +8,7 @@ import pytest
 from django.urls import include, path, re_path
 from django.urls.resolvers import LocalePrefixPattern, URLResolver
 
-from duallisten.endpoints.frameworks.django import _walk
+from duallisten.endpoints.frameworks.django import walk
 from duallisten.endpoints.path_rules import Rules
 from duallisten.endpoints.routes import reach
 
@@ -27,7 +27,7 @@ from duallisten.endpoints.routes import reach
     ],
 )
 def test_a_path_is_shown_as_far_as_its_pattern_spells_it_out(pattern: Any, paths: list[str]) -> None:
-    assert [route.path for route in _walk([pattern], "/")] == paths
+    assert [route.path for route in walk([pattern], "/")] == paths
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_a_path_is_shown_as_far_as_its_pattern_spells_it_out(pattern: Any, paths
     ],
 )
 def test_a_rule_is_not_said_to_cover_what_a_pattern_may_match_beside_it(pattern: Any, rule: str) -> None:
-    (route,) = _walk([pattern], "/")
+    (route,) = walk([pattern], "/")
     reached = reach(route, Rules(private=(rule,)), ("public", "private"))
     assert (reached.public, reached.decided) == (True, False)
 
@@ -48,6 +48,6 @@ def test_a_rule_is_not_said_to_cover_what_a_pattern_may_match_beside_it(pattern:
 @pytest.mark.parametrize(("prefixed", "paths"), [(True, ["/<language>/x/"]), (False, ["/<language>/x/", "/x/"])])
 def test_a_language_in_the_path_may_be_any(prefixed: bool, paths: list[str]) -> None:
     resolver = URLResolver(LocalePrefixPattern(prefix_default_language=prefixed), [path("x/", len)])
-    assert [route.path for route in _walk([resolver], "/")] == paths
-    shown = [reach(route, Rules(private=("/en",)), ("public", "private")) for route in _walk([resolver], "/")]
+    assert [route.path for route in walk([resolver], "/")] == paths
+    shown = [reach(route, Rules(private=("/en",)), ("public", "private")) for route in walk([resolver], "/")]
     assert shown[0].exceptions == ("/en",)

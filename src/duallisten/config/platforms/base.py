@@ -24,6 +24,7 @@ class Platform(NamedTuple):
         public_process_types: The process types that get traffic from the world, and `$PORT`.
         barred_process_types: The process types in which a server makes no sense.
         hostname_variable: Holds this container's name on the private network.
+        private_domain: Names below it stand for containers of its private networks, and nobody else can have one.
         network_variable: Present only in a container that is in a private network.
         private_wait: Seconds that the private address may take to appear.
         private_required: Whether a missing private address stops the launch.
@@ -43,6 +44,7 @@ class Platform(NamedTuple):
     public_process_types: tuple[str, ...] = ()
     barred_process_types: tuple[str, ...] = ()
     hostname_variable: str = ""
+    private_domain: str = ""
     network_variable: str = ""
     private_wait: float = 0.0
     private_required: bool = False

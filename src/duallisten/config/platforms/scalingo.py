@@ -21,6 +21,7 @@ SCALINGO = Platform(
     public_process_types=("web", "tcp"),
     barred_process_types=("postdeploy",),
     hostname_variable="SCALINGO_PRIVATE_HOSTNAME",
+    private_domain="private-network.internal",
     network_variable="SCALINGO_PRIVATE_NETWORK_ID",
     private_wait=10.0,
     private_required=True,

@@ -1,4 +1,4 @@
-"""The frameworks that duallisten can read: FastAPI, Starlette and Django, a module for each.
+"""The frameworks that duallisten can read: FastAPI, Starlette, Django and its channels, a module for each.
 
 A module has `read_routes(app)`, and where there is something to do `mounted_apps(app)` and `prepare(app, …)`.
 
@@ -22,12 +22,13 @@ APPLICATIONS = (
     ("fastapi.routing", "APIRouter", "fastapi"),
     ("starlette.applications", "Starlette", "starlette"),
     ("starlette.routing", "Router", "starlette"),
+    ("channels.routing", "ProtocolTypeRouter", "channels"),
     ("django.core.handlers.asgi", "ASGIHandler", "django"),
 )
 """The classes of applications: module, name, and our module that reads them. The first that fits is taken: a FastAPI
 application is one of Starlette's, too."""
 
-INNER = ("app", "application", "inner", "__wrapped__")
+INNER = ("app", "application", "inner", "asgi_app", "other_asgi_app", "__wrapped__")
 """The attributes in which middleware keeps what it is around."""
 
 MOST_LAYERS = 32
@@ -79,7 +80,7 @@ def _find_all(app: Any) -> list[tuple[Any, Any]]:
 
 def _find(app: Any) -> tuple[Any, Any] | None:
     """Return the framework's own object in an application, and our module that reads it."""
-    for layer in _layers(app):
+    for layer in layers(app):
         for module, name, reader in APPLICATIONS:
             kind = getattr(sys.modules.get(module), name, None)
             if kind is not None and isinstance(layer, kind):
@@ -87,7 +88,7 @@ def _find(app: Any) -> tuple[Any, Any] | None:
     return None
 
 
-def _layers(app: Any) -> Iterator[Any]:
+def layers(app: Any) -> Iterator[Any]:
     """Return an application and what its layers of middleware are around."""
     unread = [app]
     for _ in range(MOST_LAYERS):

@@ -23,14 +23,15 @@ def read_routes(app: Any) -> Iterator[Route]:
     """Read every URL pattern, with the prefixes of those that include it."""
     from django.urls import get_resolver
 
-    return _walk(get_resolver().url_patterns, "/")
+    return walk(get_resolver().url_patterns, "/")
 
 
-def _walk(patterns: Iterable[Any], prefix: str) -> Iterator[Route]:
+def walk(patterns: Iterable[Any], prefix: str) -> Iterator[Route]:
+    """Read URL patterns below a prefix, and those that they include."""
     for pattern in patterns:
         for path in _paths(pattern.pattern):
             if hasattr(pattern, "url_patterns"):
-                yield from _walk(pattern.url_patterns, prefix + path)
+                yield from walk(pattern.url_patterns, prefix + path)
             else:
                 yield Route(prefix + path, _methods(pattern.callback))
 

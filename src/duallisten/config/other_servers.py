@@ -1,0 +1,74 @@
+"""What options of other servers are called here: a message names ours where somebody types theirs.
+
+gunicorn's names, from the settings page of its documentation; hypercorn has most of them, too. Those that mean the
+same under the same name (`--workers`, `--preload`, `--reload`, `--backlog`, `--forwarded-allow-ips`) are not here.
+It is imported for a mistake alone.
+"""
+
+from __future__ import annotations
+
+_SERVICE_MANAGER = "that is for the service manager or the container to do"
+_NO_WORKER_CLASS = "leave it out: duallisten serves ASGI applications itself"
+_LOG_FILE = "log lines go to standard error and standard output; --log-config sends them elsewhere"
+
+HINTS = {
+    "bind": "that is --host and --port here, or --uds or --fd",
+    "workers": "that is --workers here",
+    "worker-class": _NO_WORKER_CLASS,
+    "threads": "workers have no threads: --workers starts processes, and --limit-concurrency limits requests",
+    "timeout": "that is --timeout-worker-healthcheck here; requests have --timeout-request-header, "
+    "--timeout-request-body and --timeout-send",
+    "graceful-timeout": "that is --timeout-graceful-shutdown here",
+    "keep-alive": "that is --timeout-keep-alive here",
+    "max-requests": "that is --limit-max-requests here",
+    "max-requests-jitter": "that is --limit-max-requests-jitter here",
+    "worker-connections": "that is --limit-connections here",
+    "limit-request-line": "that is --max-head-size here",
+    "limit-request-fields": "that is --max-head-fields here",
+    "limit-request-field-size": "that is --max-head-size here",
+    "config": "options stand in duallisten.toml, or in [tool.duallisten] of pyproject.toml",
+    "check-config": "that is --check here",
+    "print-config": "that is --check here",
+    "chdir": "that is --app-dir here",
+    "env": "set the variable in the environment, or in a file for --env-file",
+    "reload-extra-file": "that is --reload-include here",
+    "certfile": "that is --ssl-certfile here, and --private-ssl-certfile for the private side",
+    "keyfile": "that is --ssl-keyfile here, and --private-ssl-keyfile for the private side",
+    "ca-certs": "that is --ssl-ca-certs here",
+    "access-logfile": _LOG_FILE,
+    "error-logfile": _LOG_FILE,
+    "log-file": _LOG_FILE,
+    "access-logformat": "--log-format json or --log-config says what log lines look like",
+    "logger-class": "--log-config says what log lines look like",
+    "daemon": _SERVICE_MANAGER,
+    "pid": _SERVICE_MANAGER,
+    "user": _SERVICE_MANAGER,
+    "group": _SERVICE_MANAGER,
+    "umask": _SERVICE_MANAGER,
+    "-v": "that is --version here",
+    "-h": "that is --help here",
+}
+"""By the name without its dashes."""
+
+_SHORT = {
+    "-b": "bind",
+    "-w": "workers",
+    "-k": "worker-class",
+    "-t": "timeout",
+    "-c": "config",
+    "-e": "env",
+    "-D": "daemon",
+    "-p": "pid",
+    "-u": "user",
+    "-g": "group",
+    "-m": "umask",
+}
+
+
+def hint(name: str) -> str:
+    """Say what an option of another server is called here; empty where it is none of them.
+
+    name: as it was typed: `-b`, `--graceful-timeout`, or in a file `graceful_timeout`
+    """
+    long = _SHORT.get(name) or name.lstrip("-").replace("_", "-")
+    return HINTS.get(name) or HINTS.get(long, "")

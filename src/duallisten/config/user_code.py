@@ -1,0 +1,99 @@
+"""What is said of the user's own code where it cannot be imported or called.
+
+The line names the last line of the user's own code in the traceback: `json/decoder.py` is where an import failed, and
+not what somebody has to look at. The traceback stands before it in the log, without the frames of the launcher.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import traceback
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from duallisten.errors import LaunchError
+
+logger = logging.getLogger("uvicorn.error")
+
+_OURS = str(Path(__file__).parents[1])
+_IMPORT_SYSTEM = ("<frozen importlib", str(Path(importlib.__file__).parent))
+
+
+def check_import_string(app: Any) -> None:
+    """Raise LaunchError where an import string names a file and not a module."""
+    if not isinstance(app, str):
+        return
+    module, _, attribute = app.partition(":")
+    path = Path(module)
+    if "/" not in module and path.suffix != ".py":
+        return
+    name = path.name.removesuffix(".py") or "module"
+    folder = "" if str(path.parent) == "." else f" --app-dir {path.parent}"
+    raise LaunchError(
+        f"{app!r} names a file, and an application is named by its module: {name}:{attribute or 'app'}{folder}"
+    )
+
+
+def check_callable(app: Any, name: str) -> None:
+    """Raise LaunchError where what was imported as `name` is no application."""
+    if not callable(app):
+        raise LaunchError(f"{name} is no ASGI application, which can be called, but {_described(app)}")
+
+
+def call_factory(factory: Any, name: str) -> Any:
+    """Return the application that a factory makes; raises LaunchError where it makes none."""
+    try:
+        made = factory()
+    except Exception as error:
+        if isinstance(error, TypeError) and error.__traceback__ and error.__traceback__.tb_next is None:
+            text = " ".join(str(error).split())
+            raise LaunchError(
+                f"{name} is no factory, which is called without arguments ({text}): leave out --factory if it is the "
+                "application itself"
+            ) from None
+        raise LaunchError(f"{name} is not a factory that can be called: {describe_failure(error)}") from None
+    if not callable(made):
+        if hasattr(made, "close"):  # a coroutine, which would warn that it was never awaited
+            made.close()
+        raise LaunchError(
+            f"the factory {name} has made no ASGI application, which can be called, but {_described(made)}"
+        )
+    return made
+
+
+def _described(found: Any) -> str:
+    return "None" if found is None else f"an object of type {type(found).__name__}"
+
+
+def describe_failure(error: Exception) -> str:
+    """Log the traceback of what the user's code raised, and say in one line what it was, and in which line of it."""
+    trace = _own_part(error.__traceback__)
+    logger.error("The application raised an exception", exc_info=(type(error), error, trace))
+    filename, line = _place(error, trace)
+    return f"{type(error).__name__}: {' '.join(str(error).split())} ({filename}:{line})"
+
+
+def _own_part(trace: TracebackType | None) -> TracebackType | None:
+    """Return a traceback without the frames at its beginning that import or call the user's code."""
+    while trace is not None:
+        filename = trace.tb_frame.f_code.co_filename
+        is_importer = trace.tb_frame.f_globals.get("__name__") == "uvicorn.importer"
+        if not (is_importer or filename.startswith((_OURS, *_IMPORT_SYSTEM))):
+            break
+        trace = trace.tb_next
+    return trace
+
+
+def _place(error: Exception, trace: TracebackType | None) -> tuple[str, int | None]:
+    """Return file and line of the last line of the user's own code; of the last one there is, where none is theirs."""
+    import sysconfig  # only a failure needs it
+
+    if isinstance(error, SyntaxError) and error.filename and Path(error.filename).is_file():
+        return error.filename, error.lineno
+    frames = traceback.extract_tb(trace) or traceback.extract_tb(error.__traceback__)
+    others = (_OURS, "<", *{sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+    own = [frame for frame in frames if not frame.filename.startswith(others)]
+    last = (own or frames)[-1]
+    return last.filename, last.lineno

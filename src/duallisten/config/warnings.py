@@ -1,0 +1,72 @@
+"""What somebody should know of a configuration that can be carried out: a line each, for the log and for `--check`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from duallisten.config.config import Config
+
+
+def warnings_of(config: Config) -> Iterator[str]:
+    """Warn of protocol classes that are not the engine's, of peers that nobody is kept from, and of idle options."""
+    for option in _brought_protocols(config):
+        yield (
+            f"{option} serves connections with a protocol class of its own: duallisten's limits, time-outs, refusals, "
+            "request ids, JSON access lines and request metrics do not hold for them"
+        )
+    for network in config.options.private_allow or ():
+        if network.prefixlen == 0:
+            yield (
+                f"--private-allow {network} admits every IPv{network.version} peer to the private side: whoever can "
+                "reach its address is a neighbour"
+            )
+    for option, needs in _idle_options(config):
+        yield f"{option} does nothing without {needs}"
+
+
+def _brought_protocols(config: Config) -> Iterator[str]:
+    if not config.is_engine:
+        yield "--http2" if getattr(config, "http2", False) else f"--http {_name_of(config.http)}"
+    if not (config.is_websocket_engine or config.ws == "none"):
+        yield f"--ws {_name_of(config.ws)}"
+
+
+def _name_of(protocol: Any) -> str:
+    return protocol if isinstance(protocol, str) else f"{protocol.__module__}:{protocol.__qualname__}"
+
+
+def _needs(config: Config) -> Iterator[tuple[bool, str, tuple[str, ...]]]:
+    """Return whether there is something, what, and the options that do nothing without it."""
+    options = config.options
+    several = config.workers > 1 or options.private_workers > 0
+    reload_options = ("reload_dirs", "reload_includes", "reload_excludes", "reload_delay")
+    yield options.private_health is not None, "--private-health", ("health_stall",)
+    yield options.register is not None, "--register", ("service",)
+    yield several, "several workers", ("preload",)
+    yield config.rules.hide_something, "--private-path or --public-path", ("hidden_status",)
+    yield config.reload, "--reload", reload_options
+    yield config.limit_max_requests is not None, "--limit-max-requests", ("limit_max_requests_jitter",)
+    yield config.side("public").has_tls, "--ssl-certfile", ("ssl_keyfile_password", "ssl_ca_certs")
+    private = ("private_ssl_keyfile_password", "private_ssl_ca_certs")
+    yield config.side("private").has_tls, "--private-ssl-certfile", private
+
+
+def _idle_options(config: Config) -> Iterator[tuple[str, str]]:
+    """Return the options that were given and do nothing, with what they need."""
+    for is_there, needs, names in _needs(config):
+        given = [] if is_there else [name for name in names if _is_given(config, name)]
+        if given:
+            from duallisten.config.options import all_options
+
+            flags = {option.name: option.flag for option in all_options()}
+            yield from ((flags.get(name, name), needs) for name in given)
+
+
+def _is_given(config: Config, name: str) -> bool:
+    """Whether somebody has asked for an option, as far as it can be told: from code, if it is not at its default."""
+    options = config.options
+    if name in config.origins:
+        return getattr(options, name, None) is not False
+    return name in options._fields and getattr(options, name) != options._field_defaults[name]
