@@ -8,7 +8,6 @@ import pickle
 import signal
 import socket
 import sys
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -345,15 +344,6 @@ async def test_a_server_that_was_shut_down_serves_again_when_it_is_started_again
             with pytest.raises(httpx.ConnectError):
                 await client.get(url)
     assert (app.started, app.stopped) == (3, 3)
-
-
-@pytest.fixture
-def free_port() -> Iterator[int]:
-    """A port that is kept free: bound, and not listened on."""
-    with socket.socket() as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(("127.0.0.1", 0))
-        yield sock.getsockname()[1]
 
 
 def test_workers_of_a_program_s_own_share_the_private_port(tmp_path: Path, free_port: int) -> None:

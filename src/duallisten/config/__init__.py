@@ -2,7 +2,7 @@
 
 from duallisten.config.config import Config, bare
 from duallisten.config.option import NOT_SHOWN, Option, is_secret, nearest
-from duallisten.config.options import Options, all_options, own_options
+from duallisten.config.options import Options, all_options, own_options, uvicorn_twins
 from duallisten.config.platforms import Place
 from duallisten.config.signatures import takes_options
 from duallisten.config.sources import Settings, collect, collect_again
@@ -24,4 +24,5 @@ __all__ = [
     "own_options",
     "takes_options",
     "uvicorn_defaults",
+    "uvicorn_twins",
 ]
