@@ -45,7 +45,8 @@ from prometheus_client.utils import floatToGoString
 
 from duallisten.admin.health import STATES
 from duallisten.admin.metrics_multiprocess import directory
-from duallisten.admin.pages import Page, Request
+from duallisten.admin.pages import Request, page
+from duallisten.http.answers import Answer
 from duallisten.logs import RateLimiter
 from duallisten.observability import BOUNDS, BUCKETS, METHODS, SIDES, STATUSES, Cell, Phase, Scoreboard, SideView, View
 from duallisten.sides import Side
@@ -85,7 +86,7 @@ class MetricsPage:
         self._left_out: set[str] = set()
         self._throttle = RateLimiter()
 
-    def __call__(self, request: Request) -> Page:
+    def __call__(self, request: Request) -> Answer:
         """Answer a scrape."""
         try:
             encode, content_type = choose_encoder(request.header(b"accept"))
@@ -100,7 +101,7 @@ class MetricsPage:
                 logger.error("The application's metrics are left out, for they cannot be read: %r", error)
             collected.collect = lambda: ours
             body = encode(collected)
-        return Page(200, content_type, body)
+        return page(200, content_type, body)
 
     def _applications(self) -> Iterator[Metric]:
         shared = directory()

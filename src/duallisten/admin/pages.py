@@ -17,46 +17,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from duallisten.http.answers import STATUS_LINES, encode_fields
+from duallisten.http.answers import Answer
 from duallisten.sides import Application, Receive, Scope, Send
 
 if TYPE_CHECKING:
     from duallisten.admin.hostnames import Hostnames
-
-
-class Page(NamedTuple):
-    """An answer.
-
-    headers: beside those that every page has
-    """
-
-    status: int
-    content_type: str
-    body: bytes
-    headers: tuple[tuple[bytes, bytes], ...] = ()
-
-    @property
-    def fields(self) -> list[tuple[bytes, bytes]]:
-        """All headers of the answer."""
-        return [
-            (b"content-type", self.content_type.encode()),
-            (b"content-length", b"%d" % len(self.body)),
-            (b"cache-control", b"no-store"),
-            *self.headers,
-        ]
-
-    async def send(self, scope: Scope, send: Send) -> None:
-        """Answer an ASGI request."""
-        await send({"type": "http.response.start", "status": self.status, "headers": self.fields})
-        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else self.body})
-
-    def encode(self, default_fields: bytes, *, with_body: bool) -> bytes:
-        """Return the answer as it goes out on a connection that ends with it.
-
-        default_fields: those that every answer of the side has, encoded
-        """
-        head = STATUS_LINES[self.status] + default_fields + encode_fields(self.fields) + b"connection: close\r\n\r\n"
-        return head + self.body if with_body else head
 
 
 class Request(NamedTuple):
@@ -73,18 +38,21 @@ class Request(NamedTuple):
         return next((value.decode("latin-1") for key, value in self.headers if key == name), "")
 
 
-Answer = Callable[[Request], Page]
+PageFunction = Callable[[Request], Answer]
 
+
+def page(status: int, content_type: str, body: bytes, *fields: tuple[bytes, bytes]) -> Answer:
+    """Build an answer that nobody keeps."""
+    return Answer(status, body, ((b"content-type", content_type.encode()), (b"cache-control", b"no-store"), *fields))
+
+
+TEXT = "text/plain; charset=utf-8"
 METHODS = ("GET", "HEAD")
-METHOD_NOT_ALLOWED = Page(
-    405, "text/plain; charset=utf-8", b"Method Not Allowed", ((b"allow", ", ".join(METHODS).encode()),)
+METHOD_NOT_ALLOWED = page(405, TEXT, b"Method Not Allowed", (b"allow", ", ".join(METHODS).encode()))
+MISDIRECTED = page(
+    421, TEXT, b"This host does not know that name: use its IP address, or start it with --private-hostname.\n"
 )
-MISDIRECTED = Page(
-    421,
-    "text/plain; charset=utf-8",
-    b"This host does not know that name: use its IP address, or start it with --private-hostname.\n",
-)
-CROSS_SITE = Page(403, "text/plain; charset=utf-8", b"Another site asked for this: type the address instead.\n")
+CROSS_SITE = page(403, TEXT, b"Another site asked for this: type the address instead.\n")
 
 
 class Pages:
@@ -99,7 +67,7 @@ class Pages:
 
     def __init__(
         self,
-        answers: Mapping[bytes, Answer],
+        answers: Mapping[bytes, PageFunction],
         applications: Mapping[bytes, Application],
         end: Callable[[], None],
         record: Callable[[], None],
@@ -126,17 +94,17 @@ class Pages:
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request for a page."""
         raw_path, request = scope["raw_path"], Request(scope["method"], scope["headers"])
-        page = self._refuse(request)
-        if page is None and raw_path in self.applications:
+        refused = self._refuse(request)
+        if refused is None and raw_path in self.applications:
             await self.applications[raw_path](scope, receive, send)
         else:
-            await (page or self.answers[raw_path](request)).send(scope, send)
+            await (refused or self.answers[raw_path](request)).send(scope, send)
 
-    def answer(self, raw_path: bytes, request: Request) -> Page:
+    def answer(self, raw_path: bytes, request: Request) -> Answer:
         """Return the page at a path of `answers`."""
         return self._refuse(request) or self.answers[raw_path](request)
 
-    def _refuse(self, request: Request) -> Page | None:
+    def _refuse(self, request: Request) -> Answer | None:
         """Return the answer to a request that gets no page."""
         if not self._hostnames.admit(request.headers):
             return MISDIRECTED

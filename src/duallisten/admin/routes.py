@@ -10,8 +10,9 @@ from functools import partial
 
 from duallisten.admin.health import QUESTIONS, Health
 from duallisten.admin.hostnames import hostnames_of
-from duallisten.admin.pages import Answer, Page, Pages, Request
+from duallisten.admin.pages import PageFunction, Pages, Request, page
 from duallisten.config import Config
+from duallisten.http.answers import Answer
 from duallisten.listeners import ListenerSet
 from duallisten.observability import Scoreboard, View
 from duallisten.sides import Application, Receive, Scope, Send
@@ -19,7 +20,7 @@ from duallisten.sides import Application, Receive, Scope, Send
 
 def page_set(config: Config, board: Scoreboard, listeners: ListenerSet) -> Pages:
     """Build the pages of a process; the configuration must be loaded."""
-    answers: dict[bytes, Answer] = {}
+    answers: dict[bytes, PageFunction] = {}
     applications: dict[bytes, Application] = {}
     end: Callable[[], None] = lambda: None  # noqa: E731
     record = end
@@ -44,12 +45,12 @@ def page_set(config: Config, board: Scoreboard, listeners: ListenerSet) -> Pages
     return Pages(answers, applications, end, record, hostnames_of(config))
 
 
-def _health(question: Callable[[View, float], Health], board: Scoreboard, stall: float, request: Request) -> Page:
+def _health(question: Callable[[View, float], Health], board: Scoreboard, stall: float, request: Request) -> Answer:
     health = question(board.read(), stall)
-    return Page(health.status, "application/json", health.as_json())
+    return page(health.status, "application/json", health.as_json())
 
 
-def _in_thread(answer: Answer) -> Application:
+def _in_thread(answer: PageFunction) -> Application:
     """Call an answer, one call at a time, in a thread of its own that nobody waits for.
 
     The threads of an executor may all be busy for the application, and are waited for when the process ends, while a
@@ -58,7 +59,7 @@ def _in_thread(answer: Answer) -> Application:
     turn = asyncio.Lock()
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-        result: Future[Page] = Future()
+        result: Future[Answer] = Future()
         request = Request(scope["method"], scope["headers"])
 
         def call() -> None:
@@ -70,7 +71,7 @@ def _in_thread(answer: Answer) -> Application:
 
         async with turn:
             threading.Thread(target=call, name="duallisten-page", daemon=True).start()
-            page = await asyncio.wrap_future(result)
-        await page.send(scope, send)
+            answered = await asyncio.wrap_future(result)
+        await answered.send(scope, send)
 
     return serve

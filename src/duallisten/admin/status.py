@@ -42,7 +42,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from duallisten.admin.pages import Page, Request
+from duallisten.admin.pages import TEXT, Request, page
 from duallisten.config import Config
 from duallisten.http import Abort
 from duallisten.listeners import ListenerSet, served_listeners
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from duallisten.admin.figures import Sample
     from duallisten.admin.history import History
     from duallisten.endpoints.routes import AppRoutes
+    from duallisten.http.answers import Answer
 
 INTERVAL = 1.0
 """Seconds between two events."""
@@ -80,7 +81,7 @@ EVENT_HEADERS = [
 
 WEIGHT = re.compile(r"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?")
 
-FULL = Page(503, "text/plain; charset=utf-8", b"Too many clients watch this page")
+FULL = page(503, TEXT, b"Too many clients watch this page")
 
 
 class StatusPage:
@@ -96,16 +97,16 @@ class StatusPage:
         self._open = 0
         self._ended = asyncio.Event()
 
-    def page(self, request: Request) -> Page:
+    def page(self, request: Request) -> Answer:
         """Return the page for a person; what it shows, to whoever rather has JSON than HTML (RFC 9110, 12.5.1)."""
         accept = request.header(b"accept")
         is_person = quality(accept, "text/html") >= quality(accept, "application/json")
-        page = static_page() if is_person else self.document(request)
-        return page._replace(headers=((b"vary", b"accept"), *page.headers))
+        answer = static_page() if is_person else self.document(request)
+        return answer._replace(fields=((b"vary", b"accept"), *answer.fields))
 
-    def document(self, request: Request) -> Page:
+    def document(self, request: Request) -> Answer:
         """Return what the page shows."""
-        return Page(200, "application/json", json.dumps(self._document()).encode() + b"\n")
+        return page(200, "application/json", json.dumps(self._document()).encode() + b"\n")
 
     def _document(self) -> dict[str, Any]:
         figures, history = self._watch.look(), self._watch.look_back()
@@ -284,7 +285,7 @@ def quality(accept: str, media: str) -> float:
 
 
 @cache
-def static_page() -> Page:
+def static_page() -> Answer:
     """Return the page, with its policy."""
     html = Path(__file__).with_name("status.html").read_text(encoding="utf-8")
     style, script = (_hash(html, element) for element in ("style", "script"))
@@ -297,7 +298,7 @@ def static_page() -> Page:
         (b"x-content-type-options", b"nosniff"),
         (b"referrer-policy", b"no-referrer"),
     )
-    return Page(200, "text/html; charset=utf-8", html.encode(), headers)
+    return page(200, "text/html; charset=utf-8", html.encode(), *headers)
 
 
 def _limits(config: Config, side: Side) -> dict[str, float | None]:

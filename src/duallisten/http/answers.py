@@ -72,14 +72,20 @@ class Answer(NamedTuple):
         """All header fields, with the length."""
         return [*self.fields, (b"content-length", b"%d" % len(self.body))]
 
-    def messages(self, prefix: str = "http.response") -> tuple[dict[str, Any], dict[str, Any]]:
+    def messages(self, prefix: str = "http.response", *, with_body: bool = True) -> tuple[dict[str, Any], ...]:
         """Return the ASGI messages that send it.
 
         Args:
             prefix: What their types begin with: `websocket.http.response` where it denies a handshake.
+            with_body: Whether its body is sent, too; not where HEAD was asked.
         """
         start = {"type": f"{prefix}.start", "status": self.status, "headers": self.head}
-        return start, {"type": f"{prefix}.body", "body": self.body}
+        return start, {"type": f"{prefix}.body", "body": self.body if with_body else b""}
+
+    async def send(self, scope: Any, send: Any) -> None:
+        """Answer an HTTP request with it."""
+        for message in self.messages(with_body=scope["method"] != "HEAD"):
+            await send(message)
 
     def encode(self, default_fields: bytes = b"", *, with_body: bool = True) -> bytes:
         """Return the bytes that send it as the last answer on a connection.
@@ -100,8 +106,7 @@ def text_answer(status: int, *fields: Field) -> Answer:
 
 async def unavailable(scope: Any, receive: Any, send: Any) -> None:
     """Answer 503 in an application's place: there are too many requests at a time."""
-    for message in text_answer(503, (b"connection", b"close")).messages():
-        await send(message)
+    await text_answer(503, (b"connection", b"close")).send(scope, send)
 
 
 def encode_fields(fields: Iterable[Field]) -> bytes:
