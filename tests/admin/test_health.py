@@ -169,9 +169,8 @@ def test_a_worker_that_is_stuck_is_found_out_by_another(more: tuple[str, ...], t
         with connect(server.url("public")) as blocking:
             blocking.sendall(b"GET /block HTTP/1.1\r\nHost: x\r\n\r\n")
             assert eventually((tmp_path / "blocked").exists)
-            assert eventually(lambda: told(private, "livez")[0] == 503)
-            _, body = told(private, "livez")
-            assert "is stuck: its event loop has not turned for" in body["reasons"][0]
+            stuck = "is stuck: its event loop has not turned for"
+            assert eventually(lambda: any(stuck in reason for reason in told(private, "livez")[1]["reasons"]))
             if "--private-workers" in more:
                 assert told(private, "readyz")[1]["reasons"] == ["no process serves the public side"]
             (tmp_path / "released").touch()
