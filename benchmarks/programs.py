@@ -161,7 +161,9 @@ def try_out(program: Program, home: Path) -> list[str]:
         except subprocess.TimeoutExpired:
             wrong.append(f"it had not ended {END_SECONDS:.0f} s after SIGTERM")
         text = log.read_text(errors="replace")
-        if "Traceback" in text or wrong:
+        if "/site-packages/duallisten/" in text:
+            wrong.insert(0, "a traceback has duallisten in it")
+        if wrong:
             wrong.append(text[-3000:])
     return wrong
 
@@ -181,7 +183,7 @@ def table(outcomes: list[Outcome]) -> str:
         "",
         f"Made by `python benchmarks/programs.py` on {time.strftime('%Y-%m-%d')}, Python {sys.version.split()[0]}.",
         "Both sides serve the open page, the hidden one is 404 on the public side and served on the private one, and",
-        "SIGTERM ends all of it without a traceback.",
+        "SIGTERM ends all of it without a traceback that has duallisten in it.",
         "`in_place` assigns duallisten's names to uvicorn's module, for programs that start uvicorn themselves.",
         "",
         "| program | version | started by | workers | hidden | outcome |",
