@@ -30,16 +30,12 @@ END_MARGIN = 10.0
 """Seconds that a worker has to end, beside those of `--timeout-graceful-shutdown`."""
 
 DEFAULT_GRACE = 30.0
-"""Seconds that connections have to end without `--timeout-graceful-shutdown`, and that a worker has to exit for which
-nobody waits."""
+"""Seconds that a worker has to exit for which nobody waits."""
 
 
 def end_patience(config: Config) -> float:
     """Return the seconds that a worker has to end; without a limit if there is none for its connections."""
-    timeout = config.timeout_graceful_shutdown
-    if timeout == 0:
-        return float("inf")
-    return END_MARGIN + (DEFAULT_GRACE if timeout is None else timeout)
+    return config.graceful_seconds + END_MARGIN
 
 
 class ExitWatch:

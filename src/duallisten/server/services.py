@@ -89,6 +89,8 @@ def make_services(server: Server, plan: Plan) -> dict[Verdict, ListenerService]:
     if plan.private is not None or plan.later:
         verdicts["private"] = [Verdict.PRIVATE]
     services: dict[Verdict, ListenerService] = {}
+    while server.slow_requests:  # of a server that is started again
+        server.slow_requests.pop().stop()
     for side, of_side in verdicts.items():
         state = ServerState() if services else server.server_state
         counter = RequestCounter(server.observation.row.side(side)) if server.observation is not None else None
