@@ -34,12 +34,15 @@ STUCK = {
 REASONS = {"thread": "threads that do not end: stuck", "atexit": "a function of atexit that does not end"}
 
 
-def hurried(tmp_path: Path, kind: str, *arguments: str) -> Launched:
-    """Launch the demonstration in processes that cannot exit, and are waited for half a second."""
+def hurried(tmp_path: Path, kind: str, *arguments: str, more: str = "") -> Launched:
+    """Launch the demonstration in processes that cannot exit, and are waited for half a second.
+
+    more: what its module has at its end
+    """
     (tmp_path / "soon.py").write_text(SOON)
     (tmp_path / "shop.py").write_text(
         f"import atexit, threading, time\nfrom duallisten.demo import app as demo\n{STUCK[kind]}\n"
-        "async def app(scope, receive, send):\n    await demo(scope, receive, send)\n"
+        "async def app(scope, receive, send):\n    await demo(scope, receive, send)\n" + more
     )
     command = (sys.executable, str(tmp_path / "soon.py"))
     return launched("shop:app", "--timeout-graceful-shutdown", "1", *arguments, *FREE, command=command, cwd=tmp_path)
@@ -77,6 +80,14 @@ def test_a_launch_that_is_told_to_end_ends_whatever_keeps_its_processes(
             assert code == 1
             assert ("does not exit after" in server.output) if more else (REASONS[kind] in server.output)
         assert psutil.wait_procs(family, timeout=DEADLINE)[1] == []
+
+
+@pytest.mark.parametrize("more", [(), ("--workers", "2"), ("--workers", "2", "--preload")])
+def test_a_launch_that_fails_ends_whatever_its_application_has_started(more: tuple[str, ...], tmp_path: Path) -> None:
+    with hurried(tmp_path, "thread", *more, more="raise RuntimeError('not today')\n") as server:
+        assert server.wait() == 3
+        assert "RuntimeError: not today" in server.output
+        assert REASONS["thread"] in server.output
 
 
 def test_a_worker_without_a_supervisor_that_cannot_exit_kills_itself(tmp_path: Path) -> None:

@@ -39,9 +39,13 @@ def end_patience(config: Config) -> float:
 
 
 class ExitWatch:
-    """Ends this process if it has not ended, or `cancel` was not called, `EXIT_PATIENCE` seconds after `start`."""
+    """Ends this process if it has not ended, or `cancel` was not called, `EXIT_PATIENCE` seconds after `start`.
 
-    def __init__(self) -> None:
+    code: the exit code that it ends with then
+    """
+
+    def __init__(self, code: int = ShutdownError.exit_code) -> None:
+        self._code = code
         self._cancelled = threading.Event()
 
     def start(self) -> None:
@@ -67,4 +71,4 @@ class ExitWatch:
         ]
         reason = f"threads that do not end: {', '.join(names)}" if names else "a function of atexit that does not end"
         logger.error("The application keeps process [%d] from ending by %s; ending it", os.getpid(), reason)
-        os._exit(ShutdownError.exit_code)
+        os._exit(self._code)

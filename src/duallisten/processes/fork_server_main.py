@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING
 
 from duallisten.errors import DuallistenError
 from duallisten.observability import RowRef
+from duallisten.processes.exit_watch import ExitWatch
 from duallisten.processes.process_signals import IGNORED, ignore
 from duallisten.processes.worker_main import run_worker
 from duallisten.processes.worker_protocol import Channel, ForkServerReport, bound_sockets
@@ -71,6 +72,7 @@ class ForkServerProcess:
                 self._import()
         except DuallistenError as error:
             self._report(ForkServerReport("failed", str(error)))
+            ExitWatch(error.exit_code).start()
             sys.exit(error.exit_code)
         self._report(ForkServerReport("ready"))
         self._obey_orders()

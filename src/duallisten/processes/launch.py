@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from duallisten.config import Config, takes_options
 from duallisten.config.uvicorn_contract import UvicornServer, change_reloader, uvicorn_run
-from duallisten.errors import DuallistenError, LaunchError, UsageError
+from duallisten.errors import DuallistenError, LaunchError, ShutdownError, UsageError
 from duallisten.listeners import Plan, Pool, await_plan, listener_config, make_pools, request_of
 from duallisten.listeners import sockets as sock
 from duallisten.net import read_host
@@ -89,8 +89,8 @@ def launch(config: Config, reread: Reread | None = None, *, owns_process: bool =
     except KeyboardInterrupt:
         pass
     finally:
-        if owns_process:
-            ExitWatch().start()
+        if owns_process:  # a launch that fails may have left threads behind, too
+            ExitWatch(getattr(sys.exception(), "exit_code", ShutdownError.exit_code)).start()
 
 
 def take_passed_sockets(config: Config) -> None:

@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from duallisten.errors import DuallistenError
-from duallisten.processes.exit_watch import end_patience
+from duallisten.processes.exit_watch import ExitWatch, end_patience
 from duallisten.processes.process_signals import answered_signals
 from duallisten.processes.worker_protocol import AT_LIMIT, Channel, bound_sockets
 from duallisten.server import Server, waited_for
@@ -115,8 +115,10 @@ class SupervisedServer(Server):
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve as a server does, and report that nothing is left but to exit."""
-        await super().serve(sockets)
-        self.report("ended")
+        try:
+            await super().serve(sockets)
+        finally:
+            self.report("ended")
 
     def obey_orders(self) -> None:
         """Obey until the supervisor is gone, then end; runs in a thread of its own."""
@@ -211,6 +213,7 @@ def run_worker(
                 server.run()
         except DuallistenError as error:
             server.report("failed", str(error))
+            ExitWatch(error.exit_code).start()
             sys.exit(error.exit_code)
 
 

@@ -16,6 +16,7 @@ runs the application in a task that it keeps to itself, made of its `main()`.
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 import signal
 import threading
@@ -98,6 +99,9 @@ class Lifespans:
                     await other.shutdown()
                 name = self._names[lifespan]
                 raise LaunchError(f"{name} failed to start: see the error above; no listener was opened")
+            if not getattr(lifespan, "error_occurred", True):  # it has a lifespan: what it raises from now on is told
+                lifespan.config = copy.copy(lifespan.config)
+                lifespan.config.lifespan = "on"
             started.append(lifespan)
 
     async def shutdown(self) -> None:

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -163,6 +164,7 @@ async def end(server: Server, lifespans: Lifespans) -> None:
         finally:
             await server.lifecycle.enter(Phase.STOPPED)
     if failed := [*lifespans.failed, *([f"{steps.failed} step(s)"] if steps.failed else [])]:
+        logger.info("Finished server process [%d]", os.getpid())  # uvicorn does not, through which this is raised
         raise ShutdownError(f"the shutdown of {' and of '.join(failed)} failed: see the error above")
 
 
