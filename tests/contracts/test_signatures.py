@@ -92,5 +92,5 @@ def test_a_type_checker_refuses_what_a_launch_would() -> None:
         as_side(app, "public", hidden_status=500)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="privat_paths"):
         serve(app, privat_paths=[])  # type: ignore[call-arg]
-    with pytest.raises(TypeError, match="unsupported operand"):
+    with pytest.raises(duallisten.UsageError, match="workers='two'"):
         duallisten.run(app, workers="two")  # type: ignore[arg-type]
