@@ -373,7 +373,7 @@ def _check(options: Options, given: Mapping[str, Any]) -> None:
     workers, text = given.get("workers"), os.environ.get(variable)
     if workers is None and text and not (text.isascii() and text.isdigit()):
         raise UsageError(f"${variable} is {text!r}: it must be a number of workers")
-    if workers is not None and workers < 0:
+    if isinstance(workers, int) and workers < 0:
         raise UsageError(f"workers={workers}: must be a number, 0 or more")
 
 
