@@ -49,6 +49,7 @@ class Worker(BaseWorker):  # type: ignore[misc]  # gunicorn has no types
         try:
             server = Server(Config(self.wsgi, **self._options()))
             self._stop_at_once(server)
+            server.config.get_loop_factory()  # which raises before uvicorn has made a coroutine for it
             UvicornServer.run(server, [getattr(one, "sock", one) for one in self.sockets])
         except DuallistenError as error:
             self.log.error(str(error))

@@ -116,6 +116,7 @@ class ThreadedServer(Server):
 
     def _run_and_tell(self) -> None:
         try:
+            self.config.get_loop_factory()  # which raises before uvicorn has made a coroutine for it
             UvicornServer.run(self)
         except BaseException as error:
             self.error = error

@@ -205,6 +205,22 @@ def test_the_help_says_what_separates_a_list_in_a_variable() -> None:
     assert "separated by commas or spaces, not by colons" in re.sub(r"\s+", " ", run("--help").stdout)
 
 
+@pytest.mark.parametrize(
+    "code",
+    ["duallisten.Server(config).run()", "duallisten.run(**options)", "duallisten.testing.serve(**options).__enter__()"],
+)
+def test_a_loop_that_is_not_there_leaves_no_coroutine_behind_from_code_either(code: str) -> None:
+    """Or Python would complain of one that was never awaited, beside the line that tells what is wrong."""
+    options = {"app": DEMO, "loop": "trio", "port": 0, "private_port": 0}
+    if "testing" in code:
+        del options["port"], options["private_port"]
+    before = f"import duallisten, duallisten.testing; options = {options}; config = duallisten.Config(**options); "
+    ended = run("-c", before + code, command=PYTHON)
+    assert ended.returncode != 0
+    assert "--loop trio cannot be used" in ended.stderr
+    assert "never awaited" not in ended.stderr
+
+
 def test_a_check_fails_as_the_launch_would() -> None:
     for arguments in (["nowhere:app"], [DEMO, "--private-host", "0.0.0.0"]):
         checked, started = run(*arguments, "--check", *FREE), run(*arguments, *FREE)

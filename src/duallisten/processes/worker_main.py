@@ -208,7 +208,6 @@ def run_worker(
         server.report("began")
         threading.Thread(target=server.obey_orders, name="duallisten-supervised", daemon=True).start()
         try:
-            config.get_loop_factory()  # raises where it cannot be used, before uvicorn has made a coroutine for it
             with suppress(KeyboardInterrupt):
                 server.run()
         except DuallistenError as error:
@@ -228,7 +227,6 @@ class ReloadedProcess:
     def __call__(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until told to stop."""
         try:
-            self.config.get_loop_factory()
             self.make_server(sockets).run()
         except DuallistenError as error:
             sys.stderr.write(f"duallisten: {error}\n")

@@ -161,6 +161,7 @@ class Server(UvicornServer):
     def run(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until told to stop, in an event loop of its own; raises LaunchExit, or LaunchError if others bound."""
         try:
+            self.config.get_loop_factory()  # raises where it cannot be used, before uvicorn has made a coroutine for it
             super().run(sockets)
         except LaunchError as error:
             raise (logged(error) if self.is_alone else error) from None
