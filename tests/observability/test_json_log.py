@@ -28,7 +28,7 @@ from duallisten.observability.access_log_json import JSONAccessLog, is_plain_jso
 from duallisten.observability.request_ids import ID
 from duallisten.sides import Side
 from tests.support.applications import Observed
-from tests.support.running import FREE, Launched, ask, launched, run, serving
+from tests.support.running import FREE, Launched, ask, eventually, is_refused, launched, run, serving
 from tests.support.running import connect as open_connection
 
 DEMO = "duallisten.demo:app"
@@ -404,6 +404,7 @@ def test_every_line_of_a_launch_is_json(arguments: tuple[str, ...], shop: Path) 
         urls = [server.url("public"), server.url("private")]
         server.wait_for("Application startup complete|appears unsupported")
         for url in urls:
+            assert eventually(lambda url=url: not is_refused(url))  # type: ignore[misc]  # a reloader speaks too early
             assert httpx.get(url, timeout=30).text == "hello"
             assert httpx.get(f"{url}/fails").status_code == 500
             ask(url, b"no request\r\n\r\n")

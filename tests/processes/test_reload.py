@@ -5,7 +5,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.support.running import DEADLINE, FREE, Launched, launched
+from tests.support.running import DEADLINE, FREE, Launched, eventually, is_refused, launched
 
 APP = """
 from duallisten import side
@@ -37,6 +37,7 @@ def test_a_changed_file_is_served_on_both_sides_and_a_broken_one_is_told(tmp_pat
         urls = {side: server.url(side) for side in ("public", "private")}
         server.wait_for("Application startup complete|appears unsupported")
         for side, url in urls.items():
+            assert eventually(lambda url=url: not is_refused(url))  # type: ignore[misc]  # a reloader speaks too early
             assert httpx.get(url).text == f"{side} 1"
         change(server, module, "x = (\n", "duallisten: 'shop:app' cannot be imported: SyntaxError")
         assert 'shop.py", line 1\n    x = (\n        ^\n' in server.output
