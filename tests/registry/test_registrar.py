@@ -105,6 +105,7 @@ def test_a_beat_brings_back_what_the_registry_has_lost(redis: RedisServer) -> No
 def test_a_registry_that_is_started_again_has_its_entries_back(
     database: Database, make: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
     registrar = make()
     registrar.ready()
     assert becomes(database, "web-1 ready")
@@ -114,8 +115,10 @@ def test_a_registry_that_is_started_again_has_its_entries_back(
     database.start()
     assert becomes(database, "web-1 draining")
     assert eventually(lambda: is_registered(registrar))
-    (warning,) = warnings(caplog)
-    assert "retrying, requests are not affected" in warning
+    told = warnings(caplog)
+    assert all("retrying, requests are not affected" in warning for warning in told)
+    registered = [record for record in caplog.records if record.getMessage().startswith("Registered as")]
+    assert len(told) == len(registered) - 1 >= 1, "one for each time that it was lost: a busy machine may add some"
 
 
 def test_a_registry_that_is_not_there_at_first_is_found_later(database: Database, make: Make) -> None:
