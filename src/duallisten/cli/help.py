@@ -74,6 +74,9 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }
 """Which options the help explains, by their names, in its order."""
 
+SAID_DEFAULT = re.compile(r"\s*\[default: (.*)\]$")
+"""How an option's help says a default that is no plain value."""
+
 DEFAULTS = {
     "host": "0.0.0.0 where $PORT is set, else 127.0.0.1",
     "port": "$PORT, else 8000",
@@ -132,7 +135,7 @@ def full_help(options: Iterable[Option], actions: Mapping[str, str]) -> str:
     parts = [_filled(INTRODUCTION, width), _filled(SOURCES, width)]
     for option in [*explained, *(option for option in known.values() if option not in explained)]:
         variables = f" Variables: {', '.join(option.variables)}." if option.variables else ""
-        parts.append(_entry(_face(option), _with_default(option.help, option) + variables, width))
+        parts.append(_entry(_face(option), _with_default(meaning(option), option) + variables, width))
     parts += [_entry(f"--{name}", text, width) for name, text in actions.items()]
     return "\n".join(parts)
 
@@ -199,9 +202,8 @@ def _flags(option: Option) -> str:
 
 
 def _brief(option: Option) -> str:
-    """Return the first sentence of an option's help, with its default."""
-    told = option.help if "[default:" in option.help else ""
-    return _with_default(_first(option.help), option, told)
+    """Return the first sentence of what an option does, with its default."""
+    return _with_default(_first(meaning(option)), option)
 
 
 def _first(text: str) -> str:
@@ -209,19 +211,24 @@ def _first(text: str) -> str:
     return re.split(r"(?<=[.])\s+", text, maxsplit=1)[0]
 
 
-def _with_default(text: str, option: Option, told: str = "") -> str:
-    """Return a text with the default, unless the text says it.
+def _with_default(text: str, option: Option) -> str:
+    default = default_text(option)
+    return f"{text} [default: {default}]" if default else text
 
-    told: the whole help, where that says the default
-    """
-    if "[default:" in text:
-        return text
+
+def meaning(option: Option) -> str:
+    """Return what an option does, without its default."""
+    return SAID_DEFAULT.sub("", option.help)
+
+
+def default_text(option: Option) -> str:
+    """Return the default of an option in words; empty where it has none."""
     if option.name in DEFAULTS:
-        default: object = DEFAULTS[option.name]
-    elif told:
-        return f"{text} {told[told.index('[default:') :]}"
-    elif option.kind == "switch" or option.default in (None, "", ()):
-        return text
-    else:
-        default = f"{option.default:g}" if isinstance(option.default, float) else option.default
-    return f"{text} [default: {default}]"
+        return DEFAULTS[option.name]
+    if said := SAID_DEFAULT.search(option.help):
+        return said.group(1)
+    if option.kind == "switch":
+        return "on" if option.default and option.off_flag else ""
+    if option.default in (None, "", ()) or isinstance(option.default, list | tuple):
+        return ""
+    return f"{option.default:g}" if isinstance(option.default, float) else str(option.default)
