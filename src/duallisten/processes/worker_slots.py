@@ -89,7 +89,7 @@ class Slot:
             self.due = 0.0
             return 0.0
         self.young_deaths += 1
-        delay = float(min(FIRST_DELAY * 2 ** (self.young_deaths - 1), LONGEST_DELAY))
+        delay = float(min(FIRST_DELAY * 2 ** min(self.young_deaths - 1, 10), LONGEST_DELAY))
         self.due = time.monotonic() + delay
         return delay
 
