@@ -140,6 +140,17 @@ class Options(NamedTuple):
         "With several workers: kill and replace a worker whose event loop has been blocked for so long, with the "
         "stacks of its threads in the log. 0: never.",
     ] = 0.0
+    limit_worker_memory: Annotated[
+        Bytes,
+        "With several workers: replace one whose resident memory is larger; it serves until its successor does. "
+        "Each worker's own limit is up to a tenth lower, at random. 0: no limit.",
+    ] = 0
+    limit_worker_age: Annotated[
+        float,
+        OptionSpec(readers.seconds, "SECONDS"),
+        "With several workers: replace one that is older; it serves until its successor does. Each worker's own "
+        "limit is up to a tenth lower, at random. 0: no limit.",
+    ] = 0.0
     timeout_request_header: Annotated[
         Seconds,
         "How long a peer may take for the whole head of a request, for a TLS handshake and for a WebSocket "

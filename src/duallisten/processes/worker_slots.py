@@ -83,7 +83,7 @@ class Slot:
 
     def note_end(self, worker: Worker) -> float:
         """Decide when it is filled again; returns the seconds until then, 0 if its worker lived or ended well."""
-        ended_well = worker.serving and (worker.at_limit or worker.process.exitcode == 0)
+        ended_well = worker.serving and worker.process.exitcode == 0
         if ended_well or (worker.serving and worker.age >= YOUNG):
             self.young_deaths = 0
             self.due = 0.0
