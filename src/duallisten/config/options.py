@@ -140,6 +140,17 @@ class Options(NamedTuple):
         "Kill and replace a worker whose event loop is blocked for so long. The stacks of its threads go to the log. "
         "It needs several workers. 0: never.",
     ] = 0.0
+    limit_worker_memory: Annotated[
+        Bytes,
+        "Replace a worker that has more resident memory. It serves until its successor does. Each worker's own limit "
+        "is up to a tenth lower, at random. It needs several workers. 0: no limit.",
+    ] = 0
+    limit_worker_age: Annotated[
+        float,
+        OptionSpec(readers.seconds, "SECONDS"),
+        "Replace a worker that is older. It serves until its successor does. Each worker's own limit is up to a tenth "
+        "lower, at random. It needs several workers. 0: no limit.",
+    ] = 0.0
     timeout_request_header: Annotated[
         Seconds,
         "Most time for the head of a request. For a TLS or a WebSocket handshake, too. 0: no limit.",
