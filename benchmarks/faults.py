@@ -17,12 +17,13 @@ from typing import NamedTuple
 
 from support.faults import clients, endings, processes, surroundings
 from support.faults.servers import APP, CLIENTS, SERVERS, WORKERS, Make, Seen
-from support.findings import README, table
+from support.findings import PAGES, table
 from support.measuring import HERE, check_machine
 from support.reporting import circumstances, publish, table_row
 
 RESULTS = HERE / "results" / "faults.md"
-README_PART = re.compile(r"(?<=<!-- faults -->\n).*?(?=<!-- end -->)", re.DOTALL)
+PAGE = PAGES / "faults.md"
+PAGE_PART = re.compile(r"(?<=<!-- faults -->\n).*?(?=<!-- end -->)", re.DOTALL)
 PACKAGES = ("gunicorn", "uvicorn-worker", "hypercorn", "granian")
 OURS = "duallisten"
 
@@ -34,7 +35,7 @@ class Fault(NamedTuple):
     wish: what a cell must say not to be crossed
     look: makes it happen to one server, and tells what was seen
     patient: it is mostly waiting, so that all servers go through it at the same time
-    telling: the README shows it
+    telling: the page on faults shows it
     """
 
     name: str
@@ -158,7 +159,7 @@ def main() -> None:
     found = {fault: go_through(fault) for fault in FAULTS if options.only in fault.name}
     publish(describe(found, time.monotonic() - begin), RESULTS, write=options.write)
     if options.write:
-        README.write_text(README_PART.sub(lambda _: readme_part(found), README.read_text()), encoding="utf-8")
+        PAGE.write_text(PAGE_PART.sub(lambda _: page_part(found), PAGE.read_text()), encoding="utf-8")
 
 
 def go_through(fault: Fault) -> dict[str, Seen]:
@@ -202,8 +203,8 @@ Targets of duallisten: {len(found) - len(missed)} of {len(found)} met; missed: {
 """
 
 
-def readme_part(found: Mapping[Fault, Mapping[str, Seen]]) -> str:
-    """Write what the README shows."""
+def page_part(found: Mapping[Fault, Mapping[str, Seen]]) -> str:
+    """Write what the page on faults shows."""
     rows = [table_row([fault.name, *map(cell, seen.values())]) for fault, seen in found.items() if fault.telling]
     rows.append(table_row([f"as one would wish, of {len(found)} faults", *counts(found)]))
     return table(" | ".join(["fault", *SERVERS]), rows) + "\n"
