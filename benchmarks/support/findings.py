@@ -1,4 +1,4 @@
-"""What a comparison with the peers has found, and how it is written: tables, and the part of the page on performance."""
+"""What a comparison with the peers has found, and how it is written: tables, and a part of the page on performance."""
 
 from __future__ import annotations
 
