@@ -44,6 +44,23 @@ class Rolling:
         self._left: deque[Slot] = deque()
         self._pids_before: set[int] | None = None
 
+    def replace(self, slot: Slot, why: str) -> bool:
+        """Replace the worker of a slot when a successor serves; the successor starts when no other does.
+
+        Args:
+            slot: The slot; that its worker is replaced already, or will be, is enough.
+            why: Why, as the rest of a log line that begins with "Worker [123]": "is 3600 s old".
+
+        Returns:
+            Whether there is a worker to replace.
+        """
+        if slot.worker is None or not slot.wanted:
+            return False
+        if slot.successor is None and slot not in self._left:
+            logger.info("Worker [%d] %s", slot.worker.pid, why)
+            self._left.append(slot)
+        return True
+
     def begin(self) -> None:
         """Begin to replace all, in place of a replacement that is under way."""
         supervisor = self._supervisor
