@@ -13,30 +13,52 @@ import uvicorn
 from uvicorn.config import HTTP_PROTOCOLS
 
 from duallisten import __version__
+from duallisten.cli.help import GROUPS
+from duallisten.config import all_options, own_options
 from duallisten.listeners.forwarded import read_trust
 from tests.support.running import DUALLISTEN, FREE, PYTHON, ROOT, launched, run
 
 DEMO = "duallisten.demo:app"
+MOST_HELP_LINES = 140
+"""At 100 columns."""
+
 UVICORN_TRUSTS = str(read_trust(uvicorn.Config("app", log_config=None).forwarded_allow_ips))
 """Whom uvicorn believes by default; newer ones add ::1."""
 
 
-def test_help_shows_our_options_in_a_panel_before_uvicorn_s() -> None:
-    shown = run("--help")
-    assert shown.returncode == 0
-    panels = re.findall(r"^╭─ (.+?) ─", shown.stdout, re.MULTILINE)
-    assert panels == [
-        "Arguments",
-        "duallisten",
-        "duallisten: what the private listener has of its own",
-        "uvicorn",
-        "Help",
-    ]
-    assert shown.stdout.index("--private-port") < shown.stdout.index("--limit-max-requests")
-    assert "DUALLISTEN_PRIVATE_PORT" in shown.stdout
-    assert "UVICORN_LIMIT_CONCURRENCY" in shown.stdout
-    assert "[tool.duallisten]" in shown.stdout
-    assert re.search(r"--private-port .*9240", re.sub(r"\s+", " ", shown.stdout))
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_the_help_is_short_and_ours_come_first(flag: str) -> None:
+    shown = run(flag)
+    lines = shown.stdout.splitlines()
+    assert (shown.returncode, lines[0]) == (0, "Usage: duallisten MODULE:APP [OPTIONS]")
+    assert len(lines) <= MOST_HELP_LINES
+    assert max(map(len, lines)) <= 100
+    titles = [line.rstrip(":") for line in lines if re.fullmatch(r"[A-Z].*:", line)]
+    assert [*GROUPS, "Instead of a launch"] == titles[: len(GROUPS) + 1]
+    assert re.search(r"--private-port PORT .* \[default: 9240\]", shown.stdout)
+    assert "$PORT, else 8000" in shown.stdout
+    assert "\x1b" not in shown.stdout
+
+
+def test_every_option_of_ours_is_explained_in_one_group_of_the_help() -> None:
+    named = [name for names in GROUPS.values() for name in names]
+    ours = {option.name for option in own_options() if not option.twin_of}
+    assert len(named) == len(set(named))
+    assert ours <= set(named) <= {option.name for option in all_options()}
+
+
+@pytest.mark.parametrize("columns", ["60", "80", "200"])
+@pytest.mark.parametrize("flag", ["--help", "--help-all"])
+def test_the_help_names_every_option_whole(flag: str, columns: str) -> None:
+    words = set(re.findall(r"--[a-z0-9-]+", run(flag, environ={"COLUMNS": columns}).stdout))
+    assert words >= {option.flag for option in all_options() if option.name != "app"}
+
+
+def test_all_of_the_help_names_the_variables() -> None:
+    shown = " ".join(run("--help-all").stdout.split())
+    variables = [name for option in all_options() if option.name != "app" for name in option.variables]
+    assert [name for name in variables if name not in shown] == []
+    assert "[tool.duallisten]" in shown
 
 
 def test_the_version_names_both_programs() -> None:

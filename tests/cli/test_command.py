@@ -90,7 +90,7 @@ def test_what_to_do_beside_a_launch_is_told() -> None:
         "check": True,
         "json": True,
     }
-    assert read_plain(OPTIONS, ["--routes"]) == {"routes": True}
+    assert read_plain(OPTIONS, ["--routes", "--help-all"]) == {"routes": True, "help_all": True}
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,6 @@ def test_the_rest_is_left_to_typer(arguments: list[str]) -> None:
         ("--keep-alive", "that is --timeout-keep-alive here"),
         ("--max-requests", "that is --limit-max-requests here"),
         ("--worker-connections", "that is --limit-connections here"),
-        ("-h", "that is --help here"),
     ],
 )
 def test_an_unknown_option_is_answered_with_the_one_that_was_meant_or_none(argument: str, told: str) -> None:

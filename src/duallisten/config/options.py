@@ -99,8 +99,8 @@ class Options(NamedTuple):
     ] = 0.0
     side_door: Annotated[
         Literal["serve", "refuse"],
-        "What a peer gets that reaches the public listener on a private address: the public side, or a closed "
-        "connection. Its forwarded headers are never believed.",
+        "What neighbours get at the public port of a private address. serve: the public side; refuse: a closed "
+        "connection. Their forwarded headers are never believed.",
     ] = "serve"
     platform: Annotated[
         str,
@@ -127,75 +127,72 @@ class Options(NamedTuple):
     ] = False
     private_workers: Annotated[
         Count,
-        "Processes that serve the private side alone, so that a public side which is busy or blocked does not "
-        "delay it; --workers serve the public side then. 0: the workers serve both.",
+        "Processes that serve the private side alone. A public side that is busy or blocked does not delay it then, "
+        "and --workers serve the public side. 0: the workers serve both.",
     ] = 0
     preload: Annotated[
         Switch,
-        "With several workers: import the application once and fork them, for memory. Its import must start no "
-        "thread and open no connection.",
+        "Import the application once and fork the workers, for memory. Its import must start no thread and open no "
+        "connection.",
     ] = False
     timeout_worker_stall: Annotated[
         Seconds,
-        "With several workers: kill and replace a worker whose event loop has been blocked for so long, with the "
-        "stacks of its threads in the log. 0: never.",
+        "Kill and replace a worker whose event loop is blocked for so long. The stacks of its threads go to the log. "
+        "It needs several workers. 0: never.",
     ] = 0.0
     timeout_request_header: Annotated[
         Seconds,
-        "How long a peer may take for the whole head of a request, for a TLS handshake and for a WebSocket "
-        "handshake. 0: no limit.",
+        "Most time for the head of a request. For a TLS or a WebSocket handshake, too. 0: no limit.",
         WITH_TWIN,
     ] = 30.0
     timeout_request_body: Annotated[
         Seconds,
-        "The longest time between two reads of a request's body; then its connection is closed. 0: no limit.",
+        "Most time between two reads of a request's body. Then its connection is closed. 0: no limit.",
         WITH_TWIN,
     ] = 60.0
     timeout_send: Annotated[
         Seconds,
-        "The longest time in which a peer takes nothing of what is written to it; then its connection is closed. "
-        "0: no limit.",
+        "Most time in which a peer takes nothing of its answer. Then its connection is closed. 0: no limit.",
         WITH_TWIN,
     ] = 60.0
     max_head_size: Annotated[
         Bytes,
-        "The largest head of a request, with its request line; a larger one is answered with 431. 0: no limit.",
+        "Largest head of a request, with its first line. A larger one is answered with 431. 0: no limit.",
         WITH_TWIN,
     ] = 65536
     max_head_fields: Annotated[
-        Count, "The most header fields of a request; more are answered with 431. 0: no limit.", WITH_TWIN
+        Count, "Most header fields of a request. More are answered with 431. 0: no limit.", WITH_TWIN
     ] = 100
     max_body_size: Annotated[
         Bytes,
-        "The largest body of a request, chunked or not; a larger one is answered with 413. 0: no limit.",
+        "Largest body of a request, chunked or not. A larger one is answered with 413. 0: no limit.",
         WITH_TWIN,
     ] = 0
     limit_connections: Annotated[
         Count,
-        "Connections that a process has open on a listener; further ones wait in the kernel's queue. 0: no limit.",
+        "Most open connections of a listener, in each process. Further ones wait in the kernel's queue. 0: no limit.",
         WITH_TWIN,
     ] = 0
     limit_connections_per_peer: Annotated[
         Count,
-        "Connections that a process has open on a listener from one peer address; further ones are closed. "
-        "0: no limit.",
+        "Most of them from one peer address. Further ones are closed. 0: no limit.",
         WITH_TWIN,
     ] = 0
     private_health: Annotated[
         str | None,
         OptionSpec(readers.or_none(readers.own_path), "PREFIX"),
-        "Tell on the private side how the launch stands: PREFIX/livez, PREFIX/readyz and PREFIX/startupz for "
-        "probes, PREFIX/status for a person. [default: off]",
+        "Serve PREFIX/livez, /readyz, /startupz and /status on the private side. The first three are for probes, the "
+        "last is a page for a person. [default: off]",
     ] = None
     health_stall: Annotated[
         float,
         OptionSpec(readers.duration, "SECONDS"),
-        "How long a process's event loop may be stuck before livez says that it does not live.",
+        "How long an event loop may be blocked before livez fails.",
     ] = 10.0
     private_metrics: Annotated[
         str | None,
         OptionSpec(readers.or_none(readers.own_path), "PATH"),
-        "Serve metrics of both sides for Prometheus at this path of the private side. [default: off]",
+        "Serve metrics of both sides for Prometheus on the private side. [default: off]",
     ] = None
     control: Annotated[
         str | None,
@@ -205,13 +202,13 @@ class Options(NamedTuple):
     ] = None
     log_format: Annotated[
         Literal["text", "json"],
-        "text: uvicorn's lines. json: an object a line, for access and errors alike, with a request id.",
+        "What log lines look like. text: as uvicorn's. json: an object a line, for access and errors alike, with a "
+        "request id.",
     ] = "text"
     log_slow_requests: Annotated[
         float | None,
         OptionSpec(readers.or_none(readers.duration), "SECONDS"),
-        "Log a request that has been in hand for so long, with where its task waits, and again when it ends. "
-        "[default: off]",
+        "Log a request that takes so long, with where its task waits. It is logged again when it ends. [default: off]",
     ] = None
     request_id_header: Annotated[
         str | None,
@@ -222,15 +219,14 @@ class Options(NamedTuple):
     register: Annotated[
         str | None,
         OptionSpec(readers.or_none(readers.text), "VARIABLE"),
-        "Register this service so that others can find it: the name of a variable that holds the registry's URL, "
-        "redis://, rediss:// or postgresql://, or the URL. It needs duallisten[redis] or duallisten[postgres]. "
-        "[default: off]",
+        "Register this service in Redis or PostgreSQL, so that others find it. VARIABLE is the name of a variable that "
+        "holds its URL, redis://, rediss:// or postgresql://, or the URL. It needs duallisten[redis] or "
+        "duallisten[postgres]. [default: off]",
     ] = None
     service: Annotated[
         str | None,
         OptionSpec(readers.or_none(readers.text), "NAME"),
-        "The name that others find this service by. [default: application and process type, where the platform "
-        "tells them]",
+        "The name that others find this service by. [default: the platform's, where it has one]",
     ] = None
 
 

@@ -47,7 +47,6 @@ HINTS = {
     "group": _SERVICE_MANAGER,
     "umask": _SERVICE_MANAGER,
     "-v": "that is --version here",
-    "-h": "that is --help here",
 }
 """By the name without its dashes."""
 
