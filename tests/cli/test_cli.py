@@ -176,6 +176,7 @@ IDLE = {
     ("--health-stall", "3"): "--health-stall does nothing without --private-health",
     ("--service", "billing"): "--service does nothing without --register",
     ("--preload",): "--preload does nothing without several workers",
+    ("--limit-worker-age", "1"): "--limit-worker-age does nothing without several workers",
     ("--hidden-status", "403"): "--hidden-status does nothing without --private-path or --public-path",
     ("--reload-delay", "1"): "--reload-delay does nothing without --reload",
     ("--private-ssl-ca-certs", "ca.pem"): "--private-ssl-ca-certs does nothing without --private-ssl-certfile",

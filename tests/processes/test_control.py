@@ -168,8 +168,10 @@ def test_workers_are_asked_also_while_one_is_blocked_or_stopped(tmp_path: Path) 
     (tmp_path / "shop.py").write_text(SHOP)
     with launched("shop:app", "--workers", "2", *OPTIONS, cwd=tmp_path) as server:
         server.url("public")
-        requests = [requesting(server, "/wait"), requesting(server, "/block")]
-        assert eventually(lambda: (tmp_path / "waiting").exists() and (tmp_path / "blocked").exists())
+        requests = [requesting(server, "/wait")]
+        assert eventually((tmp_path / "waiting").exists)
+        requests.append(requesting(server, "/block"))
+        assert eventually((tmp_path / "blocked").exists)
         check_tasks_and_stacks(tmp_path, processes=3)
         found = told(tmp_path, "connections")
         assert [one["path"] for one in found["connections"]] == ["/wait", "/block"]

@@ -48,6 +48,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "private_workers",
         "preload",
         "timeout_worker_stall",
+        "limit_worker_memory",
+        "limit_worker_age",
         "private_linger",
         "public_linger",
         "timeout_graceful_shutdown",

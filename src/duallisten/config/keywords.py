@@ -93,6 +93,8 @@ class Keywords(TypedDict, total=False):
     private_workers: int
     preload: bool
     timeout_worker_stall: float | None
+    limit_worker_memory: int
+    limit_worker_age: float
     timeout_request_header: float | None
     private_timeout_request_header: float | None
     timeout_request_body: float | None

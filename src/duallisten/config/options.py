@@ -140,6 +140,17 @@ class Options(NamedTuple):
         "Kill and replace a worker whose event loop is blocked for so long. The stacks of its threads go to the log. "
         "It needs several workers. 0: never.",
     ] = 0.0
+    limit_worker_memory: Annotated[
+        Bytes,
+        "With several workers: replace one whose resident memory is larger; it serves until its successor does. "
+        "Each worker's own limit is up to a tenth lower, at random. 0: no limit.",
+    ] = 0
+    limit_worker_age: Annotated[
+        float,
+        OptionSpec(readers.seconds, "SECONDS"),
+        "With several workers: replace one that is older; it serves until its successor does. Each worker's own "
+        "limit is up to a tenth lower, at random. 0: no limit.",
+    ] = 0.0
     timeout_request_header: Annotated[
         Seconds,
         "Most time for the head of a request. For a TLS or a WebSocket handshake, too. 0: no limit.",

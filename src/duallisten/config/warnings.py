@@ -52,7 +52,7 @@ def _needs(config: Config) -> Iterator[tuple[bool, str, tuple[str, ...]]]:
     reload_options = ("reload_dirs", "reload_includes", "reload_excludes", "reload_delay")
     yield options.private_health is not None, "--private-health", ("health_stall",)
     yield options.register is not None, "--register", ("service",)
-    yield several, "several workers", ("preload",)
+    yield several, "several workers", ("preload", "limit_worker_memory", "limit_worker_age")
     yield config.rules.hide_something, "--private-path or --public-path", ("hidden_status",)
     yield config.reload, "--reload", reload_options
     yield config.limit_max_requests is not None, "--limit-max-requests", ("limit_max_requests_jitter",)

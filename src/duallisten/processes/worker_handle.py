@@ -7,6 +7,7 @@ or a fork of one that has imported the application (`fork_server`). What goes ov
 from __future__ import annotations
 
 import os
+import random
 import signal
 import time
 from contextlib import suppress
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from duallisten.config.uvicorn_contract import get_subprocess
 from duallisten.errors import DuallistenError, LaunchError, UsageError
-from duallisten.processes.worker_protocol import AT_LIMIT, Channel, Order, bound_sockets, sides_of
+from duallisten.processes.worker_protocol import Channel, Order, bound_sockets, sides_of
 
 if TYPE_CHECKING:
     import socket
@@ -105,7 +106,9 @@ class Worker(Child):
     began, ready, serving, ending: whether it has reported so
     permitted: whether it was told that it may accept
     unused_rules: which path rules cover no route of the application
-    at_limit: whether it ends since it has served as many requests as it may
+    at_limit: how many requests it may serve, when it has served them
+    start_time: seconds that it has taken until it served
+    jitter: a random number from 0 to 1, so that workers which are alike do not reach a limit together
     waits_for: what its end waits for, until that was logged
     stopping: whether it was told to end
     killed: whether it was killed
@@ -124,8 +127,10 @@ class Worker(Child):
         self.queues = queues
         self.row = row
         self.began = self.ready = self.serving = self.ending = False
-        self.permitted = self.stopping = self.at_limit = self.killed = False
-        self.unused_rules = self.waits_for = ""
+        self.permitted = self.stopping = self.killed = False
+        self.unused_rules = self.waits_for = self.at_limit = ""
+        self.start_time = 0.0
+        self.jitter = random.random()  # noqa: S311
         self._ends_since: float | None = None
         self._ended_at: float | None = None
         self._started_at = time.monotonic()
@@ -185,8 +190,12 @@ class Worker(Child):
             self.ready, self.unused_rules = True, text
         elif name == "turning":
             self._loop_pinged_at = None
+        elif name == "serving":
+            self.serving, self.start_time = True, self.age
+        elif name == "at limit":
+            self.at_limit = text
         elif name == "ending":
-            self.ending, self.at_limit = True, text == AT_LIMIT
+            self.ending = True
             self._note_end_begun()
         elif name == "waiting":
             self.waits_for = text

@@ -10,6 +10,7 @@ that one up, and opens the private listener when that has come late.
 - What the control socket asks of the worker is answered over a socket that comes with the order, in a thread for it.
 - The pipe ends with the supervisor. Then the worker ends in good order, or at once if its event loop no longer turns:
   no orphan keeps the port.
+- When it has served `--limit-max-requests` it says so and goes on: the supervisor replaces it (`recycling`).
 - SIGTERM ends it with all others, so its listeners linger (`shutdown`). An order to retire ends it alone:
   others accept from its queues, so it leaves them at once, with what is in them.
 - It exits as a process does that was not told to by a signal: functions of `atexit` run. The supervisor kills it if
@@ -33,7 +34,7 @@ from duallisten.errors import DuallistenError
 from duallisten.logs import set_level
 from duallisten.processes.exit_watch import ExitWatch, end_patience
 from duallisten.processes.process_signals import answered_signals
-from duallisten.processes.worker_protocol import AT_LIMIT, Channel, bound_sockets
+from duallisten.processes.worker_protocol import Channel, bound_sockets
 from duallisten.server import Server, waited_for
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class SupervisedServer(Server):
         self._permitted = asyncio.Event()
         self._backed_up: dict[int, list[Listening]] = {}
         self._retired = False
+        self._request_limit = super().limit_max_requests
         self._changing = asyncio.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -85,6 +87,18 @@ class SupervisedServer(Server):
         await super().startup(sockets)
         if self.started:
             self.report("serving")
+
+    @property
+    def limit_max_requests(self) -> None:
+        """Nothing: it does not end by itself at its limit of requests."""
+
+    async def on_tick(self, counter: int) -> bool:
+        """Do the periodic work; report, once, that as many requests were served as may be."""
+        limit = self._request_limit
+        if limit is not None and sum(state.total_requests for state in self.states) >= limit:
+            self._request_limit = None
+            self.report("at limit", str(limit))
+        return await super().on_tick(counter)
 
     async def before_accepting(self) -> None:
         """Wait until the supervisor permits it, or until told to end."""
@@ -103,7 +117,7 @@ class SupervisedServer(Server):
 
     async def shutdown(self, sockets: Sequence[socket.socket] | None = None) -> None:
         """Shut down as a server does, and report it."""
-        self.report("ending", "" if self.should_exit else AT_LIMIT)
+        self.report("ending")
         self.stopping.set()
         telling = asyncio.get_running_loop().call_later(WAITING, self._report_waiting)
         try:

@@ -83,13 +83,13 @@ class Slot:
 
     def note_end(self, worker: Worker) -> float:
         """Decide when it is filled again; returns the seconds until then, 0 if its worker lived or ended well."""
-        ended_well = worker.serving and (worker.at_limit or worker.process.exitcode == 0)
+        ended_well = worker.serving and worker.process.exitcode == 0
         if ended_well or (worker.serving and worker.age >= YOUNG):
             self.young_deaths = 0
             self.due = 0.0
             return 0.0
         self.young_deaths += 1
-        delay = float(min(FIRST_DELAY * 2 ** (self.young_deaths - 1), LONGEST_DELAY))
+        delay = float(min(FIRST_DELAY * 2 ** min(self.young_deaths - 1, 10), LONGEST_DELAY))
         self.due = time.monotonic() + delay
         return delay
 

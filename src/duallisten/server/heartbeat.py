@@ -92,7 +92,8 @@ class Observation:
         """Write down how things stand, and count the requests that were answered since the last beat."""
         listeners, phase = self._listeners, self._lifecycle.phase
         self.row.beat()
-        self.row.set_state(Phase.READY if phase.serves else phase, listeners.accepting)
+        told = min(phase, Phase.DRAINING)  # nobody need know that it has ended and is yet to exit
+        self.row.set_state(Phase.READY if phase.serves else told, listeners.accepting)
         if self._is_alone:
             self.board.head[Head.PHASE] = phase
             if listeners.plan is not None:
