@@ -1,4 +1,4 @@
-"""Makes what the documentation has from the options: the page of all options, and the JSON schema of the file.
+"""Makes what the documentation has from the options: the page of all options, the schema of the file, the man page.
 
 python -m tests.contracts.reference
 """
@@ -36,7 +36,11 @@ MEASURED = {"SECONDS", "FLOAT"}
 def files() -> dict[Path, str]:
     """Return what each file should be."""
     schema = json.dumps(file_schema(), indent=2, ensure_ascii=False) + "\n"
-    return {FOLDER / "options.md": options_page(), FOLDER / "duallisten.schema.json": schema}
+    return {
+        FOLDER / "options.md": options_page(),
+        FOLDER / "duallisten.schema.json": schema,
+        FOLDER / "duallisten.1": man_page(),
+    }
 
 
 def options_page() -> str:
@@ -110,6 +114,61 @@ def _kind(option: Option) -> dict[str, Any]:
     if option.metavar in MEASURED:
         return {"type": "number", "minimum": 0}
     return {"type": "string"}
+
+
+# --- The man page, in the macros of man(7) ---
+
+MAN_HEAD = r""".\" Made by `python -m tests.contracts.reference`, and not to be edited.
+.TH DUALLISTEN 1
+.nh
+.SH NAME
+duallisten \- serve an ASGI application on a public and a private listener
+.SH SYNOPSIS
+.B duallisten
+.I MODULE:APP
+.RI [ OPTIONS ]
+.SH DESCRIPTION
+duallisten serves an ASGI application on two listeners from one process: a public one on $PORT, and one with a fixed
+port on the private network. The socket on which a connection comes in decides which endpoints it reaches.
+.PP
+It takes every option of uvicorn. Each option can also be set in the environment, and in duallisten.toml or
+[tool.duallisten] of pyproject.toml, by its name without the dashes.
+"""
+
+MAN_TAIL = r""".SH EXIT STATUS
+0 for a good end, 1 where a shutdown has failed, 2 for what cannot be read, 3 for what cannot be carried out.
+.SH FILES
+.I duallisten.toml
+and
+.I pyproject.toml
+of the current directory.
+.SH SEE ALSO
+.BR uvicorn (1)
+"""
+
+
+def man_page() -> str:
+    """Return the man page of the command."""
+    known = {option.name: option for option in all_options() if option.name != "app"}
+    explained = [name for names in GROUPS.values() for name in names]
+    groups = dict(GROUPS) | {"Others": tuple(name for name in known if name not in explained)}
+    lines = [MAN_HEAD + ".SH OPTIONS\n"]
+    for title, names in groups.items():
+        lines.append(f'.SS "{title}"\n')
+        for option in (known[name] for name in names if name in known):
+            value = "" if option.kind == "switch" else f" \\fI{_roff(_values(option))}\\fR"
+            default = f" Default: {_roff(default_text(option))}." if default_text(option) else ""
+            variable = f" Variable: {_roff(option.variables[0])}." if option.variables else ""
+            lines.append(f".TP\n\\fB{_roff(option.flag)}\\fR{value}\n{_roff(meaning(option))}{default}{variable}\n")
+    lines.append('.SS "Instead of a launch"\n')
+    lines += [f".TP\n\\fB{_roff(f'--{name}')}\\fR\n{_roff(text)}\n" for name, text in ACTIONS.items()]
+    return "".join(lines) + MAN_TAIL
+
+
+def _roff(text: str) -> str:
+    """Return text with backslashes and dashes escaped, and a dot or a quote at its beginning."""
+    escaped = text.replace("\\", r"\e").replace("-", r"\-")
+    return f"\\&{escaped}" if escaped.startswith((".", "'")) else escaped
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.contracts import reference
-from tests.support.running import FREE, run
+from tests.support.running import DUALLISTEN, FREE, run
 
 DOCS = Path(__file__).parents[2] / "docs"
 EXAMPLE = re.compile(r"^ *<!-- example: (\S+)(.*?) -->\n+( *)```\w*.*?\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
@@ -47,3 +47,28 @@ def test_no_python_on_a_page_goes_untested() -> None:
 @pytest.mark.parametrize("path", reference.files(), ids=lambda path: path.name)
 def test_what_is_made_from_the_options_is_current(path: Path) -> None:
     assert path.read_text() == reference.files()[path], "run: python -m tests.contracts.reference"
+
+
+@pytest.mark.needs_root
+def test_the_tutorial_shows_what_its_network_does(tmp_path: Path) -> None:
+    """Its commands, in a network namespace of their own, print what the page says."""
+    page = (DOCS / "tutorial.md").read_text()
+    (tmp_path / "shop.py").write_text(EXAMPLE.findall(page)[0][3])
+    (setup,) = re.findall(r"<!-- run -->\n```sh\n(.*?)```", page, re.DOTALL)
+    (serve,) = re.findall(r"<!-- serve -->\n```sh\n(.*?)\n```", page, re.DOTALL)
+    shown = "".join(re.findall(r"<!-- run -->\n```console\n(.*?)```", page, re.DOTALL))
+    asked = "".join(f"{line[2:]}; echo\n" for line in shown.splitlines() if line.startswith("$ "))
+    script = f"""set -e
+mkdir -p /run/netns && mount -t tmpfs none /run/netns
+{setup}
+{serve.replace("venv/bin/duallisten", " ".join(DUALLISTEN))} >serving 2>&1 & server=$!
+until grep -q 'public side' serving; do kill -0 $server; sleep 0.05; done
+{asked}
+kill $server; wait $server
+"""
+    ended = run("-nm", "bash", "-c", script, command=("unshare",), cwd=tmp_path)
+    said = [line for line in shown.splitlines() if not line.startswith("$ ")]
+    assert [line for line in ended.stdout.splitlines() if line[:1] in ("{", "n")] == said, ended
+    assert (
+        "Refused a connection from 172.17.0.1 to 10.240.0.5: not admitted there" in (tmp_path / "serving").read_text()
+    )

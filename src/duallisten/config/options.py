@@ -142,14 +142,14 @@ class Options(NamedTuple):
     ] = 0.0
     limit_worker_memory: Annotated[
         Bytes,
-        "With several workers: replace one whose resident memory is larger; it serves until its successor does. "
-        "Each worker's own limit is up to a tenth lower, at random. 0: no limit.",
+        "Replace a worker that has more resident memory. It serves until its successor does. Each worker's own limit "
+        "is up to a tenth lower, at random. It needs several workers. 0: no limit.",
     ] = 0
     limit_worker_age: Annotated[
         float,
         OptionSpec(readers.seconds, "SECONDS"),
-        "With several workers: replace one that is older; it serves until its successor does. Each worker's own "
-        "limit is up to a tenth lower, at random. 0: no limit.",
+        "Replace a worker that is older. It serves until its successor does. Each worker's own limit is up to a tenth "
+        "lower, at random. It needs several workers. 0: no limit.",
     ] = 0.0
     timeout_request_header: Annotated[
         Seconds,
