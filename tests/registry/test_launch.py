@@ -235,7 +235,11 @@ def test_a_wildcard_is_no_address_to_be_reached_at() -> None:
 
 def test_reloading_code_is_registered_nowhere(tmp_path: Path) -> None:
     environ = {"DUALLISTEN_REGISTER": "redis://127.0.0.1:9/0", "DUALLISTEN_SERVICE": "billing"}
-    with launched("duallisten.demo:app", *FREE, "--reload", cwd=tmp_path, environ=environ) as server:
+    with launched(
+        "duallisten.demo:app", *FREE, "--reload", "--control", "socket", cwd=tmp_path, environ=environ
+    ) as server:
+        server.wait_for("--control is ignored while reloading")
         server.wait_for("--register is ignored while reloading")
         server.wait_for("Application startup complete")
         assert "Cannot keep up" not in server.output
+        assert not (tmp_path / "socket").exists()

@@ -60,8 +60,8 @@ def status(context: typer.Context, as_json: AsJSON = False) -> None:
 @app.command()
 def workers(
     context: typer.Context,
-    action: Annotated[Action, typer.Argument(help="What to do.")] = "list",
-    pid: Annotated[int | None, typer.Argument(help="Which worker, to remove or replace.")] = None,
+    action: Annotated[Action, typer.Argument(metavar="ACTION", help="What to do.")] = "list",
+    pid: Annotated[int | None, typer.Argument(metavar="PID", help="Which worker, to remove or replace.")] = None,
     as_json: AsJSON = False,
 ) -> None:
     """List the workers; add one, remove one (the last, or PID), or replace PID when a successor serves."""
@@ -90,7 +90,9 @@ def drain(
 
 @app.command()
 def log_level(
-    context: typer.Context, level: Annotated[Level, typer.Argument(help="uvicorn's.")], as_json: AsJSON = False
+    context: typer.Context,
+    level: Annotated[Level, typer.Argument(metavar="LEVEL", help="One of uvicorn's.")],
+    as_json: AsJSON = False,
 ) -> None:
     """Set the level of the log in every process, until the launch ends."""
     _run(context, Request("log-level", level=level), as_json=as_json)
@@ -139,7 +141,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tell = getattr(error, "format_message", None)
         if tell is None:
             raise
-        return _fail(f"{tell()} See python -m duallisten.control --help", UsageError.exit_code)
+        message = str(tell()).replace("Value error, ", "").rstrip(".")  # pydantic's, in front of the reason
+        return _fail(f"{message}; see python -m duallisten.control --help", UsageError.exit_code)
     return 0
 
 

@@ -81,6 +81,7 @@ class SupervisorControl(Control, SupervisorObserver):
 
     def tick(self) -> None:
         """Do what the supervisor was told to, and tell new workers the level of the log."""
+        self._config = self._supervisor.config  # a reload has replaced it
         with suppress(BlockingIOError):
             self._woken.recv(4096)
         with suppress(Empty):
