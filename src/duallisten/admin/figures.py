@@ -90,6 +90,7 @@ def make_figures(view: View, now: Sample, earlier: Sample | None, stall: float) 
         "phase": view.phase.label,
         "reasons": [reason for reason in reasons if reason != view.phase.label],
         "age": view.age,
+        "drained": view.is_drained,
         "restarts": view.restarts,
         "supervisor_age": view.supervisor_age,
         "events": _events(view),

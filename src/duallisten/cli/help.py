@@ -71,6 +71,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "log_format",
         "log_slow_requests",
         "request_id_header",
+        "control",
     ),
     "Discovery": ("register", "service"),
 }

@@ -298,6 +298,11 @@ class Config(UvicornConfig):
         """Whether it asks for pages of duallisten's own, and so for what they tell of."""
         return self.options.private_health is not None or self.options.private_metrics is not None
 
+    @property
+    def is_observed(self) -> bool:
+        """Whether its processes count what they do: for pages of duallisten's own, or for the control socket."""
+        return self.has_pages or self.options.control is not None
+
     def check_pages(self, *, has_private: bool) -> None:
         """Raise LaunchError where endpoints of duallisten's own are asked for that the launch cannot serve.
 

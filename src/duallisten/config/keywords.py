@@ -114,6 +114,7 @@ class Keywords(TypedDict, total=False):
     private_health: str | None
     health_stall: float
     private_metrics: str | None
+    control: str | None
     log_format: Literal["text", "json"]
     log_slow_requests: float | None
     request_id_header: str | None

@@ -14,6 +14,7 @@ Invariants:
 
 import re
 from collections.abc import Callable, Iterable
+from pathlib import PurePath
 from typing import Any, Literal, NamedTuple
 
 from duallisten.endpoints import read_prefix
@@ -171,6 +172,14 @@ def text(value: Any) -> str:
     if not isinstance(value, str) or not value.strip():
         raise ValueError("must be a text that is not empty")
     return value.strip()
+
+
+def socket_path(value: Any) -> str:
+    """Read the path of a UNIX socket; none of Linux's abstract namespace, which has no permissions."""
+    path = text(str(value) if isinstance(value, PurePath) else value)
+    if "\0" in path:
+        raise ValueError("must be the path of a file")
+    return path
 
 
 def application(value: Any) -> Any:

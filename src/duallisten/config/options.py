@@ -205,6 +205,12 @@ class Options(NamedTuple):
         OptionSpec(readers.or_none(readers.own_path), "PATH"),
         "Serve metrics of both sides for Prometheus on the private side. [default: off]",
     ] = None
+    control: Annotated[
+        str | None,
+        OptionSpec(readers.or_none(readers.socket_path), "PATH"),
+        "Open a UNIX socket for python -m duallisten.control, which asks how a launch stands and tells it what to do. "
+        "It is for this user alone. [default: off]",
+    ] = None
     log_format: Annotated[
         Literal["text", "json"],
         "What log lines look like. text: as uvicorn's. json: an object a line, for access and errors alike, with a "

@@ -40,6 +40,7 @@ HINTS = {
     "log-file": _LOG_FILE,
     "access-logformat": "--log-format json or --log-config says what log lines look like",
     "logger-class": "--log-config says what log lines look like",
+    "control-socket": "that is --control here, and python -m duallisten.control asks at it",
     "daemon": _SERVICE_MANAGER,
     "pid": _SERVICE_MANAGER,
     "user": _SERVICE_MANAGER,

@@ -76,12 +76,12 @@ OF_THE_LAUNCH = frozenset(
         *("app_dir", "env_file", "platform", "register", "service"),
         *("host", "port", "uds", "fd", "listeners", "side_door"),
         *("private_host", "private_port", "private_network", "private_allow", "private_missing", "private_wait"),
-        *("workers", "private_workers", "preload", "private_health", "private_metrics"),
+        *("workers", "private_workers", "preload", "private_health", "private_metrics", "control"),
         *("reload", "reload_delay", "reload_dirs", "reload_excludes", "reload_includes"),
     )
 )
 """Options that a launch carries out once: addresses and who is admitted there, the number and the kind of processes,
-its pages and its entry in a registry."""
+its pages, its control socket and its entry in a registry."""
 
 
 def collect_again(

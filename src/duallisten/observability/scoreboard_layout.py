@@ -112,6 +112,7 @@ class Head(IntEnum):
     PULSE: when the supervisor last looked around, CLOCK_MONOTONIC in nanoseconds; 0 without one
     EPOCH: when it began by the clock on the wall, in nanoseconds since 1970, and one for all who are asked
     ENDED: how many processes have gone
+    DRAINED: whether an operator wants no more requests sent here; the listeners stay open
     """
 
     CHANGES = 0
@@ -123,6 +124,7 @@ class Head(IntEnum):
     PULSE = 6
     EPOCH = 7
     ENDED = 8
+    DRAINED = 9
 
 
 def request_cell(method: str, status: str) -> int:

@@ -9,6 +9,7 @@ workers' pipes, their ends and its own signals at once, so that it acts when som
   by itself is replaced when it says so, and not when it is gone.
 - A worker that does not answer, is blocked, or cannot exit is killed (`worker_watch`).
 - SIGHUP replaces the workers one at a time (`rolling`), and so is one replaced that has had enough (`recycling`).
+- What the control socket asks for is done between two waits (`supervisor_control`).
 - A private address that may come later is waited for here, and its listener opened in every worker.
 - SIGTTIN and SIGTTOU add and remove a worker (of the public side, where the private one has its own). SIGUSR2 is passed
   on to every worker (`process_signals`). SIGTERM and SIGINT end all; a second SIGINT ends them at once, and a third
@@ -179,7 +180,8 @@ class Supervisor:
         limits: how long to wait at most, in seconds
         """
         intervals = [observer.interval for observer in self.observers if observer.interval is not None]
-        wait([self._signals, *things], max(0.0, min([INTERVAL, *limits, *intervals])))
+        waking = [thing for observer in self.observers for thing in observer.things]
+        wait([self._signals, *waking, *things], max(0.0, min([INTERVAL, *limits, *intervals])))
         with suppress(BlockingIOError):
             for number in self._signals.recv(4096):
                 self._on_signal(number)

@@ -226,22 +226,30 @@ class Worker(Child):
         """
         more = queues[self.queues :]
         self.plan, self.queues = plan, len(queues)
-        self._send(Order("open", 0, sides_of(more), plan), more)
+        self._send(Order("open", 0, sides_of(more), plan), [queue.socket for queue in more])
 
     def back_up(self, slot: int, queues: list[BoundSocket]) -> None:
         """Let it accept from another slot's queues, too."""
-        self._send(Order("back up", slot, sides_of(queues)), queues)
+        self._send(Order("back up", slot, sides_of(queues)), [queue.socket for queue in queues])
 
     def release(self, slot: int) -> None:
         """Let it leave another slot's queues."""
         self._send(Order("release", slot))
 
-    def _send(self, order: Order, queues: Sequence[BoundSocket] = ()) -> bool:
+    def ask(self, question: str, sock: socket.socket) -> bool:
+        """Ask it something that it answers over a socket; whether that was possible."""
+        return self._send(Order("answer", text=question), [sock])
+
+    def set_level(self, level: str) -> None:
+        """Let it set the level of its log."""
+        self._send(Order("log level", text=level))
+
+    def _send(self, order: Order, sockets: Sequence[socket.socket] = ()) -> bool:
         """Send an order; whether that was possible."""
         if self.pipe.closed:
             return False
         try:
-            self._channel.send(order, [queue.socket.fileno() for queue in queues])
+            self._channel.send(order, [sock.fileno() for sock in sockets])
         except OSError:
             self.read_reports()  # it may have reported why it ends
             self._channel.close()

@@ -29,12 +29,14 @@ class Order(NamedTuple):
     slot: whose queues are meant
     sides: the sides of the sockets that come with it
     plan: what is served from now on
+    text: what is asked (`server.inspection`), with the socket that the answer goes to; or the level of the log
     """
 
-    name: Literal["ping", "accept", "back up", "release", "open", "retire"]
+    name: Literal["ping", "accept", "back up", "release", "open", "retire", "answer", "log level"]
     slot: int = 0
     sides: tuple[Side, ...] = ()
     plan: Plan | None = None
+    text: str = ""
 
 
 class ForkOrder(NamedTuple):

@@ -211,12 +211,15 @@ class Slots:
                         drop_newcomers(queue.socket)
                     queue.socket.close()
 
-    def drop(self, pool: Pool) -> list[Worker] | None:
-        """Give up the last slot of a pool, and return its workers; None where it is the only one."""
+    def drop(self, pool: Pool, slot: Slot | None = None) -> list[Worker] | None:
+        """Give up a slot of a pool, and return its workers; None where it is the only one.
+
+        slot: which one; else the last
+        """
         wanted = [slot for slot in self if slot.pool is pool]
         if len(wanted) < 2:
             return None
-        slot = wanted[-1]
+        slot = slot or wanted[-1]
         workers = [worker for worker in (slot.worker, slot.successor) if worker is not None]
         slot.wanted, slot.worker, slot.successor = False, None, None
         return workers

@@ -159,7 +159,7 @@ def _make_service(server: Server, verdict: Verdict, shared: Shared) -> ListenerS
 
 def _pages(server: Server) -> Pages | None:
     """Build duallisten's own pages, if any are asked for."""
-    if server.observation is None:
+    if server.observation is None or not server.config.has_pages:
         return None
     from duallisten.admin.routes import page_set
 
