@@ -10,7 +10,7 @@ from duallisten.listeners.admission import Admission, Verdict
 from duallisten.net import LOOPBACK
 
 PRIVATE = (ip_network("10.240.0.0/22"), ip_network("fdaa::/16"))
-ADMISSION = Admission(PRIVATE, ip_address("10.240.0.5"), (*PRIVATE, *LOOPBACK))
+ADMISSION = Admission(PRIVATE, (ip_address("10.240.0.5"),), (*PRIVATE, *LOOPBACK))
 REFUSING = ADMISSION._replace(side_door="refuse")
 
 
@@ -51,13 +51,13 @@ def test_a_private_address_at_either_end_of_the_public_port_is_the_side_door(loc
 
 
 def test_the_private_address_is_a_side_door_also_outside_the_private_networks() -> None:
-    admission = Admission(PRIVATE, ip_address("192.168.7.5"), (ip_network("192.168.7.0/24"),))
+    admission = Admission(PRIVATE, (ip_address("192.168.7.5"),), (ip_network("192.168.7.0/24"),))
     assert admission.public("192.168.7.5", "192.168.7.9") is Verdict.SIDE_DOOR
     assert admission.public("192.168.7.6", "192.168.7.9") is Verdict.PUBLIC
 
 
 def test_a_private_listener_on_loopback_makes_no_side_door_of_loopback() -> None:
-    admission = Admission(PRIVATE, ip_address("127.0.0.1"), LOOPBACK)
+    admission = Admission(PRIVATE, (ip_address("127.0.0.1"),), LOOPBACK)
     assert admission.public("127.0.0.1", "127.0.0.1") is Verdict.PUBLIC
 
 

@@ -17,7 +17,7 @@ from duallisten.listeners.sockets import BoundSocket
 from duallisten.net import Address, TCPAddress, UnixAddress
 from tests.support.applications import Observed
 
-ADMISSION = Admission((ip_network("10.0.0.0/8"),), ip_address("10.0.0.5"), (ip_network("10.0.0.0/8"),))
+ADMISSION = Admission((ip_network("10.0.0.0/8"),), (ip_address("10.0.0.5"),), (ip_network("10.0.0.0/8"),))
 
 
 def plan(public: Address, private: Address, **changes: Any) -> Plan:

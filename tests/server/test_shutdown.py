@@ -492,7 +492,7 @@ def test_scalingo_s_grace_is_kept_within(caplog: pytest.LogCaptureFixture) -> No
 
 PUBLIC = Listener("public", (TCPAddress("0.0.0.0", 5000),))
 PRIVATE = Listener("private", (TCPAddress("10.240.0.5", 9240),))
-NOBODY = Admission((), None, ())
+NOBODY = Admission(())
 
 
 @pytest.mark.parametrize(

@@ -43,13 +43,13 @@ class Admission(NamedTuple):
 
     Attributes:
         private_networks: What counts as a private address, for the side door, beside IPv6's link-local ones.
-        private_address: Where the private listener is bound; None without one.
+        private_addresses: Where the private listener is bound; none without one.
         allowed: The peers that the private listener admits.
         side_door: `serve` gives a side-door peer the public side, `refuse` closes the connection.
     """
 
     private_networks: tuple[IPNetwork, ...]
-    private_address: IPAddress | None = None
+    private_addresses: tuple[IPAddress, ...] = ()
     allowed: tuple[IPNetwork, ...] = ()
     side_door: Literal["serve", "refuse"] = "serve"
 
@@ -70,11 +70,11 @@ class Admission(NamedTuple):
     def shared(self, local: str | None, peer: str | None) -> Verdict:
         """Judge a connection to the one wildcard socket of both listeners."""
         address = read_address(local) if local else None
-        if address is not None and address == self.private_address and self.private(peer) is Verdict.PRIVATE:
+        if address is not None and address in self.private_addresses and self.private(peer) is Verdict.PRIVATE:
             return Verdict.PRIVATE
         return self.public(local, peer)
 
     def _is_private(self, address: IPAddress) -> bool:
         if (address.version == 6 and address.is_link_local) or covers(self.private_networks, address):
             return True
-        return address == self.private_address and not covers(LOOPBACK, address)
+        return address in self.private_addresses and not covers(LOOPBACK, address)

@@ -23,23 +23,20 @@ Invariants:
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from duallisten.config import Options, Place
-from duallisten.errors import LaunchError, PrivateAddressMissing, UsageError
+from duallisten.errors import LaunchError, UsageError
 from duallisten.listeners.admission import Admission
+from duallisten.listeners.private_addresses import Found, find_private, ip_of
 from duallisten.net import (
     LOOPBACK,
     Address,
     Host,
     InheritedSocket,
-    IPAddress,
     Passed,
     TCPAddress,
     UnixAddress,
-    covers,
-    join,
     read_address,
 )
 from duallisten.sides import Side
@@ -169,27 +166,20 @@ def make_plan(request: Request, host: Host) -> Plan:
     options = request.options
     _check_passed(request, which)
     public = _public(request, host) if which != "private" else None
-    address, notes = _find_private(request, host, public) if which != "public" else (None, ())
+    found = find_private(request, host, public) if which != "public" else Found()
     private_networks = (*options.private_network, *request.place.platform.private_networks)
     admission = Admission(tuple(dict.fromkeys(private_networks)), side_door=options.side_door)
-    if address is None:
-        return Plan(public, None, admission, notes=notes, later=which != "public")
-    ip = _ip(address)
-    neighbours = (*(network for network in options.private_network if ip in network), *LOOPBACK)
+    if not found.addresses:
+        return Plan(public, None, admission, notes=found.notes, later=which != "public")
+    ips = found.ips
+    neighbours = (*(network for network in options.private_network if any(ip in network for ip in ips)), *LOOPBACK)
     return Plan(
         public,
-        Listener("private", (request.passed.private or address,)),
-        admission._replace(private_address=ip, allowed=options.private_allow or neighbours),
-        shared=_share(public, address, request.passed),
-        notes=notes,
+        Listener("private", request.passed.private or found.addresses),
+        admission._replace(private_addresses=ips, allowed=options.private_allow or neighbours),
+        shared=_share(public, found, request.passed),
+        notes=found.notes,
     )
-
-
-def sought(options: Options) -> str:
-    """Return what is looked for, in words."""
-    if options.private_host != "auto":
-        return f"--private-host {options.private_host}"
-    return f"a private address in {join(options.private_network)}"
 
 
 def sides(request: Request) -> Literal["both", "public", "private"]:
@@ -252,143 +242,26 @@ def _public(request: Request, host: Host) -> Listener:
     return Listener("public", tuple(TCPAddress(str(address), request.port) for address in addresses))
 
 
-def _find_private(request: Request, host: Host, public: Listener | None) -> tuple[TCPAddress | None, tuple[str, ...]]:
-    """Find the private listener's address, None where it is yet to come, and what to say of how it was found."""
-    options = request.options
-    if request.passed.private is not None:
-        return _passed_address(request.passed.private, options), ()
-    if options.private_missing != "later" or public is None:  # alone, there is nothing to serve meanwhile
-        return _private(request, host)
-    for one in public.addresses:
-        if isinstance(one, TCPAddress) and one.is_wildcard and one.port == options.private_port != 0:
-            raise LaunchError(
-                f"--private-missing later needs a private port of its own: one socket would serve both sides on {one}; "
-                "change --private-port"
-            )
-    try:
-        return _private(request, host)
-    except PrivateAddressMissing:
-        return None, (f"Serving the public side alone until there is {sought(options)}",)
-
-
-def _passed_address(given: InheritedSocket, options: Options) -> TCPAddress:
-    """Return the address of a passed private socket, for which the rules of a private listener hold, too."""
-    what = f"the private socket {given} that LISTEN_FDS passes"
-    address = read_address(given.address.host) if isinstance(given.address, TCPAddress) else None
-    if not isinstance(given.address, TCPAddress) or address is None:
-        raise LaunchError(f"{what} has no IP address, and a neighbour is known by nothing else")
-    if address.is_unspecified:
-        raise LaunchError(
-            f"{what} listens on every interface, the public one too: name one address in its ListenStream="
-        )
-    _require_neighbours(what, address, options)
-    return given.address
-
-
-def _private(request: Request, host: Host) -> tuple[TCPAddress, tuple[str, ...]]:
-    """Find the address that `--private-host` names, or the one that lies in a private network."""
-    options, networks = request.options, request.options.private_network
-    if options.private_host != "auto":
-        return TCPAddress(str(_named(options, host)), options.private_port), ()
-    found = [address for address in host.addresses if covers(networks, address)]
-    if len(found) > 1 and request.place.private_hostname:
-        own = set(host.resolve(request.place.private_hostname))
-        found = [address for address in found if address in own] or found
-    if len(found) > 1:
-        raise LaunchError(
-            f"several addresses of this host lie in {join(networks)}: {', '.join(map(str, found))}; "
-            "say which with --private-host"
-        )
-    if found:
-        return TCPAddress(str(found[0]), options.private_port), ()
-    if options.private_missing == "loopback":
-        address = TCPAddress("127.0.0.1", options.private_port)
-        where = str(address) if address.port else f"a free port of {address.host}"
-        return address, (f"No address in {join(networks)} here: the private side is on {where}, for this host alone",)
-    if request.place.in_private_network is False:
-        variable = request.place.platform.network_variable
-        hint = f"this application is in no private network (${variable} is not set): add it to one, or "
-    else:
-        hint = "name the address with --private-host, its network with --private-network, or "
-    hint += "open the public side alone with --listeners public"
-    if request.place.port is not None and not request.place.platform.private_required:
-        hint += (
-            "; PORT is set, as on a platform, where a private address is required: on your own machine, "
-            "--private-missing loopback serves the private side on 127.0.0.1"
-        )
-    raise PrivateAddressMissing(f"no address in {join(networks)}; found {host.describe()}; {hint}")
-
-
-def _named(options: Options, host: Host) -> IPAddress:
-    """Find the address that `--private-host` names, and make sure that a private listener may have it."""
-    name, networks = options.private_host, options.private_network
-    candidates = _candidates(name, host)
-    if any(address.is_unspecified for address in candidates):
-        raise LaunchError(
-            f"--private-host {name} would listen on every interface, the public one too: name one address, or auto"
-        )
-    own = [address for address in candidates if host.owns(address)]
-    if not own:
-        told = f" stands for {', '.join(map(str, candidates))}, which" if str(candidates[0]) != name else ""
-        raise PrivateAddressMissing(
-            f"--private-host {name}{told} is not an address of this host; found {host.describe()}"
-        )
-    address = next((address for address in own if covers(networks, address)), own[0])
-    _require_neighbours(f"--private-host {name}", address, options)
-    return address
-
-
-def _candidates(name: str, host: Host) -> tuple[IPAddress, ...]:
-    for interface in host.interfaces:
-        if interface.name == name:
-            if not interface.addresses:
-                raise PrivateAddressMissing(
-                    f"--private-host {name}: that interface has no IP address; found {host.describe()}"
-                )
-            return interface.addresses
-    try:
-        return (ip_address(name),)
-    except ValueError:
-        pass
-    candidates = host.resolve(name)
-    if not candidates:
-        raise PrivateAddressMissing(
-            f"--private-host {name} is no IP address, no interface and no name that resolves; found {host.describe()}"
-        )
-    return candidates
-
-
-def _require_neighbours(what: str, address: IPAddress, options: Options) -> None:
-    """Ensure that it is known who a neighbour of a private address is; raises LaunchError."""
-    networks = options.private_network
-    if not covers((*networks, *LOOPBACK), address) and options.private_allow is None:
-        raise LaunchError(
-            f"{what}: {address} lies in no private network ({join(networks)}), so no neighbour could be "
-            "told from a stranger; give its network with --private-network, or the peers with --private-allow"
-        )
-
-
-def _share(public: Listener | None, private: TCPAddress, passed: Passed) -> bool:
-    """Whether the public listener's socket would take the private one's connections too.
+def _share(public: Listener | None, private: Found, passed: Passed) -> bool:
+    """Whether the public listener's socket would take the private one's connections too, all of them.
 
     A passed socket shares nothing: of a private one it would be in the way, and a public one's families are not known.
     """
-    if public is None:
-        return False
-    for one in public.addresses:
+    shared: list[TCPAddress] = []
+    for one in public.addresses if public is not None else ():
         address = one.address if isinstance(one, InheritedSocket) else one
-        if isinstance(address, TCPAddress) and address.covers(private):
-            if passed != Passed() or not address.is_wildcard or _ip(private).is_loopback:
+        if not isinstance(address, TCPAddress):
+            continue
+        for other in filter(address.covers, private.addresses):
+            if passed != Passed() or not address.is_wildcard or ip_of(other).is_loopback:
                 raise LaunchError(
-                    f"both listeners would have one address: public {address}, private {private}; "
+                    f"both listeners would have one address: public {address}, private {other}; "
                     "change --port or --private-port"
                 )
-            return True
-    return False
-
-
-def _ip(address: TCPAddress) -> IPAddress:
-    """Return the IP address of a private listener, in canonical form."""
-    read = read_address(address.host)
-    assert read is not None  # noqa: S101  # a private address is made from an IP address
-    return read
+            shared.append(other)
+    if shared and (apart := [address for address in private.addresses if address not in shared]):
+        raise LaunchError(
+            f"one socket would serve both sides on {shared[0]}, and another the private side on {apart[0]}; "
+            "change --private-port, or give --host ::"
+        )
+    return bool(shared)

@@ -65,7 +65,7 @@ class Passed(NamedTuple):
     """The sockets that a service manager has bound for the listeners, by their sides."""
 
     public: tuple[InheritedSocket, ...] = ()
-    private: InheritedSocket | None = None
+    private: tuple[InheritedSocket, ...] = ()
 
 
 Address = TCPAddress | UnixAddress | InheritedSocket
