@@ -121,7 +121,7 @@ def test_a_terminal_folds_what_is_too_wide_for_it() -> None:
 
 
 def test_the_plan_is_counted_in_whole_words() -> None:
-    assert run(DEMO, "--check", *FREE).stdout.startswith("duallisten.demo:app with 1 worker; platform: none\n")
+    assert run(DEMO, "--check", *FREE).stdout.startswith("duallisten.demo:app with 1 worker; platform: none; fence: ")
     assert run(DEMO, "--check", "--workers", "2", *FREE).stdout.startswith("duallisten.demo:app with 2 workers; ")
 
 
@@ -147,7 +147,7 @@ def test_a_check_that_fails_shows_how_far_the_launch_would_come(tmp_path: Path) 
 
 def test_a_check_says_that_it_waits_for_an_address() -> None:
     shown = run(DEMO, "--check", "--private-missing", "fail", "--private-wait", "0.1", *FREE)
-    assert "Waiting up to 0.1 s for a private address in 10.240.0.0/22" in shown.stderr
+    assert "Waiting up to 0.1 s for a private address\n" in shown.stderr
 
 
 IDLE = {

@@ -313,7 +313,7 @@ def test_one_socket_for_both_sides_lingers_for_both() -> None:
     own = next((str(one) for one in addresses() if not one.startswith("127.")), None)
     if own is None:
         pytest.skip("this host has no other address than loopback")
-    private = ("--private-host", own, "--private-network", f"{own}/32", "--private-port", port)
+    private = ("--private-host", own, "--private-network", f"{own}/32", "--private-port", port, "--fence", "address")
     arguments = (DEMO, "--host", "0.0.0.0", "--port", port, *private, "--private-linger", "2")
     with launched(*arguments) as server:
         server.url("private")

@@ -6,6 +6,7 @@ from duallisten.config.options import Options, all_options, own_options, uvicorn
 from duallisten.config.platforms import Place
 from duallisten.config.signatures import takes_options
 from duallisten.config.sources import Settings, collect, collect_again
+from duallisten.config.trust import keeps_request_ids
 from duallisten.config.uvicorn_options import uvicorn_defaults
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "collect",
     "collect_again",
     "is_secret",
+    "keeps_request_ids",
     "nearest",
     "own_options",
     "takes_options",

@@ -82,7 +82,8 @@ class Keywords(TypedDict, total=False):
     private_missing: Literal["auto", "fail", "loopback", "later"]
     private_wait: float | None
     private_linger: float | None
-    public_linger: float
+    public_linger: float | None
+    fence: Literal["auto", "address", "port"]
     side_door: Literal["serve", "refuse"]
     platform: Literal["auto", "scalingo", "none"]
     private_paths: Iterable[str]

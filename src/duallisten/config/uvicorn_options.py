@@ -42,7 +42,7 @@ PRIVATE_OFF = ("proxy_headers",)
 """Twins that, like `ssl_*`, are off on the private side unless asked for, and do not follow the public value."""
 
 
-MORE_HELP = {"timeout_graceful_shutdown": " 0: no limit. [default: 20 on Scalingo, else 30]"}
+MORE_HELP = {"timeout_graceful_shutdown": " 0: no limit. [default: 30, or two thirds of the platform's grace]"}
 """What the help of an option says beside uvicorn's own."""
 
 

@@ -14,9 +14,11 @@ side: a public side that is busy or blocked delays nothing on the private one.
 Invariants:
 
 - A private listener is never bound to a wildcard address, nor to an address that this host does not own.
-- Who its neighbours are is known: its address lies in a private network, or `--private-allow` names the peers.
+- Who its neighbours are is known: its address lies in a private network, `--private-allow` names the peers, or the
+  port is the fence (`fence`) and they have private addresses.
 - The listeners never have one specific address in common.
 - A loopback address never shares the public port, because a proxy on this host would then be a neighbour.
+- Where the port is the fence the listeners never have one port.
 - One port for both sides does not go with `--private-missing later` or `--private-workers`: one socket serves both
   then, which is opened once and cannot be divided.
 """
@@ -28,21 +30,26 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from duallisten.config import Options, Place
 from duallisten.errors import LaunchError, UsageError
 from duallisten.listeners.admission import Admission
+from duallisten.listeners.fence import Fence, fence_of, neighbours, notes_of
 from duallisten.listeners.private_addresses import Found, find_private, ip_of
 from duallisten.net import (
-    LOOPBACK,
     Address,
     Host,
     InheritedSocket,
     Passed,
     TCPAddress,
     UnixAddress,
+    covers,
     read_address,
 )
 from duallisten.sides import Side
 
 if TYPE_CHECKING:
     from duallisten.config import Config
+
+
+Which = Literal["both", "public", "private"]
+"""Which listeners are opened."""
 
 
 class Listener(NamedTuple):
@@ -66,6 +73,7 @@ class Plan(NamedTuple):
         notes: What a user should know of how the plan came about, a line each.
         later: Whether the private listener is yet to be opened, when its address appears.
         elsewhere: The listener that other workers of the launch serve.
+        fence: What tells the sides apart, and why.
     """
 
     public: Listener | None
@@ -75,6 +83,7 @@ class Plan(NamedTuple):
     notes: tuple[str, ...] = ()
     later: bool = False
     elsewhere: Listener | None = None
+    fence: Fence = Fence()
 
     @property
     def listeners(self) -> tuple[Listener, ...]:
@@ -167,38 +176,71 @@ def make_plan(request: Request, host: Host) -> Plan:
     _check_passed(request, which)
     public = _public(request, host) if which != "private" else None
     found = find_private(request, host, public) if which != "public" else Found()
-    private_networks = (*options.private_network, *request.place.platform.private_networks)
-    admission = Admission(tuple(dict.fromkeys(private_networks)), side_door=options.side_door)
-    if not found.addresses:
-        return Plan(public, None, admission, notes=found.notes, later=which != "public")
-    ips = found.ips
-    neighbours = (*(network for network in options.private_network if any(ip in network for ip in ips)), *LOOPBACK)
-    return Plan(
-        public,
-        Listener("private", request.passed.private or found.addresses),
-        admission._replace(private_addresses=ips, allowed=options.private_allow or neighbours),
-        shared=_share(public, found, request.passed),
-        notes=found.notes,
-    )
+    networks = tuple(dict.fromkeys((*options.private_network, *request.place.platform.private_networks)))
+    inner = found.ips or tuple(address for address in host.addresses if covers(networks, address))
+    fence = fence_of(request, host, public, inner)
+    admission = Admission(networks, side_door=options.side_door, fence=fence.kind)
+    if found.addresses:
+        allowed = neighbours(request, found, fence)
+        plan = Plan(
+            public,
+            Listener("private", request.passed.private or found.addresses),
+            admission._replace(private_addresses=found.ips, allowed=allowed),
+            shared=_share(public, found, request.passed),
+            notes=(*found.notes, *notes_of(request, fence, found, allowed)),
+            fence=fence,
+        )
+    else:
+        notes = found.notes or _public_alone(request, which)
+        plan = Plan(public, None, admission, notes=notes, later=which != "public", fence=fence)
+    _check_ports(request, plan)
+    return plan
 
 
-def sides(request: Request) -> Literal["both", "public", "private"]:
+def _public_alone(request: Request, which: Which) -> tuple[str, ...]:
+    """Say that the public side is served alone, where nobody has asked for that."""
+    if which != "public" or request.options.listeners == "public":
+        return ()
+    return (f"{request.place.platform.name} has no private network: the public side is served alone",)
+
+
+def _check_ports(request: Request, plan: Plan) -> None:
+    """Ensure that the port can be the fence where it is, and that no listener has a port of the platform's own."""
+    if plan.shared and plan.fence.kind == "port":
+        raise LaunchError(
+            f"the port alone tells the sides apart here ({plan.fence.why}), and both have one: public {plan.public}, "
+            f"private {plan.private}; change --private-port"
+        )
+    platform = request.place.platform
+    for listener in plan.listeners:
+        its_own = (request.place.port, platform.port) if listener.side == "public" else ()
+        for planned in listener.addresses:
+            one = planned.address if isinstance(planned, InheritedSocket) else planned
+            if isinstance(one, TCPAddress) and one.port in platform.barred_ports and one.port not in its_own:
+                option = "--private-port" if listener.side == "private" else "--port"
+                raise LaunchError(f"{platform.name} keeps port {one.port} for itself: change {option}")
+
+
+def sides(request: Request) -> Which:
     """Decide which listeners to open, by the option or by the platform's process types."""
     place, asked = request.place, request.options.listeners
     platform, process_type = place.platform, place.process_type
     if process_type in platform.barred_process_types:
         raise LaunchError(
             f"a {process_type} process on {platform.name} runs before a deployment and must end: start the server in "
-            f"a process type of its own, such as {platform.public_process_types[0]}"
+            f"a process type of its own, such as {next(iter(platform.public_process_types), 'web')}"
         )
     is_public_type = process_type in platform.public_process_types
-    if is_public_type and place.port is None and not request.port_asked and asked != "private":
+    has_port = place.port is not None or platform.port != 0 or request.port_asked
+    if is_public_type and not has_port and asked != "private":
         raise LaunchError(
             f"this is a {process_type} process on {platform.name} and PORT is not set: the platform sets it for "
             f"{' and '.join(platform.public_process_types)}; give --port, or --listeners private"
         )
     if asked != "auto":
         return asked
+    if not platform.has_private and not _wants_private(request):
+        return "public"
     if not platform.public_process_types:
         return "both"
     if process_type is None:
@@ -206,7 +248,14 @@ def sides(request: Request) -> Literal["both", "public", "private"]:
     return "both" if is_public_type else "private"
 
 
-def _check_passed(request: Request, which: Literal["both", "public", "private"]) -> None:
+def _wants_private(request: Request) -> bool:
+    """Whether something was asked for that a private side alone can serve."""
+    options = request.options
+    pages = options.private_health or options.private_metrics
+    return bool(pages or request.passed.private or options.private_network or options.private_host != "auto")
+
+
+def _check_passed(request: Request, which: Which) -> None:
     """Ensure that passed sockets are of sides that are opened, and that no option names another; raises LaunchError."""
     passed, options = request.passed, request.options
     public = "--uds" if request.uds is not None else None

@@ -5,7 +5,8 @@ Like the plan that it is a part of, this is pure: the host's interfaces and its 
 Invariants:
 
 - A private address is never a wildcard, and always one that this host owns.
-- Who its neighbours are is known: it lies in a private network, or `--private-allow` names the peers.
+
+Who its neighbours are is decided with the fence (`fence.neighbours`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, NamedTuple
 
 from duallisten.errors import LaunchError, PrivateAddressMissing
-from duallisten.net import LOOPBACK, Host, InheritedSocket, IPAddress, TCPAddress, covers, join, read_address
+from duallisten.listeners.fence import only_addresses
+from duallisten.net import Host, InheritedSocket, IPAddress, TCPAddress, covers, join, read_address
 
 if TYPE_CHECKING:
     from duallisten.config import Options
@@ -27,10 +29,12 @@ class Found(NamedTuple):
     Attributes:
         addresses: Each with the private port; none where they are yet to come.
         notes: What a user should know of how they were found, a line each.
+        what: What named them, in words.
     """
 
     addresses: tuple[TCPAddress, ...] = ()
     notes: tuple[str, ...] = ()
+    what: str = ""
 
     @property
     def ips(self) -> tuple[IPAddress, ...]:
@@ -42,16 +46,18 @@ def sought(options: Options) -> str:
     """Return what is looked for, in words."""
     if options.private_host != "auto":
         return f"--private-host {options.private_host}"
-    return f"a private address in {join(options.private_network)}"
+    return f"a private address in {join(options.private_network)}" if options.private_network else "a private address"
 
 
 def find_private(request: Request, host: Host, public: Listener | None) -> Found:
     """Find the private listener's addresses, none where they are yet to come; raises LaunchError."""
     options = request.options
     if request.passed.private:
-        return Found(tuple(_passed_address(one, options) for one in request.passed.private))
+        given = request.passed.private
+        what = f"the private socket {', '.join(map(str, given))} that LISTEN_FDS passes"
+        return Found(tuple(map(_passed_address, given)), what=what)
     if options.private_missing != "later" or public is None:  # alone, there is nothing to serve meanwhile
-        return _find(request, host)
+        return _find(request, host, public)
     for one in public.addresses:
         if isinstance(one, TCPAddress) and one.is_wildcard and one.port == options.private_port != 0:
             raise LaunchError(
@@ -59,12 +65,12 @@ def find_private(request: Request, host: Host, public: Listener | None) -> Found
                 "change --private-port"
             )
     try:
-        return _find(request, host)
+        return _find(request, host, public)
     except PrivateAddressMissing:
         return Found(notes=(f"Serving the public side alone until there is {sought(options)}",))
 
 
-def _passed_address(given: InheritedSocket, options: Options) -> TCPAddress:
+def _passed_address(given: InheritedSocket) -> TCPAddress:
     """Return the address of a passed private socket, for which the rules of a private listener hold, too."""
     what = f"the private socket {given} that LISTEN_FDS passes"
     address = read_address(given.address.host) if isinstance(given.address, TCPAddress) else None
@@ -74,15 +80,17 @@ def _passed_address(given: InheritedSocket, options: Options) -> TCPAddress:
         raise LaunchError(
             f"{what} listens on every interface, the public one too: name one address in its ListenStream="
         )
-    _require_neighbours(what, address, options)
     return given.address
 
 
-def _find(request: Request, host: Host) -> Found:
-    """Find the address that `--private-host` names, or the one that lies in a private network."""
+def _find(request: Request, host: Host, public: Listener | None) -> Found:
+    """Find the address that `--private-host` or the platform names, the one in a private network, or the only one."""
     options, networks = request.options, request.options.private_network
     if options.private_host != "auto":
-        return Found((TCPAddress(str(_named(options, host)), options.private_port),))
+        return Found((TCPAddress(str(_named(options, host)), options.private_port),), what=sought(options))
+    if told := _told(request, host) or only_addresses(request, host, public):
+        what = f"the private address on {request.place.platform.name}"
+        return Found(tuple(TCPAddress(str(address), options.private_port) for address in told), what=what)
     found = [address for address in host.addresses if covers(networks, address)]
     if len(found) > 1 and request.place.private_hostname:
         own = set(host.resolve(request.place.private_hostname))
@@ -97,7 +105,8 @@ def _find(request: Request, host: Host) -> Found:
     if options.private_missing == "loopback":
         address = TCPAddress("127.0.0.1", options.private_port)
         where = str(address) if address.port else f"a free port of {address.host}"
-        note = f"No address in {join(networks)} here: the private side is on {where}, for this host alone"
+        missing = f"No address in {join(networks)} here" if networks else "No private network is known here"
+        note = f"{missing}: the private side is on {where}, for this host alone"
         return Found((address,), (note,))
     if request.place.in_private_network is False:
         variable = request.place.platform.network_variable
@@ -110,7 +119,8 @@ def _find(request: Request, host: Host) -> Found:
             "; PORT is set, as on a platform, where a private address is required: on your own machine, "
             "--private-missing loopback serves the private side on 127.0.0.1"
         )
-    raise PrivateAddressMissing(f"no address in {join(networks)}; found {host.describe()}; {hint}")
+    missing = f"no address in {join(networks)}" if networks else "no private network is known"
+    raise PrivateAddressMissing(f"{missing}; found {host.describe()}; {hint}")
 
 
 def _named(options: Options, host: Host) -> IPAddress:
@@ -127,9 +137,27 @@ def _named(options: Options, host: Host) -> IPAddress:
         raise PrivateAddressMissing(
             f"--private-host {name}{told} is not an address of this host; found {host.describe()}"
         )
-    address = next((address for address in own if covers(networks, address)), own[0])
-    _require_neighbours(f"--private-host {name}", address, options)
-    return address
+    return next((address for address in own if covers(networks, address)), own[0])
+
+
+def _told(request: Request, host: Host) -> tuple[IPAddress, ...]:
+    """Return the addresses that the platform's variables and interfaces name, as far as this host owns them.
+
+    Where a user has named networks, those outside them are left out.
+    """
+    place, networks = request.place, request.options.private_network
+    named = (one for one in host.interfaces if one.name in place.platform.private_interfaces)
+    told = (*place.private_addresses, *(address for one in named for address in one.addresses))
+    is_users = networks != place.platform.private_networks
+    return tuple(
+        dict.fromkeys(
+            address
+            for address in told
+            if host.owns(address)
+            and not (address.is_loopback or address.is_link_local)
+            and (not is_users or covers(networks, address))
+        )
+    )
 
 
 def _candidates(name: str, host: Host) -> tuple[IPAddress, ...]:
@@ -150,16 +178,6 @@ def _candidates(name: str, host: Host) -> tuple[IPAddress, ...]:
             f"--private-host {name} is no IP address, no interface and no name that resolves; found {host.describe()}"
         )
     return candidates
-
-
-def _require_neighbours(what: str, address: IPAddress, options: Options) -> None:
-    """Ensure that it is known who a neighbour of a private address is; raises LaunchError."""
-    networks = options.private_network
-    if not covers((*networks, *LOOPBACK), address) and options.private_allow is None:
-        raise LaunchError(
-            f"{what}: {address} lies in no private network ({join(networks)}), so no neighbour could be "
-            "told from a stranger; give its network with --private-network, or the peers with --private-allow"
-        )
 
 
 def ip_of(address: TCPAddress) -> IPAddress:

@@ -7,17 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from duallisten.config.platforms.base import NONE, Place, Platform
+from duallisten.config.platforms.base import NONE, Platform
+from duallisten.config.platforms.place import Place, place_of
 from duallisten.config.platforms.scalingo import SCALINGO
-from duallisten.errors import UsageError
 
-__all__ = ["FALLBACK_NETWORKS", "NONE", "PLATFORMS", "SCALINGO", "Place", "Platform", "locate"]
+__all__ = ["NONE", "PLATFORMS", "SCALINGO", "Place", "Platform", "locate"]
 
 PLATFORMS: tuple[Platform, ...] = (SCALINGO, NONE)
 """In the order in which they are looked for."""
-
-FALLBACK_NETWORKS = SCALINGO.private_networks
-"""The default of `--private-network` where the platform has none."""
 
 
 def locate(choice: str, environ: Mapping[str, str]) -> Place:
@@ -27,21 +24,7 @@ def locate(choice: str, environ: Mapping[str, str]) -> Place:
     Raises UsageError where `$PORT` is no port.
     """
     platform = next((known for known in PLATFORMS if known.name == choice), None) or _recognise(environ)
-
-    def said(variable: str) -> str:
-        return environ.get(variable, "")  # no platform's "" is set
-
-    container = said(platform.container_variable)
-    return Place(
-        platform=platform,
-        port=_port(said("PORT")),
-        process_type=container.rpartition("-")[0] or container or None,
-        private_hostname=said(platform.hostname_variable).rstrip(".") or None,
-        in_private_network=(platform.network_variable in environ) if platform.network_variable else None,
-        application=said(platform.application_variable) or None,
-        container=container or None,
-        version=said(platform.version_variable) or None,
-    )
+    return place_of(platform, environ)
 
 
 def _recognise(environ: Mapping[str, str]) -> Platform:
@@ -49,11 +32,3 @@ def _recognise(environ: Mapping[str, str]) -> Platform:
         if any(all(name in environ for name in names) for names in platform.markers):
             return platform
     return NONE
-
-
-def _port(text: str) -> int | None:
-    if not text:
-        return None
-    if not text.isascii() or not text.isdigit() or int(text) > 65535:
-        raise UsageError(f"$PORT is {text!r}: it must be a port, a number from 0 to 65535")
-    return int(text)

@@ -26,9 +26,13 @@ SCALINGO = Platform(
     private_wait=10.0,
     private_required=True,
     private_networks=(IPv4Network("10.240.0.0/22"),),
+    fence="address",
+    is_routed=True,
+    exports_trust=True,  # its Python buildpack's .profile.d
+    request_id_header="X-Request-ID",  # set only where the client has not
     routed_process_types=("web",),  # the TCP gateway of `tcp` passes on what the client itself wrote
     routers=(IPv4Network("172.17.0.0/16"), *LOOPBACK),
     private_dns_ttl=5.0,
+    keep_alive=60.0,
     grace=30.0,
-    defaults=(("timeout_keep_alive", 75), ("timeout_graceful_shutdown", 20)),
 )
