@@ -1,22 +1,20 @@
 """The platforms that duallisten knows, as data: how each is recognised and what it promises.
 
-A new platform is a module here with one `Platform`, and a place in `PLATFORMS`; no other code names one.
+A new platform is a module here with one `Platform`, and its rule in `recognition`; no other code names one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from ipaddress import IPv4Network
 
 from duallisten.config.platforms.base import NONE, Place, Platform
-from duallisten.config.platforms.scalingo import SCALINGO
+from duallisten.config.platforms.recognition import NAMES, every, load, recognise
 from duallisten.errors import UsageError
 
-__all__ = ["FALLBACK_NETWORKS", "NONE", "PLATFORMS", "SCALINGO", "Place", "Platform", "locate"]
+__all__ = ["FALLBACK_NETWORKS", "NAMES", "NONE", "Place", "Platform", "every", "load", "locate", "recognise"]
 
-PLATFORMS: tuple[Platform, ...] = (SCALINGO, NONE)
-"""In the order in which they are looked for."""
-
-FALLBACK_NETWORKS = SCALINGO.private_networks
+FALLBACK_NETWORKS = (IPv4Network("10.240.0.0/22"),)
 """The default of `--private-network` where the platform has none."""
 
 
@@ -26,7 +24,7 @@ def locate(choice: str, environ: Mapping[str, str]) -> Place:
     choice: `auto`, or the name of a platform, which is then taken at its word
     Raises UsageError where `$PORT` is no port.
     """
-    platform = next((known for known in PLATFORMS if known.name == choice), None) or _recognise(environ)
+    platform = load(choice if choice in NAMES else recognise(environ))
 
     def said(variable: str) -> str:
         return environ.get(variable, "")  # no platform's "" is set
@@ -42,13 +40,6 @@ def locate(choice: str, environ: Mapping[str, str]) -> Place:
         container=container or None,
         version=said(platform.version_variable) or None,
     )
-
-
-def _recognise(environ: Mapping[str, str]) -> Platform:
-    for platform in PLATFORMS:
-        if any(all(name in environ for name in names) for names in platform.markers):
-            return platform
-    return NONE
 
 
 def _port(text: str) -> int | None:
