@@ -84,7 +84,7 @@ def test_a_value_is_read(name: str, given: Any, read: Any) -> None:
         ("listeners", None),
         ("side_door", "open"),
         ("private_missing", "ignore"),
-        ("platform", "heroku"),
+        ("platform", "geocities"),
         ("private_paths", 5),
         ("private_paths", [5]),
         ("private_paths", [""]),

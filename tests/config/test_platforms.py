@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from duallisten import UsageError
-from duallisten.config.platforms import NONE, SCALINGO, locate
+from duallisten.config.platforms import NONE, locate
+from duallisten.config.platforms.scalingo import SCALINGO
 
 WEB = {
     "APP": "shop",

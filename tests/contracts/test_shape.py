@@ -130,6 +130,7 @@ PURE = (
     "config.other_servers",
     "config.platforms",
     "config.platforms.base",
+    "config.platforms.recognition",
     "config.platforms.scalingo",
     "endpoints.endpoint_set",
     "endpoints.openapi",

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from duallisten import Config
-from duallisten.config.platforms import SCALINGO
+from duallisten.config.platforms.scalingo import SCALINGO
 from duallisten.listeners import forwarded
 from duallisten.listeners.forwarded import MOST_PROXIES, Trust, TrustedPeers, believing, read_trust, rewriting, trust_of
 from tests.support.applications import Observed

@@ -8,7 +8,8 @@ import pytest
 
 from duallisten import LaunchError
 from duallisten.config.options import Options
-from duallisten.config.platforms import SCALINGO, Place
+from duallisten.config.platforms import Place
+from duallisten.config.platforms.scalingo import SCALINGO
 from duallisten.errors import PrivateAddressMissing
 from duallisten.listeners.address_watch import await_plan
 from duallisten.listeners.admission import Admission

@@ -181,7 +181,7 @@ def _parameter(option: Option, panel: str) -> inspect.Parameter:
         default = [str(item) for item in default] or None
     faces: dict[str, Any] = {
         "help": option.help.replace("[", r"\["),
-        "metavar": None if option.choices or option.kind == "switch" else option.metavar,
+        "metavar": None if option.kind == "switch" else option.metavar,
         "envvar": list(option.variables) or None,
         "show_default": option.kind != "switch",
     }

@@ -85,7 +85,37 @@ class Keywords(TypedDict, total=False):
     public_linger: float | None
     fence: Literal["auto", "address", "port"]
     side_door: Literal["serve", "refuse"]
-    platform: Literal["auto", "scalingo", "none"]
+    platform: Literal[
+        "auto",
+        "app-runner",
+        "app-service",
+        "beanstalk",
+        "caprover",
+        "clever-cloud",
+        "cloud-foundry",
+        "cloud-run",
+        "container-apps",
+        "coolify",
+        "digitalocean",
+        "docker",
+        "dokku",
+        "ecs",
+        "fly",
+        "heroku",
+        "heroku-private",
+        "koyeb",
+        "kubernetes",
+        "nomad",
+        "northflank",
+        "openshift",
+        "railway",
+        "render",
+        "scalingo",
+        "tailscale",
+        "upsun",
+        "wireguard",
+        "none",
+    ]
     private_paths: Iterable[str]
     public_paths: Iterable[str]
     hidden_status: Literal[404, 403]

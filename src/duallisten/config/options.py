@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from duallisten.config import option as readers
 from duallisten.config.option import NOT_SHOWN, Kind, Option, Reader, is_secret, nearest, own_variables, private_twin
-from duallisten.config.platforms import PLATFORMS
+from duallisten.config.platforms import NAMES
 from duallisten.config.uvicorn_options import is_inherited, is_per_listener, uvicorn_defaults, uvicorn_options
 from duallisten.errors import UsageError
 from duallisten.net import IPNetwork
@@ -109,8 +109,8 @@ class Options(NamedTuple):
     ] = "serve"
     platform: Annotated[
         str,
-        _choice("auto", *(platform.name for platform in PLATFORMS)),
-        "Whose conventions hold. auto: told by the platform's own variables.",
+        _choice("auto", *NAMES)._replace(metavar="NAME"),
+        f"Whose conventions hold. auto: told by the platform's own variables. Else {', '.join(NAMES[:-1])} or none.",
     ] = "auto"
     private_paths: Annotated[
         Prefixes,

@@ -91,7 +91,8 @@ def _find(request: Request, host: Host, public: Listener | None) -> Found:
     if told := _told(request, host) or only_addresses(request, host, public):
         what = f"the private address on {request.place.platform.name}"
         return Found(tuple(TCPAddress(str(address), options.private_port) for address in told), what=what)
-    found = [address for address in host.addresses if covers(networks, address)]
+    is_by_interface = bool(request.place.platform.private_interfaces) and not _is_users(request)
+    found = [address for address in host.addresses if covers(networks, address) and not is_by_interface]
     if len(found) > 1 and request.place.private_hostname:
         own = set(host.resolve(request.place.private_hostname))
         found = [address for address in found if address in own] or found
@@ -143,21 +144,20 @@ def _named(options: Options, host: Host) -> IPAddress:
 def _told(request: Request, host: Host) -> tuple[IPAddress, ...]:
     """Return the addresses that the platform's variables and interfaces name, as far as this host owns them.
 
-    Where a user has named networks, those outside them are left out.
+    An interface's are those in a private network, where one is known. Where a user has named networks, all others are
+    left out.
     """
     place, networks = request.place, request.options.private_network
-    named = (one for one in host.interfaces if one.name in place.platform.private_interfaces)
-    told = (*place.private_addresses, *(address for one in named for address in one.addresses))
-    is_users = networks != place.platform.private_networks
-    return tuple(
-        dict.fromkeys(
-            address
-            for address in told
-            if host.owns(address)
-            and not (address.is_loopback or address.is_link_local)
-            and (not is_users or covers(networks, address))
-        )
-    )
+    interfaces = [one for one in host.interfaces if one.name in place.platform.private_interfaces]
+    named = [address for one in interfaces for address in one.addresses if not networks or covers(networks, address)]
+    told = [address for address in place.private_addresses if not _is_users(request) or covers(networks, address)]
+    may_be = (one for one in (*told, *named) if host.owns(one) and not (one.is_loopback or one.is_link_local))
+    return tuple(dict.fromkeys(may_be))
+
+
+def _is_users(request: Request) -> bool:
+    """Whether the private networks are a user's word, and not the platform's."""
+    return request.options.private_network != request.place.platform.private_networks
 
 
 def _candidates(name: str, host: Host) -> tuple[IPAddress, ...]:

@@ -20,8 +20,6 @@ class Platform(NamedTuple):
         inferred: The attributes whose values are inferred, not documented. They are chosen to fail closed.
         notes: What a user should know, a sentence each, for the table of platforms.
 
-        markers: Sets of `NAME` or `NAME=value`; the platform is recognised where all of one set are in the environment.
-        excluded: Beginnings of variables; where one is set it is another platform.
         application_variable: Holds the application's name.
         container_variable: Holds `<process type><container_separator><index>`.
         container_separator: What divides the two.
@@ -55,7 +53,9 @@ class Platform(NamedTuple):
 
         private_dns_ttl: Seconds that neighbours may go on using a private address that they have resolved.
         public_linger: Seconds after the stop signal that its balancer may still send new connections.
-        grace: Seconds from the stop signal to SIGKILL.
+        grace: Seconds from the stop signal to SIGKILL, if the user has not set others.
+        grace_variable: Holds them, where the user has set others.
+        grace_setting: Where a user sets them; empty where nobody can.
         stop_signal: The signal that ends a container.
         keep_alive: Seconds that an idle connection of a router is kept open there.
         probes: How the platform looks whether a container is ready: `http` or `tcp`, on the public port.
@@ -69,8 +69,6 @@ class Platform(NamedTuple):
     inferred: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
-    markers: tuple[tuple[str, ...], ...] = ()
-    excluded: tuple[str, ...] = ()
     application_variable: str = ""
     container_variable: str = ""
     container_separator: str = "-"
@@ -104,6 +102,8 @@ class Platform(NamedTuple):
     private_dns_ttl: float = 0.0
     public_linger: float = 0.0
     grace: float = 0.0
+    grace_variable: str = ""
+    grace_setting: str = ""
     stop_signal: Literal["SIGTERM", "SIGINT"] = "SIGTERM"
     keep_alive: float = 0.0
     probes: Literal["", "http", "tcp"] = ""

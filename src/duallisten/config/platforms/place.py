@@ -38,6 +38,7 @@ class Place(NamedTuple):
         application: What the platform calls the application.
         container: What it calls this container.
         version: What it calls the deployment.
+        asked_grace: The platform's grace where the user has set it there, in seconds.
     """
 
     platform: Platform = NONE
@@ -49,6 +50,7 @@ class Place(NamedTuple):
     application: str | None = None
     container: str | None = None
     version: str | None = None
+    asked_grace: float | None = None
 
     @property
     def is_unknown(self) -> bool:
@@ -58,7 +60,7 @@ class Place(NamedTuple):
     @property
     def grace(self) -> float:
         """Seconds from the stop signal to SIGKILL; 0 where nobody says."""
-        return self.platform.grace
+        return self.platform.grace if self.asked_grace is None else self.asked_grace
 
     @property
     def is_routed(self) -> bool:
@@ -107,11 +109,12 @@ class Place(NamedTuple):
         longest = max(1, int(grace - min(SHUTDOWN_RESERVE, grace / 4)))
         if not grace or not isinstance(asked, int | float) or 0 < asked <= longest:
             return ""
+        killed = f"{platform.name} sends SIGKILL {grace:g} s after {platform.stop_signal}"
+        if platform.grace_setting and self.asked_grace is None:  # nobody knows whether it was raised there
+            longer = f"--timeout-graceful-shutdown {asked or 'without a limit'}"
+            return f"{longer}: {killed}, unless that is raised, too: {platform.grace_setting}"
         given["timeout_graceful_shutdown"] = longest
-        return (
-            f"--timeout-graceful-shutdown lowered from {asked or 'no limit'} to {longest} s: "
-            f"{platform.name} sends SIGKILL {grace:g} s after {platform.stop_signal}"
-        )
+        return f"--timeout-graceful-shutdown lowered from {asked or 'no limit'} to {longest} s: {killed}"
 
     def _uvicorn_defaults(self) -> list[tuple[str, Any, str]]:
         """Return uvicorn's options with their values here and where these come from; the first of a name holds."""
@@ -150,6 +153,7 @@ def place_of(platform: Platform, environ: Mapping[str, str]) -> Place:
         application=said(platform.application_variable),
         container=named or said(platform.instance_variable),
         version=said(platform.version_variable),
+        asked_grace=_seconds(said(platform.grace_variable)),
     )
 
 
@@ -161,6 +165,11 @@ def _addresses(texts: Iterable[str]) -> tuple[IPAddress, ...]:
             with suppress(ValueError):
                 found[canonical(ip_address(part))] = None  # each once
     return tuple(found)
+
+
+def _seconds(text: str | None) -> float | None:
+    """Read a number of seconds; None where it is none, or 0."""
+    return float(text) or None if text is not None and text.isascii() and text.isdigit() else None
 
 
 def _port(text: str) -> int | None:
