@@ -80,6 +80,14 @@ def test_one_socket_for_both_sides_gives_nobody_the_private_side_by_mistake(loca
     assert REFUSING.shared(local, peer) is Verdict.REFUSED
 
 
+@pytest.mark.parametrize(("local", "peer"), SIDE_DOORS)
+def test_where_the_port_is_the_fence_there_is_no_side_door(local: str, peer: str) -> None:
+    admission = REFUSING._replace(fence="port")
+    assert admission.public(local, peer) is Verdict.PUBLIC
+    assert admission.private("8.8.8.8") is Verdict.REFUSED
+    assert admission.private("10.240.0.6") is Verdict.PRIVATE
+
+
 def test_without_a_private_listener_nothing_is_private() -> None:
     admission = Admission(PRIVATE)
     assert admission.shared("10.240.0.5", "10.240.0.6") is Verdict.SIDE_DOOR

@@ -18,6 +18,13 @@ def network(tmp_path: Path) -> Iterator[Topology]:
 
 
 @pytest.fixture
+def pods(tmp_path: Path) -> Iterator[Topology]:
+    """A container that has one address, for the router and for its neighbour."""
+    with topology(tmp_path, has_one=True) as built:
+        yield built
+
+
+@pytest.fixture
 def network6(tmp_path: Path) -> Iterator[Topology]:
     """The same, with IPv6 addresses beside the IPv4 ones."""
     with topology(tmp_path, ipv6=True) as built:

@@ -28,6 +28,7 @@ ROUTER, PUBLIC = "172.17.0.1", "172.17.0.2"
 NEIGHBOUR, PRIVATE = "10.240.0.6", "10.240.0.5"
 ROUTER6, PUBLIC6 = "fd17::1", "fd17::2"
 NEIGHBOUR6, PRIVATE6 = "fdaa::6", "fdaa::5"
+GATEWAY, POD, OTHER_POD = "10.42.0.1", "10.42.0.5", "10.42.0.6"
 
 LISTENING = "0A"
 """TCP_LISTEN in /proc/net/tcp (linux/net/tcp_states.h)."""
@@ -121,10 +122,11 @@ def scalingo(container: str = "web-1") -> dict[str, str]:
 
 
 @contextmanager
-def topology(folder: Path, *, ipv6: bool = False) -> Iterator[Topology]:
+def topology(folder: Path, *, ipv6: bool = False, has_one: bool = False) -> Iterator[Topology]:
     """Build the network, and take it down with all that runs in it, whatever happens.
 
     ipv6: give each interface an IPv6 address, too
+    has_one: give the container one interface, as on a node of Kubernetes (`_wire_pods`)
     """
     lot = secrets.token_hex(4)
     container, router, neighbour = (
@@ -136,8 +138,21 @@ def topology(folder: Path, *, ipv6: bool = False) -> Iterator[Topology]:
             _ip("netns", "add", namespace.name)
         built = Topology(container, router, neighbour, folder)
         cleanup.callback(built._started.close)  # before the namespaces go
-        _wire(built, ipv6=ipv6)
+        if has_one:
+            _wire_pods(built)
+        else:
+            _wire(built, ipv6=ipv6)
         yield built
+
+
+def _wire_pods(built: Topology) -> None:
+    """Wire the container and its neighbour to a bridge, which the router has: public traffic comes in over it, too."""
+    built.router.ip("link set lo up", "link add br0 type bridge", f"addr add {GATEWAY}/24 dev br0", "link set br0 up")
+    for pod, address in ((built.container, POD), (built.neighbour, OTHER_POD)):
+        end = pod.name.rpartition("-")[2]
+        pod.ip(f"link add eth0 type veth peer name {end} netns {built.router.name}", "link set lo up")
+        pod.ip(f"addr add {address}/24 dev eth0", "link set eth0 up", f"route add default via {GATEWAY}")
+        built.router.ip(f"link set {end} master br0", f"link set {end} up")
 
 
 def _wire(built: Topology, *, ipv6: bool) -> None:

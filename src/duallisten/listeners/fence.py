@@ -123,7 +123,8 @@ def only_addresses(request: Request, host: Host, public: Listener | None) -> tup
     """
     place, networks, asked = request.place, request.options.private_network, asked_fence(request)
     if asked is None:
-        may_be = not networks and (not place.is_unknown or place.port is not None)
+        is_deployed = place.platform.has_private if not place.is_unknown else place.port is not None
+        may_be = is_deployed and not networks
     else:
         may_be = asked.kind == "port" and networks == place.platform.private_networks
     if not may_be:

@@ -154,6 +154,8 @@ async def end(server: Server, lifespans: Lifespans) -> None:
     steps = Steps()
     began = asyncio.get_running_loop().time()
     grace = server.config.place.grace
+    if server.config.graceful_seconds >= grace:  # the user has asked for more, and must have raised it there
+        grace = 0.0
     try:
         await _end_connections(server, began, steps)
     finally:
