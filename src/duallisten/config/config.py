@@ -97,6 +97,7 @@ class Config(UvicornConfig):
             load_dotenv(given["env_file"])  # before anything is read from the environment; uvicorn does it late
         given_trust = given.get("forwarded_allow_ips") is not None
         self.has_own_trust = given_trust or CONFIG_VARIABLES["forwarded_allow_ips"] in os.environ
+        self.networks_asked = asked.private_network is not None
         self.port_asked = any(given.get(name) is not None for name in ("port", "uds", "fd"))
         self.place = locate(asked.platform, os.environ)
         self.options = self.place.complete(asked, origins, FALLBACK_NETWORKS)

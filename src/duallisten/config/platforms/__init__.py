@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from duallisten.config.platforms.base import NONE, Place, Platform
 from duallisten.config.platforms.scalingo import SCALINGO
 from duallisten.errors import UsageError
+from duallisten.net import IPNetwork
 
-__all__ = ["FALLBACK_NETWORKS", "NONE", "PLATFORMS", "SCALINGO", "Place", "Platform", "locate"]
+__all__ = ["FALLBACK_NETWORKS", "NONE", "PLATFORMS", "SCALINGO", "Place", "Platform", "locate", "networks_of_interface"]
 
 PLATFORMS: tuple[Platform, ...] = (SCALINGO, NONE)
 """In the order in which they are looked for."""
@@ -42,6 +43,16 @@ def locate(choice: str, environ: Mapping[str, str]) -> Place:
         container=container or None,
         version=said(platform.version_variable) or None,
     )
+
+
+def networks_of_interface(interface: str) -> tuple[IPNetwork, ...]:
+    """Return the networks of the overlay network that an interface belongs to by its name; empty where none is known.
+
+    A machine may be in an overlay network wherever it runs.
+    """
+    from duallisten.config.platforms.tailscale import TAILSCALE  # few launches name an interface
+
+    return next((one.private_networks for one in (TAILSCALE,) if interface in one.private_interfaces), ())
 
 
 def _recognise(environ: Mapping[str, str]) -> Platform:
