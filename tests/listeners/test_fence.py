@@ -29,12 +29,13 @@ def planned(interfaces: dict[str, str], place: Place | dict[str, str], **asked: 
     """The plan on a host, in a place or with the environment of one."""
     place = place if isinstance(place, Place) else locate("auto", place)
     given: dict[str, Any] = {"host": asked.pop("host", None)}
-    outer = {name: asked.pop(name) for name in ("uds", "fd") if name in asked}
+    outer: dict[str, Any] = {name: asked.pop(name) for name in ("uds", "fd") if name in asked}
+    outer["networks_asked"] = "private_network" in asked
     given["port"] = asked.pop("port", None)
     place.complete_uvicorn(given, {})
     options = place.complete(Options(**asked), {})
-    public = {"host": given["host"] or "0.0.0.0", "port": 8000 if given["port"] is None else given["port"]}
-    return make_plan(Request(options=options, place=place, **public, **outer), host(interfaces))
+    port = 8000 if given["port"] is None else given["port"]
+    return make_plan(Request(options, place, given["host"] or "0.0.0.0", port, **outer), host(interfaces))
 
 
 def private(plan: Plan) -> str:
@@ -85,11 +86,11 @@ def test_the_port_is_the_fence_where_public_traffic_reaches_the_private_address_
 
 def test_a_passed_socket_is_looked_at_where_it_is_bound() -> None:
     passed = InheritedSocket(3, None)
-    assert planned(POD, {"PORT": "80"}, private_host="10.1.2.3", fd=passed.descriptor).fence.kind == "port"
+    assert planned(POD, {"PORT": "80"}, private_host=("10.1.2.3",), fd=passed.descriptor).fence.kind == "port"
 
 
 def test_an_option_beats_the_platform_and_the_platform_the_addresses() -> None:
-    assert str(planned(TWO, {}, fence="port", private_host="10.240.0.5").fence) == "port (--fence)"
+    assert str(planned(TWO, {}, fence="port", private_host=("10.240.0.5",)).fence) == "port (--fence)"
     kubernetes = planned(POD, KUBERNETES)
     assert str(kubernetes.fence) == "port (platform kubernetes)"
     asked = planned(POD, KUBERNETES, fence="address", private_network=(ip_network("10.0.0.0/8"),))
@@ -161,7 +162,7 @@ def test_a_platform_without_a_private_network_serves_the_public_side_alone() -> 
     assert (plan.private, str(plan.public)) == (None, "0.0.0.0:5000")
     assert plan.notes == ("heroku has no private network: the public side is served alone",)
     assert planned(POD, heroku, listeners="public").notes == ()
-    for asked in ({"listeners": "both"}, {"private_health": "/-"}, {"private_host": "127.0.0.1"}):
+    for asked in ({"listeners": "both"}, {"private_health": "/-"}, {"private_host": ("127.0.0.1",)}):
         assert private(planned(POD, heroku, **asked)) == "127.0.0.1:9240"
 
 

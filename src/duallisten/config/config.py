@@ -98,6 +98,7 @@ class Config(UvicornConfig):
             from dotenv import load_dotenv
 
             load_dotenv(given["env_file"])  # before anything is read from the environment; uvicorn does it late
+        self.networks_asked = asked.private_network is not None
         self.port_asked = any(given.get(name) is not None for name in ("port", "uds", "fd"))
         self.place = locate(asked.platform, os.environ)
         self.options = self.place.complete(asked, origins)

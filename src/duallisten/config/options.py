@@ -52,11 +52,12 @@ class Options(NamedTuple):
         "Which listeners to open. auto: both, except where the platform says otherwise.",
     ] = "auto"
     private_host: Annotated[
-        str,
-        OptionSpec(readers.text, "ADDRESS|INTERFACE|NAME|auto"),
-        "Where the private listener binds: an IP address, the name of an interface, a host name of this host, or "
-        "auto: the host's address inside a private network.",
-    ] = "auto"
+        tuple[str, ...],
+        OptionSpec(readers.private_hosts, "ADDRESS|INTERFACE|NAME|auto", kind="list"),
+        "Where the private listener binds: an IP address, the name of an interface (all its addresses; its networks "
+        "count as private unless --private-network says what does), a host name of this host, or auto: the host's "
+        "address inside a private network, one of each IP version. May be repeated, with 127.0.0.1 or localhost, too.",
+    ] = ("auto",)
     private_port: Annotated[
         int, OptionSpec(readers.port, "PORT"), "The fixed private port. 0 picks a free one and logs it."
     ] = 9240
@@ -316,18 +317,23 @@ def split_keywords(keywords: Mapping[str, Any]) -> tuple[Options, dict[str, Any]
         elif name in twins:
             private[twins[name]] = value
         elif name in theirs:
-            given[name] = _port(value) if name == "port" and isinstance(value, str) else value
+            given[name] = _read_uvicorn_s(name, value)
         else:
             raise TypeError(f"unknown option {name!r}{nearest(name, (*ours, *twins, *theirs))}")
     return Options(**own), private, given
 
 
-def _port(text: str) -> int:
-    """Read a port that is a text, as asyncio does for uvicorn."""
+def _read_uvicorn_s(name: str, value: Any) -> Any:
+    """Read what may be more here than `uvicorn.Config` takes: a port that is a text, and several hosts."""
+    reader = None
+    if name == "port" and isinstance(value, str):  # asyncio reads it for uvicorn
+        reader = readers.port
+    elif name == "host" and value is not None:
+        reader = readers.hosts
     try:
-        return int(readers.port(text))
+        return value if reader is None else reader(value)
     except ValueError as error:
-        raise UsageError(f"port={text!r}: {error}") from None
+        raise UsageError(f"{name}={value!r}: {error}") from None
 
 
 def _read(option: Option, value: Any) -> Any:

@@ -126,7 +126,7 @@ def only_addresses(request: Request, host: Host, public: Listener | None) -> tup
         is_deployed = place.platform.has_private if not place.is_unknown else place.port is not None
         may_be = is_deployed and not networks
     else:
-        may_be = asked.kind == "port" and networks == place.platform.private_networks
+        may_be = asked.kind == "port" and not request.networks_asked
     if not may_be:
         return ()
     found = reached_addresses(None if asked is not None else public, host)
@@ -144,17 +144,19 @@ def neighbours(request: Request, found: Found, fence: Fence) -> tuple[IPNetwork,
     options = request.options
     if options.private_allow is not None:
         return options.private_allow
-    networks = options.private_network
-    own = tuple(network for network in networks if any(ip in network for ip in found.ips))
-    strange = [ip for ip in found.ips if not covers((*networks, *LOOPBACK), ip)]
-    if strange and fence.kind == "address":
+    networks = (*options.private_network, *found.networks)
+    own = [network for network in options.private_network if any(ip in network for ip in found.ips)]
+    known = (*networks, *LOOPBACK)
+    strange = {ip: what for ip, what in zip(found.ips, found.what, strict=True) if not covers(known, ip)}
+    for ip, what in strange.items() if fence.kind == "address" else ():
         raise LaunchError(
-            f"{found.what}: {strange[0]} lies in no private network ({join(networks) or 'none is known'}), so no "
+            f"{what}: {ip} lies in no private network ({join(networks) or 'none is known'}), so no "
             "neighbour could be told from a stranger; give its network with --private-network, or the peers with "
             "--private-allow"
         )
     families = {ip.version for ip in strange}
-    return (*own, *(network for network in PRIVATE_NETWORKS if network.version in families), *LOOPBACK)
+    ranges = [network for network in PRIVATE_NETWORKS if network.version in families]
+    return tuple(dict.fromkeys((*own, *found.networks, *ranges, *LOOPBACK)))
 
 
 def _list(values: Iterable[object]) -> str:

@@ -14,8 +14,7 @@ side: a public side that is busy or blocked delays nothing on the private one.
 Invariants:
 
 - A private listener is never bound to a wildcard address, nor to an address that this host does not own.
-- Who its neighbours are is known: its address lies in a private network, `--private-allow` names the peers, or the
-  port is the fence (`fence`) and they have private addresses.
+- Who its neighbours are is known: its address lies in a private network, or `--private-allow` names the peers.
 - The listeners never have one specific address in common.
 - A loopback address never shares the public port, because a proxy on this host would then be a neighbour.
 - Where the port is the fence the listeners never have one port.
@@ -25,6 +24,8 @@ Invariants:
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from duallisten.config import Options, Place
@@ -53,7 +54,7 @@ Which = Literal["both", "public", "private"]
 
 
 class Listener(NamedTuple):
-    """One side's addresses; several where a host name of the public side stands for several."""
+    """One side's addresses; several where several are asked for, or a name stands for several."""
 
     side: Side
     addresses: tuple[Address, ...]
@@ -152,13 +153,18 @@ def make_pools(plan: Plan, workers: int, private_workers: int) -> tuple[Pool, ..
 
 
 class Request(NamedTuple):
-    """What was asked for, as far as a plan depends on it: our options, uvicorn's addresses, and the place."""
+    """What was asked for, as far as a plan depends on it: our options, uvicorn's addresses, and the place.
+
+    host: one, or several
+    networks_asked: whether `--private-network` is the user's own word
+    """
 
     options: Options
     place: Place
-    host: str
+    host: str | Sequence[str] | None
     port: int
     port_asked: bool = True
+    networks_asked: bool = False
     uds: str | None = None
     fd: int | None = None
     passed: Passed = Passed()
@@ -176,7 +182,8 @@ def make_plan(request: Request, host: Host) -> Plan:
     _check_passed(request, which)
     public = _public(request, host) if which != "private" else None
     found = find_private(request, host, public) if which != "public" else Found()
-    networks = tuple(dict.fromkeys((*options.private_network, *request.place.platform.private_networks)))
+    named = (*options.private_network, *found.networks, *request.place.platform.private_networks)
+    networks = tuple(dict.fromkeys(named))
     inner = found.ips or tuple(address for address in host.addresses if covers(networks, address))
     fence = fence_of(request, host, public, inner)
     admission = Admission(networks, side_door=options.side_door, fence=fence.kind)
@@ -252,7 +259,7 @@ def _wants_private(request: Request) -> bool:
     """Whether something was asked for that a private side alone can serve."""
     options = request.options
     pages = options.private_health or options.private_metrics
-    return bool(pages or request.passed.private or options.private_network or options.private_host != "auto")
+    return bool(pages or request.passed.private or options.private_network or options.private_host != ("auto",))
 
 
 def _check_passed(request: Request, which: Which) -> None:
@@ -261,7 +268,7 @@ def _check_passed(request: Request, which: Which) -> None:
     public = "--uds" if request.uds is not None else None
     if request.fd is not None and request.fd not in (one.descriptor for one in passed.public):
         public = "--fd"
-    private = "--private-host" if options.private_host != "auto" else None
+    private = "--private-host" if options.private_host != ("auto",) else None
     for side, given, option in (("public", passed.public, public), ("private", passed.private, private)):
         if given and which not in ("both", side):
             raise LaunchError(
@@ -282,13 +289,35 @@ def _public(request: Request, host: Host) -> Listener:
         return Listener("public", (UnixAddress(request.uds),))
     if not 0 <= request.port <= 65535:
         raise UsageError(f"--port {request.port}: must be a port, a number from 0 to 65535")
-    name = request.host or "0.0.0.0"  # noqa: S104  # uvicorn's --host "" means every address
+    names = [request.host or ""] if isinstance(request.host, str | None) else request.host
+    taken: list[tuple[str, str]] = []
+    for name in names:
+        addresses = _public_hosts(name, host)
+        for address, (other, before) in itertools.product(addresses, taken):
+            if _overlap(address, other):
+                raise UsageError(
+                    f"--host {before} and --host {name} overlap: {other} and {address} cannot both be bound on one "
+                    "port; give one of them"
+                )
+        taken += [(address, name) for address in addresses]
+    return Listener("public", tuple(TCPAddress(address, request.port) for address, _ in taken))
+
+
+def _public_hosts(name: str, host: Host) -> tuple[str, ...]:
+    """Return the addresses that a `--host` stands for."""
+    name = name or "0.0.0.0"  # noqa: S104  # uvicorn's --host "" means every address
     if read_address(name) is not None:
-        return Listener("public", (TCPAddress(name, request.port),))
+        return (name,)
     addresses = host.resolve(name)
     if not addresses:
         raise LaunchError(f"--host {name}: no address found for it; give an IP address of this host")
-    return Listener("public", tuple(TCPAddress(str(address), request.port) for address in addresses))
+    return tuple(map(str, addresses))
+
+
+def _overlap(host: str, other: str) -> bool:
+    """Whether of two sockets with one port one gets what is sent to the other."""
+    one, two = TCPAddress(host, 1), TCPAddress(other, 1)
+    return one.covers(two) or two.covers(one)
 
 
 def _share(public: Listener | None, private: Found, passed: Passed) -> bool:
