@@ -1,10 +1,27 @@
+"""Platforms: how each is recognised, what is asked of their data, and what no other code may know of them."""
+
 from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+import duallisten
 from duallisten import UsageError
-from duallisten.config.platforms import NONE, locate
+from duallisten.config.platforms import NAMES, NONE, Platform, every, load, locate, recognise
+from duallisten.config.platforms.recognition import BY_NAME_ALONE, RULES
 from duallisten.config.platforms.scalingo import SCALINGO
+from tests.contracts import platforms as page
+
+SOURCE = Path(duallisten.__file__).parent
+FOLDER = SOURCE / "config" / "platforms"
+CLUSTER = {"KUBERNETES_SERVICE_HOST": "10.96.0.1", "KUBERNETES_SERVICE_PORT": "443", "HOSTNAME": "shop-7d9f-x2x4k"}
+DYNO = {"DYNO": "web.1", "PORT": "5000"}
+TASK = {"ECS_CONTAINER_METADATA_URI_V4": "http://169.254.170.2/v4/1", "AWS_EXECUTION_ENV": "AWS_ECS_FARGATE"}
+KNATIVE = {"K_SERVICE": "shop", "K_REVISION": "shop-00001", "K_CONFIGURATION": "shop", "PORT": "8080"}
 
 WEB = {
     "APP": "shop",
@@ -14,6 +31,98 @@ WEB = {
     "SCALINGO_APPLICATION_ID": "ap-1",
     "PORT": "5000",
 }
+
+VARIABLES: tuple[tuple[str, dict[str, str]], ...] = (
+    ("scalingo", WEB),
+    ("fly", {"FLY_APP_NAME": "shop", "FLY_MACHINE_ID": "148e", "FLY_PRIVATE_IP": "fdaa:0:1::2", "FLY_REGION": "ams"}),
+    ("railway", {"RAILWAY_PROJECT_ID": "p", "RAILWAY_SERVICE_ID": "s", "RAILWAY_ENVIRONMENT": "production"}),
+    ("render", CLUSTER | {"RENDER": "true", "RENDER_SERVICE_TYPE": "web", "PORT": "10000"}),
+    ("heroku", DYNO),
+    ("heroku-private", DYNO | {"HEROKU_PRIVATE_IP": "10.0.141.3", "HEROKU_DNS_DYNO_NAME": "1.web.shop.app.localspace"}),
+    ("heroku-private", DYNO | CLUSTER | {"HEROKU_PRIVATE_IP": "10.0.141.3"}),
+    ("dokku", DYNO | {"GIT_REV": "f00"}),
+    ("dokku", DYNO | {"DOKKU_APP_TYPE": "herokuish"}),
+    ("cloud-foundry", {"VCAP_APPLICATION": "{}", "CF_INSTANCE_GUID": "g", "PORT": "8080"}),
+    ("clever-cloud", {"APP_ID": "app_1", "INSTANCE_ID": "i", "CC_PRETTY_INSTANCE_NAME": "Calm Fox", "PORT": "8080"}),
+    ("koyeb", {"KOYEB_APP_NAME": "shop", "KOYEB_SERVICE_NAME": "web", "PORT": "8000"}),
+    ("northflank", CLUSTER | {"NF_PROJECT_ID": "shop", "NF_OBJECT_ID": "web", "NF_HOSTS": "a.code.run"}),
+    ("container-apps", CLUSTER | {"CONTAINER_APP_NAME": "shop", "CONTAINER_APP_REVISION": "shop--1"}),
+    ("app-service", {"WEBSITE_SITE_NAME": "shop", "WEBSITE_INSTANCE_ID": "5c", "PORT": "8000"}),
+    ("upsun", {"PLATFORM_APPLICATION": "e30=", "PLATFORM_PROJECT": "p", "PORT": "8888"}),
+    ("coolify", {"COOLIFY_RESOURCE_UUID": "u", "PORT": "3000", "HOST": "0.0.0.0"}),
+    ("nomad", {"NOMAD_ALLOC_ID": "a", "NOMAD_PORT_http": "24001"}),
+    ("ecs", TASK),
+    ("cloud-run", KNATIVE),
+    ("kubernetes", CLUSTER),
+    ("kubernetes", CLUSTER | KNATIVE),
+    ("none", KNATIVE | {"GAE_SERVICE": "default"}),
+    ("none", {"RENDER": "1", "HOSTNAME": "laptop", "APP": "shop", "CONTAINER": "docker"}),
+)
+"""What a platform sets, as far as it tells one from another; with the variables of what it is built on."""
+
+
+@pytest.mark.parametrize(("name", "variables"), VARIABLES)
+def test_a_platform_is_recognised_by_the_variables_that_it_sets(name: str, variables: dict[str, str]) -> None:
+    assert recognise(variables) == name
+    assert locate("auto", variables).platform is load(name)
+
+
+def test_each_platform_is_recognised_somewhere_or_known_by_name_alone() -> None:
+    tried = {name for name, _ in VARIABLES}
+    assert tried == {name for name, *_ in RULES} | {NONE.name}
+    assert {*NAMES} == tried | {*BY_NAME_ALONE}
+    modules = {path.stem.replace("_", "-") for path in FOLDER.glob("*.py")}
+    assert modules - {*NAMES} == {"--init--", "base", "place", "recognition"} & modules
+
+
+@pytest.mark.parametrize("platform", every(), ids=NAMES)
+def test_what_is_known_of_a_platform_has_its_sources(platform: Platform) -> None:
+    assert locate(platform.name, {}).platform is platform
+    assert {*platform.inferred} <= {*Platform._fields}
+    assert len({*platform.inferred}) == len(platform.inferred)
+    if platform is not NONE:
+        assert platform.title and platform.sources
+        assert all(source.startswith("https://") for source in platform.sources)
+        assert all(note.endswith(".") for note in platform.notes)
+
+
+@pytest.mark.parametrize("platform", every(), ids=NAMES)
+def test_what_a_platform_promises_fits_together(platform: Platform) -> None:
+    assert platform.has_private or not (platform.private_networks or platform.private_required or platform.barred_ports)
+    assert platform.is_routed or not (platform.routers or platform.routed_process_types)
+    assert platform.has_private or platform.fence == "auto"
+    assert not platform.grace_variable or platform.grace_variable in platform.grace_setting
+    assert platform.public_linger < max(platform.grace, 1) / 3, "requests have two thirds of the grace"
+    assert platform.fence != "port" or not platform.is_routed, "neighbours reach the public port, too"
+
+
+def test_the_page_of_platforms_says_what_the_data_says() -> None:
+    assert page.PAGE.read_text() == page.text(), "run: python -m tests.contracts.platforms"
+
+
+def test_only_the_data_names_a_platform_or_its_variables() -> None:
+    named = {value for one in every() for field, value in one._asdict().items() if field.endswith("_variable")}
+    known = ({*NAMES, *named} | {mark for _, *marks in RULES for mark in marks}) - {NONE.name, ""}
+    known -= {"APP"}  # is many things
+    generated = SOURCE / "config" / "keywords.py"
+    for path in SOURCE.rglob("*.py"):
+        if FOLDER in path.parents or path == generated:
+            continue
+        tree = ast.parse(path.read_text())
+        texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+        assert not texts & known, path
+        modules = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        assert not modules & {f"duallisten.config.platforms.{name.replace('-', '_')}" for name in NAMES}, path
+
+
+def test_a_launch_imports_the_data_of_its_own_platform_alone() -> None:
+    program = (
+        "import sys; from duallisten.config.platforms import locate; locate('auto', {'FLY_APP_NAME': '', "
+        "'FLY_MACHINE_ID': ''}); print(*sorted(name.rpartition('.')[2] for name in sys.modules if "
+        "name.startswith('duallisten.config.platforms.')))"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert {*ended.stdout.split()} - {"place"} == {"base", "fly", "recognition"}
 
 
 def test_scalingo_is_recognised_by_its_own_variables() -> None:

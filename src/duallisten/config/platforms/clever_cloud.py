@@ -17,7 +17,7 @@ CLEVER_CLOUD = Platform(
         "https://www.clever.cloud/developers/doc/applications/python/",
         "https://www.clever.cloud/developers/doc/find-help/faq/",
     ),
-    inferred=("barred_ports", "is_routed"),
+    inferred=("is_routed",),
     notes=(
         "Name the Network Group's block with `--private-network`.",
         "With CC_RUN_COMMAND in the Python runtime give `--port 9000`; with uv 8080 is right.",
@@ -29,6 +29,5 @@ CLEVER_CLOUD = Platform(
     port=8080,
     fence="address",
     private_wait=10.0,
-    barred_ports=(8080, 9000),
     probes="tcp",
 )

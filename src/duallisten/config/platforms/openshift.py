@@ -9,11 +9,11 @@ from duallisten.config.platforms.kubernetes import KUBERNETES
 OPENSHIFT = KUBERNETES._replace(
     name="openshift",
     title="OpenShift",
-    sources=(*KUBERNETES.sources, "https://github.com/openshift/router/pull/134"),
+    sources=("https://github.com/openshift/router/pull/134",),
     notes=(
         "Taken for Kubernetes where it is not named, which is as good.",
         "Never give `--forwarded-allow-ips '*'`: the router appends to X-Forwarded-For, and `*` believes its first "
         "entry.",
-        *KUBERNETES.notes,
+        "What is said of `kubernetes` holds here, too.",
     ),
 )

@@ -11,7 +11,7 @@ from duallisten.config.platforms.base import Platform
 
 TAILSCALE = Platform(
     name="tailscale",
-    title="a host with Tailscale",
+    title="Host with Tailscale",
     sources=(
         "https://github.com/tailscale/tailscale (net/tsaddr/tsaddr.go, net/dns/resolver/tsdns.go)",
         "https://tailscale.com/kb/1033/ip-and-dns-addresses",

@@ -17,6 +17,7 @@ UPSUN = Platform(
         "https://docs.upsun.com/create-apps/workers.html",
     ),
     inferred=("has_private", "grace"),
+    notes=("With `socket_family: unix` give `--uds $SOCKET`.",),
     application_variable="PLATFORM_APPLICATION_NAME",
     version_variable="PLATFORM_TREE_ID",
     has_private=False,

@@ -7,7 +7,7 @@ from duallisten.config.platforms.base import Platform
 
 WIREGUARD = Platform(
     name="wireguard",
-    title="a host with WireGuard",
+    title="Host with WireGuard",
     sources=("https://man7.org/linux/man-pages/man8/wg-quick.8.html",),
     inferred=("private_interfaces",),
     notes=(
