@@ -157,6 +157,7 @@ class Request(NamedTuple):
 
     host: one, or several
     networks_asked: whether `--private-network` is the user's own word
+    loopback_asked: whether the user has said `--private-missing loopback`, as on a machine of one's own
     """
 
     options: Options
@@ -165,6 +166,7 @@ class Request(NamedTuple):
     port: int
     port_asked: bool = True
     networks_asked: bool = False
+    loopback_asked: bool = False
     uds: str | None = None
     fd: int | None = None
     passed: Passed = Passed()
