@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.netns.topology import Topology, topology
+from tests.netns.topology import BOTH_FAMILIES, Topology, topology
 
 
 @pytest.fixture
@@ -20,5 +20,5 @@ def network(tmp_path: Path) -> Iterator[Topology]:
 @pytest.fixture
 def network6(tmp_path: Path) -> Iterator[Topology]:
     """The same, with IPv6 addresses beside the IPv4 ones."""
-    with topology(tmp_path, ipv6=True) as built:
+    with topology(tmp_path, BOTH_FAMILIES) as built:
         yield built
