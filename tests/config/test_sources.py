@@ -16,10 +16,10 @@ def test_the_command_line_beats_the_environment_and_that_the_file(
 ) -> None:
     (tmp_path / "duallisten.toml").write_text('private-port = 1\nprivate-host = "eth1"\nside_door = "refuse"\n')
     monkeypatch.setenv("DUALLISTEN_PRIVATE_PORT", "2")
-    monkeypatch.setenv("DUALLISTEN_PRIVATE_HOST", "eth2")
+    monkeypatch.setenv("DUALLISTEN_PRIVATE_HOST", "eth2, ::1")
     settings = collect(OPTIONS, {"private_port": "3"}, tmp_path)
     assert settings.values["private_port"] == 3
-    assert settings.values["private_host"] == "eth2"
+    assert settings.values["private_host"] == ("eth2", "::1")
     assert settings.values["side_door"] == "refuse"
     assert settings.origins == {
         "private_port": "--private-port",

@@ -62,6 +62,7 @@ def _line(name: str, kind: str) -> str:
 def kinds() -> Iterator[tuple[str, str]]:
     theirs = {name: _uvicorn_kind(one.annotation) for name, one in signature(uvicorn.Config).parameters.items()}
     theirs.pop("app")
+    theirs["host"] += " | Iterable[str]"  # a launch has any number
     yield from theirs.items()
     for option in own_options():
         kind = _own_kind(option.twin_of or option.name)

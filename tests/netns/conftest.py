@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.netns.kinds import ONE
 from tests.netns.topology import BOTH_FAMILIES, Topology, topology
 
 
@@ -14,6 +15,13 @@ from tests.netns.topology import BOTH_FAMILIES, Topology, topology
 def network(tmp_path: Path) -> Iterator[Topology]:
     """A container between a router and a neighbour, with IPv4 addresses."""
     with topology(tmp_path) as built:
+        yield built
+
+
+@pytest.fixture
+def pods(tmp_path: Path) -> Iterator[Topology]:
+    """A container that has one address, for the router and for its neighbour."""
+    with topology(tmp_path, ONE) as built:
         yield built
 
 

@@ -8,9 +8,18 @@ two addresses: router ---- eth0 container eth1 ---- neighbour
 
 from __future__ import annotations
 
-from tests.netns.topology import BOTH_FAMILIES, PUBLIC, ROUTER, TWO_IPV4, Kind, Network
+from tests.netns.topology import (
+    BOTH_FAMILIES,
+    GATEWAY,
+    OTHER_POD,
+    POD,
+    PUBLIC,
+    ROUTER,
+    TWO_IPV4,
+    Kind,
+    Network,
+)
 
-GATEWAY, POD, OTHER_POD = "10.42.0.1", "10.42.0.5", "10.42.0.6"
 OUTSIDE = Network("eth0", (f"{PUBLIC}/16",), router=(f"{ROUTER}/16",))
 
 IPV6_INSIDE = Kind((OUTSIDE, Network("eth1", ("fdaa::5/64",), neighbour=("fdaa::6/64",))))

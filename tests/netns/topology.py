@@ -30,6 +30,7 @@ ROUTER, PUBLIC = "172.17.0.1", "172.17.0.2"
 NEIGHBOUR, PRIVATE = "10.240.0.6", "10.240.0.5"
 ROUTER6, PUBLIC6 = "fd17::1", "fd17::2"
 NEIGHBOUR6, PRIVATE6 = "fdaa::6", "fdaa::5"
+GATEWAY, POD, OTHER_POD = "10.42.0.1", "10.42.0.5", "10.42.0.6"
 
 LISTENING = "0A"
 """TCP_LISTEN in /proc/net/tcp (linux/net/tcp_states.h)."""

@@ -147,6 +147,8 @@ class StatusPage:
             "application": report.application,
             "platform": report.platform,
             "process_type": report.process_type,
+            "fence": report.fence,
+            "fence_reason": report.fence_reason,
             "notes": report.notes,
             "listeners": [
                 {

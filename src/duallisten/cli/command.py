@@ -177,6 +177,8 @@ def _parameter(option: Option, panel: str) -> inspect.Parameter:
     kinds: dict[str, Any] = {"switch": bool, "list": list[str]}
     annotation = kinds.get(option.kind) or (Literal[option.choices] if option.choices else str)
     default = option.default if option.default != "" else None
+    if option.kind == "list" and isinstance(default, str):
+        default = (default,)
     if isinstance(default, tuple | list):
         default = [str(item) for item in default] or None
     faces: dict[str, Any] = {

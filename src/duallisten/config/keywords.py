@@ -21,7 +21,7 @@ from duallisten.net import IPNetwork
 class Keywords(TypedDict, total=False):
     """What can be asked for by keyword."""
 
-    host: str
+    host: str | Iterable[str]
     port: int
     uds: str | None
     fd: int | None
@@ -74,7 +74,7 @@ class Keywords(TypedDict, total=False):
     h11_max_incomplete_event_size: int | None
     reset_contextvars: bool
     listeners: Literal["auto", "both", "public", "private"]
-    private_host: str
+    private_host: Iterable[str]
     private_port: int
     private_network: Iterable[str | IPNetwork]
     private_allow: Iterable[str | IPNetwork] | None
@@ -82,7 +82,8 @@ class Keywords(TypedDict, total=False):
     private_missing: Literal["auto", "fail", "loopback", "later"]
     private_wait: float | None
     private_linger: float | None
-    public_linger: float
+    public_linger: float | None
+    fence: Literal["auto", "address", "port"]
     side_door: Literal["serve", "refuse"]
     platform: Literal[
         "auto",

@@ -52,22 +52,23 @@ class Options(NamedTuple):
         "Which listeners to open. auto: both, except where the platform says otherwise.",
     ] = "auto"
     private_host: Annotated[
-        str,
-        OptionSpec(readers.text, "ADDRESS|INTERFACE|NAME|auto"),
-        "Where the private listener binds: an IP address, the name of an interface, a host name of this host, or "
-        "auto: the host's address inside a private network.",
-    ] = "auto"
+        tuple[str, ...],
+        OptionSpec(readers.private_hosts, "ADDRESS|INTERFACE|NAME|auto", kind="list"),
+        "Where the private listener binds: an IP address, the name of an interface (all its addresses; its networks "
+        "count as private unless --private-network says what does), a host name of this host, or auto: the host's "
+        "address inside a private network, one of each IP version. May be repeated, with 127.0.0.1 or localhost, too.",
+    ] = ("auto",)
     private_port: Annotated[
         int, OptionSpec(readers.port, "PORT"), "The fixed private port. 0 picks a free one and logs it."
     ] = 9240
     private_network: Annotated[
         PrivateNetworks,
-        "What counts as private, IPv4 or IPv6. May be repeated. [default: the platform's, else 10.240.0.0/22]",
+        "What counts as private, IPv4 or IPv6. May be repeated. [default: the platform's, else nothing]",
     ] = None  # type: ignore[assignment]  # `Config` fills it in
     private_allow: Annotated[
         Networks,
-        "Which peers the private listener admits. May be repeated. [default: the private network of its address, "
-        "and loopback]",
+        "Which peers the private listener admits. May be repeated. [default: the private network of its address, or "
+        "where none is known and the port is the fence, all private ranges; and loopback]",
     ] = None
     private_hostnames: Annotated[
         Hostnames,
@@ -77,30 +78,35 @@ class Options(NamedTuple):
     ] = ()
     private_missing: Annotated[
         Literal["auto", "fail", "loopback", "later"],
-        "Without an address in a private network: fail, bind to 127.0.0.1, or (later) serve the public side at "
-        "once and open the private one when the address appears. auto: fail on a platform and where PORT is set, "
-        "else loopback.",
+        "Without a private address: fail, bind to 127.0.0.1, or (later) serve the public side at once and open the "
+        "private one when the address appears. auto: fail where the platform promises one, with --fence port, and "
+        "where PORT is set on no known platform; else loopback.",
     ] = "auto"
     private_wait: Annotated[
-        Seconds, "How long to wait for the private address to appear. [default: 10 on a platform, else 0]"
+        Seconds, "How long to wait for the private address to appear. [default: the platform's, else 0]"
     ] = None
     private_linger: Annotated[
         Seconds,
         "How long the private side goes on accepting when the server is told to end, for neighbours who still "
-        "have its address; at most half of --timeout-graceful-shutdown. [default: 5 on Scalingo, as long as its "
-        "private names are cached; else 0]",
+        "have its address; at most half of --timeout-graceful-shutdown. [default: as long as the platform's private "
+        "names are cached, else 0]",
     ] = None
     public_linger: Annotated[
-        float,
-        OptionSpec(readers.seconds, "SECONDS"),
+        Seconds,
         "How long the public side goes on accepting when the server is told to end, for a balancer that is yet to "
         "hear of it; the private side goes on as long, and readyz says no. At most half of "
-        "--timeout-graceful-shutdown.",
-    ] = 0.0
+        "--timeout-graceful-shutdown. [default: the platform's, else 0]",
+    ] = None
+    fence: Annotated[
+        Literal["auto", "address", "port"],
+        "What tells private traffic from public. address: the address that a connection came in on; port: the port "
+        "alone, and whoever can reach the private one is admitted if its address is. auto: the platform's, else the "
+        "port where public traffic can reach the private address alone.",
+    ] = "auto"
     side_door: Annotated[
         Literal["serve", "refuse"],
         "What a peer gets that reaches the public listener on a private address: the public side, or a closed "
-        "connection. Its forwarded headers are never believed.",
+        "connection. Its forwarded headers are never believed. With --fence port there is no such address.",
     ] = "serve"
     platform: Annotated[
         str,
@@ -211,7 +217,7 @@ class Options(NamedTuple):
         str | None,
         OptionSpec(readers.or_none(readers.header), "NAME"),
         "The request header that holds the id of a request that a trusted peer has given it; others get one here. "
-        "[default: X-Request-ID with --log-format json, else requests get no id]",
+        "[default: with --log-format json the platform's, else X-Request-ID; otherwise requests get no id]",
     ] = None
     register: Annotated[
         str | None,
@@ -311,18 +317,23 @@ def split_keywords(keywords: Mapping[str, Any]) -> tuple[Options, dict[str, Any]
         elif name in twins:
             private[twins[name]] = value
         elif name in theirs:
-            given[name] = _port(value) if name == "port" and isinstance(value, str) else value
+            given[name] = _read_uvicorn_s(name, value)
         else:
             raise TypeError(f"unknown option {name!r}{nearest(name, (*ours, *twins, *theirs))}")
     return Options(**own), private, given
 
 
-def _port(text: str) -> int:
-    """Read a port that is a text, as asyncio does for uvicorn."""
+def _read_uvicorn_s(name: str, value: Any) -> Any:
+    """Read what may be more here than `uvicorn.Config` takes: a port that is a text, and several hosts."""
+    reader = None
+    if name == "port" and isinstance(value, str):  # asyncio reads it for uvicorn
+        reader = readers.port
+    elif name == "host" and value is not None:
+        reader = readers.hosts
     try:
-        return int(readers.port(text))
+        return value if reader is None else reader(value)
     except ValueError as error:
-        raise UsageError(f"port={text!r}: {error}") from None
+        raise UsageError(f"{name}={value!r}: {error}") from None
 
 
 def _read(option: Option, value: Any) -> Any:

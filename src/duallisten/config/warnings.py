@@ -25,9 +25,9 @@ def warnings_of(config: Config) -> Iterator[str]:
     for option, needs in _idle_options(config):
         yield f"{option} does nothing without {needs}"
     most = config.graceful_seconds / 2
-    asked = {"--public-linger": config.options.public_linger, "--private-linger": config.options.private_linger or 0.0}
+    asked = {"--public-linger": config.options.public_linger, "--private-linger": config.options.private_linger}
     for option, seconds in asked.items():
-        if seconds > most:
+        if seconds is not None and seconds > most:
             yield (
                 f"{option} lowered from {seconds:g} to {most:g} s: half of --timeout-graceful-shutdown is for what is "
                 "accepted last"

@@ -54,16 +54,18 @@ class Trust(NamedTuple):
 
     Attributes:
         hosts: Addresses, networks and literals in uvicorn's form; `*` alone is every peer.
-        routers: A platform's proxies. Where given, every peer is believed, because only the platform's routers come in
-            here, and these are skipped from the right in X-Forwarded-For.
+        routers: A platform's proxies, as far as it tells their networks. Where given, every peer is believed, because
+            only the platform's routers come in here, and these are skipped from the right in X-Forwarded-For. None
+            where `hosts` decides.
     """
 
     hosts: tuple[str, ...] = ()
-    routers: tuple[IPNetwork, ...] = ()
+    routers: tuple[IPNetwork, ...] | None = None
 
     def __str__(self) -> str:
-        if self.routers:
-            return f"any peer; in X-Forwarded-For the right-most address outside {join(self.routers)}"
+        if self.routers is not None:
+            outside = f" outside {join(self.routers)}" if self.routers else ""
+            return f"any peer; in X-Forwarded-For the right-most address{outside}"
         return ", ".join(self.hosts) or "none"
 
 
@@ -140,7 +142,7 @@ class TrustedPeers:
             return True
         if not host:
             return False
-        return bool(self._routers) or self._is_proxy(host)
+        return self._routers is not None or self._is_proxy(host)
 
     def rewrite(self, scope: MutableMapping[str, Any]) -> None:
         """Set `client` and `scheme` of a request from a believed peer by its forwarded headers."""
@@ -176,7 +178,7 @@ class TrustedPeers:
             read = read_entry(entry)
             if not self._is_proxy(read[0]):
                 return read
-            if client is None or not self._routers:
+            if client is None or self._routers is None:
                 client = read
             if number == MOST_PROXIES:
                 break
@@ -189,7 +191,7 @@ class TrustedPeers:
 
     def _find(self, host: str) -> bool:
         address = _read_ip(host)
-        if self._routers:
+        if self._routers is not None:
             return address is not None and covers(self._routers, address)
         if address is None:
             return host != "" and host in self._literals

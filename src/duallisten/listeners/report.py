@@ -47,12 +47,17 @@ class ValueReport:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a launch would do, as far as that is known, and what it would fail for; None where it would not fail."""
+    """What a launch would do, as far as that is known, and what it would fail for; None where it would not fail.
+
+    fence: what tells the sides apart, `address` or `port`; None where there is no plan
+    """
 
     application: str
     platform: str
     process_type: str | None
     workers: int
+    fence: str | None
+    fence_reason: str | None
     listeners: tuple[ListenerReport, ...]
     values: tuple[ValueReport, ...]
     notes: tuple[str, ...]
@@ -75,12 +80,15 @@ def make_report(config: Config, plan: Plan | None, error: str | None = None) -> 
         platform=config.place.platform.name,
         process_type=config.place.process_type,
         workers=sum(pool.size for pool in pools) or config.workers,
+        fence=plan.fence.kind if plan is not None else None,
+        fence_reason=plan.fence.why if plan is not None else None,
         listeners=tuple(_listener(config, one, pools) for one in served_listeners(config, plan)) if plan else (),
         values=tuple(
             ValueReport(name, _value(config, name), origin) for name, origin in sorted(config.origins.items())
         ),
         notes=(
             *(plan.notes if plan else ()),
+            *config.notes,
             *config.warnings,
             *filter(None, [config.unused_rules if config.loaded else ""]),
         ),
@@ -137,7 +145,8 @@ def print_table(report: Report) -> None:
     """Print the report as tables on standard output, without its error."""
     kind = f", process type {report.process_type}" if report.process_type else ""
     workers = "1 worker" if report.workers == 1 else f"{report.workers} workers"
-    print_line(f"{report.application} with {workers}; platform: {report.platform}{kind}")
+    fence = f"; fence: {report.fence} ({report.fence_reason})" if report.fence else ""
+    print_line(f"{report.application} with {workers}; platform: {report.platform}{kind}{fence}")
     rows = [
         (field.name.replace("_", " "), *(_cell(getattr(one, field.name)) for one in report.listeners))
         for field in fields(ListenerReport)[1:]  # all but the side

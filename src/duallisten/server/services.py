@@ -11,7 +11,7 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
-from duallisten.config import Config
+from duallisten.config import Config, keeps_request_ids
 from duallisten.config.uvicorn_contract import ServerState, UvicornConfig
 from duallisten.http import Connection, Context, Exchange, Observer, hooks_of
 from duallisten.listeners import (
@@ -173,8 +173,8 @@ def _observers(server: Server, side: Side, made: UvicornConfig, json_log: JSONAc
         from duallisten.observability.request_ids import RequestIds
 
         # Whoever gets in on the private side is a neighbour, and an id grants nothing.
-        is_private = side == "private"
-        yield RequestIds(header, lambda connection: is_private or connection.is_trusted)
+        is_private, is_believed = side == "private", keeps_request_ids(server.config)
+        yield RequestIds(header, lambda connection: is_private or (is_believed and connection.is_trusted))
     if made.access_log:
         yield json_log or TextAccessLog(server.lines, side)
     if json_log is None:

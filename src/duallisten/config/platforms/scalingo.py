@@ -46,5 +46,4 @@ SCALINGO = Platform(
     keep_alive=60.0,
     probes="tcp",
     sets_concurrency=True,
-    defaults=(("timeout_keep_alive", 75), ("timeout_graceful_shutdown", 20)),
 )
