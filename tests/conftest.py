@@ -8,11 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from duallisten.config.platforms.recognition import RULES
 from tests.support.needs import OF_FIXTURES, lacking
-
-MARKS = tuple(mark.partition("=")[0] for _, *marks in RULES for mark in marks)
-"""What platforms are recognised by: names of variables, and beginnings with a star."""
 
 
 @pytest.hookimpl(tryfirst=True)  # before markers are selected by -m
@@ -35,10 +31,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test depends on what the machine's environment happens to say."""
-    names = {"PORT", "WEB_CONCURRENCY", "FORWARDED_ALLOW_IPS", *MARKS}
-    beginnings = ("DUALLISTEN_", "UVICORN_", "SCALINGO_", *(mark[:-1] for mark in MARKS if mark.endswith("*")))
+    names = ("PORT", "WEB_CONCURRENCY", "FORWARDED_ALLOW_IPS", "CONTAINER", "APP", "CONTAINER_VERSION")
     for name in os.environ:
-        if name in names or name.startswith(beginnings):
+        if name in names or name.startswith(("DUALLISTEN_", "UVICORN_", "SCALINGO_")):
             monkeypatch.delenv(name)
     # httpx reads all authorities for each client, which takes 25 ms; here it meets none but a test's own.
     monkeypatch.delenv("SSL_CERT_FILE", raising=False)

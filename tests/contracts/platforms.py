@@ -52,6 +52,7 @@ MEANING = {
     "keep_alive": "how long a router keeps an idle connection",
     "port": "the port",
     "private_dns_ttl": "how long the private side lingers",
+    "private_domain": "the domain of its names",
     "private_interfaces": "the interface",
     "private_networks": "the networks",
     "public_linger": "how long the public side lingers",

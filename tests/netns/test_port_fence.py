@@ -39,7 +39,7 @@ def test_a_pod_serves_both_sides_at_its_one_address(more: tuple[str, ...], pods:
 def test_who_has_no_private_address_is_shut_out_of_the_private_port(pods: Topology) -> None:
     server = served(pods, environ={"PORT": "8000"})
     server.wait_for(r"The fence is the port: whoever can reach 10\.42\.0\.5:9240 is admitted if its address is in 10\.")
-    pods.router.ip("addr add 203.0.113.1/24 dev br0", f"route add {POD} dev br0 src 203.0.113.1")
+    pods.router.ip("addr add 203.0.113.1/24 dev eth0", f"route add {POD} dev eth0 src 203.0.113.1")
     assert visit(pods.router, POD, 9240).was_shut_out
     assert server.wait_for(f"Refused a connection from 203.0.113.1 to {POD}")
     assert visit(pods.router, POD, 8000).side == "public"

@@ -13,7 +13,7 @@ CAPROVER = Platform(
         "https://caprover.com/docs/app-configuration.html",
         "https://caprover.com/docs/complete-webapp-tutorial.html",
     ),
-    inferred=("fence", "is_routed", "grace"),
+    inferred=("fence", "is_routed", "port", "grace"),
     notes=("Give `--forwarded-allow-ips` nginx's address. Every other application reaches the public port, too.",),
     port=80,
     fence="port",

@@ -11,7 +11,7 @@ HEROKU_PRIVATE = HEROKU._replace(
     name="heroku-private",
     title="Heroku (Private Spaces)",
     sources=(*HEROKU.sources, "https://devcenter.heroku.com/articles/dyno-dns-service-discovery"),
-    inferred=("fence", "is_routed", "hostname_variable", "private_dns_ttl", *HEROKU.inferred),
+    inferred=("fence", "is_routed", "private_dns_ttl", *HEROKU.inferred),
     notes=(
         "Give `--forwarded-allow-ips` the router's addresses: they are not told, but your log shows them. Other "
         "dynos reach `$PORT`, too.",

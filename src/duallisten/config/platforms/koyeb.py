@@ -2,7 +2,8 @@
 
 - `$PORT` always is set: to the lowest exposed port. A port may be exposed to the service mesh alone. Both come to one
   address.
-- The names of the variables are Koyeb's own SDK's and CLI's.
+- A service's name in the mesh is `<service>.<app>.internal`. That and the names of the variables are seen in programs
+  that run there, and in Koyeb's own SDK.
 """
 
 from duallisten.config.platforms.base import Platform
@@ -14,7 +15,7 @@ KOYEB = Platform(
         "https://www.koyeb.com/docs/build-and-deploy/environment-variables",
         "https://www.koyeb.com/docs/build-and-deploy/exposing-your-service",
     ),
-    inferred=("fence", "is_routed", "instance_variable", "version_variable"),
+    inferred=("fence", "is_routed", "instance_variable", "version_variable", "private_domain"),
     notes=(
         "The lowest exposed port becomes `$PORT`: the private port must be above the public one, or PORT be set.",
         "Give `--forwarded-allow-ips` the edge's addresses: they are not told, but your log shows them.",
@@ -24,4 +25,5 @@ KOYEB = Platform(
     instance_variable="KOYEB_INSTANCE_ID",
     version_variable="KOYEB_REGIONAL_DEPLOYMENT_ID",
     fence="port",
+    private_domain="internal",
 )

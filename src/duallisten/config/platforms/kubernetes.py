@@ -6,6 +6,7 @@
   it (kubernetes/kubernetes#20473). 5 s is the usual sleep of a preStop hook for that; with two thirds of the 30 s of
   grace for requests it leaves time for the application's own shutdown. Peers that have resolved a headless service come
   as long: CoreDNS gives its records 5 s if nobody configures another time.
+- Services have names under `svc.cluster.local`, if the cluster has no domain of its own choice.
 - SIGTERM is followed by SIGKILL after 30 s (terminationGracePeriodSeconds).
 - ingress-nginx keeps idle connections for 60 s (upstream-keepalive-timeout).
 """
@@ -20,9 +21,10 @@ KUBERNETES = Platform(
         "https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination",
         "https://kubernetes.io/docs/concepts/cluster-administration/networking/",
         "https://kubernetes.github.io/ingress-nginx/user-guide/nginx-configuration/configmap/",
+        "https://coredns.io/plugins/kubernetes/",
         "https://istio.io/blog/2021/upcoming-networking-changes/",
     ),
-    inferred=("public_linger", "private_dns_ttl", "keep_alive", "is_routed"),
+    inferred=("public_linger", "private_dns_ttl", "private_domain", "keep_alive", "is_routed"),
     notes=(
         "Every pod reaches the public port: give `--forwarded-allow-ips` the ingress controller's addresses.",
         "Set `POD_IP` from `status.podIP` in the manifest where a pod has several addresses.",
@@ -34,6 +36,7 @@ KUBERNETES = Platform(
     instance_variable="HOSTNAME",
     fence="port",
     private_variables=("POD_IP", "POD_IPS"),
+    private_domain="svc.cluster.local",
     private_dns_ttl=5.0,
     public_linger=5.0,
     grace=30.0,
