@@ -171,6 +171,16 @@ def test_what_our_own_file_says_wrongly_is_told_with_how_to_write_it(text: str, 
     assert told in str(refused.value)
 
 
+def test_the_variable_that_platforms_export_is_weaker_than_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "duallisten.toml").write_text('forwarded-allow-ips = "10.0.0.1"')
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")
+    assert collect(OPTIONS, {}, tmp_path).values == {"forwarded_allow_ips": "10.0.0.1"}
+    monkeypatch.setenv("UVICORN_FORWARDED_ALLOW_IPS", "10.0.0.2")  # nobody's but a user's
+    assert collect(OPTIONS, {}, tmp_path).values == {"forwarded_allow_ips": "10.0.0.2"}
+
+
 def test_an_environment_file_is_read_before_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DUALLISTEN_PRIVATE_PORT", raising=False)
     env_file = tmp_path / ".env"

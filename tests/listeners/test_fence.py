@@ -70,6 +70,7 @@ def test_a_host_with_two_networks_has_the_address() -> None:
         (POD, {"host": "::"}, "port"),
         (POD, {"uds": "/run/app.sock"}, "address"),
         (POD, {"fd": 3}, "port"),
+        (POD | {"eth1": "10.9.9.9"}, {"private_host": ("eth0", "eth1")}, "address"),  # not the only one
         (POD | {"eth1": "192.0.2.7"}, {"host": "10.1.2.3"}, "port"),
         (POD | {"eth1": "192.0.2.7"}, {}, "address"),
         (POD | {"eth1": "192.0.2.7"}, {"fd": 3}, "address"),
@@ -121,6 +122,10 @@ def test_a_global_address_is_private_to_nobody_but_who_is_named() -> None:
     assert pod.admission.allowed == (*(one for one in PRIVATE_NETWORKS if one.version == 6), *LOOPBACK)
     named = planned({"eth0": "2001:db8::3"}, KUBERNETES, private_allow=(ip_network("2001:db8::/64"),))
     assert named.admission.allowed == (ip_network("2001:db8::/64"),)
+    with pytest.raises(
+        LaunchError, match=r"--private-host eth0: 198\.51\.100\.7 lies in no private network \(none is known"
+    ):
+        planned({"eth0": "198.51.100.7"}, {"PORT": "8080"}, private_host=("eth0",))
     with pytest.raises(PrivateAddressMissing, match=r"no private network is known; found eth0 198\.51\.100\.7"):
         planned({"eth0": "198.51.100.7"}, {"PORT": "8080"})
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from duallisten import LaunchError, UsageError
-from duallisten.config.platforms import SCALINGO, Place
+from duallisten.config.platforms import Place
+from duallisten.config.platforms.scalingo import SCALINGO
 from duallisten.errors import PrivateAddressMissing
 from duallisten.listeners.admission import Verdict
 from duallisten.listeners.plan import Plan, make_plan
@@ -73,14 +74,14 @@ def test_each_private_address_keeps_the_rules() -> None:
         ({"private_host": "auto 172.17.0.2"}, r"--private-host 172\.17\.0\.2: .* lies in no private network"),
         ({"private_host": "auto 0.0.0.0"}, "every interface"),
         ({"private_host": "auto 127.0.0.1", "port": 9240}, r"public 0\.0\.0\.0:9240, private 127\.0\.0\.1:9240"),
-        ({"private_host": "auto 172.17.0.2", "host": "172.17.0.2", "port": 9240}, "no private network"),
+        ({"private_host": "auto 172.17.0.2", "host": "172.17.0.2", "port": 9240}, "would have one address"),
     ):
         with pytest.raises(LaunchError, match=reason):
             make_plan(request(**asked), host())
 
 
 def test_one_socket_serves_all_private_addresses_or_none() -> None:
-    this = host(eth1="10.240.0.5 fdaa::5")
+    this = host(eth0="172.17.0.2 2001:db8::2", eth1="10.240.0.5 fdaa::5")
     asked: dict[str, Any] = {"private_network": BOTH_BLOCKS, "port": 9240}
     assert make_plan(request(**asked, host="::"), this).shared
     with pytest.raises(LaunchError, match=r"both sides on 10\.240\.0\.5:9240, and another .* \[fdaa::5\]:9240"):
@@ -133,11 +134,11 @@ def test_an_interface_s_networks_are_those_that_it_leads_to_as_far_as_they_are_p
 )
 def test_an_interface_without_private_neighbours_is_refused(address: str, routes: str) -> None:
     with pytest.raises(LaunchError, match=rf"--private-host wg0: {address} lies in no private network"):
-        make_plan(request(private_host="wg0"), routed(host(wg0=address), wg0=routes))
+        make_plan(request(private_host="wg0"), routed(host(eth0="172.17.0.2", wg0=address), wg0=routes))
 
 
 def test_an_address_of_the_internet_on_a_private_interface_is_left_out_and_it_is_said() -> None:
-    this = routed(host(eth1="10.9.0.5 2001:db8::5"), eth1="10.9.0.0/16 2001:db8::/64")
+    this = routed(host(eth0="172.17.0.2", eth1="10.9.0.5 2001:db8::5"), eth1="10.9.0.0/16 2001:db8::/64")
     plan = make_plan(request(private_host="eth1"), this)
     assert bound(plan) == ["10.9.0.5"]
     assert plan.notes == ("--private-host eth1: 2001:db8::5 is left out, for it lies in no private network",)

@@ -19,7 +19,7 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from duallisten.errors import LaunchError
@@ -76,22 +76,28 @@ def fence_of(request: Request, host: Host, public: Listener | None, private: Ite
     """
     private, reached = tuple(private), reached_addresses(public, host)
     others = [address for address in reached if address not in private]
-    is_one = bool(reached) and not others
-    if asked := asked_fence(request):
-        if is_one and asked.kind == "address" and public is not None:
-            why = f"{asked.why}; but public traffic can reach {_list(reached)} alone, so none is believed"
-            return asked._replace(why=why)
-        return asked
-    if is_one:
-        return Fence("port", f"public traffic can reach {_list(reached)} alone")
+    alone = f"public traffic can reach {_list(reached)} alone" if reached and not others else ""
+    asked = asked_fence(request)
+    if asked is not None:
+        is_lost = alone and asked.kind == "address" and public is not None
+        return asked._replace(why=f"{asked.why}; but {alone}, so none is believed") if is_lost else asked
+    if alone and _has_one_of_each(reached):
+        return Fence("port", alone)
     why = "the sides have no address in common"
-    if not private:
+    if alone:
+        why = f"{alone}, so none is believed"
+    elif not private:
         why = "no private address is known"
     elif all(address.is_loopback for address in private):
         why = "the private side is for this host alone"
     elif others:
         why = f"public traffic can reach {_list(others)}, which is not private"
     return Fence("address", why)
+
+
+def _has_one_of_each(addresses: Collection[IPAddress]) -> bool:
+    """Whether there is no more than one address of each IP version."""
+    return len({address.version for address in addresses}) == len(addresses)
 
 
 def reached_addresses(public: Listener | None, host: Host) -> tuple[IPAddress, ...]:
@@ -135,25 +141,30 @@ def only_addresses(request: Request, host: Host, public: Listener | None) -> tup
     if not may_be:
         return ()
     found = reached_addresses(None if asked is not None else public, host)
-    if len({address.version for address in found}) < len(found):
+    if not _has_one_of_each(found):
         return ()
     private = tuple(address for address in found if covers(PRIVATE_NETWORKS, address))
     return private or (found if asked is not None else ())
 
 
 def neighbours(request: Request, found: Found, fence: Fence) -> tuple[IPNetwork, ...]:
-    """Return the networks whose peers the private listener admits, beside loopback.
+    """Return the networks whose peers the private listener admits, and loopback.
 
-    Raises LaunchError where the address is the fence and an address of the private listener lies in no private network.
+    Where the port is the fence, an address in no private network has the private ranges for neighbours; one that is in
+    none of these itself has them only where an option or the platform says that the port is the fence.
+
+    Raises LaunchError for an address that has no neighbours.
     """
-    options = request.options
+    options, is_asked = request.options, asked_fence(request) is not None
     if options.private_allow is not None:
         return options.private_allow
     networks = (*options.private_network, *found.networks)
     own = [network for network in options.private_network if any(ip in network for ip in found.ips)]
     known = (*networks, *LOOPBACK)
     strange = {ip: what for ip, what in zip(found.ips, found.what, strict=True) if not covers(known, ip)}
-    for ip, what in strange.items() if fence.kind == "address" else ():
+    for ip, what in strange.items():
+        if fence.kind == "port" and (is_asked or covers(PRIVATE_NETWORKS, ip)):
+            continue
         raise LaunchError(
             f"{what}: {ip} lies in no private network ({join(networks) or 'none is known'}), so no "
             "neighbour could be told from a stranger; give its network with --private-network, or the peers with "
