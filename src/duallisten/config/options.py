@@ -181,6 +181,12 @@ class Options(NamedTuple):
         "0: no limit.",
         WITH_TWIN,
     ] = 0
+    proxy_protocol: Annotated[
+        Switch,
+        "Each connection must begin with a header of the PROXY protocol, version 1 or 2, and come from a proxy that "
+        "--forwarded-allow-ips names, or a platform's; any other is closed.",
+        WITH_TWIN,
+    ] = False
     client_ip_header: Annotated[
         str | None,
         OptionSpec(readers.or_none(readers.header), "NAME"),
@@ -259,7 +265,7 @@ def own_options() -> tuple[Option, ...]:
             )
         )
         if WITH_TWIN in marks:
-            options.append(private_twin(options[-1]))
+            options.append(private_twin(options[-1], "the public value" if is_inherited(name) else "off"))
     return tuple(options)
 
 
