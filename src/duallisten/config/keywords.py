@@ -114,6 +114,7 @@ class Keywords(TypedDict, total=False):
     client_ip_header: str | None
     private_client_ip_header: str | None
     private_health: str | None
+    public_health: str | None
     health_stall: float
     private_metrics: str | None
     log_format: Literal["text", "json"]

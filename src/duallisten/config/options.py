@@ -200,10 +200,17 @@ class Options(NamedTuple):
         "Tell on the private side how the launch stands: PREFIX/livez, PREFIX/readyz and PREFIX/startupz for "
         "probes, PREFIX/status for a person. [default: off]",
     ] = None
+    public_health: Annotated[
+        str | None,
+        OptionSpec(readers.or_none(readers.own_path), "PATH"),
+        "Answer at this path of the public side whether it is ready, with 200 or 503 and no more, for platforms that "
+        "probe $PORT. [default: off]",
+    ] = None
     health_stall: Annotated[
         float,
         OptionSpec(readers.duration, "SECONDS"),
-        "How long a process's event loop may be stuck before livez says that it does not live.",
+        "How long a process's event loop may be stuck before livez says that it does not live, and it counts as not "
+        "ready.",
     ] = 10.0
     private_metrics: Annotated[
         str | None,

@@ -24,6 +24,7 @@ class ListenerReport:
 
     client_header: the header that they say the client's address in; None where nobody is believed
     proxy_protocol: from whom its header is required; None where there is none
+    health: where it tells how it stands; None where it does not
     endpoint_set: None where the application could not be loaded
     workers: how many serve it; None where the plan can be served by none
     """
@@ -34,6 +35,7 @@ class ListenerReport:
     proxies_trusted: str
     client_header: str | None
     proxy_protocol: str | None
+    health: str | None
     tls: bool
     endpoint_set: str | None
     workers: int | None
@@ -107,6 +109,7 @@ def _listener(config: Config, served: ServedListener, pools: tuple[Pool, ...]) -
         peers_admitted=served.admits,
         proxies_trusted=str(trust),
         proxy_protocol=f"from {proxies_of(config, side).peers}" if config.side(side).proxy_protocol else None,
+        health=config.options.public_health if side == "public" else config.options.private_health,
         client_header=trust.client_header if trust != Trust() else None,
         tls=served.scheme == "https",
         endpoint_set=_endpoint_set(config, side) if config.loaded else None,

@@ -131,7 +131,7 @@ def _make_service(server: Server, verdict: Verdict, shared: Shared) -> ListenerS
     is_believed = asked.proxy_headers and not is_side_door
     believe = believing(trust_of(config, side), only_listed=asked.proxy_protocol) if is_believed else None
     made = listener_config(config, side)
-    pages = _pages(server) if side == "private" else None
+    pages = _pages(server, side)
     note_hidden = partial(counter.add, Cell.HIDDEN) if counter is not None else None
     place_endpoints(made, config, side, note_hidden=note_hidden, pages=pages, believe=believe)
     if side == "private" and config.options.private_hostnames:
@@ -165,13 +165,13 @@ def _make_service(server: Server, verdict: Verdict, shared: Shared) -> ListenerS
     return service
 
 
-def _pages(server: Server) -> Pages | None:
-    """Build duallisten's own pages, if any are asked for."""
+def _pages(server: Server, side: Side) -> Pages | None:
+    """Build duallisten's own pages of a side, if any are asked for."""
     if server.observation is None:
         return None
     from duallisten.admin.routes import page_set
 
-    return page_set(server.config, server.observation.board, server.listeners)
+    return page_set(server.config, side, server.observation.board, server.listeners)
 
 
 def _observers(server: Server, side: Side, made: UvicornConfig, json_log: JSONAccessLog | None) -> Iterable[Observer]:
