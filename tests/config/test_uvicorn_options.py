@@ -56,7 +56,8 @@ def test_each_of_uvicorn_s_defaults_is_read_as_itself(parameter: click.Parameter
 
 
 def test_what_makes_sense_per_listener_is_a_parameter_of_uvicorn_s_config() -> None:
-    assert set(PER_LISTENER) | set(PRIVATE_OFF) <= uvicorn_defaults().keys()
+    assert set(PER_LISTENER) <= uvicorn_defaults().keys()
+    assert set(PRIVATE_OFF) <= uvicorn_defaults().keys() | set(Options._fields)
     assert CONFIG_VARIABLES.keys() <= uvicorn_defaults().keys()
 
 

@@ -145,6 +145,7 @@ PURE = (
     "listeners.admission",
     "listeners.forwarded_field",
     "listeners.plan",
+    "listeners.proxy_header",
     "net.addresses",
     "observability.request_counter",
     "observability.scoreboard_layout",

@@ -114,6 +114,9 @@ class Config(UvicornConfig):
             raise UsageError(
                 f"--public-path {found[0]} lies inside --private-path {found[1]}, so it could never be served"
             )
+        probe = self.options.public_health
+        if probe is not None and (found := contradiction(self.rules._replace(public=(probe,)))):
+            raise UsageError(f"--public-health {probe} lies inside --private-path {found[1]}: choose another path")
         self._interface = given.get("interface", "auto")  # `load` replaces it by what it finds
         self.parser: ParserName = "auto"
         self.has_websockets = False
@@ -250,7 +253,7 @@ class Config(UvicornConfig):
         if own is None or own is self.app or (isinstance(own, str) and own == self.app):
             return self
         source = copy.copy(self)
-        source.options = self.options._replace(private_app=None, strict_routes=False)
+        source.options = self.options._replace(private_app=None, strict_routes=False, public_health=None)
         source.app, source.interface, source.loaded = own, self._interface, False
         source.load()
         return source if _innermost(source.loaded_app) is not _innermost(self.loaded_app) else self
@@ -300,7 +303,8 @@ class Config(UvicornConfig):
     @property
     def has_pages(self) -> bool:
         """Whether it asks for pages of duallisten's own, and so for what they tell of."""
-        return self.options.private_health is not None or self.options.private_metrics is not None
+        asked = self.options
+        return any(path is not None for path in (asked.private_health, asked.public_health, asked.private_metrics))
 
     def check_pages(self, *, has_private: bool) -> None:
         """Raise LaunchError where endpoints of duallisten's own are asked for that the launch cannot serve.

@@ -140,9 +140,12 @@ class Keywords(TypedDict, total=False):
     private_limit_connections: int | None
     limit_connections_per_peer: int
     private_limit_connections_per_peer: int | None
+    proxy_protocol: bool
+    private_proxy_protocol: bool | None
     client_ip_header: str | None
     private_client_ip_header: str | None
     private_health: str | None
+    public_health: str | None
     health_stall: float
     private_metrics: str | None
     log_format: Literal["text", "json"]

@@ -187,6 +187,12 @@ class Options(NamedTuple):
         "0: no limit.",
         WITH_TWIN,
     ] = 0
+    proxy_protocol: Annotated[
+        Switch,
+        "Each connection must begin with a header of the PROXY protocol, version 1 or 2, and come from a proxy that "
+        "--forwarded-allow-ips names, or a platform's; any other is closed.",
+        WITH_TWIN,
+    ] = False
     client_ip_header: Annotated[
         str | None,
         OptionSpec(readers.or_none(readers.header), "NAME"),
@@ -200,10 +206,17 @@ class Options(NamedTuple):
         "Tell on the private side how the launch stands: PREFIX/livez, PREFIX/readyz and PREFIX/startupz for "
         "probes, PREFIX/status for a person. [default: off]",
     ] = None
+    public_health: Annotated[
+        str | None,
+        OptionSpec(readers.or_none(readers.own_path), "PATH"),
+        "Answer at this path of the public side whether it is ready, with 200 or 503 and no more, for platforms that "
+        "probe $PORT. [default: off]",
+    ] = None
     health_stall: Annotated[
         float,
         OptionSpec(readers.duration, "SECONDS"),
-        "How long a process's event loop may be stuck before livez says that it does not live.",
+        "How long a process's event loop may be stuck before livez says that it does not live, and it counts as not "
+        "ready.",
     ] = 10.0
     private_metrics: Annotated[
         str | None,
@@ -265,7 +278,7 @@ def own_options() -> tuple[Option, ...]:
             )
         )
         if WITH_TWIN in marks:
-            options.append(private_twin(options[-1]))
+            options.append(private_twin(options[-1], "the public value" if is_inherited(name) else "off"))
     return tuple(options)
 
 

@@ -81,7 +81,7 @@ OF_THE_LAUNCH = frozenset(
         *("app_dir", "env_file", "platform", "register", "service"),
         *("host", "port", "uds", "fd", "listeners", "fence", "side_door"),
         *("private_host", "private_port", "private_network", "private_allow", "private_missing", "private_wait"),
-        *("workers", "private_workers", "preload", "private_health", "private_metrics"),
+        *("workers", "private_workers", "preload", "private_health", "public_health", "private_metrics"),
         *("reload", "reload_delay", "reload_dirs", "reload_excludes", "reload_includes"),
     )
 )

@@ -38,8 +38,9 @@ PER_LISTENER = (
 )
 """The options, beside `ssl_*`, of which each listener may have its own."""
 
-PRIVATE_OFF = ("proxy_headers",)
-"""Twins that, like `ssl_*`, are off on the private side unless asked for, and do not follow the public value."""
+PRIVATE_OFF = ("proxy_headers", "proxy_protocol")
+"""Twins, ours included, that are off on the private side unless asked for, as `ssl_*` are: they do not follow the
+public value."""
 
 
 MORE_HELP = {

@@ -50,7 +50,8 @@ def _needs(config: Config) -> Iterator[tuple[bool, str, tuple[str, ...]]]:
     options = config.options
     several = config.workers > 1 or options.private_workers > 0
     reload_options = ("reload_dirs", "reload_includes", "reload_excludes", "reload_delay")
-    yield options.private_health is not None, "--private-health", ("health_stall",)
+    is_probed = options.private_health is not None or options.public_health is not None
+    yield is_probed, "--private-health or --public-health", ("health_stall",)
     yield options.register is not None, "--register", ("service",)
     yield several, "several workers", ("preload",)
     yield config.rules.hide_something, "--private-path or --public-path", ("hidden_status",)

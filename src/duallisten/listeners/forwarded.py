@@ -35,7 +35,6 @@ from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from duallisten.listeners.forwarded_field import Element, elements_from_the_right, first_element, read_element
 from duallisten.net import LONGEST_ADDRESS, IPAddress, IPNetwork, canonical, covers, join
 
 if TYPE_CHECKING:
@@ -79,19 +78,26 @@ class Trust(NamedTuple):
         """Whether the header is a list, to which each proxy appends."""
         return self.client_header.lower() in ("x-forwarded-for", "forwarded")
 
+    @property
+    def peers(self) -> str:
+        """Who is trusted, in words."""
+        return "any peer" if self.routers is not None else ", ".join(self.hosts) or "none"
+
     def __str__(self) -> str:
-        if self.routers is not None:
+        if self.routers is not None and self.has_list:
             outside = f" outside {join(self.routers)}" if self.routers else ""
-            where = f"; in {self.client_header} the right-most address{outside}"
-            return f"any peer{where if self.has_list else ''}"
-        return ", ".join(self.hosts) or "none"
+            return f"any peer; in {self.client_header} the right-most address{outside}"
+        return self.peers
 
 
 def trust_of(config: Config, side: Side) -> Trust:
     """Return whose forwarded headers `side` believes."""
+    return proxies_of(config, side) if config.side(side).proxy_headers else Trust()
+
+
+def proxies_of(config: Config, side: Side) -> Trust:
+    """Return who is a proxy to `side`, whether its forwarded headers are read or not."""
     asked = config.side(side)
-    if not asked.proxy_headers:
-        return Trust()
     platform = config.place.platform
     header = asked.client_ip_header or (platform.client_header if side == "public" else "") or CLIENT_HEADER
     if side == "public" and config.place.is_routed and not config.has_own_trust:
@@ -105,11 +111,13 @@ def read_trust(forwarded_allow_ips: list[str] | str) -> Trust:
     return Trust(hosts=tuple(host.strip() for host in hosts))
 
 
-def believing(trust: Trust) -> Callable[[str | None], Rewrite | None]:
+def believing(trust: Trust, *, only_listed: bool = False) -> Callable[[str | None], Rewrite | None]:
     """Build what decides whether a peer is believed.
 
     Args:
         trust: Whose forwarded headers are believed.
+        only_listed: Whether a peer must be a proxy itself, by its address, where `trust` would have every peer
+            believed. So it is where the PROXY protocol says who the peers are, for these are clients.
 
     Returns:
         A function that is given the host part of a peer's socket address, None for a UNIX domain socket. It returns
@@ -121,7 +129,8 @@ def believing(trust: Trust) -> Callable[[str | None], Rewrite | None]:
 
     @lru_cache(maxsize=REMEMBERED)
     def rewrite_for(host: str | None) -> Rewrite | None:
-        return rewrite if host in peers else None
+        is_believed = peers.lists(host) if only_listed else host in peers
+        return rewrite if is_believed else None
 
     return rewrite_for
 
@@ -166,10 +175,14 @@ class TrustedPeers:
             return False
         return self._routers is not None or self._is_proxy(host)
 
+    def lists(self, host: str | None) -> bool:
+        """Whether a peer is a proxy by its address, and not because every peer is trusted."""
+        return host is not None and self._is_proxy(host)
+
     def rewriter(self) -> Rewrite:
         """Return what sets `client` and `scheme` of a request from a believed peer by its forwarded headers."""
         if self._client_header == b"forwarded":
-            return self._rewrite_by_elements
+            return self._rewriter_by_elements()
         return self._rewrite_by_list if self._client_header == b"x-forwarded-for" else self._rewrite_by_address
 
     def _rewrite_by_list(self, scope: MutableMapping[str, Any]) -> None:
@@ -204,14 +217,24 @@ class TrustedPeers:
             if _read_ip(client[0]) is not None and 0 <= client[1] <= 65535:
                 scope["client"] = client
 
-    def _rewrite_by_elements(self, scope: MutableMapping[str, Any]) -> None:
-        """Set them by `Forwarded`."""
-        lines = [value for name, value in scope["headers"] if name == b"forwarded"]
-        said = self.element_of(lines) if lines else None
-        if said is not None:
-            _set_scheme(scope, said.proto)
-            if said.client is not None:
-                scope["client"] = said.client
+    def _rewriter_by_elements(self) -> Rewrite:
+        """Return what sets them by `Forwarded`."""
+        from duallisten.listeners.forwarded_field import first_element, pick_element, read_element  # few need it
+
+        def rewrite(scope: MutableMapping[str, Any]) -> None:
+            lines = [value for name, value in scope["headers"] if name == b"forwarded"]
+            if not lines:
+                return
+            if self._is_anyone:
+                said = read_element(first_element(lines))
+            else:
+                said = pick_element(lines, self._is_proxy, MOST_PROXIES, right_most=self._routers is not None)
+            if said is not None:
+                _set_scheme(scope, said.proto)
+                if said.client is not None:
+                    scope["client"] = said.client
+
+        return rewrite
 
     def client_of(self, lines: Sequence[bytes]) -> tuple[str, int]:
         """Pick the client out of X-Forwarded-For.
@@ -235,33 +258,6 @@ class TrustedPeers:
                 break
         assert client is not None  # noqa: S101
         return client
-
-    def element_of(self, lines: Sequence[bytes]) -> Element | None:
-        """Pick the element out of `Forwarded` that names the client, by the rules for X-Forwarded-For.
-
-        An element that is malformed, or names nobody, ends the list: who has sent what stands before it is not known.
-
-        Args:
-            lines: The values of the field's lines, as received; at least one.
-
-        Returns:
-            None where no element can be read.
-        """
-        if self._is_anyone:
-            return read_element(first_element(lines))
-        found: Element | None = None
-        for number, text in enumerate(elements_from_the_right(lines), 1):
-            if text:  # empty ones count for nothing (RFC 9110, 5.6.1.2)
-                said = read_element(text)
-                if said is None or said.client is None:
-                    return found or said
-                if not self._is_proxy(said.client[0]):
-                    return said
-                if found is None or self._routers is None:
-                    found = said
-            if number == MOST_PROXIES:
-                break
-        return found
 
     def _is_proxy(self, host: str) -> bool:
         """Whether `host` is a proxy whose entries are read past."""

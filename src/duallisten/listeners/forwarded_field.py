@@ -16,7 +16,7 @@ Invariants:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
@@ -47,6 +47,37 @@ class Element(NamedTuple):
 
     client: tuple[str, int] | None
     proto: str
+
+
+def pick_element(
+    lines: Sequence[bytes], is_proxy: Callable[[str], bool], most: int, *, right_most: bool
+) -> Element | None:
+    """Pick the element out of the field that names the client: the right-most whose client is no proxy.
+
+    An element that is malformed, or names nobody, ends the list: who has sent what stands before it is not known.
+
+    Args:
+        lines: The values of the field's lines, as received.
+        is_proxy: Whether a host is a proxy, whose own element is the next to the left.
+        most: How many elements are looked at.
+        right_most: Which one is picked where all clients are proxies: the right-most, or the left-most.
+
+    Returns:
+        None where no element can be read.
+    """
+    found: Element | None = None
+    for number, text in enumerate(elements_from_the_right(lines), 1):
+        if text:  # empty ones count for nothing (RFC 9110, 5.6.1.2)
+            said = read_element(text)
+            if said is None or said.client is None:
+                return found or said
+            if not is_proxy(said.client[0]):
+                return said
+            if found is None or not right_most:
+                found = said
+        if number == most:
+            break
+    return found
 
 
 def elements_from_the_right(lines: Sequence[bytes]) -> Iterator[bytes]:

@@ -11,7 +11,7 @@ from duallisten.config import NOT_SHOWN, Config, all_options, is_secret
 from duallisten.endpoints.routes import describe_public
 from duallisten.errors import LaunchError
 from duallisten.listeners.description import ServedListener, served_listeners
-from duallisten.listeners.forwarded import Trust, trust_of
+from duallisten.listeners.forwarded import Trust, proxies_of, trust_of
 from duallisten.listeners.plan import Plan, Pool, make_pools
 from duallisten.logs import print_line, print_rows
 from duallisten.net import InheritedSocket
@@ -23,6 +23,8 @@ class ListenerReport:
     """One listener as `--check` shows it.
 
     client_header: the header that they say the client's address in; None where nobody is believed
+    proxy_protocol: from whom its header is required; None where there is none
+    health: where it tells how it stands; None where it does not
     endpoint_set: None where the application could not be loaded
     workers: how many serve it; None where the plan can be served by none
     """
@@ -32,6 +34,8 @@ class ListenerReport:
     peers_admitted: str
     proxies_trusted: str
     client_header: str | None
+    proxy_protocol: str | None
+    health: str | None
     tls: bool
     endpoint_set: str | None
     workers: int | None
@@ -112,6 +116,8 @@ def _listener(config: Config, served: ServedListener, pools: tuple[Pool, ...]) -
         address=str(served.planned),
         peers_admitted=served.admits,
         proxies_trusted=str(trust),
+        proxy_protocol=f"from {proxies_of(config, side).peers}" if config.side(side).proxy_protocol else None,
+        health=config.options.public_health if side == "public" else config.options.private_health,
         client_header=trust.client_header if trust != Trust() else None,
         tls=served.scheme == "https",
         endpoint_set=_endpoint_set(config, side) if config.loaded else None,
