@@ -143,6 +143,7 @@ PURE = (
     "http.head",
     "http.settings",
     "listeners.admission",
+    "listeners.forwarded_field",
     "listeners.plan",
     "net.addresses",
     "observability.request_counter",

@@ -31,6 +31,7 @@ def planned(interfaces: dict[str, str], place: Place | dict[str, str], **asked: 
     given: dict[str, Any] = {"host": asked.pop("host", None)}
     outer: dict[str, Any] = {name: asked.pop(name) for name in ("uds", "fd") if name in asked}
     outer["networks_asked"] = "private_network" in asked
+    outer["loopback_asked"] = asked.get("private_missing") == "loopback"
     given["port"] = asked.pop("port", None)
     place.complete_uvicorn(given, {})
     options = place.complete(Options(**asked), {})
@@ -135,6 +136,10 @@ def test_on_a_machine_of_one_s_own_the_private_side_is_for_this_host_alone() -> 
     assert plan.notes == (
         "No private network is known here: the private side is on 127.0.0.1:9240, for this host alone",
     )
+
+
+def test_who_wants_loopback_has_it_where_port_is_set_by_chance() -> None:
+    assert private(planned(POD, {"PORT": "8080"}, private_missing="loopback")) == "127.0.0.1:9240"
 
 
 def test_networks_that_a_user_names_are_the_only_ones() -> None:

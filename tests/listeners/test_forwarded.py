@@ -312,6 +312,17 @@ def test_a_variable_that_the_platform_exports_is_not_the_user_s_word(monkeypatch
     assert trust_of(Config(Observed(), **options), "public").hosts == ("127.0.0.1",)
 
 
+def test_the_platform_says_in_which_header_its_routers_name_the_client() -> None:
+    options: dict[str, Any] = {"port": 0, "log_config": None}
+    fly = Config(Observed(), platform="fly", **options)
+    assert trust_of(fly, "public") == Trust(routers=(), client_header="Fly-Client-IP")
+    assert str(trust_of(fly, "public")) == "any peer"
+    edge = Config(Observed(), platform="railway", forwarded_allow_ips="100.64.0.2", **options)
+    assert trust_of(edge, "public") == Trust(hosts=("100.64.0.2",), client_header="X-Real-IP")
+    neighbours = Config(Observed(), platform="railway", private_proxy_headers=True, **options)
+    assert trust_of(neighbours, "private").client_header == "X-Forwarded-For"
+
+
 def test_routers_whose_networks_are_not_told_are_believed_from_the_right() -> None:
     peers = TrustedPeers(Trust(routers=()))
     assert "192.0.2.1" in peers and None not in peers

@@ -99,6 +99,7 @@ class Config(UvicornConfig):
 
             load_dotenv(given["env_file"])  # before anything is read from the environment; uvicorn does it late
         self.networks_asked = asked.private_network is not None
+        self.loopback_asked = asked.private_missing == "loopback"
         self.port_asked = any(given.get(name) is not None for name in ("port", "uds", "fd"))
         self.place = locate(asked.platform, os.environ)
         self.options = self.place.complete(asked, origins)

@@ -140,6 +140,8 @@ class Keywords(TypedDict, total=False):
     private_limit_connections: int | None
     limit_connections_per_peer: int
     private_limit_connections_per_peer: int | None
+    client_ip_header: str | None
+    private_client_ip_header: str | None
     private_health: str | None
     health_stall: float
     private_metrics: str | None

@@ -187,6 +187,13 @@ class Options(NamedTuple):
         "0: no limit.",
         WITH_TWIN,
     ] = 0
+    client_ip_header: Annotated[
+        str | None,
+        OptionSpec(readers.or_none(readers.header), "NAME"),
+        "The one header in which trusted proxies say who the client is: X-Forwarded-For, Forwarded (RFC 7239), or one "
+        "that has a single address, such as X-Real-IP. [default: the platform's, else X-Forwarded-For]",
+        WITH_TWIN,
+    ] = None
     private_health: Annotated[
         str | None,
         OptionSpec(readers.or_none(readers.own_path), "PREFIX"),

@@ -56,6 +56,8 @@ def _needs(config: Config) -> Iterator[tuple[bool, str, tuple[str, ...]]]:
     yield config.rules.hide_something, "--private-path or --public-path", ("hidden_status",)
     yield config.reload, "--reload", reload_options
     yield config.limit_max_requests is not None, "--limit-max-requests", ("limit_max_requests_jitter",)
+    believes = config.proxy_headers or config.side("private").proxy_headers
+    yield believes, "--proxy-headers", ("client_ip_header",)
     yield config.side("public").has_tls, "--ssl-certfile", ("ssl_keyfile_password", "ssl_ca_certs")
     private = ("private_ssl_keyfile_password", "private_ssl_ca_certs")
     yield config.side("private").has_tls, "--private-ssl-certfile", private

@@ -227,6 +227,14 @@ class ListenerSet:
         """How many connections there are on all sides, those included that are about to be open."""
         return sum(limit.taken for limit in {service.limit for service in self.services.values()})
 
+    def drop(self, bound: list[BoundSocket]) -> None:
+        """Stop accepting from sockets that are to be served all or not at all, and close them."""
+        for one in [one for one in self.listening if one.bound in bound]:
+            one.server.close()
+            self.listening.remove(one)
+        for each in bound:
+            each.socket.close()
+
     def states(self, side: Side | None = None) -> list[ServerState]:
         """Return the connections and tasks of a side, or of both, each state once."""
         return list(dict.fromkeys(one.state for one in self.services.values() if side in (None, one.side)))

@@ -84,11 +84,14 @@ def fence_of(request: Request, host: Host, public: Listener | None, private: Ite
         return asked
     if is_one:
         return Fence("port", f"public traffic can reach {_list(reached)} alone")
-    if private and all(address.is_loopback for address in private):
-        return Fence("address", "the private side is for this host alone")
-    if others:
-        return Fence("address", f"public traffic can reach {_list(others)}, which is not private")
-    return Fence("address", "the sides have no address in common")
+    why = "the sides have no address in common"
+    if not private:
+        why = "no private address is known"
+    elif all(address.is_loopback for address in private):
+        why = "the private side is for this host alone"
+    elif others:
+        why = f"public traffic can reach {_list(others)}, which is not private"
+    return Fence("address", why)
 
 
 def reached_addresses(public: Listener | None, host: Host) -> tuple[IPAddress, ...]:
@@ -123,7 +126,9 @@ def only_addresses(request: Request, host: Host, public: Listener | None) -> tup
     """
     place, networks, asked = request.place, request.options.private_network, asked_fence(request)
     if asked is None:
-        is_deployed = place.platform.has_private if not place.is_unknown else place.port is not None
+        is_deployed = place.platform.has_private
+        if place.is_unknown:
+            is_deployed = place.port is not None and not request.loopback_asked
         may_be = is_deployed and not networks
     else:
         may_be = asked.kind == "port" and not request.networks_asked

@@ -8,6 +8,12 @@ The rules are uvicorn's, for a list of proxies and for `*`:
 - `*` trusts every peer and every entry, so the left-most entry is the client.
 - X-Forwarded-Proto becomes the scheme where it is one of `SCHEMES`.
 
+Which header says who the client is, is the user's word (`--client-ip-header`) or the platform's, and no other is read.
+A proxy writes one header and passes the others on as the client has sent them, so a listener that looked for several
+would let the client choose. X-Forwarded-For and `Forwarded` (RFC 7239) are lists, read by the rules above. Any other,
+such as X-Real-IP, has one address, which the proxy has put there in place of what the client sent; where it comes
+twice or is no address, it says nothing. With `Forwarded` the scheme is what the element says that names the client.
+
 Three things are added:
 
 - An IPv4-mapped address is looked up as its IPv4 address, too.
@@ -29,6 +35,7 @@ from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from duallisten.listeners.forwarded_field import Element, elements_from_the_right, first_element, read_element
 from duallisten.net import LONGEST_ADDRESS, IPAddress, IPNetwork, canonical, covers, join
 
 if TYPE_CHECKING:
@@ -41,8 +48,11 @@ Rewrite = Callable[[MutableMapping[str, Any]], None]
 SCHEMES = frozenset({"http", "https", "ws", "wss"})
 """What X-Forwarded-Proto may say."""
 
+CLIENT_HEADER = "X-Forwarded-For"
+"""The header that says who the client is, where nobody names another."""
+
 MOST_PROXIES = 64
-"""How many trusted entries of X-Forwarded-For are looked at; real chains of proxies have a handful."""
+"""How many trusted entries of a list are looked at; real chains of proxies have a handful."""
 
 REMEMBERED = 4096
 """Peers, and entries of X-Forwarded-For, for which the decision is kept: uvicorn keeps as many. An entry that is longer
@@ -55,17 +65,25 @@ class Trust(NamedTuple):
     Attributes:
         hosts: Addresses, networks and literals in uvicorn's form; `*` alone is every peer.
         routers: A platform's proxies, as far as it tells their networks. Where given, every peer is believed, because
-            only the platform's routers come in here, and these are skipped from the right in X-Forwarded-For. None
-            where `hosts` decides.
+            only the platform's routers come in here, and these are skipped from the right in a list. None where `hosts`
+            decides.
+        client_header: The header in which they say who the client is.
     """
 
     hosts: tuple[str, ...] = ()
     routers: tuple[IPNetwork, ...] | None = None
+    client_header: str = CLIENT_HEADER
+
+    @property
+    def has_list(self) -> bool:
+        """Whether the header is a list, to which each proxy appends."""
+        return self.client_header.lower() in ("x-forwarded-for", "forwarded")
 
     def __str__(self) -> str:
         if self.routers is not None:
             outside = f" outside {join(self.routers)}" if self.routers else ""
-            return f"any peer; in X-Forwarded-For the right-most address{outside}"
+            where = f"; in {self.client_header} the right-most address{outside}"
+            return f"any peer{where if self.has_list else ''}"
         return ", ".join(self.hosts) or "none"
 
 
@@ -74,9 +92,11 @@ def trust_of(config: Config, side: Side) -> Trust:
     asked = config.side(side)
     if not asked.proxy_headers:
         return Trust()
+    platform = config.place.platform
+    header = asked.client_ip_header or (platform.client_header if side == "public" else "") or CLIENT_HEADER
     if side == "public" and config.place.is_routed and not config.has_own_trust:
-        return Trust(routers=config.place.platform.routers)
-    return read_trust(asked.forwarded_allow_ips)
+        return Trust(routers=platform.routers, client_header=header)
+    return read_trust(asked.forwarded_allow_ips)._replace(client_header=header)
 
 
 def read_trust(forwarded_allow_ips: list[str] | str) -> Trust:
@@ -97,10 +117,11 @@ def believing(trust: Trust) -> Callable[[str | None], Rewrite | None]:
         believed. It remembers what it has decided.
     """
     peers = TrustedPeers(trust)
+    rewrite = peers.rewriter()
 
     @lru_cache(maxsize=REMEMBERED)
     def rewrite_for(host: str | None) -> Rewrite | None:
-        return peers.rewrite if host in peers else None
+        return rewrite if host in peers else None
 
     return rewrite_for
 
@@ -124,6 +145,7 @@ class TrustedPeers:
     def __init__(self, trust: Trust) -> None:
         self._is_anyone = trust.hosts == ("*",)
         self._routers = trust.routers
+        self._client_header = trust.client_header.lower().encode()
         self._addresses: set[IPAddress] = set()
         self._networks: set[IPNetwork] = set()
         self._literals: set[str] = set()  # what is neither an address nor a network stands for itself
@@ -144,8 +166,14 @@ class TrustedPeers:
             return False
         return self._routers is not None or self._is_proxy(host)
 
-    def rewrite(self, scope: MutableMapping[str, Any]) -> None:
-        """Set `client` and `scheme` of a request from a believed peer by its forwarded headers."""
+    def rewriter(self) -> Rewrite:
+        """Return what sets `client` and `scheme` of a request from a believed peer by its forwarded headers."""
+        if self._client_header == b"forwarded":
+            return self._rewrite_by_elements
+        return self._rewrite_by_list if self._client_header == b"x-forwarded-for" else self._rewrite_by_address
+
+    def _rewrite_by_list(self, scope: MutableMapping[str, Any]) -> None:
+        """Set them by X-Forwarded-For and X-Forwarded-Proto."""
         scheme: bytes | None = None
         lines: list[bytes] = []
         for name, value in scope["headers"]:
@@ -154,13 +182,36 @@ class TrustedPeers:
             elif name == b"x-forwarded-proto":
                 scheme = value
         if scheme is not None:
-            text = scheme.decode("latin-1").strip()
-            if text in SCHEMES:
-                scope["scheme"] = text.replace("http", "ws") if scope["type"] == "websocket" else text
+            _set_scheme(scope, scheme.decode("latin-1").strip())
         if lines:
             client = self.client_of(lines)
             if client[0]:
                 scope["client"] = client
+
+    def _rewrite_by_address(self, scope: MutableMapping[str, Any]) -> None:
+        """Set them by a header of one address, and X-Forwarded-Proto."""
+        scheme: bytes | None = None
+        values: list[bytes] = []
+        for name, value in scope["headers"]:
+            if name == self._client_header:
+                values.append(value)
+            elif name == b"x-forwarded-proto":
+                scheme = value
+        if scheme is not None:
+            _set_scheme(scope, scheme.decode("latin-1").strip())
+        if len(values) == 1:
+            client = read_entry(values[0].decode("latin-1").strip())
+            if _read_ip(client[0]) is not None and 0 <= client[1] <= 65535:
+                scope["client"] = client
+
+    def _rewrite_by_elements(self, scope: MutableMapping[str, Any]) -> None:
+        """Set them by `Forwarded`."""
+        lines = [value for name, value in scope["headers"] if name == b"forwarded"]
+        said = self.element_of(lines) if lines else None
+        if said is not None:
+            _set_scheme(scope, said.proto)
+            if said.client is not None:
+                scope["client"] = said.client
 
     def client_of(self, lines: Sequence[bytes]) -> tuple[str, int]:
         """Pick the client out of X-Forwarded-For.
@@ -185,6 +236,33 @@ class TrustedPeers:
         assert client is not None  # noqa: S101
         return client
 
+    def element_of(self, lines: Sequence[bytes]) -> Element | None:
+        """Pick the element out of `Forwarded` that names the client, by the rules for X-Forwarded-For.
+
+        An element that is malformed, or names nobody, ends the list: who has sent what stands before it is not known.
+
+        Args:
+            lines: The values of the field's lines, as received; at least one.
+
+        Returns:
+            None where no element can be read.
+        """
+        if self._is_anyone:
+            return read_element(first_element(lines))
+        found: Element | None = None
+        for number, text in enumerate(elements_from_the_right(lines), 1):
+            if text:  # empty ones count for nothing (RFC 9110, 5.6.1.2)
+                said = read_element(text)
+                if said is None or said.client is None:
+                    return found or said
+                if not self._is_proxy(said.client[0]):
+                    return said
+                if found is None or self._routers is None:
+                    found = said
+            if number == MOST_PROXIES:
+                break
+        return found
+
     def _is_proxy(self, host: str) -> bool:
         """Whether `host` is a proxy whose entries are read past."""
         return self._find_address(host) if len(host) <= LONGEST_ADDRESS else self._find(host)
@@ -199,6 +277,12 @@ class TrustedPeers:
             form in self._addresses or any(form in network for network in self._networks)
             for form in {address, canonical(address)}  # as it is written, and as IPv4
         )
+
+
+def _set_scheme(scope: MutableMapping[str, Any], text: str) -> None:
+    """Set the scheme of a request, if that is what a proxy says."""
+    if text in SCHEMES:
+        scope["scheme"] = text.replace("http", "ws") if scope["type"] == "websocket" else text
 
 
 def _read_ip(host: str) -> IPAddress | None:

@@ -157,6 +157,7 @@ class Request(NamedTuple):
 
     host: one, or several
     networks_asked: whether `--private-network` is the user's own word
+    loopback_asked: whether the user has said `--private-missing loopback`, as on a machine of one's own
     """
 
     options: Options
@@ -165,6 +166,7 @@ class Request(NamedTuple):
     port: int
     port_asked: bool = True
     networks_asked: bool = False
+    loopback_asked: bool = False
     uds: str | None = None
     fd: int | None = None
     passed: Passed = Passed()
@@ -295,10 +297,8 @@ def _public(request: Request, host: Host) -> Listener:
         addresses = _public_hosts(name, host)
         for address, (other, before) in itertools.product(addresses, taken):
             if _overlap(address, other):
-                raise UsageError(
-                    f"--host {before} and --host {name} overlap: {other} and {address} cannot both be bound on one "
-                    "port; give one of them"
-                )
+                both = other if other == address else f"{other}, {address}"
+                raise UsageError(f"--host {before} and --host {name} overlap ({both}): give one of them")
         taken += [(address, name) for address in addresses]
     return Listener("public", tuple(TCPAddress(address, request.port) for address, _ in taken))
 

@@ -267,7 +267,9 @@ def _own_networks(
     for address in others:
         if covers(PRIVATE_NETWORKS, address) and not covers(routers, address):
             its_own = [network for network in routed if network.version == address.version]
-            found += [*its_own, ip_network(address)] if its_own else []  # this host is its own neighbour, too
+            found += its_own
+            if its_own and not covers(its_own, address):
+                found.append(ip_network(address))  # this host is its own neighbour, too
     return tuple(dict.fromkeys(found))
 
 

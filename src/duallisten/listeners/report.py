@@ -11,7 +11,7 @@ from duallisten.config import NOT_SHOWN, Config, all_options, is_secret
 from duallisten.endpoints.routes import describe_public
 from duallisten.errors import LaunchError
 from duallisten.listeners.description import ServedListener, served_listeners
-from duallisten.listeners.forwarded import trust_of
+from duallisten.listeners.forwarded import Trust, trust_of
 from duallisten.listeners.plan import Plan, Pool, make_pools
 from duallisten.logs import print_line, print_rows
 from duallisten.net import InheritedSocket
@@ -22,6 +22,7 @@ from duallisten.sides import Side
 class ListenerReport:
     """One listener as `--check` shows it.
 
+    client_header: the header that they say the client's address in; None where nobody is believed
     endpoint_set: None where the application could not be loaded
     workers: how many serve it; None where the plan can be served by none
     """
@@ -30,6 +31,7 @@ class ListenerReport:
     address: str
     peers_admitted: str
     proxies_trusted: str
+    client_header: str | None
     tls: bool
     endpoint_set: str | None
     workers: int | None
@@ -104,11 +106,13 @@ def _listener(config: Config, served: ServedListener, pools: tuple[Pool, ...]) -
     origins = [f"{name.replace('_', '-')}: {config.origins[name]}" for name in names if name in config.origins]
     if any(isinstance(one, InheritedSocket) and one.address is not None for one in served.planned.addresses):
         origins = ["LISTEN_FDS"]
+    trust = trust_of(config, side)
     return ListenerReport(
         side=side,
         address=str(served.planned),
         peers_admitted=served.admits,
-        proxies_trusted=str(trust_of(config, side)),
+        proxies_trusted=str(trust),
+        client_header=trust.client_header if trust != Trust() else None,
         tls=served.scheme == "https",
         endpoint_set=_endpoint_set(config, side) if config.loaded else None,
         workers=next((pool.size for pool in pools if side in pool.sides), None),

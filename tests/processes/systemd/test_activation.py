@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from duallisten import LaunchError, UsageError
-from duallisten.listeners.plan import make_plan
+from duallisten.listeners.plan import Plan, make_plan
 from duallisten.listeners.socket_activation import Named, read_names, take_passed
 from duallisten.net import LOOPBACK, InheritedSocket, Passed, TCPAddress, UnixAddress
 from tests.listeners.test_plan import BLOCK, host, request
@@ -209,6 +209,18 @@ def test_a_private_socket_admits_the_network_that_it_is_bound_in() -> None:
     assert list(map(str, plan.admission.private_addresses)) == ["10.240.0.9"]
     assert plan.admission.allowed == (BLOCK, *LOOPBACK)
     assert not plan.later
+
+
+def test_each_of_several_private_sockets_keeps_the_rules() -> None:
+    def plan_of(*addresses: str) -> Plan:
+        sockets = tuple(sock for address in addresses for sock in passed(address).private)
+        return make_plan(request(passed=Passed(private=sockets)), host())
+
+    plan = plan_of("10.240.0.5", "127.0.0.1")
+    assert str(plan.private) == "10.240.0.5:9240 (fd:3), 127.0.0.1:9240 (fd:3)"
+    assert list(map(str, plan.admission.private_addresses)) == ["10.240.0.5", "127.0.0.1"]
+    with pytest.raises(LaunchError, match=r"172\.17\.0\.2 lies in no private network"):
+        plan_of("10.240.0.5", "172.17.0.2")
 
 
 @pytest.mark.parametrize(
