@@ -15,50 +15,10 @@ from duallisten.config.platforms import NAMES, NONE, Platform, every, load, loca
 from duallisten.config.platforms.recognition import BY_NAME_ALONE, RULES
 from duallisten.config.platforms.scalingo import SCALINGO
 from tests.contracts import platforms as page
+from tests.support.platforms import SCALINGO_WEB, VARIABLES
 
 SOURCE = Path(duallisten.__file__).parent
 FOLDER = SOURCE / "config" / "platforms"
-CLUSTER = {"KUBERNETES_SERVICE_HOST": "10.96.0.1", "KUBERNETES_SERVICE_PORT": "443", "HOSTNAME": "shop-7d9f-x2x4k"}
-DYNO = {"DYNO": "web.1", "PORT": "5000"}
-TASK = {"ECS_CONTAINER_METADATA_URI_V4": "http://169.254.170.2/v4/1", "AWS_EXECUTION_ENV": "AWS_ECS_FARGATE"}
-KNATIVE = {"K_SERVICE": "shop", "K_REVISION": "shop-00001", "K_CONFIGURATION": "shop", "PORT": "8080"}
-
-WEB = {
-    "APP": "shop",
-    "CONTAINER": "web-1",
-    "CONTAINER_VERSION": "f00",
-    "CONTAINER_MEMORY": "536870912",
-    "SCALINGO_APPLICATION_ID": "ap-1",
-    "PORT": "5000",
-}
-
-VARIABLES: tuple[tuple[str, dict[str, str]], ...] = (
-    ("scalingo", WEB),
-    ("fly", {"FLY_APP_NAME": "shop", "FLY_MACHINE_ID": "148e", "FLY_PRIVATE_IP": "fdaa:0:1::2", "FLY_REGION": "ams"}),
-    ("railway", {"RAILWAY_PROJECT_ID": "p", "RAILWAY_SERVICE_ID": "s", "RAILWAY_ENVIRONMENT": "production"}),
-    ("render", CLUSTER | {"RENDER": "true", "RENDER_SERVICE_TYPE": "web", "PORT": "10000"}),
-    ("heroku", DYNO),
-    ("heroku-private", DYNO | {"HEROKU_PRIVATE_IP": "10.0.141.3", "HEROKU_DNS_DYNO_NAME": "1.web.shop.app.localspace"}),
-    ("heroku-private", DYNO | CLUSTER | {"HEROKU_PRIVATE_IP": "10.0.141.3"}),
-    ("dokku", DYNO | {"GIT_REV": "f00"}),
-    ("dokku", DYNO | {"DOKKU_APP_TYPE": "herokuish"}),
-    ("cloud-foundry", {"VCAP_APPLICATION": "{}", "CF_INSTANCE_GUID": "g", "PORT": "8080"}),
-    ("clever-cloud", {"APP_ID": "app_1", "INSTANCE_ID": "i", "CC_PRETTY_INSTANCE_NAME": "Calm Fox", "PORT": "8080"}),
-    ("koyeb", {"KOYEB_APP_NAME": "shop", "KOYEB_SERVICE_NAME": "web", "PORT": "8000"}),
-    ("northflank", CLUSTER | {"NF_PROJECT_ID": "shop", "NF_OBJECT_ID": "web", "NF_HOSTS": "a.code.run"}),
-    ("container-apps", CLUSTER | {"CONTAINER_APP_NAME": "shop", "CONTAINER_APP_REVISION": "shop--1"}),
-    ("app-service", {"WEBSITE_SITE_NAME": "shop", "WEBSITE_INSTANCE_ID": "5c", "PORT": "8000"}),
-    ("upsun", {"PLATFORM_APPLICATION": "e30=", "PLATFORM_PROJECT": "p", "PORT": "8888"}),
-    ("coolify", {"COOLIFY_RESOURCE_UUID": "u", "PORT": "3000", "HOST": "0.0.0.0"}),
-    ("nomad", {"NOMAD_ALLOC_ID": "a", "NOMAD_PORT_http": "24001"}),
-    ("ecs", TASK),
-    ("cloud-run", KNATIVE),
-    ("kubernetes", CLUSTER),
-    ("kubernetes", CLUSTER | KNATIVE),
-    ("none", KNATIVE | {"GAE_SERVICE": "default"}),
-    ("none", {"RENDER": "1", "HOSTNAME": "laptop", "APP": "shop", "CONTAINER": "docker"}),
-)
-"""What a platform sets, as far as it tells one from another; with the variables of what it is built on."""
 
 
 @pytest.mark.parametrize(("name", "variables"), VARIABLES)
@@ -126,13 +86,16 @@ def test_a_launch_imports_the_data_of_its_own_platform_alone() -> None:
 
 
 def test_scalingo_is_recognised_by_its_own_variables() -> None:
-    place = locate("auto", WEB)
+    place = locate("auto", SCALINGO_WEB)
     assert (place.platform, place.process_type, place.port) == (SCALINGO, "web", 5000)
     assert place.in_private_network is False
 
 
 def test_scalingo_is_recognised_without_an_application_id() -> None:
-    assert locate("auto", {name: WEB[name] for name in WEB if not name.startswith("SCALINGO")}).platform is SCALINGO
+    assert (
+        locate("auto", {name: SCALINGO_WEB[name] for name in SCALINGO_WEB if not name.startswith("SCALINGO")}).platform
+        is SCALINGO
+    )
 
 
 def test_a_private_network_gives_the_container_a_name() -> None:
@@ -140,7 +103,7 @@ def test_a_private_network_gives_the_container_a_name() -> None:
         "SCALINGO_PRIVATE_NETWORK_ID": "pn-1",
         "SCALINGO_PRIVATE_HOSTNAME": "1.web.ap-1.pn-1.private-network.internal.",
     }
-    place = locate("auto", WEB | names)
+    place = locate("auto", SCALINGO_WEB | names)
     assert place.in_private_network is True
     assert place.private_hostname == "1.web.ap-1.pn-1.private-network.internal"
 
@@ -158,7 +121,7 @@ def test_elsewhere_there_is_no_platform_but_still_a_port() -> None:
 
 
 def test_a_user_can_say_which_platform_it_is() -> None:
-    assert locate("none", WEB).platform is NONE
+    assert locate("none", SCALINGO_WEB).platform is NONE
     assert locate("scalingo", {}).platform is SCALINGO
 
 

@@ -25,7 +25,8 @@ value can be given as an option, which then holds.
 - **Private side**: by *address* the private listener has an address that public traffic does not come to. By *port*
   both come to one address, and the private listener has a port of its own, 9240 by default. Where there is *none* the
   public side is served alone.
-- **Public port**: `$PORT` where it is set, else the number.
+- **Public port**: `$PORT` where it is set, else the number, at 0.0.0.0. Without either it is uvicorn's default,
+  127.0.0.1:8000, which nothing reaches from outside the container.
 - **Believed**: whose forwarded headers are believed on the public side, if neither `--forwarded-allow-ips` nor your own
   `FORWARDED_ALLOW_IPS` says otherwise. *Its routers*: all that comes in from outside does so through them. *This host*:
   127.0.0.1 alone, as with uvicorn, for others reach the public port, too, or it is not known who does.
@@ -113,7 +114,7 @@ def _private(platform: Platform) -> str:
 
 def _port(platform: Platform) -> str:
     types = ", ".join(f"`{one}`" for one in platform.public_process_types)
-    return (str(platform.port) if platform.port else "8000") + (f", in {types}" if types else "")
+    return (f"`$PORT`, else {platform.port}" if platform.port else "`$PORT`") + (f", in {types}" if types else "")
 
 
 def _believed(platform: Platform) -> str:

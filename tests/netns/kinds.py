@@ -57,7 +57,7 @@ KINDS: dict[str, tuple[Kind, ...]] = {
         inside("eth1", ("10.130.0.5/16", "10.130.0.6/16"), ("fd12::5/16", "fd12::6/16")),
     ),
     "clever-cloud": (TWO_IPV4, LATE),
-    "dokku": (ONE, TWO_IPV4, LATE),
+    "dokku": (TWO_IPV4, LATE),
     "docker": (ONE, TWO_IPV4, BOTH_FAMILIES),
     "tailscale": (TAILNET,),
     "wireguard": (inside("wg0", ("10.8.0.5/24", "10.8.0.6/24")),),

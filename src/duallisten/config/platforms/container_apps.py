@@ -17,8 +17,8 @@ CONTAINER_APPS = Platform(
     ),
     inferred=("fence", "is_routed", "instance_variable"),
     notes=(
-        "`$PORT` is not set: give `--port` the target port, and declare the private one as an additional, internal "
-        "port.",
+        "`$PORT` is not set: give `--host 0.0.0.0`, and `--port` the target port; declare the private one as an "
+        "additional, internal port.",
         "Neighbours come through the environment's proxy, as the world does: give `--forwarded-allow-ips` its "
         "addresses, which your log shows, only where all of them are yours.",
     ),

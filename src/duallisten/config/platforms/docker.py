@@ -13,6 +13,7 @@ DOCKER = Platform(
     title="Docker Compose, Swarm",
     sources=("https://docs.docker.com/reference/compose-file/services/",),
     notes=(
+        "`$PORT` is not set: give `--host 0.0.0.0`.",
         "With two networks give the private one a fixed subnet (`ipam`) and name it with `--private-network`.",
         "Give `--forwarded-allow-ips` the proxy's address or network.",
     ),

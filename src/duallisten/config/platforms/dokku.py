@@ -32,6 +32,7 @@ DOKKU = Platform(
     version_variable="GIT_REV",
     public_process_types=("web",),
     port=5000,
+    fence="address",  # the bridge is shared by every application of the host
     exports_trust=True,
     grace=30.0,
     grace_setting="`dokku ps:set <app> stop-timeout-seconds`",

@@ -18,6 +18,7 @@ ECS = Platform(
     ),
     inferred=("fence", "is_routed"),
     notes=(
+        "`$PORT` is not set: give `--host 0.0.0.0`, and `--port` the container's port.",
         "Give `--forwarded-allow-ips` the load balancer's subnets, and let its security group alone reach the public "
         "port.",
         "Open the private port in the security group for neighbours only.",

@@ -26,6 +26,7 @@ KUBERNETES = Platform(
     ),
     inferred=("public_linger", "private_dns_ttl", "private_domain", "keep_alive", "is_routed"),
     notes=(
+        "`$PORT` is not set: give `--host 0.0.0.0`, and `--port` the container's port.",
         "Every pod reaches the public port: give `--forwarded-allow-ips` the ingress controller's addresses.",
         "Set `POD_IP` from `status.podIP` in the manifest where a pod has several addresses.",
         "A kubelet's probe comes from the node, whose address need not be a private one: let it ask the public port, "

@@ -18,7 +18,7 @@ NOMAD = Platform(
     ),
     inferred=("fence", "is_routed"),
     notes=(
-        "Give both ports by their labels: `--port $NOMAD_PORT_http --private-port $NOMAD_PORT_private`.",
+        "Give both ports by their labels: `--host 0.0.0.0 --port $NOMAD_PORT_http --private-port $NOMAD_PORT_private`.",
         "All that a Connect sidecar hands on comes from loopback: the private side admits it, the public side "
         "believes it.",
     ),

@@ -14,7 +14,8 @@ NORTHFLANK = Platform(
     ),
     inferred=("fence", "is_routed"),
     notes=(
-        "`$PORT` is not set: give `--port` the public port that is declared, and declare the private one as private.",
+        "`$PORT` is not set: give `--host 0.0.0.0`, and `--port` the public port that is declared; declare the "
+        "private one, too.",
         "Give `--forwarded-allow-ips` the balancers' addresses: they are not told, but your log shows them.",
     ),
     application_variable="NF_PROJECT_ID",
