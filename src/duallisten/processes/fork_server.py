@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from duallisten.config.uvicorn_contract import get_subprocess
 from duallisten.errors import LaunchError
 from duallisten.processes.forker import Forker
-from duallisten.processes.worker_handle import Worker, WorkerFactory
+from duallisten.processes.worker_handle import Child, Worker, WorkerFactory
 from duallisten.processes.worker_protocol import ForkOrder, send_start, sides_of
 
 if TYPE_CHECKING:
@@ -135,6 +135,11 @@ class ForkingFactory(WorkerFactory):
     def pipes(self) -> list[Connection]:
         """The pipes of all fork servers."""
         return [server.pipe for server in self._servers if not server.pipe.closed]
+
+    @property
+    def helpers(self) -> list[Child]:
+        """The fork servers."""
+        return [*self._servers]
 
     @property
     def _servers(self) -> list[ForkServer]:

@@ -295,6 +295,11 @@ class WorkerFactory:
         """What can be read when `poll` has something to do."""
         return [self.zygote.pipe] if self.zygote is not None and not self.zygote.pipe.closed else []
 
+    @property
+    def helpers(self) -> list[Child]:
+        """The supervisor's children that are no workers."""
+        return [self.zygote] if self.zygote is not None else []
+
     def start(self, plan: Plan, queues: list[BoundSocket], row: RowRef | None) -> Worker:
         """Start a worker; raises LaunchError or OSError where that is not possible."""
         pipe, child_end = Pipe()

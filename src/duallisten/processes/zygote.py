@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from duallisten.processes.forker import ForkedProcess, Forker
 from duallisten.processes.forking import freeze, import_ahead
+from duallisten.processes.process_signals import STDERR
 from duallisten.processes.worker_protocol import FORK, Channel, ForkOrder, send_start, sides_of
 
 if TYPE_CHECKING:
@@ -176,4 +177,5 @@ def _exit_code(pid: int) -> int | None:
 def _passed(config: Config) -> list[int]:
     """The descriptors of sockets that were passed to the launch: a zygote would keep them open."""
     found = {one.descriptor for one in (*config.passed.public, config.passed.private) if one is not None}
-    return sorted(found | ({config.fd} if config.fd is not None else set()))
+    given = found | ({config.fd} if config.fd is not None else set())
+    return sorted(descriptor for descriptor in given if descriptor > STDERR)
