@@ -16,7 +16,8 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, cast
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from duallisten.config import uvicorn_contract
 from duallisten.config.options import Options, split_keywords, with_positional
@@ -38,7 +39,7 @@ from duallisten.config.uvicorn_contract import (
     WSGIMiddleware,
     import_from_string,
 )
-from duallisten.config.uvicorn_options import CONFIG_VARIABLES
+from duallisten.config.uvicorn_options import CONFIG_VARIABLES, LATER
 from duallisten.endpoints import Rules, contradiction
 from duallisten.endpoints.frameworks import prepare
 from duallisten.errors import DuallistenError, ImportFailed, LaunchError, UsageError
@@ -85,6 +86,7 @@ class Config(UvicornConfig):
         origins: Where each option came from, by its name, for messages and for `--check`.
     """
 
+    http2: bool
     origins: dict[str, str] = {}  # noqa: RUF012  # each has its own
 
     @takes_options(like=UvicornConfig.__init__)
@@ -113,7 +115,10 @@ class Config(UvicornConfig):
         self._interface = given.get("interface", "auto")  # `load` replaces it by what it finds
         self.parser: ParserName = "auto"
         self.has_websockets = False
+        later = {name: given.pop(name, default) for name, default in LATER.items()}
         super().__init__(app, **given)
+        for name, value in later.items():
+            setattr(self, name, value)
         if warning:
             logger.warning(warning)  # not before uvicorn has configured logging
 
@@ -170,7 +175,7 @@ class Config(UvicornConfig):
         for one in (self.side("public"), self.side("private")):
             if one.uvicorn["ssl_keyfile"] and not one.uvicorn["ssl_certfile"]:
                 raise LaunchError(f"TLS of the {one.side} listener: {one.tls_files} needs its certificate file, too")
-        asked = self.http, self.ws
+        asked = self.http, self.ws, self.http2
         self._choose_protocols()
         self._import_protocols()
         try:
@@ -190,7 +195,7 @@ class Config(UvicornConfig):
         except Exception as error:
             raise LaunchError(f"{self.app_name} cannot be loaded: {describe_failure(error)}") from None
         finally:
-            self.http, self.ws = asked
+            self.http, self.ws, self.http2 = asked
         check_callable(_innermost(self.loaded_app), self.app_name)  # uvicorn calls what may be a factory
         prepare(bare(self.loaded_app))
         self.source("private")  # loaded with this one, so that neither is found broken later
@@ -208,7 +213,9 @@ class Config(UvicornConfig):
             parser_class(self.parser)
         except ImportError as error:
             raise ImportFailed(f"--http {self.http} cannot be used: {error}") from None
-        self.http = Connection
+        if any(self.side(side).http2 for side in get_args(Side)) and find_spec("hpack") is None:
+            raise ImportFailed("--http2 needs a package that is not installed: pip install 'duallisten[http2]'")
+        self.http, self.http2 = Connection, False  # uvicorn's HTTP/2 is zttp's
         self.has_websockets = self.is_websocket_engine
         if self.has_websockets:
             self.ws = "none"
@@ -326,7 +333,7 @@ class Config(UvicornConfig):
             from duallisten.http import Connection
 
             return self.http_protocol_class is Connection
-        return self.http in PARSERS and not getattr(self, "http2", False)
+        return self.http in PARSERS
 
     @property
     def is_websocket_engine(self) -> bool:

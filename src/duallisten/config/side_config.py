@@ -30,6 +30,7 @@ class SideConfig(NamedTuple):
         proxy_headers: Whether forwarded headers are read.
         forwarded_allow_ips: Whose, as uvicorn's option says it.
         limits: What a peer may take up on one connection.
+        http2: Whether it speaks HTTP/2, too.
         limit_connections: The most connections; None for no limit.
         limit_connections_per_peer: The most of one peer's; None for no limit.
         has_tls: Whether it speaks TLS.
@@ -43,6 +44,7 @@ class SideConfig(NamedTuple):
     proxy_headers: bool
     forwarded_allow_ips: list[str] | str
     limits: Limits
+    http2: bool
     limit_connections: int | None
     limit_connections_per_peer: int | None
     has_tls: bool
@@ -79,6 +81,7 @@ def side_config(config: Config, side: Side) -> SideConfig:
             body_seconds=value("timeout_request_body") or None,
             send_seconds=value("timeout_send") or None,
         ),
+        http2=bool(uvicorn["http2"]),
         limit_connections=value("limit_connections") or None,
         limit_connections_per_peer=value("limit_connections_per_peer") or None,
         has_tls=any(map(uvicorn.get, ("ssl_keyfile", "ssl_certfile", "ssl_context_factory"))),
