@@ -31,6 +31,7 @@ class ListenerReport:
     peers_admitted: str
     proxies_trusted: str
     tls: bool
+    http2: bool
     endpoint_set: str | None
     workers: int | None
     origin: str
@@ -102,6 +103,7 @@ def _listener(config: Config, served: ServedListener, pools: tuple[Pool, ...]) -
         peers_admitted=served.admits,
         proxies_trusted=str(trust_of(config, side)),
         tls=served.scheme == "https",
+        http2=config.side(side).http2,
         endpoint_set=_endpoint_set(config, side) if config.loaded else None,
         workers=next((pool.size for pool in pools if side in pool.sides), None),
         origin=", ".join(origins) or "default",

@@ -199,7 +199,7 @@ class Http2Connection(Flow):
 
     def opened(self, stream: Stream) -> None:
         """Take a stream whose request is about to be served."""
-        if not self.streams:
+        if not self.streams and self.stage == OPEN:
             self._own_deadline = self.deadline = NEVER
         self.streams[stream.number] = stream
 
@@ -277,10 +277,11 @@ class Http2Connection(Flow):
 
     def wait_for_head(self, *, is_begun: bool) -> None:
         """Set the deadline for the rest of a head, or for nothing."""
-        seconds = self.context.limits.head_seconds if is_begun else None
-        self._own_deadline = self.context.clock.after(seconds)
-        if not is_begun and not self.streams:
-            self._own_deadline = self.context.clock.now + self.context.keep_alive
+        context = self.context
+        seconds = context.limits.head_seconds if is_begun else LINGER_SECONDS if self.stage == ENDING else None
+        self._own_deadline = context.clock.after(seconds)
+        if not is_begun and not self.streams and self.stage == OPEN:
+            self._own_deadline = context.clock.now + context.keep_alive
         self._set_deadline()
 
     def wait_for_window(self, *, is_shut: bool) -> None:

@@ -8,6 +8,7 @@ Source: RFC 9113, 8.1 (heads, bodies, trailers).
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from duallisten.http.answers import BODYLESS, Answer, text_answer, warn_once
@@ -40,6 +41,8 @@ class Http2Exchange(Exchange):
 
     async def send(self, message: Any) -> None:
         """Send a part of the response, and wait until there was room for it; see `Exchange`."""
+        if self.disconnected:
+            await asyncio.sleep(0)  # one that sends on and on must not hold up others, whose streams ended with its
         await super().send(message)
         if self.stream.pending is not None:
             await self.stream.wait_until_sent()
@@ -66,10 +69,13 @@ class Http2Exchange(Exchange):
         self.status = status = message["status"]
         parts = [STATUSES[status], context.default_block]
         length: int | None = None
+        is_empty = status == 204 or status < 200  # which must not say a length (RFC 9110, 8.6)
         for block, says in encode_checked(message.get("headers", ())):
-            parts.append(block)
             if says is not None:
+                if is_empty:
+                    continue
                 length = says if length is None else length
+            parts.append(block)
         self._bodyless = self.method == "HEAD" or status in BODYLESS or status < 200
         self._left = length
         self._expects_trailers = bool(message.get("trailers")) and not self._bodyless

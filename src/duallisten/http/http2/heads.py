@@ -37,7 +37,7 @@ MAX_CONTINUATIONS = 64
 MAX_CRUMBS = 4
 """How many times as many fields as may be a large block may have before it is decoded: cookies come in several."""
 
-MAX_KNOWN = 256
+MAX_KNOWN = 64
 MAX_KNOWN_BLOCK = 512
 """How many heads of a connection are remembered, and the bytes of the longest block."""
 

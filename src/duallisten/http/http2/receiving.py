@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from duallisten.http.http2.stream import Stream
 
 MAX_WORK = 256
-WORK_OF_HEAD = 4
+WORK_OF_HEAD = 8
 """Frames that are read in one turn of the event loop, and how many a head counts for."""
 
 SMALL = 16

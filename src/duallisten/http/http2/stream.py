@@ -196,12 +196,15 @@ class Stream:
         await self.connection.wait_for_room()
 
     def write(self, data: bytes) -> None:
-        """Write frames."""
-        self.sent += len(data)
-        self.connection.write(data)
+        """Write frames, unless the stream has been reset."""
+        if not self.is_abandoned:
+            self.sent += len(data)
+            self.connection.write(data)
 
     def send_head(self, block: bytes, *, ends: bool) -> None:
         """Write fields."""
+        if self.is_abandoned:  # a head that was held back
+            return
         self.write(frames.head(self.number, self.connection.sending.announce() + block, ends=ends))
 
     def send_data(self, data: bytes, *, ends: bool) -> None:
