@@ -458,3 +458,14 @@ def test_a_head_that_is_held_back_is_not_sent_on_a_stream_that_was_reset() -> No
         client.ask(3)
         assert client.response(3).body == b"other"
         assert not [one for one in client.frames if one.stream_id == 1]
+
+
+def test_too_many_requests_at_a_time_get_503() -> None:
+    with wire(Recorder(), http2=True, limit_concurrency=3) as engine, http2(engine) as client:
+        for stream in (1, 3, 5):
+            client.send(client.head(stream, asking(f"/{stream}", "POST"), "END_HEADERS"))
+        client.ask(7)
+        got = client.response(7)
+        assert (got.status, got.reset, "connection" in got.headers) == (503, None, False)
+        client.send(DataFrame(1, data=b"x", flags=["END_STREAM"]))
+        assert client.response(1).body == b"/1"

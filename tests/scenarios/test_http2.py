@@ -78,10 +78,12 @@ def test_it_is_the_engine_that_serves_it() -> None:
 
 
 def test_lines_ids_and_limits_are_those_of_http_1_1() -> None:
-    with launched(DEMO, "--http2", "--log-format", "json", "--max-body-size", "10", *FREE) as server:
+    asked = ("--http2", "--log-format", "json", "--max-body-size", "10", "--private-health", "/-")
+    with launched(DEMO, *asked, *FREE) as server:
         with clear() as client:
             for side in ("public", "private"):
                 client.get(f"{server.url(side)}/?b", headers={"x-request-id": "mine"})
+            assert client.get(f"{server.url('private')}/-/livez").status_code == 200  # a page of ours has no line
             assert client.post(server.url("public"), content=bytes(11)).status_code == 413
             assert client.get(server.url("public"), headers={"a": "b" * 70_000}).status_code == 431
         server.end()
