@@ -1,4 +1,4 @@
-"""Who survives what: duallisten, uvicorn, gunicorn with uvicorn's worker and hypercorn, each through the same faults.
+"""Who survives what: duallisten, uvicorn, gunicorn with uvicorn's worker, hypercorn and granian, each through the same.
 
 One run, one machine, one application (`broken.py`); each server by its own command line and with its own defaults. A
 cell tells what was seen, and a cross says that it is not what one would wish; the wish is the same for all, and stands
@@ -15,15 +15,16 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from support.faults import clients, processes, surroundings
+from support.faults import clients, endings, processes, surroundings
 from support.faults.servers import APP, CLIENTS, SERVERS, WORKERS, Make, Seen
-from support.findings import README, table
+from support.findings import PAGES, table
 from support.measuring import HERE, check_machine
 from support.reporting import circumstances, publish, table_row
 
 RESULTS = HERE / "results" / "faults.md"
-README_PART = re.compile(r"(?<=<!-- faults -->\n).*?(?=<!-- end -->)", re.DOTALL)
-PACKAGES = ("gunicorn", "uvicorn-worker", "hypercorn")
+PAGE = PAGES / "faults.md"
+PAGE_PART = re.compile(r"(?<=<!-- faults -->\n).*?(?=<!-- end -->)", re.DOTALL)
+PACKAGES = ("gunicorn", "uvicorn-worker", "hypercorn", "granian")
 OURS = "duallisten"
 
 
@@ -34,7 +35,7 @@ class Fault(NamedTuple):
     wish: what a cell must say not to be crossed
     look: makes it happen to one server, and tells what was seen
     patient: it is mostly waiting, so that all servers go through it at the same time
-    telling: the README shows it
+    telling: the page on faults shows it
     """
 
     name: str
@@ -62,12 +63,60 @@ FAULTS = (
         telling=True,
     ),
     Fault(f"{processes.RELOADS} SIGHUPs under load", "no request fails", processes.reload_storm, telling=True),
+    Fault(
+        f"workers are replaced after {endings.LIMIT} requests each, under load",
+        "no request fails",
+        endings.recycled,
+        telling=True,
+    ),
+    Fault(
+        f"workers that have had {endings.LIMIT} requests cannot exit: a thread of the application sleeps",
+        f"no request fails, others take their place, and they are ended within {endings.STUCK_SECONDS:.0f} s",
+        endings.stuck_at_limit,
+        patient=True,
+        telling=True,
+    ),
+    Fault(
+        "SIGTERM, and 2 workers cannot exit: a thread of the application sleeps",
+        f"an end within {endings.STUCK_SECONDS:.0f} s, and no worker left",
+        endings.stuck_at_end,
+        patient=True,
+    ),
+    Fault(
+        "SIGHUP amid streams without an end",
+        f"both workers are new within {endings.RELOAD_SECONDS:.0f} s, and no request fails",
+        endings.reload_amid_streams,
+        patient=True,
+    ),
+    Fault(
+        "a handler blocks the event loop of a worker for good",
+        f"it is replaced within {endings.BLOCKED_SECONDS:.0f} s, and all are answered",
+        endings.loop_blocked,
+        patient=True,
+        telling=True,
+    ),
+    Fault("process 1 of a container, with orphans of the application", "no zombie", endings.process_1),
     Fault("SIGTERM amid a request", "it is answered", processes.request_in_hand),
+    Fault(
+        "SIGTERM while one client sends no body and one reads nothing",
+        f"an end within {endings.CUT_SECONDS:.0f} s",
+        endings.end_amid_stalled_clients,
+        patient=True,
+        telling=True,
+    ),
+    Fault(
+        f"SIGTERM, and a balancer hears of it {endings.LATE_SECONDS:.0f} s later",
+        "no request fails",
+        endings.late_balancer,
+        telling=True,
+    ),
+    Fault("SIGUSR1, SIGUSR2, SIGQUIT, each amid a request", "it is answered", endings.other_signals),
     Fault("the import fails", "an exit code above 0", processes.import_fails),
     Fault("the import fails, 2 workers", "an exit code above 0", processes.import_fails_in_workers, telling=True),
     Fault("the start fails", "an exit code above 0", processes.start_fails),
     Fault("the start fails, 2 workers", "an exit code above 0", processes.start_fails_in_workers),
     Fault("the shutdown fails", "it is logged, and ends", processes.end_fails),
+    Fault("the shutdown fails, 2 workers", "it is logged, and an exit code above 0", endings.end_fails_in_workers),
     Fault("a handler fails amid its answer", "the client sees it, the process goes on", processes.handler_fails),
     Fault("standard output is closed", "it serves, and ends when told to", surroundings.output_closed, telling=True),
     Fault("the output's reader is gone", "it serves, and ends when told to", surroundings.reader_gone),
@@ -105,12 +154,12 @@ def main() -> None:
     options = parser.parse_args()
     if options.only and options.write:
         parser.error("--write wants all of them, without --only")
-    check_machine("gunicorn", "hypercorn")
+    check_machine("gunicorn", "hypercorn", "granian")
     begin = time.monotonic()
     found = {fault: go_through(fault) for fault in FAULTS if options.only in fault.name}
     publish(describe(found, time.monotonic() - begin), RESULTS, write=options.write)
     if options.write:
-        README.write_text(README_PART.sub(lambda _: readme_part(found), README.read_text()), encoding="utf-8")
+        PAGE.write_text(PAGE_PART.sub(lambda _: page_part(found), PAGE.read_text()), encoding="utf-8")
 
 
 def go_through(fault: Fault) -> dict[str, Seen]:
@@ -154,8 +203,8 @@ Targets of duallisten: {len(found) - len(missed)} of {len(found)} met; missed: {
 """
 
 
-def readme_part(found: Mapping[Fault, Mapping[str, Seen]]) -> str:
-    """Write what the README shows."""
+def page_part(found: Mapping[Fault, Mapping[str, Seen]]) -> str:
+    """Write what the page on faults shows."""
     rows = [table_row([fault.name, *map(cell, seen.values())]) for fault, seen in found.items() if fault.telling]
     rows.append(table_row([f"as one would wish, of {len(found)} faults", *counts(found)]))
     return table(" | ".join(["fault", *SERVERS]), rows) + "\n"

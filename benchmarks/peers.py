@@ -4,7 +4,7 @@ The works: the default flags and no access log (`throughput`); the same job, two
 a FastAPI application; how connections spread over workers, and what the private side suffers (`isolation`); memory of
 four workers; time to the first answer. Each is a comparison within one run on one machine, in alternating rounds.
 
-It writes the tables, the chart, and the part of the README that shows them, all from one run.
+It writes the tables, the chart, and the part of the page on performance that shows them, all from one run.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a comparison with the peers has found, and how it is written down: tables, and the part of the README."""
+"""What a comparison with the peers has found, and how it is written: tables, and a part of the page on performance."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from support.reporting import circumstances, spread, table_row
 from support.throughput import Throughput, describe_load, rate_ratios
 
 RESULTS = HERE / "results" / "peers.md"
-CHART = HERE / "results" / "peers.svg"
-README = HERE.parent / "README.md"
-README_PART = re.compile(r"(?<=<!-- benchmark -->\n).*?(?=<!-- end -->)", re.DOTALL)
+CHART = HERE.parent / "docs" / "images" / "peers.svg"
+PAGES = HERE.parent / "docs" / "explanation"
+PAGE = PAGES / "performance.md"
+PAGE_PART = re.compile(r"(?<=<!-- benchmark -->\n).*?(?=<!-- end -->)", re.DOTALL)
 
 PACKAGES = ("hypercorn", "granian", "gunicorn", "uvicorn-worker", "daphne", "fastapi", "pydantic")
 
@@ -122,7 +123,7 @@ What it measures and how to read it: [benchmarks/README.md](../README.md#beside-
 {circumstances(*PACKAGES)}
 - load: {describe_load(options.rounds, options.seconds)}; the servers on one core, wrk on another
 
-![Requests a second beside uvicorn](peers.svg)
+![Requests a second beside uvicorn](../../docs/images/peers.svg)
 
 ## Targets
 
@@ -154,8 +155,8 @@ The slowest answer to a probe while a public handler blocks its event loop for 5
 """
 
 
-def readme_part(findings: Findings) -> str:
-    """Write what the README shows."""
+def page_part(findings: Findings) -> str:
+    """Write what the page on performance shows."""
     log, bare = list(findings.throughput.values())[:2]
     rows = []
     for name, measured in log.items():
@@ -173,7 +174,7 @@ def readme_part(findings: Findings) -> str:
         )
     header = "server | requests/s, default flags | without access log | memory | start"
     return f"""\
-![Requests a second beside uvicorn](benchmarks/results/peers.svg)
+![Requests a second beside uvicorn](../images/peers.svg)
 
 {table(header, rows)}
 
@@ -188,4 +189,4 @@ def write(findings: Findings, chart: str) -> None:
     if findings.options.write:
         RESULTS.write_text(text, encoding="utf-8")
         CHART.write_text(chart, encoding="utf-8")
-        README.write_text(README_PART.sub(lambda _: readme_part(findings), README.read_text()), encoding="utf-8")
+        PAGE.write_text(PAGE_PART.sub(lambda _: page_part(findings), PAGE.read_text()), encoding="utf-8")

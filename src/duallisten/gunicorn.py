@@ -75,7 +75,7 @@ class Worker(BaseWorker):  # type: ignore[misc]  # gunicorn has no types
         ours = {option.name for option in own_options()} | uvicorn_twins().keys()
         said = collect(all_options(), {}, Path()).values
         options = {name: value for name, value in said.items() if name in ours} | self.OPTIONS
-        for name in ("private_workers", "preload"):
+        for name in ("private_workers", "preload", "control"):
             if options.get(name):
                 raise UsageError(f"{name.replace('_', '-')} is for duallisten's own workers, not for gunicorn's")
         cfg = self.cfg

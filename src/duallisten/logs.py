@@ -30,6 +30,16 @@ from typing import Any
 
 ACCESS_LOGGER = "uvicorn.access"
 
+LEVELS = {"critical": 50, "error": 40, "warning": 30, "info": 20, "debug": 10, "trace": 5}
+"""uvicorn's names of levels, as of `--log-level`."""
+
+
+def set_level(level: str) -> None:
+    """Set the level of the loggers that `--log-level` sets, also while they are in use."""
+    for name in ("uvicorn.error", ACCESS_LOGGER, "uvicorn.asgi"):
+        logging.getLogger(name).setLevel(LEVELS[level])
+
+
 PRIVATE_MARK = " (private)"
 """What stands at the end of an access line of the private side."""
 

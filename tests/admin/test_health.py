@@ -19,10 +19,12 @@ from starlette.applications import Starlette
 from starlette.routing import Mount, Route
 
 from duallisten import Config, LaunchError
-from duallisten.admin.health import livez, readyz, startupz
-from duallisten.observability import Phase
+from duallisten.admin.health import describe, livez, readyz, startupz
+from duallisten.listeners import ListenerSet
+from duallisten.observability import Lifecycle, Phase, RowRef, Scoreboard
 from duallisten.observability.scoreboard import ProcessView, View
 from duallisten.server.fallback_responder import HEAD_BYTES
+from duallisten.server.heartbeat import Observation
 from duallisten.sides import Side
 from tests.faults.serving import faulty
 from tests.support.applications import Observed
@@ -42,6 +44,21 @@ def view(*processes: ProcessView, phase: Phase = Phase.READY, supervisor_age: fl
 
 
 # --- What is told, of what is on the board ---
+
+
+async def test_a_process_that_has_ended_and_is_yet_to_exit_is_draining_for_others() -> None:
+    """Its threads may keep it for half a minute; meanwhile every page tells of it."""
+    board, lifecycle = Scoreboard(), Lifecycle()
+    row = RowRef(board, board.take_row())
+    observation = Observation(ListenerSet(None, None), lifecycle, row)
+    observation.start()
+    await lifecycle.enter(Phase.STOPPED)
+    observation.stop()
+    health = livez(board.read(), STALL)
+    assert health.reasons == ()
+    assert [describe(process)["state"] for process in health.view.processes] == ["draining"]
+    board.retire_row(row.number)
+    assert [gone.state for gone in board.read().gone] == [Phase.DRAINING], "it has ended, and did not die"
 
 
 @pytest.mark.parametrize(

@@ -13,30 +13,52 @@ import uvicorn
 from uvicorn.config import HTTP_PROTOCOLS
 
 from duallisten import __version__
+from duallisten.cli.help import GROUPS
+from duallisten.config import all_options, own_options
 from duallisten.listeners.forwarded import read_trust
 from tests.support.running import DUALLISTEN, FREE, PYTHON, ROOT, launched, run
 
 DEMO = "duallisten.demo:app"
+MOST_HELP_LINES = 145
+"""At 100 columns."""
+
 UVICORN_TRUSTS = str(read_trust(uvicorn.Config("app", log_config=None).forwarded_allow_ips))
 """Whom uvicorn believes by default; newer ones add ::1."""
 
 
-def test_help_shows_our_options_in_a_panel_before_uvicorn_s() -> None:
-    shown = run("--help")
-    assert shown.returncode == 0
-    panels = re.findall(r"^╭─ (.+?) ─", shown.stdout, re.MULTILINE)
-    assert panels == [
-        "Arguments",
-        "duallisten",
-        "duallisten: what the private listener has of its own",
-        "uvicorn",
-        "Help",
-    ]
-    assert shown.stdout.index("--private-port") < shown.stdout.index("--limit-max-requests")
-    assert "DUALLISTEN_PRIVATE_PORT" in shown.stdout
-    assert "UVICORN_LIMIT_CONCURRENCY" in shown.stdout
-    assert "[tool.duallisten]" in shown.stdout
-    assert re.search(r"--private-port .*9240", re.sub(r"\s+", " ", shown.stdout))
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_the_help_is_short_and_ours_come_first(flag: str) -> None:
+    shown = run(flag)
+    lines = shown.stdout.splitlines()
+    assert (shown.returncode, lines[0]) == (0, "Usage: duallisten MODULE:APP [OPTIONS]")
+    assert len(lines) <= MOST_HELP_LINES
+    assert max(map(len, lines)) <= 100
+    titles = [line.rstrip(":") for line in lines if re.fullmatch(r"[A-Z].*:", line)]
+    assert [*GROUPS, "Instead of a launch"] == titles[: len(GROUPS) + 1]
+    assert re.search(r"--private-port PORT .* \[default: 9240\]", shown.stdout)
+    assert "$PORT, else 8000" in shown.stdout
+    assert "\x1b" not in shown.stdout
+
+
+def test_every_option_of_ours_is_explained_in_one_group_of_the_help() -> None:
+    named = [name for names in GROUPS.values() for name in names]
+    ours = {option.name for option in own_options() if not option.twin_of}
+    assert len(named) == len(set(named))
+    assert ours <= set(named) <= {option.name for option in all_options()}
+
+
+@pytest.mark.parametrize("columns", ["60", "80", "200"])
+@pytest.mark.parametrize("flag", ["--help", "--help-all"])
+def test_the_help_names_every_option_whole(flag: str, columns: str) -> None:
+    words = set(re.findall(r"--[a-z0-9-]+", run(flag, environ={"COLUMNS": columns}).stdout))
+    assert words >= {option.flag for option in all_options() if option.name != "app"}
+
+
+def test_all_of_the_help_names_the_variables() -> None:
+    shown = " ".join(run("--help-all").stdout.split())
+    variables = [name for option in all_options() if option.name != "app" for name in option.variables]
+    assert [name for name in variables if name not in shown] == []
+    assert "[tool.duallisten]" in shown
 
 
 def test_the_version_names_both_programs() -> None:
@@ -121,7 +143,7 @@ def test_a_terminal_folds_what_is_too_wide_for_it() -> None:
 
 
 def test_the_plan_is_counted_in_whole_words() -> None:
-    assert run(DEMO, "--check", *FREE).stdout.startswith("duallisten.demo:app with 1 worker; platform: none\n")
+    assert run(DEMO, "--check", *FREE).stdout.startswith("duallisten.demo:app with 1 worker; platform: none; fence: ")
     assert run(DEMO, "--check", "--workers", "2", *FREE).stdout.startswith("duallisten.demo:app with 2 workers; ")
 
 
@@ -150,13 +172,14 @@ def test_a_check_that_fails_shows_how_far_the_launch_would_come(tmp_path: Path) 
 
 def test_a_check_says_that_it_waits_for_an_address() -> None:
     shown = run(DEMO, "--check", "--private-missing", "fail", "--private-wait", "0.1", *FREE)
-    assert "Waiting up to 0.1 s for a private address in 10.240.0.0/22" in shown.stderr
+    assert "Waiting up to 0.1 s for a private address\n" in shown.stderr
 
 
 IDLE = {
     ("--health-stall", "3"): "--health-stall does nothing without --private-health",
     ("--service", "billing"): "--service does nothing without --register",
     ("--preload",): "--preload does nothing without several workers",
+    ("--limit-worker-age", "1"): "--limit-worker-age does nothing without several workers",
     ("--hidden-status", "403"): "--hidden-status does nothing without --private-path or --public-path",
     ("--reload-delay", "1"): "--reload-delay does nothing without --reload",
     ("--private-ssl-ca-certs", "ca.pem"): "--private-ssl-ca-certs does nothing without --private-ssl-certfile",
@@ -302,14 +325,18 @@ BAD_LAUNCH = [
     (("duallisten.demo",), {}, "module:attribute"),
     (("./shop:app",), {}, "names a file, and an application is named by its module: shop:app"),
     (("src/shop.py",), {}, "named by its module: shop:app --app-dir src"),
-    ((DEMO,), {"PORT": "0"}, "no address in 10.240.0.0/22; found lo 127.0.0.1"),
     (
-        (DEMO,),
+        (DEMO, "--private-network", "10.240.0.0/22"),
+        {"PORT": "0"},
+        "no address in 10.240.0.0/22; found lo 127.0.0.1",
+    ),
+    (
+        (DEMO, "--private-network", "10.240.0.0/22"),
         {"PORT": "0"},
         "PORT is set, as on a platform, where a private address is required: on your own machine, ",
     ),
-    ((DEMO,), {"PORT": "0"}, "--private-missing loopback"),
-    ((DEMO, "--private-missing", "fail"), {}, "no address in 10.240.0.0/22; found lo 127.0.0.1"),
+    ((DEMO, "--private-network", "10.240.0.0/22"), {"PORT": "0"}, "--private-missing loopback"),
+    ((DEMO, "--private-missing", "fail"), {}, "no private network is known; found lo 127.0.0.1"),
     ((DEMO, "--private-host", "0.0.0.0"), {}, "--private-host 0.0.0.0 would listen on every interface"),
     ((DEMO, "--private-host", "192.0.2.77"), {}, "--private-host 192.0.2.77 is not an address of this host"),
     ((DEMO, "--private-host", "nowhere.invalid"), {}, "--private-host nowhere.invalid"),

@@ -74,7 +74,7 @@ def test_a_list_is_collected() -> None:
         (["--port", "1", "shop:app", "--port", "1"], "--port is given twice, as 1 and as 1"),
         (["--access-log", "--no-access-log"], "--access-log is given twice, as --access-log and as --no-access-log"),
         (["--register", "redis://:a@x", "--register=redis://:b@x"], "as (not shown) and as (not shown)"),
-        (["--host", "-1", "--host=-2"], "--host is given twice, as -1 and as -2"),
+        (["--uds", "-1", "--uds=-2"], "--uds is given twice, as -1 and as -2"),
     ],
 )
 def test_what_may_be_said_once_is_not_said_twice(arguments: list[str], told: str) -> None:
@@ -90,7 +90,7 @@ def test_what_to_do_beside_a_launch_is_told() -> None:
         "check": True,
         "json": True,
     }
-    assert read_plain(OPTIONS, ["--routes"]) == {"routes": True}
+    assert read_plain(OPTIONS, ["--routes", "--help-all"]) == {"routes": True, "help_all": True}
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,6 @@ def test_the_rest_is_left_to_typer(arguments: list[str]) -> None:
         ("--keep-alive", "that is --timeout-keep-alive here"),
         ("--max-requests", "that is --limit-max-requests here"),
         ("--worker-connections", "that is --limit-connections here"),
-        ("-h", "that is --help here"),
     ],
 )
 def test_an_unknown_option_is_answered_with_the_one_that_was_meant_or_none(argument: str, told: str) -> None:

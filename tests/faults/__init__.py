@@ -5,6 +5,7 @@
 - **The supervisor is killed**: `test_workers.py` (the port is free); no orphans: `test_supervisor.py`,
   `test_balance.py`, `test_fork_server.py`.
 - **The workers keep crashing**: `test_workers.py`; the growing delay: `test_supervisor.py`.
+- **A successor fails, or never serves**: `test_recycling.py`; with SIGHUP: `test_supervisor.py`.
 - **The files change all the time under --reload**: `test_workers.py`.
 - **The application fails to start**: `test_cli.py`, `test_supervisor.py`; before it accepts: `test_server.py`;
   it blocks: `test_shutdown.py`.

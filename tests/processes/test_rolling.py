@@ -1,13 +1,16 @@
-"""SIGHUP: the configuration file is read again."""
+"""SIGHUP: the configuration file is read again. The replacement of one worker: when its turn comes."""
 
 from __future__ import annotations
 
 import signal
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
 
+from duallisten.processes.rolling import Rolling
 from tests.support.running import FREE, Launched, ask, eventually, launched
 
 DEMO = "duallisten.demo:app"
@@ -94,3 +97,76 @@ def test_what_cannot_change_while_it_runs_is_said(tmp_path: Path) -> None:
         assert eventually(lambda: versions(server) == {2})
         assert eventually(lambda: len(server.workers) == 2)
         assert server.end() == 0
+
+
+class FakeSupervisor:
+    """Two workers, and what is done about them; a successor serves when a test says so."""
+
+    def __init__(self) -> None:
+        self.slots = [self.slot("a"), self.slot("b")]
+        self.factory = SimpleNamespace(is_ready=True, is_renewing=False)
+        self.has_leaving = False
+        self.retired: list[str] = []
+
+    @staticmethod
+    def slot(name: str) -> SimpleNamespace:
+        serving = SimpleNamespace(name=name, pid=1, serving=True, start_time=0.0)
+        return SimpleNamespace(worker=serving, successor=None, wanted=True, young_deaths=0)
+
+    def start_worker(self, slot: SimpleNamespace) -> SimpleNamespace:
+        return SimpleNamespace(name=slot.worker.name + "+", pid=2, serving=False, age=0.0)
+
+    def retire(self, worker: SimpleNamespace) -> None:
+        self.retired.append(worker.name)
+
+
+def test_workers_are_replaced_one_after_the_other_each_when_its_successor_serves() -> None:
+    supervisor: Any = FakeSupervisor()
+    first, second = supervisor.slots
+    rolling = Rolling(supervisor, None)
+    for slot in (first, second, first):  # once is enough
+        assert rolling.replace(slot, "is to be replaced")
+    rolling.advance()
+    assert rolling.replace(first, "is to be replaced")
+    rolling.advance()
+    assert (first.successor.name, second.successor, supervisor.retired) == ("a+", None, [])
+    first.successor.serving = True
+    rolling.advance()
+    assert (first.worker.name, supervisor.retired, second.successor.name) == ("a+", ["a"], "b+")
+    second.successor.serving = True
+    rolling.advance()
+    assert (second.worker.name, supervisor.retired, rolling.is_idle) == ("b+", ["a", "b"], True)
+
+
+def test_a_worker_that_is_gone_when_its_turn_comes_is_not_replaced() -> None:
+    supervisor: Any = FakeSupervisor()
+    first, second = supervisor.slots
+    rolling = Rolling(supervisor, None)
+    assert rolling.replace(first, "is to be replaced")
+    assert rolling.replace(second, "is to be replaced")
+    first.worker = supervisor.slot("new").worker
+    second.wanted = False
+    for _ in range(2):
+        rolling.advance()
+    assert (first.successor, second.successor, rolling.is_idle) == (None, None, True)
+    first.worker = None
+    assert not rolling.replace(first, "is to be replaced")
+
+
+def test_a_successor_that_fails_is_not_tried_again_by_itself(caplog: pytest.LogCaptureFixture) -> None:
+    supervisor: Any = FakeSupervisor()
+    rolling = Rolling(supervisor, None)
+    (first, _) = supervisor.slots
+    rolling.replace(first, "is to be replaced")
+    rolling.advance()
+    rolling.fail(first, "[2] exited with code 3")
+    rolling.advance()
+    assert (first.worker.name, first.successor, rolling.is_idle, rolling.retry_at) == ("a", None, True, 0.0)
+    assert caplog.messages[-1] == "New worker [2] exited with code 3; worker [1] kept"
+    rolling.replace(first, "is to be replaced", retried=True)
+    rolling.advance()
+    first.successor.age = 61.0
+    rolling.advance()
+    assert caplog.messages[-1] == "New worker [2] does not serve after 60 s; worker [1] kept, next try in 10 s"
+    assert supervisor.retired == ["a+"]
+    assert rolling.retry_at > 0

@@ -17,6 +17,7 @@ import pytest
 from duallisten.processes.worker_handle import Worker
 from duallisten.processes.worker_protocol import Channel
 from tests.support.gated import SHOP
+from tests.support.load import steady_load
 from tests.support.running import DEADLINE, FREE, Launched, ask, eventually, is_refused, launched, run
 
 DEMO = "duallisten.demo:app"
@@ -97,8 +98,9 @@ def test_a_worker_at_its_limit_of_requests_is_replaced_at_once() -> None:
         url = server.url("public")
         for _ in range(4):
             assert httpx.get(url).status_code == 200
-        server.wait_for(r"Worker \[\d+\] exited with code 0")
+        server.wait_for(r"Worker \[\d+\] has served 1 requests \(--limit-max-requests\); starting its successor")
         wait_for_workers(server, 3)
+        server.wait_for("Finished server process")
         assert "restarting in" not in server.output
 
 
@@ -115,40 +117,16 @@ def test_a_worker_that_does_not_answer_is_killed_and_replaced() -> None:
 def test_hangup_replaces_the_workers_one_at_a_time_without_a_lost_request() -> None:
     """One client with a connection per request, and one with a pool, on each side, all the while."""
     with launched(DEMO, "--workers", "2", "--no-access-log", *FREE) as server:
-        urls = [server.url("public"), server.url("private")]
+        server.url("public")
         before = workers(server)
-        failures: list[str] = []
-        answers: list[int] = []
-        done = threading.Event()
-
-        def once(url: str) -> None:
-            while not done.is_set():
-                try:
-                    answers.append(ask(url).count(b"200 OK"))
-                except OSError as error:
-                    failures.append(repr(error))
-
-        def pooled(url: str) -> None:
-            with httpx.Client(transport=httpx.HTTPTransport(retries=0), timeout=DEADLINE) as client:
-                while not done.is_set():
-                    try:
-                        answers.append(client.get(url).status_code == 200)
-                    except httpx.HTTPError as error:
-                        failures.append(repr(error))
-
-        threads = [threading.Thread(target=work, args=(url,)) for work in (once, pooled) for url in urls]
-        for thread in threads:
-            thread.start()
-        for turn in (1, 2):
-            server.send(signal.SIGHUP)
-            wait_for_workers(server, 2 + 2 * turn)
-            server.wait_for("Finished server process", count=2 * turn)
-        done.set()
-        for thread in threads:
-            thread.join(DEADLINE)
-        assert failures == []
-        assert len(answers) > 100
-        assert all(answers)
+        with steady_load(server.url("public"), server.url("private")) as load:
+            for turn in (1, 2):
+                server.send(signal.SIGHUP)
+                wait_for_workers(server, 2 + 2 * turn)
+                server.wait_for("Finished server process", count=2 * turn)
+        assert load.failures == []
+        assert len(load.answers) > 100
+        assert all(load.answers)
         assert eventually(lambda: len(workers(server)) == 2 and not workers(server) & before)
 
 

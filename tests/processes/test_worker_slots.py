@@ -7,12 +7,13 @@ import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from duallisten import LaunchError
 from duallisten.listeners.sockets import BoundSocket, bound_socket, tcp_socket
-from duallisten.processes.worker_slots import PortClaims, bind_siblings
+from duallisten.processes.worker_slots import LONGEST_DELAY, PortClaims, Slot, bind_siblings
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere all workers share one queue")
 
@@ -128,3 +129,8 @@ class _At(socket.socket):
     def getsockname(self) -> tuple[str, int]:
         self.detach()  # the descriptor is another's
         return self.name
+
+
+def test_the_delay_of_a_worker_that_dies_young_for_days_is_the_longest_one() -> None:
+    slot = Slot(pool=None, queues=[], young_deaths=5000)  # type: ignore[arg-type]
+    assert slot.note_end(SimpleNamespace(serving=False)) == LONGEST_DELAY  # type: ignore[arg-type]

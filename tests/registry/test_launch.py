@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from duallisten import Config, LaunchError, UsageError
+from duallisten.control.client import ask as ask_control
+from duallisten.control.protocol import Request
 from duallisten.net import Host, Interface, resolve_name
 from duallisten.registry import Instance, Registry
-from duallisten.server.registration import reachable, registration_of, service_of
+from duallisten.server.registration import reachable, reached_first, registration_of, service_of
 from tests.registry.databases import Database
 from tests.support.running import DEADLINE, FREE, Launched, address, ask, launched, run
 
@@ -71,6 +73,18 @@ async def test_that_it_drains_is_told_while_it_still_serves(
         assert server.process.poll() is None
         server.send(signal.SIGINT)
         server.process.wait(DEADLINE)
+
+
+async def test_a_launch_that_is_drained_is_told_of_and_comes_back(
+    database: Database, registry: Registry, tmp_path: Path
+) -> None:
+    path = str(tmp_path / "socket")
+    with registered(database, "--control", path):
+        await settled(registry, 1, "ready")
+        assert ask_control(path, Request("drain")) == {"drained": True, "told": ["registry"]}
+        await settled(registry, 1, "draining")
+        assert ask_control(path, Request("drain", off=True)) == {"drained": False, "told": ["registry"]}
+        await settled(registry, 1, "ready")
 
 
 async def test_a_worker_that_is_replaced_leaves_the_entry_alone(database: Database, registry: Registry) -> None:
@@ -207,6 +221,12 @@ def test_a_library_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> 
         registration_of(Config("duallisten.demo:app", register="redis://x", service="x"))
 
 
+def test_of_several_addresses_the_first_is_registered_that_others_can_reach() -> None:
+    assert reached_first([("127.0.0.1", 9240), ("fdaa::5", 9241), ("10.240.0.5", 9240)]) == ("fdaa::5", 9241)
+    assert reached_first([("::1", 9240), ("127.0.0.1", 9241)]) == ("::1", 9240)
+    assert reached_first([("/run/app.sock", 0)]) == ("/run/app.sock", 0)
+
+
 def test_a_wildcard_is_no_address_to_be_reached_at() -> None:
     from ipaddress import ip_address
 
@@ -221,7 +241,11 @@ def test_a_wildcard_is_no_address_to_be_reached_at() -> None:
 
 def test_reloading_code_is_registered_nowhere(tmp_path: Path) -> None:
     environ = {"DUALLISTEN_REGISTER": "redis://127.0.0.1:9/0", "DUALLISTEN_SERVICE": "billing"}
-    with launched("duallisten.demo:app", *FREE, "--reload", cwd=tmp_path, environ=environ) as server:
+    with launched(
+        "duallisten.demo:app", *FREE, "--reload", "--control", "socket", cwd=tmp_path, environ=environ
+    ) as server:
+        server.wait_for("--control is ignored while reloading")
         server.wait_for("--register is ignored while reloading")
         server.wait_for("Application startup complete")
         assert "Cannot keep up" not in server.output
+        assert not (tmp_path / "socket").exists()

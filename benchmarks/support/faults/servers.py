@@ -33,6 +33,7 @@ SERVERS: Mapping[str, Make] = {
     "uvicorn": contenders.uvicorn,
     "gunicorn, uvicorn worker": contenders.gunicorn_uvicorn,
     "hypercorn": contenders.hypercorn,
+    "granian": contenders.granian,
 }
 
 APP = "apps.broken:app"
@@ -45,6 +46,11 @@ TIMEOUT = 5.0
 
 INTERVAL = 0.02
 """Seconds between two looks at something that is awaited."""
+
+
+def flags_of(make: Make, by_server: Mapping[str, tuple[str, ...]]) -> tuple[str, ...] | None:
+    """Give the flags that one server has for something that each calls by another name; None where it has none."""
+    return by_server.get(next(name for name, known in SERVERS.items() if known is make))
 
 
 class Seen(NamedTuple):

@@ -22,7 +22,7 @@ COUNTED = {
     "in_flight": (Cell.IN_FLIGHT,),
     "open": (Cell.OPEN,),
     "websockets": (Cell.WEBSOCKETS,),
-    "refused": (Cell.REFUSED_PEER, Cell.REFUSED_LIMIT, Cell.REFUSED_SIDE_DOOR),
+    "refused": (Cell.REFUSED_PEER, Cell.REFUSED_LIMIT, Cell.REFUSED_SIDE_DOOR, Cell.REFUSED_PROXY),
     "hidden": (Cell.HIDDEN,),
     "bad": (Cell.BAD,),
 }
@@ -90,6 +90,7 @@ def make_figures(view: View, now: Sample, earlier: Sample | None, stall: float) 
         "phase": view.phase.label,
         "reasons": [reason for reason in reasons if reason != view.phase.label],
         "age": view.age,
+        "drained": view.is_drained,
         "restarts": view.restarts,
         "supervisor_age": view.supervisor_age,
         "events": _events(view),

@@ -5,8 +5,11 @@ Three questions, each answered with its reasons:
 - *livez*: is every process alive? A process whose event loop has not turned for longer than `--health-stall` is not,
   and nothing but a restart helps. A process that starts or ends may take its time, so that no probe kills it for that.
 - *readyz*: should requests be sent here? Yes when the application has started, every listener of the plan has a process
-  that accepts and is not stuck, and no stop signal has come.
+  that accepts and is not stuck, no stop signal has come, and no operator has said otherwise (`duallisten.control`).
 - *startupz*: has the launch come to serve, once?
+
+The public side answers one question alone, and to anybody: *is it ready itself?* A private listener that is missing, or
+whose workers have died, is no reason for a platform to take the public one away.
 
 Invariants:
 - The answer is about all processes of the launch, never about the one that was asked alone.
@@ -22,6 +25,9 @@ from duallisten.observability import Phase, ProcessView, View
 
 STATES = {phase: phase.label for phase in (Phase.STARTING, Phase.READY, Phase.DRAINING)}
 """The states of a process, and their names."""
+
+DRAINED = "drained by an operator"
+"""Why a launch that was drained by the control socket is not ready."""
 
 
 class Health(NamedTuple):
@@ -76,9 +82,20 @@ def readyz(view: View, stall: float) -> Health:
     """
     if view.phase is not Phase.READY:
         return Health((view.phase.label,), view)
+    if view.is_drained:
+        return Health((DRAINED,), view)
     able = [process for process in view.processes if process.state is Phase.READY and not is_stuck(process, stall)]
     missing = [side for side in view.expected if not any(side in process.sides for process in able)]
     return Health(tuple(f"no process serves the {side} side" for side in missing), view)
+
+
+def is_public_ready(view: View, stall: float) -> bool:
+    """Whether requests should be sent to the public side.
+
+    stall: seconds after which a process whose event loop is stuck does not count
+    """
+    able = (process for process in view.processes if process.state is Phase.READY and not is_stuck(process, stall))
+    return view.phase.serves and not view.is_drained and any("public" in process.sides for process in able)
 
 
 def startupz(view: View, stall: float) -> Health:

@@ -36,6 +36,7 @@ import threading
 import time
 from base64 import b64encode
 from collections import deque
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import cache
 from hashlib import sha256
@@ -45,7 +46,7 @@ from typing import TYPE_CHECKING, Any
 from duallisten.admin.pages import TEXT, Request, page
 from duallisten.config import Config
 from duallisten.http import Abort
-from duallisten.listeners import ListenerSet, served_listeners
+from duallisten.listeners import BoundSocket, ListenerSet, Plan, served_listeners
 from duallisten.observability import Scoreboard
 from duallisten.sides import Receive, Scope, Send, Side
 
@@ -128,36 +129,10 @@ class StatusPage:
         self._ended.set()
 
     def _launch(self) -> dict[str, Any]:
-        from dataclasses import asdict
-        from importlib.metadata import version
-
-        from duallisten.listeners.report import make_report
-
         plan, bound = self._listeners.plan, self._listeners.bound
         assert plan is not None and bound is not None  # noqa: S101  # it serves
-        report = make_report(self._config, plan.whole)
-        served = list(served_listeners(self._config, plan, bound))
-        options = self._config.options
-        root = self._config.side("private").root_path
-        return {
-            "version": version("duallisten"),
-            "uvicorn": version("uvicorn"),
-            "python": platform.python_version(),
-            "metrics": None if options.private_metrics is None else root + options.private_metrics,
-            "application": report.application,
-            "platform": report.platform,
-            "process_type": report.process_type,
-            "notes": report.notes,
-            "listeners": [
-                {
-                    **asdict(listener),
-                    "urls": [url for one in served if one.side == listener.side for url in one.urls],
-                    "limits": _limits(self._config, listener.side),
-                }
-                for listener in report.listeners
-            ],
-            "applications": [_application(section) for section in self._config.sections()],
-        }
+        applications = [_application(section) for section in self._config.sections()]
+        return {**describe_launch(self._config, plan, bound), "applications": applications}
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": EVENT_HEADERS})
@@ -255,6 +230,38 @@ class Watch:
                 since, spent_before = before.get(pid, (now - age, 0.0))
                 process["cpu"] = round(max(0.0, spent - spent_before) / max(now - since, 0.1), 3)
                 self._spent[pid] = now, spent
+
+
+def describe_launch(config: Config, plan: Plan, bound: Iterable[BoundSocket]) -> dict[str, Any]:
+    """Return what can be said of a launch without its application: versions, and each listener with its limits."""
+    from dataclasses import asdict
+    from importlib.metadata import version
+
+    from duallisten.listeners.report import make_report
+
+    report = make_report(config, plan.whole)
+    served = list(served_listeners(config, plan, bound))
+    root, metrics = config.side("private").root_path, config.options.private_metrics
+    return {
+        "version": version("duallisten"),
+        "uvicorn": version("uvicorn"),
+        "python": platform.python_version(),
+        "metrics": None if metrics is None else root + metrics,
+        "application": report.application,
+        "platform": report.platform,
+        "process_type": report.process_type,
+        "fence": report.fence,
+        "fence_reason": report.fence_reason,
+        "notes": report.notes,
+        "listeners": [
+            {
+                **asdict(listener),
+                "urls": [url for one in served if one.side == listener.side for url in one.urls],
+                "limits": _limits(config, listener.side),
+            }
+            for listener in report.listeners
+        ],
+    }
 
 
 def usage(pid: int) -> tuple[int, float, float] | None:

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from duallisten.config import NOT_SHOWN, Option, is_secret, nearest, own_options
+from duallisten.config import NOT_SHOWN, Option, is_secret, nearest
 from duallisten.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,13 +29,16 @@ ACTIONS = {
     "routes": "Print every route of the application, with what each side gets of it, and exit. With --strict-routes "
     "the exit code is 1 if no rule and no mark puts one on a side.",
     "json": "With --check or --routes: print it as JSON.",
+    "help-all": "Print all there is to say of every option, with its environment variables, and exit.",
 }
 """The flags that ask for something else than a launch, with their help."""
+
+HELP_FLAGS = ["--help", "-h"]
 
 
 def read_plain(options: Iterable[Option], arguments: Sequence[str]) -> dict[str, Any] | None:
     """Read a command line without the name of the program; None where it is not plain."""
-    switches: dict[str, tuple[str, bool]] = {f"--{name}": (name, True) for name in ACTIONS}
+    switches: dict[str, tuple[str, bool]] = {f"--{name}": (_keyword(name), True) for name in ACTIONS}
     valued: dict[str, Option] = {}
     for option in options:
         if option.kind == "switch":
@@ -57,6 +60,10 @@ def read_plain(options: Iterable[Option], arguments: Sequence[str]) -> dict[str,
         elif not _take_value(argument, left, valued, given):
             return None
     return given
+
+
+def _keyword(name: str) -> str:
+    return name.replace("-", "_")
 
 
 def _take_value(argument: str, left: Iterator[str], valued: dict[str, Option], given: dict[str, Any]) -> bool:
@@ -125,71 +132,50 @@ def typer_command(options: tuple[Option, ...]) -> typer.core.TyperCommand:
     import typer.main
 
     class Command(typer.core.TyperCommand):
-        """typer's command, with parameters that do not convert, and a panel for its own options."""
+        """typer's command, with parameters that do not convert, and our own help."""
 
         def get_params(self, ctx: Any) -> list[Any]:
             params = super().get_params(ctx)
             for param in params:  # `_runtime_param` is typer's slot for a made converter
                 param._runtime_param = SimpleNamespace(coerce=lambda value, param, ctx: value)  # type: ignore[attr-defined]
-                if isinstance(param, typer.core.TyperOption) and param.rich_help_panel is None:
-                    param.rich_help_panel = "Help"
             return params
 
-    def serve(context: typer.Context, **values: Any) -> dict[str, Any]:
-        r"""Serve an ASGI application on a public and a private listener, from one process.
+        def format_help(self, ctx: Any, formatter: Any) -> None:
+            from duallisten.cli.help import short_help
 
-        APP is uvicorn's: MODULE:ATTRIBUTE. Every option can also be set in the environment, and in
-        \[tool.duallisten] of pyproject.toml or in duallisten.toml, by its name without the dashes. A list in a
-        variable is separated by commas or spaces, not by colons; uvicorn's own lists by spaces, and
-        UVICORN_RELOAD_DIRS by colons.
-        """
+            formatter.write(short_help(options, ACTIONS))
+
+    def serve(context: typer.Context, **values: Any) -> dict[str, Any]:
         sources = ((name, context.get_parameter_source(name)) for name in values)
         return {name: values[name] for name, source in sources if getattr(source, "name", "") == "COMMANDLINE"}
 
     parameters = [inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)]
-    parameters += [_parameter(option, panel) for option, panel in _panels(options)]
+    parameters += [_parameter(option) for option in (*options, *_actions())]
     serve.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     serve.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    app = typer.Typer(rich_markup_mode="rich")
+    app = typer.Typer(context_settings={"help_option_names": HELP_FLAGS})
     app.command(name="duallisten", cls=Command)(serve)
     command = typer.main.get_command(app)
     assert isinstance(command, typer.core.TyperCommand)  # noqa: S101
     return command
 
 
-def _panels(options: tuple[Option, ...]) -> Iterator[tuple[Option, str]]:
-    """Return every option, the actions after ours, with the panel of the help that it stands in."""
-    own = own_options()
-    for option in own:
-        yield option, "duallisten"
+def _actions() -> Iterator[Option]:
     for name, text in ACTIONS.items():
-        yield Option(name, f"--{name}", "switch", bool, (), default=False, help=text), "duallisten"
-    for option in options:
-        if option not in own:
-            is_twin = option.name.startswith("private_")
-            yield option, "duallisten: what the private listener has of its own" if is_twin else "uvicorn"
+        yield Option(_keyword(name), f"--{name}", "switch", bool, (), default=False, help=text)
 
 
-def _parameter(option: Option, panel: str) -> inspect.Parameter:
+def _parameter(option: Option) -> inspect.Parameter:
     """Describe one option to typer."""
     import typer
 
     kinds: dict[str, Any] = {"switch": bool, "list": list[str]}
     annotation = kinds.get(option.kind) or (Literal[option.choices] if option.choices else str)
-    default = option.default if option.default != "" else None
-    if isinstance(default, tuple | list):
-        default = [str(item) for item in default] or None
-    faces: dict[str, Any] = {
-        "help": option.help.replace("[", r"\["),
-        "metavar": None if option.choices or option.kind == "switch" else option.metavar,
-        "envvar": list(option.variables) or None,
-        "show_default": option.kind != "switch",
-    }
     if option.name == "app":
-        info: Any = typer.Argument(**faces | {"metavar": "[APP]", "show_default": False})
+        info: Any = typer.Argument(metavar="[APP]")
     else:
         flags = f"{option.flag}/{option.off_flag}" if option.off_flag else option.flag
-        info = typer.Option(flags, rich_help_panel=panel, **faces)
+        info = typer.Option(flags, help=option.help)
     return inspect.Parameter(
-        option.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[annotation | None, info]
+        option.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[annotation | None, info]
     )

@@ -38,6 +38,11 @@ def _run(arguments: list[str]) -> None:
     said = None if "_DUALLISTEN_COMPLETE" in os.environ else read_plain(options, arguments)
     if said is None:
         said = read_all(options, arguments)
+    if said.get("help_all"):
+        from duallisten.cli.help import full_help
+
+        print(full_help(options, ACTIONS), end="")
+        return
     refuse_twice(options, arguments)
     settings = collect(options, said, Path())
     if settings.values.get("version"):
@@ -80,7 +85,7 @@ def _read_again(options: tuple[Option, ...], said: dict[str, Any], first: Settin
 
 def _read_actions(said: Mapping[str, Any]) -> tuple[bool, bool, bool]:
     """Return whether to check, whether to list routes, and whether as JSON; raises UsageError where that clashes."""
-    is_check, is_routes, as_json = (bool(said.get(name)) for name in ACTIONS)
+    is_check, is_routes, as_json = (bool(said.get(name)) for name in ("check", "routes", "json"))
     if as_json and not (is_check or is_routes):
         raise UsageError("--json goes with --check or --routes")
     if is_check and is_routes:

@@ -16,20 +16,19 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, Any
 
 from duallisten.config import uvicorn_contract
 from duallisten.config.options import Options, split_keywords, with_positional
-from duallisten.config.platforms import FALLBACK_NETWORKS, locate
+from duallisten.config.platforms import locate
+from duallisten.config.protocols import choose_protocols, import_protocols
 from duallisten.config.side_config import SideConfig, side_config
 from duallisten.config.signatures import takes_options
+from duallisten.config.trust import own_trust
 from duallisten.config.user_code import call_factory, check_callable, check_import_string, describe_failure
 from duallisten.config.uvicorn_contract import (
-    HTTP_PROTOCOLS,
     LOGGING_CONFIG,
     LOOP_FACTORIES,
-    WS_PROTOCOLS,
     AccessFormatter,
     ASGI2Middleware,
     ImportFromStringError,
@@ -84,6 +83,8 @@ class Config(UvicornConfig):
 
     Attributes:
         origins: Where each option came from, by its name, for messages and for `--check`.
+        has_own_trust: Whether the user has said whose forwarded headers are believed.
+        notes: What somebody may wonder about, a line each, for `--check`.
     """
 
     http2: bool
@@ -97,12 +98,13 @@ class Config(UvicornConfig):
             from dotenv import load_dotenv
 
             load_dotenv(given["env_file"])  # before anything is read from the environment; uvicorn does it late
-        given_trust = given.get("forwarded_allow_ips") is not None
-        self.has_own_trust = given_trust or CONFIG_VARIABLES["forwarded_allow_ips"] in os.environ
+        self.networks_asked = asked.private_network is not None
+        self.loopback_asked = asked.private_missing == "loopback"
         self.port_asked = any(given.get(name) is not None for name in ("port", "uds", "fd"))
         self.place = locate(asked.platform, os.environ)
-        self.options = self.place.complete(asked, origins, FALLBACK_NETWORKS)
+        self.options = self.place.complete(asked, origins)
         warning = self.place.complete_uvicorn(given, origins)
+        self.has_own_trust, self.notes = own_trust(self.place, given, origins)
         _check(self.options, given)
         if given.get("workers") is None and os.environ.get(CONFIG_VARIABLES["workers"]) == "":
             given["workers"] = 1  # an empty variable says nothing, but uvicorn would read it
@@ -112,6 +114,9 @@ class Config(UvicornConfig):
             raise UsageError(
                 f"--public-path {found[0]} lies inside --private-path {found[1]}, so it could never be served"
             )
+        probe = self.options.public_health
+        if probe is not None and (found := contradiction(self.rules._replace(public=(probe,)))):
+            raise UsageError(f"--public-health {probe} lies inside --private-path {found[1]}: choose another path")
         self._interface = given.get("interface", "auto")  # `load` replaces it by what it finds
         self.parser: ParserName = "auto"
         self.has_websockets = False
@@ -176,8 +181,8 @@ class Config(UvicornConfig):
             if one.uvicorn["ssl_keyfile"] and not one.uvicorn["ssl_certfile"]:
                 raise LaunchError(f"TLS of the {one.side} listener: {one.tls_files} needs its certificate file, too")
         asked = self.http, self.ws, self.http2
-        self._choose_protocols()
-        self._import_protocols()
+        choose_protocols(self)
+        import_protocols(self)
         try:
             super().load()
         except DuallistenError:
@@ -201,36 +206,6 @@ class Config(UvicornConfig):
         self.source("private")  # loaded with this one, so that neither is found broken later
         self._check_routes()
 
-    def _choose_protocols(self) -> None:
-        """Put the engine in the place of uvicorn's own protocols."""
-        if not self.is_engine:
-            return
-        from duallisten.http import Connection
-        from duallisten.http.parsers import parser_class
-
-        self.parser = cast("ParserName", self.http)
-        try:
-            parser_class(self.parser)
-        except ImportError as error:
-            raise ImportFailed(f"--http {self.http} cannot be used: {error}") from None
-        if any(self.side(side).http2 for side in get_args(Side)) and find_spec("hpack") is None:
-            raise ImportFailed("--http2 needs a package that is not installed: pip install 'duallisten[http2]'")
-        self.http, self.http2 = Connection, False  # uvicorn's HTTP/2 is zttp's
-        self.has_websockets = self.is_websocket_engine
-        if self.has_websockets:
-            self.ws = "none"
-
-    def _import_protocols(self) -> None:
-        """Raise LaunchError where a protocol class that is not the engine's cannot be imported."""
-        for option, asked, known in (("--http", self.http, HTTP_PROTOCOLS), ("--ws", self.ws, WS_PROTOCOLS)):
-            name = known.get(asked, asked) if isinstance(asked, str) else None
-            try:
-                import_from_string(name)
-            except ImportFromStringError as error:
-                raise LaunchError(f"{option} {asked} cannot be imported: {error}") from None
-            except ImportError as error:
-                raise LaunchError(f"{option} {asked} cannot be used: {error}; is its package installed?") from None
-
     def _check_routes(self) -> None:
         """Raise UsageError or LaunchError for what `--strict-routes` forbids, and for a route at a path of ours."""
         if self.options.strict_routes:
@@ -253,7 +228,7 @@ class Config(UvicornConfig):
         if own is None or own is self.app or (isinstance(own, str) and own == self.app):
             return self
         source = copy.copy(self)
-        source.options = self.options._replace(private_app=None, strict_routes=False)
+        source.options = self.options._replace(private_app=None, strict_routes=False, public_health=None)
         source.app, source.interface, source.loaded = own, self._interface, False
         source.load()
         return source if _innermost(source.loaded_app) is not _innermost(self.loaded_app) else self
@@ -303,7 +278,13 @@ class Config(UvicornConfig):
     @property
     def has_pages(self) -> bool:
         """Whether it asks for pages of duallisten's own, and so for what they tell of."""
-        return self.options.private_health is not None or self.options.private_metrics is not None
+        asked = self.options
+        return any(path is not None for path in (asked.private_health, asked.public_health, asked.private_metrics))
+
+    @property
+    def is_observed(self) -> bool:
+        """Whether its processes count what they do: for pages of duallisten's own, or for the control socket."""
+        return self.has_pages or self.options.control is not None
 
     def check_pages(self, *, has_private: bool) -> None:
         """Raise LaunchError where endpoints of duallisten's own are asked for that the launch cannot serve.
@@ -318,8 +299,10 @@ class Config(UvicornConfig):
     @property
     def request_id_header(self) -> str | None:
         """The request header that holds an id; None where requests get no ids."""
-        asked = self.options.request_id_header
-        return asked or ("X-Request-ID" if self.options.log_format == "json" else None)
+        asked, platform = self.options.request_id_header, self.place.platform
+        if asked is not None or self.options.log_format != "json":
+            return asked
+        return platform.request_id_header if platform.is_request_id_own else "X-Request-ID"
 
     @property
     def app_name(self) -> str:

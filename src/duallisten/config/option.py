@@ -14,6 +14,7 @@ Invariants:
 
 import re
 from collections.abc import Callable, Iterable
+from pathlib import PurePath
 from typing import Any, Literal, NamedTuple
 
 from duallisten.endpoints import read_prefix
@@ -173,6 +174,14 @@ def text(value: Any) -> str:
     return value.strip()
 
 
+def socket_path(value: Any) -> str:
+    """Read the path of a UNIX socket; none of Linux's abstract namespace, which has no permissions."""
+    path = text(str(value) if isinstance(value, PurePath) else value)
+    if "\0" in path:
+        raise ValueError("must be the path of a file")
+    return path
+
+
 def application(value: Any) -> Any:
     """Read an application, or an import string."""
     return value if callable(value) else text(value)
@@ -202,6 +211,30 @@ def hostnames(value: Any) -> tuple[str, ...]:
     for name in names:
         if not isinstance(name, str) or not HOSTNAME.fullmatch(name):
             raise ValueError(f"{name!r} must be a host name, without scheme and port")
+    return names
+
+
+def hosts(value: Any) -> str | list[str]:
+    """Read one host to bind to, or a list of them, which is returned where there are several."""
+    names = [value] if isinstance(value, str) else _texts(value)
+    return names[0] if len(names) == 1 else names
+
+
+def private_hosts(value: Any) -> tuple[str, ...]:
+    """Read a list of hosts to bind to, each once."""
+    names = [name.strip() for name in _texts(split_list(value) if isinstance(value, str) else value)]
+    if not all(names):
+        raise ValueError("must be a text that is not empty")
+    return tuple(dict.fromkeys(names))
+
+
+def _texts(value: Any) -> list[str]:
+    try:
+        names = list(value)
+    except TypeError:
+        names = []
+    if not names or not all(isinstance(name, str) for name in names):
+        raise ValueError("must be a text, or a list of texts that is not empty")
     return names
 
 

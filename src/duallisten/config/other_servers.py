@@ -40,13 +40,13 @@ HINTS = {
     "log-file": _LOG_FILE,
     "access-logformat": "--log-format json or --log-config says what log lines look like",
     "logger-class": "--log-config says what log lines look like",
+    "control-socket": "that is --control here, and python -m duallisten.control asks at it",
     "daemon": _SERVICE_MANAGER,
     "pid": _SERVICE_MANAGER,
     "user": _SERVICE_MANAGER,
     "group": _SERVICE_MANAGER,
     "umask": _SERVICE_MANAGER,
     "-v": "that is --version here",
-    "-h": "that is --help here",
 }
 """By the name without its dashes."""
 

@@ -1,6 +1,6 @@
 """Observers of the engine: access lines, request ids, counters, spans; and the scoreboard they are kept on."""
 
-from duallisten.observability.access_log import AccessLines, TextAccessLog, TextHandshakeLog
+from duallisten.observability.access_log import AccessLines, TextAccessLog, TextHandshakeLog, full_path
 from duallisten.observability.lifecycle import Lifecycle, Phase, PhaseObserver
 from duallisten.observability.request_counter import RequestCounter
 from duallisten.observability.scoreboard import ProcessView, RowRef, Scoreboard, SideView, View
@@ -40,4 +40,5 @@ __all__ = [
     "TextHandshakeLog",
     "View",
     "bits",
+    "full_path",
 ]

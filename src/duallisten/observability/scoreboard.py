@@ -98,6 +98,7 @@ class View(NamedTuple):
     supervisor_age: seconds since the supervisor last looked around; None without one
     epoch: when the launch began, in seconds since 1970
     gone: the last processes that have ended or died
+    is_drained: whether an operator wants no more requests sent here
     """
 
     now: float
@@ -110,6 +111,7 @@ class View(NamedTuple):
     sides: dict[Side, SideView]
     epoch: float = 0.0
     gone: tuple[GoneView, ...] = ()
+    is_drained: bool = False
 
 
 class RowRef(NamedTuple):
@@ -257,6 +259,7 @@ class Scoreboard:
             sides={side: _sum(rows, side_begin(index)) for index, side in enumerate(SIDES)},
             epoch=self.head[Head.EPOCH] / 1e9,
             gone=tuple(self._read_gone(now)),
+            is_drained=bool(self.head[Head.DRAINED]),
         )
 
     def _read_gone(self, now: int) -> Iterator[GoneView]:

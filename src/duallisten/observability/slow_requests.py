@@ -1,13 +1,8 @@
 """Lines about slow requests (`--log-slow-requests`): one when a request has been in hand for so long, one when it ends.
 
-The first says where the request's task waits. A timer looks at the connections of a side a few times in that time, and
-no request has a timer of its own; so the first line comes late by up to one look. While something blocks the event
-loop there is no look: then the line about the end is the only one.
-
-Facts it rests on: `get_stack()` of a task that waits has one frame, that of its coroutine. From there `cr_await` of a
-coroutine and `gi_yieldfrom` of a generator lead to what it waits for, down to a future (documented with `inspect`).
-What an asynchronous generator waits for cannot be asked from outside: the way ends there, and so it does where a
-framework has the request handled in another task or a thread.
+The first says where the request's task waits (`task_frames`). A timer looks at the connections of a side a few times in
+that time, and no request has a timer of its own; so the first line comes late by up to one look. While something blocks
+the event loop there is no look: then the line about the end is the only one.
 
 Invariants:
     - A WebSocket is no slow request, and neither is one for a page of duallisten's own.
@@ -25,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from duallisten.http import Exchange, Observer, exchanges_of
 from duallisten.observability.access_log import client_text, full_path
+from duallisten.observability.task_frames import waiting_frames
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -101,21 +97,6 @@ def describe_wait(task: asyncio.Task[Any] | None) -> str:
     own = [frame for frame in frames if not _is_library(frame.f_code.co_filename)]
     text = f"waits at {_place(frames[-1])}"
     return f"{text}, called from {_place(own[-1])}" if own and own[-1] is not frames[-1] else text
-
-
-def waiting_frames(task: asyncio.Task[Any]) -> list[FrameType]:
-    """Return the frames of a task that waits, the innermost last."""
-    frames = task.get_stack()
-    waiting: Any = task.get_coro()
-    while (waiting := _first(waiting, "cr_await", "gi_yieldfrom")) is not None:
-        if (frame := _first(waiting, "cr_frame", "gi_frame")) is not None:
-            frames.append(frame)
-    return frames
-
-
-def _first(of: Any, *names: str) -> Any:
-    """Return the first of these attributes that an object has, and that is not None."""
-    return next((value for name in names if (value := getattr(of, name, None)) is not None), None)
 
 
 def _is_library(file: str) -> bool:

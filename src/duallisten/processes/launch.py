@@ -26,11 +26,14 @@ from duallisten.processes.process_signals import answered_signals
 from duallisten.server import Server, logged, registration_of, share_of
 
 if TYPE_CHECKING:
+    import socket
     from typing import Unpack
 
     from duallisten.config.keywords import Keywords
+    from duallisten.processes.launch_status import SupervisorObserver
     from duallisten.processes.rolling import Reread
     from duallisten.processes.service_manager import Notifier
+    from duallisten.processes.supervisor import Supervisor
 
 logger = logging.getLogger("uvicorn.error")
 
@@ -113,6 +116,15 @@ def _metric_files(config: Config, *, several: bool) -> AbstractContextManager[No
     return shared_directory(several=several)
 
 
+def _control(config: Config) -> AbstractContextManager[socket.socket | None]:
+    """Have the control socket within a block, where one is asked for; raises LaunchError."""
+    if config.options.control is None:
+        return nullcontext()
+    from duallisten.control.listening import control_socket
+
+    return control_socket(config.options.control)
+
+
 def _require_import_strings(config: Config) -> None:
     own = config.options.private_app
     if not (isinstance(config.app, str) and isinstance(own, str | None)):
@@ -156,16 +168,29 @@ def _launch_processes(
         return
     from duallisten.processes.supervisor import Supervisor
 
-    supervisor = Supervisor(config, plan, pools, bound, reread)
+    with ExitStack() as stack:
+        sock = stack.enter_context(_control(config))  # first: where there can be none, nothing is started
+        supervisor = Supervisor(config, plan, pools, bound, reread)
+        supervisor.observers += _observers(supervisor, notifier, reaps=reaps)
+        if sock is not None:
+            from duallisten.processes.control import answering
+            from duallisten.processes.supervisor_control import SupervisorControl
+
+            supervisor.observers.append(control := SupervisorControl(supervisor))
+            stack.enter_context(answering(sock, control))
+        supervisor.run()
+
+
+def _observers(supervisor: Supervisor, notifier: Notifier | None, *, reaps: bool) -> Iterator[SupervisorObserver]:
+    """Build what hears of what happens to a launch with workers."""
     if notifier is not None:
         from duallisten.processes.service_manager.supervisor import NotifyingObserver
 
-        supervisor.observers.append(NotifyingObserver(supervisor, notifier))
+        yield NotifyingObserver(supervisor, notifier)
     if reaps:
         from duallisten.processes.init_process import OrphanReaper
 
-        supervisor.observers.append(OrphanReaper(supervisor))
-    supervisor.run()
+        yield OrphanReaper(supervisor)
 
 
 def _serve_alone(config: Config, plan: Plan, bound: list[sock.BoundSocket], *, owns_process: bool) -> None:
@@ -184,7 +209,7 @@ def _serve_alone(config: Config, plan: Plan, bound: list[sock.BoundSocket], *, o
     watch = ExitWatch()
     server.lifecycle.observers.append(watch.hear)
     try:
-        with answered_signals(), _noting(server, signal.SIGHUP), ExitStack() as noting:
+        with _controlled(config, server), answered_signals(), _noting(server, signal.SIGHUP), ExitStack() as noting:
             noting.enter_context(_noting(server, signal.SIGTERM))
             config.import_apps()
             if not owns_process:
@@ -193,6 +218,19 @@ def _serve_alone(config: Config, plan: Plan, bound: list[sock.BoundSocket], *, o
                 UvicornServer.run(server)
     finally:
         watch.cancel()
+
+
+@contextmanager
+def _controlled(config: Config, server: Server) -> Iterator[None]:
+    """Answer at the control socket for a server within the block, where one is asked for; raises LaunchError."""
+    with _control(config) as sock:
+        if sock is None:
+            yield
+            return
+        from duallisten.processes.control import LoneControl, answering
+
+        with answering(sock, LoneControl(config, server)):
+            yield
 
 
 @contextmanager
@@ -231,6 +269,8 @@ def _reload(config: Config, plan: Plan, bound: list[sock.BoundSocket], notifier:
     for name in ("private_workers", "preload"):
         if getattr(config.options, name):
             logger.warning("--%s is ignored while reloading: one process serves both sides.", name.replace("_", "-"))
+    if config.options.control is not None:
+        logger.warning("--control is ignored while reloading: the process to be asked is replaced at each change.")
     if config.options.register is not None:
         logger.warning("--register is ignored while reloading: nobody should be sent to code that is being changed.")
     log_listeners(config, plan, bound, lambda side: "reloading process")
@@ -272,7 +312,7 @@ def _try(config: Config, plan: Plan) -> None:
     """Try what leaves no trace of a launch; raises as it would."""
     config.check_pages(has_private=plan.private is not None or plan.later)
     make_pools(plan, config.workers, config.options.private_workers)
-    with _bound(plan):
+    with _bound(plan), nullcontext() if config.should_reload else _control(config):
         pass
     config.get_loop_factory()
     config.load()

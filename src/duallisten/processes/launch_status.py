@@ -8,7 +8,8 @@ the past, so that what a dead worker has served stays counted.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from duallisten.observability import Head, Phase, RowRef, Scoreboard, bits
 
@@ -21,9 +22,11 @@ class SupervisorObserver:
     """Hears of what happens to a launch; a base class that does nothing.
 
     interval: seconds between two calls of `tick` at most; None where it needs none
+    things: what can be read when `tick` has something to do
     """
 
     interval: float | None = None
+    things: Sequence[Any] = ()
 
     def launched(self) -> None:
         """Every worker serves for the first time."""
@@ -48,7 +51,7 @@ class LaunchBoard:
     """The scoreboard of a launch, or nothing where nothing is observed."""
 
     def __init__(self, config: Config) -> None:
-        self.board = Scoreboard() if config.has_pages else None
+        self.board = Scoreboard() if config.is_observed else None
         self._has_metrics = config.options.private_metrics is not None
 
     def take_row(self) -> RowRef | None:

@@ -104,18 +104,13 @@ def _log_tasks() -> None:
     import asyncio
 
     tasks = sorted(asyncio.all_tasks(), key=lambda task: task.get_name())
-    lines = [line for task in tasks for line in (f"Task {task.get_name()} waits in:", *where(task))]
+    lines = [line for task in tasks for line in (f"Task {task.get_name()} waits in:", *_lines(task))]
     logger.warning("Process [%d] has %d tasks\n%s", os.getpid(), len(tasks), "\n".join(lines))
 
 
-def where(task: asyncio.Task[Any]) -> list[str]:
+def _lines(task: asyncio.Task[Any]) -> list[str]:
     """Return where a task waits: a line for each of its frames, the innermost last."""
-    lines: list[str] = []
-    awaited: Any = task.get_coro()
-    while awaited is not None:
-        frame = next((found for kind in ("cr", "gi", "ag") if (found := getattr(awaited, f"{kind}_frame", None))), None)
-        if frame is not None:
-            lines.append(f'  File "{frame.f_code.co_filename}", line {frame.f_lineno}, in {frame.f_code.co_name}')
-        names = ("cr_await", "gi_yieldfrom", "ag_await")
-        awaited = next((found for name in names if (found := getattr(awaited, name, None)) is not None), None)
-    return lines
+    from duallisten.observability.task_frames import waiting_frames
+
+    codes = [(frame.f_code, frame.f_lineno) for frame in waiting_frames(task)]
+    return [f'  File "{code.co_filename}", line {number}, in {code.co_name}' for code, number in codes]

@@ -1,29 +1,37 @@
-"""The replacement of the workers that SIGHUP asks for: one at a time, with the configuration file read again.
+"""The replacement of workers, successor-first and one at a time: of all by SIGHUP, of one when it is asked for.
 
 The old worker of a slot is told to end when its successor serves. When it reports that it ends it stops accepting; from
 then on it holds up nobody, and may take its time for the requests in hand.
 
-The file is read before anything is replaced: what is wrong in it is one line in the log. What it says now is for the
-workers that are started from then on; if a successor fails, those that are started later are given what was before.
-What is of the launch and not of a worker stays as it is, and the log names what it would be (`config.sources`).
+SIGHUP has the configuration file read again before anything is replaced: what is wrong in it is one line in the log.
+What it says now is for the workers that are started from then on; if a successor fails, those that are started later
+are given what was before. What is of the launch and not of a worker stays as it is, and the log names what it would be
+(`config.sources`).
+
+`replace` is for one worker, such as one that has had enough (`recycling`). It waits for its turn, and SIGHUP, which
+replaces all, does it on the way. A successor that fails, or does not come to serve, is given up, and the old worker
+goes on. SIGHUP's has all the time it takes: nobody else asks for something new meanwhile but another SIGHUP.
 
 Invariants:
     - A slot's worker is told to end only when its successor serves.
+    - There is one successor at a time in a launch.
     - A reload that fails leaves the old workers, and the old configuration.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from duallisten.errors import DuallistenError
 
 if TYPE_CHECKING:
     from duallisten.config import Config
     from duallisten.processes.supervisor import Supervisor
+    from duallisten.processes.worker_handle import Worker
     from duallisten.processes.worker_slots import Slot
 
 logger = logging.getLogger("uvicorn.error")
@@ -31,21 +39,72 @@ logger = logging.getLogger("uvicorn.error")
 Reread = Callable[[], tuple["Config", tuple[str, ...]]]
 """Reads what is asked for again: the configuration, and the options that have changed and cannot; raises UsageError."""
 
+FIRST_RETRY, LONGEST_RETRY = 10.0, 300.0
+"""Seconds before a replacement is tried again that has failed: the first time, and at most."""
+
+START_PATIENCE, START_FACTOR = 60.0, 5.0
+"""Seconds that the successor of one worker has to serve, and how many times as long as the old one has taken: the
+longer of both. An application that loads a model may take minutes."""
+
+
+class Replacement(NamedTuple):
+    """A worker that is to be replaced.
+
+    slot: where it serves
+    worker: what serves there now; another one need not be replaced
+    why: the rest of a line that begins with its name
+    retried: whether who asks will do so again
+    """
+
+    slot: Slot
+    worker: Worker
+    why: str
+    retried: bool
+
 
 class Rolling:
     """Replaces the workers of a supervisor.
 
     reread: reads the configuration again; None where there is nothing to read
+    retry_at: until when nobody should ask again for what has failed, in seconds of the monotonic clock
     """
 
     def __init__(self, supervisor: Supervisor, reread: Reread | None) -> None:
         self._supervisor = supervisor
         self._reread = reread
         self._left: deque[Slot] = deque()
+        self._asked: deque[Replacement] = deque()
+        self._current: Replacement | None = None
         self._pids_before: set[int] | None = None
+        self._failures = 0
+        self.retry_at = 0.0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is being replaced, or waits for it."""
+        is_reloading = self._pids_before is not None or self._left or self._supervisor.factory.is_renewing
+        return not (is_reloading or self._asked or any(slot.successor for slot in self._supervisor.slots))
+
+    def replace(self, slot: Slot, why: str, *, retried: bool = False) -> bool:
+        """Replace the worker of a slot when a successor serves; the successor starts when no other does.
+
+        Args:
+            slot: The slot; that its worker is replaced already, or will be, is enough.
+            why: Why, as the rest of a log line that begins with "Worker [123]": "is 3600 s old".
+            retried: Whether this is asked for again where it fails, after `retry_at`.
+
+        Returns:
+            Whether there is a worker to replace.
+        """
+        if slot.worker is None or not slot.wanted:
+            return False
+        waiting = slot in self._left or any(one.worker is slot.worker for one in self._asked)
+        if slot.successor is None and not waiting:
+            self._asked.append(Replacement(slot, slot.worker, why, retried))
+        return True
 
     def begin(self) -> None:
-        """Begin to replace all, in place of a replacement that is under way."""
+        """Begin to replace all, in place of a replacement of all that is under way."""
         supervisor = self._supervisor
         self._pids_before = {worker.pid for worker in supervisor.slots.workers}
         for observer in supervisor.observers:
@@ -80,11 +139,9 @@ class Rolling:
             if slot.successor is not None:  # it was started on what has changed since
                 self._supervisor.retire(slot.successor)
                 slot.successor = None
+        self._current = None
+        self._asked.clear()
         self._left = deque(self._supervisor.slots)
-
-    def abort(self) -> None:
-        """Replace no further workers."""
-        self._left.clear()
 
     def advance(self) -> None:
         """Go one step further: one successor at a time, and one worker that is about to accept no more."""
@@ -92,22 +149,72 @@ class Rolling:
         for slot in supervisor.slots:
             if slot.successor is not None:
                 if not slot.successor.serving:
+                    self._check_patience(slot, slot.successor)
                     return
-                old, slot.worker, slot.successor = slot.worker, slot.successor, None
-                slot.young_deaths = 0
-                if old is not None:
-                    supervisor.retire(old)
-        if self._left and supervisor.factory.is_ready and not supervisor.has_leaving:
-            slot = self._left.popleft()
-            if slot.wanted:
-                slot.successor = supervisor.start_worker(slot)
-                if slot.successor is None:
-                    self._left.clear()
-                    logger.error("Reload aborted, old workers kept")
+                self._promote(slot)
+        if supervisor.factory.is_ready and not supervisor.has_leaving:
+            self._start_next()
         is_going_on = supervisor.factory.is_renewing or self._left or any(slot.successor for slot in supervisor.slots)
         if self._pids_before is not None and not is_going_on:
             old_pids = self._pids_before
             self._end(complete=all(slot.worker is None or slot.worker.pid not in old_pids for slot in supervisor.slots))
+
+    def _promote(self, slot: Slot) -> None:
+        """Give a slot to the successor that serves there."""
+        old, slot.worker, slot.successor = slot.worker, slot.successor, None
+        slot.young_deaths = self._failures = 0
+        self.retry_at = 0.0
+        if old is not None:
+            self._supervisor.retire(old)
+
+    def _check_patience(self, slot: Slot, successor: Worker) -> None:
+        """Give up a successor that does not come to serve."""
+        if self._current is None:
+            return
+        patience = max(START_PATIENCE, START_FACTOR * self._current.worker.start_time)
+        if successor.age > patience:
+            self._supervisor.retire(successor)
+            self.fail(slot, f"[{successor.pid}] does not serve after {patience:.0f} s")
+
+    def _start_next(self) -> None:
+        """Start the next successor, if there is something to replace."""
+        if self._left:
+            slot, self._current = self._left.popleft(), None
+        elif self._asked and self._pids_before is None:
+            self._current = self._asked.popleft()
+            slot = self._current.slot
+            if slot.worker is not self._current.worker:
+                return
+        else:
+            return
+        if not slot.wanted:
+            return
+        if self._current is not None:
+            logger.info("Worker [%d] %s; starting its successor", self._current.worker.pid, self._current.why)
+        slot.successor = self._supervisor.start_worker(slot)
+        if slot.successor is None:
+            self.fail(slot)
+
+    def fail(self, slot: Slot, how: str = "") -> None:
+        """Give up the successor of a slot, and say so.
+
+        Args:
+            slot: The slot, which keeps its worker.
+            how: What is wrong with the successor, after "New worker"; empty where the log has it.
+        """
+        slot.successor = None
+        if self._current is None:
+            self._left.clear()
+            logger.error("%s, old workers kept", f"New worker {how}; reload aborted" if how else "Reload aborted")
+            return
+        then = ""
+        if self._current.retried:
+            self._failures += 1
+            delay = min(FIRST_RETRY * 2 ** min(self._failures - 1, 10), LONGEST_RETRY)
+            self.retry_at = time.monotonic() + delay
+            then = f", next try in {delay:g} s"
+        new = f"New worker {how}" if how else "No new worker"
+        logger.error("%s; worker [%d] kept%s", new, self._current.worker.pid, then)
 
     def _end(self, *, complete: bool) -> None:
         """Tell the observers, and keep the configuration that has proved itself."""

@@ -8,7 +8,8 @@ workers' pipes, their ends and its own signals at once, so that it acts when som
 - Later a worker that dies is replaced, at once if it had lived, after a growing delay if it died young. One that ends
   by itself is replaced when it says so, and not when it is gone.
 - A worker that does not answer, is blocked, or cannot exit is killed (`worker_watch`).
-- SIGHUP replaces the workers one at a time (`rolling`).
+- SIGHUP replaces the workers one at a time (`rolling`), and so is one replaced that has had enough (`recycling`).
+- What the control socket asks for is done between two waits (`supervisor_control`).
 - A private address that may come later is waited for here, and its listener opened in every worker.
 - SIGTTIN and SIGTTOU add and remove a worker (of the public side, where the private one has its own). SIGUSR2 is passed
   on to every worker (`process_signals`). SIGTERM and SIGINT end all; a second SIGINT ends them at once, and a third
@@ -39,6 +40,7 @@ from duallisten.errors import LaunchError, ShutdownError
 from duallisten.listeners import AddressWatch, log_listeners, make_pools, request_of
 from duallisten.processes.launch_status import LaunchBoard, SupervisorObserver
 from duallisten.processes.process_signals import caught
+from duallisten.processes.recycling import Recycling
 from duallisten.processes.rolling import Rolling
 from duallisten.processes.worker_handle import WorkerFactory
 from duallisten.processes.worker_slots import FIRST_DELAY, Slots
@@ -94,6 +96,7 @@ class Supervisor:
         self.observers: list[SupervisorObserver] = []
         self.retiring: list[Worker] = []
         self.rolling = Rolling(self, reread)
+        self.recycling = Recycling(self)
         self.watch = WorkerWatch()
         self.launched = False
         self.should_exit = False
@@ -121,6 +124,7 @@ class Supervisor:
                     self._open_private()
                     self._check_workers()
                     self._announce()
+                    self.recycling.look()
                     self.rolling.advance()
                     self.slots.back_up()
             finally:
@@ -176,7 +180,8 @@ class Supervisor:
         limits: how long to wait at most, in seconds
         """
         intervals = [observer.interval for observer in self.observers if observer.interval is not None]
-        wait([self._signals, *things], max(0.0, min([INTERVAL, *limits, *intervals])))
+        waking = [thing for observer in self.observers for thing in observer.things]
+        wait([self._signals, *waking, *things], max(0.0, min([INTERVAL, *limits, *intervals])))
         with suppress(BlockingIOError):
             for number in self._signals.recv(4096):
                 self._on_signal(number)
@@ -245,9 +250,7 @@ class Supervisor:
             return
         slot = self.slots.of(worker)
         if worker is slot.successor:
-            slot.successor = None
-            self.rolling.abort()
-            logger.error("New worker %s; reload aborted, old workers kept", worker.exit_reason)
+            self.rolling.fail(slot, worker.exit_reason)
             return
         slot.worker = None
         if not self.launched:

@@ -7,6 +7,7 @@ or a fork of one that has imported the application (`fork_server`). What goes ov
 from __future__ import annotations
 
 import os
+import random
 import signal
 import time
 from contextlib import suppress
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from duallisten.config.uvicorn_contract import get_subprocess
 from duallisten.errors import DuallistenError, LaunchError, UsageError
-from duallisten.processes.worker_protocol import AT_LIMIT, Channel, Order, bound_sockets, sides_of
+from duallisten.processes.worker_protocol import Channel, Order, bound_sockets, sides_of
 
 if TYPE_CHECKING:
     import socket
@@ -105,7 +106,9 @@ class Worker(Child):
     began, ready, serving, ending: whether it has reported so
     permitted: whether it was told that it may accept
     unused_rules: which path rules cover no route of the application
-    at_limit: whether it ends since it has served as many requests as it may
+    at_limit: how many requests it may serve, when it has served them
+    start_time: seconds that it has taken until it served
+    jitter: a random number from 0 to 1, so that workers which are alike do not reach a limit together
     waits_for: what its end waits for, until that was logged
     stopping: whether it was told to end
     killed: whether it was killed
@@ -124,8 +127,10 @@ class Worker(Child):
         self.queues = queues
         self.row = row
         self.began = self.ready = self.serving = self.ending = False
-        self.permitted = self.stopping = self.at_limit = self.killed = False
-        self.unused_rules = self.waits_for = ""
+        self.permitted = self.stopping = self.killed = False
+        self.unused_rules = self.waits_for = self.at_limit = ""
+        self.start_time = 0.0
+        self.jitter = random.random()  # noqa: S311
         self._ends_since: float | None = None
         self._ended_at: float | None = None
         self._started_at = time.monotonic()
@@ -185,8 +190,12 @@ class Worker(Child):
             self.ready, self.unused_rules = True, text
         elif name == "turning":
             self._loop_pinged_at = None
+        elif name == "serving":
+            self.serving, self.start_time = True, self.age
+        elif name == "at limit":
+            self.at_limit = text
         elif name == "ending":
-            self.ending, self.at_limit = True, text == AT_LIMIT
+            self.ending = True
             self._note_end_begun()
         elif name == "waiting":
             self.waits_for = text
@@ -217,22 +226,30 @@ class Worker(Child):
         """
         more = queues[self.queues :]
         self.plan, self.queues = plan, len(queues)
-        self._send(Order("open", 0, sides_of(more), plan), more)
+        self._send(Order("open", 0, sides_of(more), plan), [queue.socket for queue in more])
 
     def back_up(self, slot: int, queues: list[BoundSocket]) -> None:
         """Let it accept from another slot's queues, too."""
-        self._send(Order("back up", slot, sides_of(queues)), queues)
+        self._send(Order("back up", slot, sides_of(queues)), [queue.socket for queue in queues])
 
     def release(self, slot: int) -> None:
         """Let it leave another slot's queues."""
         self._send(Order("release", slot))
 
-    def _send(self, order: Order, queues: Sequence[BoundSocket] = ()) -> bool:
+    def ask(self, question: str, sock: socket.socket) -> bool:
+        """Ask it something that it answers over a socket; whether that was possible."""
+        return self._send(Order("answer", text=question), [sock])
+
+    def set_level(self, level: str) -> None:
+        """Let it set the level of its log."""
+        self._send(Order("log level", text=level))
+
+    def _send(self, order: Order, sockets: Sequence[socket.socket] = ()) -> bool:
         """Send an order; whether that was possible."""
         if self.pipe.closed:
             return False
         try:
-            self._channel.send(order, [queue.socket.fileno() for queue in queues])
+            self._channel.send(order, [sock.fileno() for sock in sockets])
         except OSError:
             self.read_reports()  # it may have reported why it ends
             self._channel.close()

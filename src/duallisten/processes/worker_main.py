@@ -7,8 +7,10 @@ that one up, and opens the private listener when that has come late.
 
 - The pipe is read in a thread of its own, which answers a ping also while the application blocks the event loop: that
   is no reason to be killed. The event loop answers, too, so that the supervisor knows when another worker must accept.
+- What the control socket asks of the worker is answered over a socket that comes with the order, in a thread for it.
 - The pipe ends with the supervisor. Then the worker ends in good order, or at once if its event loop no longer turns:
   no orphan keeps the port.
+- When it has served `--limit-max-requests` it says so and goes on: the supervisor replaces it (`recycling`).
 - SIGTERM ends it with all others, so its listeners linger (`shutdown`). An order to retire ends it alone:
   others accept from its queues, so it leaves them at once, with what is in them.
 - It exits as a process does that was not told to by a signal: functions of `atexit` run. The supervisor kills it if
@@ -26,12 +28,13 @@ import sys
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from duallisten.errors import DuallistenError
+from duallisten.logs import set_level
 from duallisten.processes.exit_watch import ExitWatch, end_patience
 from duallisten.processes.process_signals import answered_signals
-from duallisten.processes.worker_protocol import AT_LIMIT, Channel, bound_sockets
+from duallisten.processes.worker_protocol import Channel, bound_sockets
 from duallisten.server import Server, waited_for
 
 if TYPE_CHECKING:
@@ -70,6 +73,7 @@ class SupervisedServer(Server):
         self._permitted = asyncio.Event()
         self._backed_up: dict[int, list[Listening]] = {}
         self._retired = False
+        self._request_limit = super().limit_max_requests
         self._changing = asyncio.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -83,6 +87,18 @@ class SupervisedServer(Server):
         await super().startup(sockets)
         if self.started:
             self.report("serving")
+
+    @property
+    def limit_max_requests(self) -> None:
+        """Nothing: it does not end by itself at its limit of requests."""
+
+    async def on_tick(self, counter: int) -> bool:
+        """Do the periodic work; report, once, that as many requests were served as may be."""
+        limit = self._request_limit
+        if limit is not None and sum(state.total_requests for state in self.states) >= limit:
+            self._request_limit = None
+            self.report("at limit", str(limit))
+        return await super().on_tick(counter)
 
     async def before_accepting(self) -> None:
         """Wait until the supervisor permits it, or until told to end."""
@@ -101,7 +117,7 @@ class SupervisedServer(Server):
 
     async def shutdown(self, sockets: Sequence[socket.socket] | None = None) -> None:
         """Shut down as a server does, and report it."""
-        self.report("ending", "" if self.should_exit else AT_LIMIT)
+        self.report("ending")
         self.stopping.set()
         telling = asyncio.get_running_loop().call_later(WAITING, self._report_waiting)
         try:
@@ -134,6 +150,10 @@ class SupervisedServer(Server):
             self._answer()
         elif order.name == "retire":
             self._retire()
+        elif order.name == "answer":
+            self._inspect(order.text, sockets)
+        elif order.name == "log level":
+            set_level(order.text)
         elif len(sockets) == len(order.sides):
             self._hand_to_loop(order, bound_sockets(order.sides, sockets))
         else:
@@ -149,6 +169,22 @@ class SupervisedServer(Server):
         if self._loop is not None:
             with suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(self.report, "turning")
+
+    def _inspect(self, question: Any, sockets: list[socket.socket]) -> None:
+        """Answer a question over the socket that came with it, in a thread that nobody waits for."""
+
+        def tell(sock: socket.socket) -> None:
+            from duallisten.server.inspection import Inspection
+
+            with sock:
+                loop = self.observation.loop if self.observation is not None else None
+                Inspection(self.listeners, loop).send(question, sock)
+
+        for sock in sockets:  # there is none where no descriptor was left for it
+            try:
+                threading.Thread(target=tell, args=(sock,), name="duallisten-inspection", daemon=True).start()
+            except RuntimeError:  # there can be no more threads
+                sock.close()
 
     def _hand_to_loop(self, order: Order, bound: list[BoundSocket]) -> None:
         """Let the event loop carry out an order, where there still is one."""

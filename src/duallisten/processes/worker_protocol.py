@@ -15,15 +15,12 @@ if TYPE_CHECKING:
     from duallisten.listeners import BoundSocket, Plan
     from duallisten.sides import Side
 
-Report = Literal["began", "ready", "serving", "ending", "waiting", "ended", "failed", "alive", "turning"]
+Report = Literal["began", "ready", "serving", "at limit", "ending", "waiting", "ended", "failed", "alive", "turning"]
 """What a worker reports to its supervisor: the first of a pair, whose second is a text.
 
-With `ready` come the path rules that cover no route, with `ending` `AT_LIMIT` or nothing, with `waiting` what the
-worker waits for before it ends, with `failed` why it could not start.
+With `ready` come the path rules that cover no route, with `at limit` the number of requests that it may serve and has
+served, with `waiting` what the worker waits for before it ends, with `failed` why it could not start.
 """
-
-AT_LIMIT = "limit"
-"""What a worker reports that ends by itself, for it has served `--limit-max-requests`."""
 
 
 class Order(NamedTuple):
@@ -32,12 +29,14 @@ class Order(NamedTuple):
     slot: whose queues are meant
     sides: the sides of the sockets that come with it
     plan: what is served from now on
+    text: what is asked (`server.inspection`), with the socket that the answer goes to; or the level of the log
     """
 
-    name: Literal["ping", "accept", "back up", "release", "open", "retire"]
+    name: Literal["ping", "accept", "back up", "release", "open", "retire", "answer", "log level"]
     slot: int = 0
     sides: tuple[Side, ...] = ()
     plan: Plan | None = None
+    text: str = ""
 
 
 class ForkOrder(NamedTuple):

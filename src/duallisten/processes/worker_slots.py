@@ -83,13 +83,13 @@ class Slot:
 
     def note_end(self, worker: Worker) -> float:
         """Decide when it is filled again; returns the seconds until then, 0 if its worker lived or ended well."""
-        ended_well = worker.serving and (worker.at_limit or worker.process.exitcode == 0)
+        ended_well = worker.serving and worker.process.exitcode == 0
         if ended_well or (worker.serving and worker.age >= YOUNG):
             self.young_deaths = 0
             self.due = 0.0
             return 0.0
         self.young_deaths += 1
-        delay = float(min(FIRST_DELAY * 2 ** (self.young_deaths - 1), LONGEST_DELAY))
+        delay = float(min(FIRST_DELAY * 2 ** min(self.young_deaths - 1, 10), LONGEST_DELAY))
         self.due = time.monotonic() + delay
         return delay
 
@@ -211,12 +211,15 @@ class Slots:
                         drop_newcomers(queue.socket)
                     queue.socket.close()
 
-    def drop(self, pool: Pool) -> list[Worker] | None:
-        """Give up the last slot of a pool, and return its workers; None where it is the only one."""
+    def drop(self, pool: Pool, slot: Slot | None = None) -> list[Worker] | None:
+        """Give up a slot of a pool, and return its workers; None where it is the only one.
+
+        slot: which one; else the last
+        """
         wanted = [slot for slot in self if slot.pool is pool]
         if len(wanted) < 2:
             return None
-        slot = wanted[-1]
+        slot = slot or wanted[-1]
         workers = [worker for worker in (slot.worker, slot.successor) if worker is not None]
         slot.wanted, slot.worker, slot.successor = False, None, None
         return workers

@@ -206,7 +206,7 @@ def _describe_cut(
         kinds.update([_KINDS.get(one.scope["type"], "request") for one in exchanges] or ["connection"])
         in_hand.update(getattr(one, "task", None) for one in exchanges)
     kinds["background task"] = sum(task not in in_hand for task in tasks)
-    kinds["TLS handshake"] = len(handshakes)
+    kinds["handshake"] = len(handshakes)
     counts = ", ".join(f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in kinds.items() if count)
     return f"{counts}: {_who(connections)}" if connections else counts
 

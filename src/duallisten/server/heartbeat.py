@@ -4,7 +4,7 @@ The heartbeat is a timer of the event loop: when it is late, the loop does not t
 nothing else that a process says of itself. The heartbeat also writes what can be counted at any time and need not be
 counted at every request: connections that are open, requests in hand, how the server stands.
 
-There is none of this unless pages or metrics are asked for (`Config.has_pages`).
+There is none of this unless pages, metrics or the control socket are asked for (`Config.is_observed`).
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ class Observation:
     listeners: what serves
     lifecycle: how the server stands
     seat: its place on the board of its launch; None where it is the whole launch, and has a board of its own
+    loop: the event loop of the process, once that runs
     """
+
+    loop: asyncio.AbstractEventLoop | None = None
 
     def __init__(self, listeners: ListenerSet, lifecycle: Lifecycle, seat: RowRef | None) -> None:
         self._listeners = listeners
@@ -51,7 +54,8 @@ class Observation:
         """Begin to beat, in the running loop."""
         self.row.begin(os.getpid())
         self._lifecycle.observers.append(self._hear)
-        self._turn(asyncio.get_running_loop())
+        self.loop = asyncio.get_running_loop()
+        self._turn(self.loop)
 
     def stop(self) -> None:
         """Beat no more."""
@@ -88,7 +92,8 @@ class Observation:
         """Write down how things stand, and count the requests that were answered since the last beat."""
         listeners, phase = self._listeners, self._lifecycle.phase
         self.row.beat()
-        self.row.set_state(Phase.READY if phase.serves else phase, listeners.accepting)
+        told = min(phase, Phase.DRAINING)  # nobody need know that it has ended and is yet to exit
+        self.row.set_state(Phase.READY if phase.serves else told, listeners.accepting)
         if self._is_alone:
             self.board.head[Head.PHASE] = phase
             if listeners.plan is not None:

@@ -4,7 +4,7 @@ The entry is made when every listener accepts, of the sockets that were really b
 that is not open. At the end of the launch it says `draining` before anything else happens, so that clients go to
 others, and it is removed when the last connection has ended. A `registry.Registrar` writes it, in its own thread.
 
-A server calls `hear` with its phases, a supervisor calls `begin`, `drain` and `end`.
+A server calls `hear` with its phases, a supervisor calls `begin`, `drain` and `end`, the control socket `hold`.
 
 Invariants:
     - A registry never stops a launch, and never holds up its end for longer than `PATIENCE`.
@@ -17,7 +17,7 @@ import logging
 import os
 import socket
 from asyncio import to_thread
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from duallisten.errors import UsageError
@@ -37,8 +37,10 @@ PATIENCE = 2.0
 """Seconds that the end of a launch waits for each write to the registry."""
 
 
-def registration_of(config: Config) -> Registration | None:
+def registration_of(config: Config, listeners: ListenerSet | None = None) -> Registration | None:
     """Return the registration that is asked for, if any.
+
+    listeners: those of the server whose phases it will hear, if it does
 
     Raises:
         UsageError: It has no name, no URL or one that cannot be read.
@@ -59,7 +61,7 @@ def registration_of(config: Config) -> Registration | None:
             "--register: every process list on this machine shows the password in its URL; put the URL into an "
             "environment variable, and give the variable's name: --register REGISTRY_URL"
         )
-    return Registration(config, service, url)
+    return Registration(config, service, url, listeners)
 
 
 def service_of(config: Config) -> str:
@@ -83,18 +85,21 @@ class Registration:
 
     service: the name that it is found by
     url: the registry's, no longer the name of a variable
+    listeners: those of the server whose phases it hears
     """
 
-    def __init__(self, config: Config, service: str, url: str) -> None:
+    def __init__(self, config: Config, service: str, url: str, listeners: ListenerSet | None = None) -> None:
         self._config = config
+        self._listeners = listeners
         self._url = url
         self.service = service
         self._registrar: Registrar | None = None
-        self._has_begun = False
+        self._has_begun = self._is_held = False
 
-    def hear(self, listeners: ListenerSet, phase: Phase) -> Awaitable[None] | None:
+    def hear(self, phase: Phase) -> Awaitable[None] | None:
         """Register, drain and leave as a server enters its phases."""
-        if phase is Phase.READY and listeners.plan is not None:
+        listeners = self._listeners
+        if phase is Phase.READY and listeners is not None and listeners.plan is not None:
             self.begin(listeners.plan, listeners.bound or ())
         elif phase is Phase.DRAINING and self._registrar is not None:
             logger.info("Draining: telling the registry")
@@ -123,6 +128,16 @@ class Registration:
                 instance.address,
             )
         self._registrar.ready()
+        if self._is_held:
+            self._registrar.draining(0)
+
+    def hold(self, is_held: bool) -> None:
+        """Have clients go elsewhere while everything goes on, or come back; returns at once."""
+        self._is_held = is_held
+        if self._registrar is not None and is_held:
+            self._registrar.draining(0)
+        elif self._registrar is not None:
+            self._registrar.ready()
 
     def drain(self) -> None:
         """Change the entry to `draining`, and wait at most `PATIENCE` for that."""
@@ -140,12 +155,13 @@ class Registration:
         place = self._config.place
         container = place.container or socket.gethostname()
         served = {one.side: one for one in served_listeners(self._config, plan, bound) if one.bound}
-        port = {side: one.bound[0][1] or None for side, one in served.items()}  # a UNIX domain socket has none
+        name = {side: reached_first(one.bound) for side, one in served.items()}
+        port = {side: port or None for side, (_, port) in name.items()}  # a UNIX domain socket has none
         private = served.get("private")
         return Instance(
             service=self.service,
             id=f"{container}-{os.urandom(4).hex()}",
-            address=private.bound[0][0] if private else reachable(served["public"].bound[0][0], read_host()),
+            address=name["private"][0] if private else reachable(name["public"][0], read_host()),
             private_port=port.get("private"),
             public_port=port.get("public"),
             scheme=(private or served["public"]).scheme,
@@ -154,6 +170,12 @@ class Registration:
             version=place.version or "",
             started_at=utc_timestamp(wall_clock()),
         )
+
+
+def reached_first(bound: Sequence[tuple[str, int]]) -> tuple[str, int]:
+    """Return the first name of a listener's that others can reach, and on loopback alone the first."""
+    names = ((read_address(host), (host, port)) for host, port in bound)
+    return next((name for address, name in names if address is None or not address.is_loopback), bound[0])
 
 
 def reachable(bound: str, host: Host) -> str:

@@ -25,7 +25,6 @@ import os
 import socket
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -75,9 +74,10 @@ from duallisten.server.shutdown import (
 
 if TYPE_CHECKING:
     from duallisten.config.uvicorn_contract import ServerState
-    from duallisten.observability import PhaseObserver, RowRef
+    from duallisten.observability import RowRef
     from duallisten.observability.slow_requests import SlowRequests
     from duallisten.server.heartbeat import Observation
+    from duallisten.server.registration import Registration
     from duallisten.sides import Side
 
 logger = logging.getLogger("uvicorn.error")
@@ -120,7 +120,7 @@ class Server(UvicornServer):
         self._seat = seat
         self.observation: Observation | None = None
         self.is_alone = bound is None  # nobody else has its sockets
-        self._registration: PhaseObserver | None = None
+        self.registration: Registration | None = None
         self._register()
         self._watch: AddressWatch | None = None
         self.alarm = Alarm()
@@ -147,11 +147,11 @@ class Server(UvicornServer):
 
     @property
     def addresses(self) -> dict[Side, tuple[str, int]]:
-        """Where each side is bound: (address, port in host order), or (path, 0); empty until bound."""
+        """Where each side is bound, of several the first: (address, port in host order), or (path, 0)."""
         return {one.side: one.bound[0] for one in self._served if one.bound}
 
     def url(self, side: Side) -> str:
-        """Return the base URL of a side, without a slash at its end; empty for a side that is not bound."""
+        """Return the base URL of a side, of several the first, without a slash at its end; empty if it is not bound."""
         return next((one.urls[0] for one in self._served if one.side == side and one.bound), "")
 
     @property
@@ -192,7 +192,7 @@ class Server(UvicornServer):
 
     def _observe(self) -> None:
         """Build what observes this process, if that is asked for; its memory cannot be pickled, so it is made late."""
-        if self.observation is None and self.config.has_pages:
+        if self.observation is None and self.config.is_observed:
             from duallisten.server.heartbeat import Observation
 
             self.observation = Observation(self.listeners, self.lifecycle, self._seat)
@@ -259,11 +259,11 @@ class Server(UvicornServer):
 
     def _register(self) -> None:
         """Have the launch registered when it is ready, if that is asked for, and this is all of it."""
-        if self._registration is not None:
-            self.lifecycle.observers.remove(self._registration)
-        if self.is_alone and (registration := registration_of(self.config)) is not None:
-            self._registration = partial(registration.hear, self.listeners)
-            self.lifecycle.observers.append(self._registration)
+        if self.registration is not None:
+            self.lifecycle.observers.remove(self.registration.hear)
+        self.registration = registration_of(self.config, self.listeners) if self.is_alone else None
+        if self.registration is not None:
+            self.lifecycle.observers.append(self.registration.hear)
 
     async def before_accepting(self) -> None:
         """Do what must come between the application's start and the first connection: here, warn of unused rules."""
@@ -300,7 +300,7 @@ class Server(UvicornServer):
                 await self.accept(one)
         except OSError as error:
             logger.error("The %s listener cannot listen on %s: %s", one.side, one.name, error.strerror)
-            sock.close(bound)
+            self.listeners.drop(bound)
             self.listeners.plan = waiting
             return
         self.bound.extend(bound)

@@ -1,8 +1,8 @@
 """The picture of the status page in the README: a small shop under a light load for a minute, in Debian's Chromium.
 
-    .venv/bin/python docs/screenshot.py
+    .venv/bin/python docs/tools/screenshot.py
 
-It needs what the tests need, and writes `docs/status.png`.
+It needs what the tests need, and writes `docs/images/status.png`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 import httpx
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
+sys.path.insert(0, str(HERE.parents[1]))
 
 from tests.support.chromium import browsing  # noqa: E402
 from tests.support.running import FREE, launched  # noqa: E402
@@ -53,7 +53,7 @@ def main() -> None:
             for client in clients:
                 client.join()
     assert len(picture) < MOST_BYTES, f"{len(picture)} bytes"
-    (HERE / "status.png").write_bytes(picture)
+    (HERE.parent / "images" / "status.png").write_bytes(picture)
 
 
 def _ask(url: str, paths: Sequence[str], rate: float, ended: threading.Event) -> None:

@@ -1,0 +1,240 @@
+"""The help: the options that are duallisten's in groups, a line or two each, and the names of all the others.
+
+`--help` fits on a few screens: it has the first sentence of what an option does, with its default. `--help-all` says
+all of every option, with its environment variables. Both are plain text of at most `MOST_COLUMNS`, with every name
+whole, so that they can be searched.
+
+Invariants:
+    - Every option stands in both, under its whole name.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import textwrap
+from collections.abc import Iterable, Mapping
+
+from duallisten.config import Option
+
+MOST_COLUMNS = 100
+NAME_COLUMNS = 34
+"""How far to the right the texts begin."""
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "Listeners": (
+        "host",
+        "port",
+        "private_host",
+        "private_port",
+        "private_network",
+        "private_allow",
+        "private_missing",
+        "private_wait",
+        "fence",
+        "side_door",
+        "listeners",
+        "platform",
+    ),
+    "Endpoints": (
+        "private_paths",
+        "public_paths",
+        "hidden_status",
+        "private_app",
+        "strict_routes",
+        "private_hostnames",
+    ),
+    "Proxies": ("forwarded_allow_ips", "client_ip_header", "proxy_protocol"),
+    "Processes": (
+        "workers",
+        "private_workers",
+        "preload",
+        "timeout_worker_stall",
+        "limit_worker_memory",
+        "limit_worker_age",
+        "private_linger",
+        "public_linger",
+        "timeout_graceful_shutdown",
+    ),
+    "Limits": (
+        "timeout_request_header",
+        "timeout_request_body",
+        "timeout_send",
+        "max_head_size",
+        "max_head_fields",
+        "max_body_size",
+        "limit_connections",
+        "limit_connections_per_peer",
+    ),
+    "Observability": (
+        "private_health",
+        "public_health",
+        "health_stall",
+        "private_metrics",
+        "log_format",
+        "log_slow_requests",
+        "request_id_header",
+        "control",
+    ),
+    "Discovery": ("register", "service"),
+}
+"""Which options the help explains, by their names, in its order."""
+
+SAID_DEFAULT = re.compile(r"\s*\[default: (.*)\]$")
+"""How an option's help says a default that is no plain value."""
+
+DEFAULTS = {
+    "host": "0.0.0.0 where $PORT is set, else 127.0.0.1",
+    "port": "$PORT, else 8000",
+    "workers": "$WEB_CONCURRENCY, else 1",
+    "timeout_graceful_shutdown": "30, or what the platform leaves",
+}
+"""Defaults of uvicorn's options that are others here, or depend on the environment."""
+
+INTRODUCTION = """\
+Usage: duallisten MODULE:APP [OPTIONS]
+
+Serve an ASGI application on two listeners from one process: a public one on $PORT, and one on the private network.
+
+  duallisten shop:app --private-path /internal
+  duallisten shop:app --private-path /internal --check
+"""
+
+SOURCES = """\
+Every option can also be set in the environment, as DUALLISTEN_PRIVATE_PORT (uvicorn's as UVICORN_WORKERS), and in
+duallisten.toml or [tool.duallisten] of pyproject.toml, by its name without the dashes. The command line beats the
+environment, which beats the file. A list in a variable is separated by commas or spaces, not by colons; uvicorn's own
+lists by spaces, and UVICORN_RELOAD_DIRS by colons.
+"""
+
+
+def short_help(options: Iterable[Option], actions: Mapping[str, str]) -> str:
+    """Write the help that fits on a few screens.
+
+    Args:
+        options: Every option of the command line.
+        actions: The flags that ask for something else than a launch, with their help.
+    """
+    known = {option.name: option for option in options}
+    width = _width()
+    parts = [_filled(INTRODUCTION, width)]
+    for title, names in GROUPS.items():
+        rows = [(_face(known[name]), _brief(known[name])) for name in names if name in known]
+        parts.append(_section(title, rows, width))
+    explained = {name for names in GROUPS.values() for name in names}
+    left = [option for option in known.values() if option.name not in explained and option.name != "app"]
+    twins = [option for option in left if option.twin_of]
+    parts.append(
+        _section("Instead of a launch", [(f"--{name}", _first(text)) for name, text in actions.items()], width)
+    )
+    parts.append(_names("For the private listener alone; without them it has the public value, or none", twins, width))
+    parts.append(_names("As in uvicorn", [option for option in left if not option.twin_of], width))
+    parts.append(_filled(SOURCES, width))
+    return "\n".join(parts)
+
+
+def full_help(options: Iterable[Option], actions: Mapping[str, str]) -> str:
+    """Write all there is to say of every option, with the same arguments."""
+    known = {option.name: option for option in options if option.name != "app"}
+    explained = [known[name] for names in GROUPS.values() for name in names if name in known]
+    width = _width()
+    parts = [_filled(INTRODUCTION, width), _filled(SOURCES, width)]
+    for option in [*explained, *(option for option in known.values() if option not in explained)]:
+        variables = f" Variables: {', '.join(option.variables)}." if option.variables else ""
+        parts.append(_entry(_face(option), _with_default(meaning(option), option) + variables, width))
+    parts += [_entry(f"--{name}", text, width) for name, text in actions.items()]
+    return "\n".join(parts)
+
+
+def _width() -> int:
+    return min(MOST_COLUMNS, shutil.get_terminal_size((MOST_COLUMNS, 24)).columns)
+
+
+def _filled(text: str, width: int) -> str:
+    """Return text with its paragraphs filled, but for lines that are indented."""
+    paragraphs = text.strip("\n").split("\n\n")
+    return (
+        "".join(
+            f"{one}\n\n" if one.startswith(" ") else f"{textwrap.fill(one, width, break_on_hyphens=False)}\n\n"
+            for one in paragraphs
+        ).rstrip("\n")
+        + "\n"
+    )
+
+
+def _section(title: str, rows: list[tuple[str, str]], width: int) -> str:
+    return f"{title}:\n" + "".join(_row(name, text, width) for name, text in rows)
+
+
+def _row(name: str, text: str, width: int) -> str:
+    """Return a name and what it does beside it, or below it where it is long."""
+    indent = " " * NAME_COLUMNS
+    lines = textwrap.wrap(text, width - NAME_COLUMNS, break_on_hyphens=False, break_long_words=False)
+    head = f"  {name}"
+    if len(head) + 2 > NAME_COLUMNS:
+        return "\n".join([head, *(indent + line for line in lines)]) + "\n"
+    return "\n".join([head.ljust(NAME_COLUMNS) + lines[0], *(indent + line for line in lines[1:])]) + "\n"
+
+
+def _entry(name: str, text: str, width: int) -> str:
+    body = textwrap.fill(
+        text.strip(),
+        width,
+        initial_indent=" " * 6,
+        subsequent_indent=" " * 6,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
+    return f"  {name}\n{body}\n"
+
+
+def _names(title: str, options: Iterable[Option], width: int) -> str:
+    """Return a title, and the names of options below it."""
+    flags = ", ".join(_flags(option) for option in options)
+    body = textwrap.fill(flags, width, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
+    return f"{title}:\n{body}\n"
+
+
+def _face(option: Option) -> str:
+    """Return how an option is written: its flag, and what its value is."""
+    if option.kind == "switch":
+        return _flags(option)
+    return f"{option.flag} {option.metavar or '|'.join(option.choices) or 'VALUE'}"
+
+
+def _flags(option: Option) -> str:
+    """Return the flag of an option; of a switch that can be turned off both."""
+    return f"{option.flag}/{option.off_flag}" if option.off_flag and option.default is not False else option.flag
+
+
+def _brief(option: Option) -> str:
+    """Return the first sentence of what an option does, with its default."""
+    return _with_default(_first(meaning(option)), option)
+
+
+def _first(text: str) -> str:
+    """Return the first sentence of a text."""
+    return re.split(r"(?<=[.])\s+", text, maxsplit=1)[0]
+
+
+def _with_default(text: str, option: Option) -> str:
+    default = default_text(option)
+    return f"{text} [default: {default}]" if default else text
+
+
+def meaning(option: Option) -> str:
+    """Return what an option does, without its default."""
+    return SAID_DEFAULT.sub("", option.help)
+
+
+def default_text(option: Option) -> str:
+    """Return the default of an option in words; empty where it has none."""
+    if option.name in DEFAULTS:
+        return DEFAULTS[option.name]
+    if said := SAID_DEFAULT.search(option.help):
+        return said.group(1)
+    if option.kind == "switch":
+        return "on" if option.default and option.off_flag else ""
+    if option.default in (None, "", ()) or isinstance(option.default, list | tuple):
+        return ""
+    return f"{option.default:g}" if isinstance(option.default, float) else str(option.default)

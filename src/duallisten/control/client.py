@@ -1,0 +1,63 @@
+"""The client of a control socket: one question, one answer.
+
+Invariants:
+    - It never waits for ever, and what goes wrong is one line that says what to do.
+"""
+
+from __future__ import annotations
+
+import socket
+from contextlib import suppress
+from typing import Any
+
+from duallisten.control.protocol import Request, encode, read_answer
+from duallisten.errors import LaunchError
+
+PATIENCE = 30.0
+"""Seconds to wait for an answer."""
+
+CHUNK = 1 << 16
+
+
+def ask(path: str, request: Request) -> Any:
+    """Ask a launch, and return its answer.
+
+    Args:
+        path: The launch's control socket.
+        request: What to ask, or what to have done.
+
+    Raises:
+        LaunchError: There is no launch, it does not answer, or it refuses.
+    """
+    if not hasattr(socket, "AF_UNIX"):
+        raise LaunchError("this system has no UNIX sockets")
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.settimeout(PATIENCE)
+            sock.connect(path)
+            with suppress(BrokenPipeError, ConnectionResetError):  # it may have refused before it was asked
+                sock.sendall(encode(request))
+            line = _read_line(sock)
+        return read_answer(line)
+    except FileNotFoundError:
+        raise LaunchError(f"{path}: there is no such socket; is the launch running, with --control {path}?") from None
+    except ConnectionRefusedError:
+        raise LaunchError(f"{path}: nobody listens there; the launch that had this socket is gone") from None
+    except PermissionError:
+        raise LaunchError(f"{path}: it is for the user of the launch alone; ask as that user") from None
+    except TimeoutError:
+        raise LaunchError(f"{path}: the launch has not answered within {PATIENCE:g} s") from None
+    except (BrokenPipeError, ConnectionResetError):
+        raise LaunchError(f"{path}: the launch has closed the connection, and has probably ended") from None
+    except OSError as error:  # such as a path that is too long
+        raise LaunchError(f"{path}: it cannot be asked there: {error.strerror or error}") from None
+    except ValueError:
+        what = "something that is no answer" if line else "nothing, and has probably ended"
+        raise LaunchError(f"{path}: the launch has said {what}") from None
+
+
+def _read_line(sock: socket.socket) -> bytes:
+    chunks: list[bytes] = []
+    while (chunk := sock.recv(CHUNK)) and not chunk.endswith(b"\n"):
+        chunks.append(chunk)
+    return b"".join((*chunks, chunk))

@@ -1,0 +1,102 @@
+"""What goes over a control socket: one request and one answer a connection, each a line of JSON.
+
+A request is `{"command": NAME, ...}` with the command's own arguments beside it. The answer is `{"answer": ...}`, or
+`{"error": TEXT}` with a text of one line.
+
+Invariants:
+    - What comes from the other end is checked here before anything is done with it.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal, NamedTuple, cast
+
+from duallisten.errors import LaunchError
+from duallisten.logs import LEVELS
+
+COMMANDS = ("status", "workers", "reload", "drain", "log-level", "tasks", "stacks", "connections")
+"""The commands that there are."""
+
+Action = Literal["list", "add", "remove", "replace"]
+
+ACTIONS: tuple[Action, ...] = ("list", "add", "remove", "replace")
+"""What `workers` can do."""
+
+LONGEST_REQUEST = 4096
+"""Bytes of a request."""
+
+
+class Refused(LaunchError):  # noqa: N818
+    """A request that is not carried out; the message is the answer."""
+
+
+class Request(NamedTuple):
+    """A request.
+
+    Attributes:
+        command: One of `COMMANDS`.
+        action: Of `workers`: what to do.
+        pid: Of `workers`: which one; None where that is left to the launch.
+        off: Of `drain`: whether the launch is ready again.
+        level: Of `log-level`: the level.
+    """
+
+    command: str
+    action: Action = "list"
+    pid: int | None = None
+    off: bool = False
+    level: str = ""
+
+
+def encode(request: Request) -> bytes:
+    """Return the line of a request."""
+    return json.dumps(request._asdict()).encode() + b"\n"
+
+
+def decode(line: bytes) -> Request:
+    """Read the line of a request; raises Refused."""
+    try:
+        said = json.loads(line)
+    except ValueError:
+        said = None
+    if not isinstance(said, dict):
+        raise Refused('a request is one line of JSON, such as {"command": "status"}')
+    said = {name: value for name, value in said.items() if value is not None}
+    command = said.get("command")
+    if command not in COMMANDS:
+        raise Refused(f"there is no command {command!r}; there are {', '.join(COMMANDS)}")
+    if unknown := sorted(said.keys() - set(Request._fields)):
+        raise Refused(f"{command} has no argument {unknown[0]!r}")
+    request = Request(**said)
+    if request.action not in ACTIONS:
+        raise Refused(f"workers cannot do {request.action!r}; they can {', '.join(ACTIONS)}")
+    if command == "log-level" and request.level not in LEVELS:
+        raise Refused(f"there is no level {request.level!r}; there are {', '.join(LEVELS)}")
+    if request.pid is not None and (isinstance(request.pid, bool) or not isinstance(request.pid, int)):
+        raise Refused("pid must be a process id")
+    if not isinstance(request.off, bool):
+        raise Refused("off must be true or false")
+    if request.action == "replace" and request.pid is None:
+        raise Refused("workers replace needs the process id of the worker")
+    return request
+
+
+def answered(answer: Any) -> bytes:
+    """Return the line of an answer."""
+    return json.dumps({"answer": answer}).encode() + b"\n"
+
+
+def failed(message: str) -> bytes:
+    """Return the line that tells why there is no answer."""
+    return json.dumps({"error": " ".join(message.split())}).encode() + b"\n"
+
+
+def read_answer(line: bytes) -> Any:
+    """Return the answer in a line; raises Refused with the reason where there is none, ValueError for another line."""
+    said = json.loads(line)
+    if not isinstance(said, dict) or not said.keys() & {"answer", "error"}:
+        raise ValueError("not an answer")
+    if "error" in said:
+        raise Refused(cast("str", said["error"]))
+    return said["answer"]

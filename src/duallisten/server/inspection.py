@@ -1,0 +1,211 @@
+"""What a process says of itself when an operator asks (`duallisten.control`): stacks, tasks, connections.
+
+It is computed when it is asked for, in a thread that is not the event loop's: so it is also told while something blocks
+the loop. Facts it rests on:
+
+- `sys._current_frames()` returns the frame of every thread (documented in `sys`; its name says that it is CPython's).
+- `asyncio.all_tasks(loop)` and `current_task(loop)` may be asked in any thread: the former copies a WeakSet that others
+  change, and tries again where that fails.
+- A set is copied in one step of the interpreter, so that the loop cannot change it in the midst.
+
+Connections are those that HTTP or WebSocket is spoken on. Of a connection of a protocol class that the user brings
+(`--http MODULE:CLASS`) no more is known than its peer.
+
+Invariants:
+    - Nothing here waits for the event loop, or changes anything.
+    - Of a request nothing is told but its method, path, age and status.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Literal
+
+from duallisten.http import Connection
+from duallisten.http.connection import EXCHANGE
+from duallisten.observability import full_path
+from duallisten.observability.task_frames import waiting_frames
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from duallisten.http import Exchange
+    from duallisten.listeners import ListenerSet
+    from duallisten.sides import Side
+
+Question = Literal["stacks", "tasks", "connections"]
+
+MOST = 1000
+"""Connections of a process that are listed one by one, those with the longest requests first."""
+
+PATIENCE = 5.0
+"""Seconds that the other end has to take an answer."""
+
+
+class Inspection:
+    """What can be asked of a process that serves.
+
+    Args:
+        listeners: Its listeners.
+        loop: Its event loop; None before that runs.
+    """
+
+    def __init__(self, listeners: ListenerSet, loop: asyncio.AbstractEventLoop | None) -> None:
+        self._listeners = listeners
+        self._loop = loop
+
+    def answer(self, question: Question) -> dict[str, Any]:
+        """Return the answer to a question, as JSON has it."""
+        if question == "stacks":
+            return stacks()
+        if question == "tasks":
+            return tasks(self._loop)
+        return connections(self._listeners)
+
+    def send(self, question: Question, sock: socket.socket) -> None:
+        """Write the answer to a socket; it waits for the other end, so it is for a thread of its own."""
+        with suppress(OSError):
+            sock.settimeout(PATIENCE)
+            sock.sendall(json.dumps(self.answer(question)).encode())
+
+
+def stacks() -> dict[str, Any]:
+    """Return the stack of each thread of this process, the main thread's first, each with its innermost frame last."""
+    frames = sys._current_frames()
+    main = threading.main_thread()
+    threads = sorted(threading.enumerate(), key=lambda thread: (thread is not main, thread.name))
+    return {
+        "pid": os.getpid(),
+        "threads": [
+            {"name": thread.name, "daemon": thread.daemon, "frames": _stack(frames[thread.ident])}
+            for thread in threads
+            if thread.ident in frames and thread is not threading.current_thread()
+        ],
+    }
+
+
+def _stack(frame: FrameType) -> list[dict[str, Any]]:
+    """Return the frames of a stack; their lines are not read, for whoever asks can do so."""
+    summary = traceback.StackSummary.extract(traceback.walk_stack(frame), lookup_lines=False)
+    return [_place(one.filename, one.lineno, one.name) for one in reversed(summary)]
+
+
+def _place(file: str, line: int | None, function: str) -> dict[str, Any]:
+    return {"file": file, "line": line, "function": function}
+
+
+def tasks(loop: asyncio.AbstractEventLoop | None) -> dict[str, Any]:
+    """Return the tasks of an event loop, and where each of them waits; the one that runs, if any, first.
+
+    The frames of the task that runs are on the stack of the loop's thread, from its coroutine's on.
+    """
+    if loop is None:
+        return {"pid": os.getpid(), "reason": "its event loop does not run yet"}
+    found: list[dict[str, Any]] = []
+    running = asyncio.current_task(loop)
+    names = {task: task.get_name() for task in asyncio.all_tasks(loop)}
+    for task in sorted(names, key=lambda task: (task is not running, len(names[task]), names[task])):
+        frames = waiting_frames(task)
+        if task is running and frames:
+            frames = _running_frames(frames[0])
+        found.append(
+            {
+                "name": names[task],
+                "coroutine": getattr(task.get_coro(), "__qualname__", ""),
+                "running": task is running,
+                "frames": [_place(one.f_code.co_filename, one.f_lineno, one.f_code.co_name) for one in frames],
+            }
+        )
+    return {"pid": os.getpid(), "tasks": found}
+
+
+def _running_frames(outermost: FrameType) -> list[FrameType]:
+    """Return the frames of what runs now from `outermost` on, the innermost last."""
+    for innermost in sys._current_frames().values():
+        frames: list[FrameType] = []
+        frame: FrameType | None = innermost
+        while frame is not None:
+            frames.append(frame)
+            if frame is outermost:
+                return frames[::-1]
+            frame = frame.f_back
+    return [outermost]  # it has come to wait meanwhile
+
+
+def connections(listeners: ListenerSet) -> dict[str, Any]:
+    """Return the connections of a process: how many there are of each peer, and what each is about.
+
+    - `peers`: for each side and host how many connections there are, and how many have a request in hand
+    - `connections`: at most `MOST` of them, those with the longest requests first; `seconds` is how long the request
+      has been in hand, or a WebSocket been open; None where nobody knows
+    """
+    now = time.perf_counter()
+    listed = [_describe(side, one, now) for side, one in _connections(listeners)]
+    listed.sort(key=lambda one: (ORDER.index(one["state"]), -(one["seconds"] or 0.0)))
+    total, busy = (
+        Counter((one["side"], one["peer"].rpartition(":")[0]) for one in listed if is_counted(one))
+        for is_counted in (lambda one: True, lambda one: one["state"] == "request")
+    )
+    peers = [
+        {"side": side, "host": host, "connections": count, "requests": busy[side, host]}
+        for (side, host), count in total.most_common(MOST)
+    ]
+    return {"pid": os.getpid(), "total": len(listed), "peers": peers, "connections": listed[:MOST]}
+
+
+ORDER = ("request", "websocket", "own page", "idle", "closing", "unknown")
+"""What a connection may be about, in the order in which connections are told.
+
+`own page` is a request for a page of duallisten's own, whose status page is one long answer.
+"""
+
+
+def _connections(listeners: ListenerSet) -> Iterator[tuple[Side, Any]]:
+    sides = {id(service.state): service for service in list(listeners.services.values())}
+    for service in sides.values():
+        for connection in list(service.state.connections):
+            yield service.side, connection
+
+
+def _describe(side: Side, connection: Any, now: float) -> dict[str, Any]:
+    client = getattr(connection, "client", None)
+    exchange = getattr(connection, "websocket", None) or getattr(connection, "exchange", None)
+    told: dict[str, Any] = {
+        "side": side,
+        "peer": f"{client[0]}:{client[1]}" if client else "",
+        "state": _state(connection, exchange),
+        **dict.fromkeys(("method", "path", "seconds", "status")),
+    }
+    if exchange is not None and told["state"] in ("request", "websocket", "own page"):
+        told["method"], told["path"] = exchange.method, _path(exchange.scope)
+        told["seconds"] = round(now - exchange.began, 3) if exchange.began else None
+        told["status"] = exchange.status or None
+    return told
+
+
+def _state(connection: Any, exchange: Exchange | None) -> str:
+    """Return what a connection is about, one of `ORDER`."""
+    if exchange is not None and exchange.scope["type"] == "websocket":
+        return "websocket"
+    if not isinstance(connection, Connection):
+        return "unknown"
+    if exchange is not None and not exchange.complete:
+        return "own page" if exchange.is_own else "request"
+    return "idle" if connection.stage <= EXCHANGE else "closing"
+
+
+def _path(scope: Any) -> str | None:
+    try:
+        return full_path(scope)
+    except Exception:  # the scope is the application's, which may have changed it
+        return None
