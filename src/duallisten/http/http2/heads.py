@@ -37,6 +37,9 @@ MAX_CONTINUATIONS = 64
 MAX_CRUMBS = 4
 """How many times as many fields as may be a large block may have before it is decoded: cookies come in several."""
 
+COST_OF_REFUSAL = 10
+"""What a request that is refused takes of the budget for frames: it is answered, and logged."""
+
 MAX_KNOWN = 64
 MAX_KNOWN_BLOCK = 512
 """How many heads of a connection are remembered, and the bytes of the longest block."""
@@ -109,6 +112,7 @@ class Heads:
     def _answer(self, number: int, bad: BadRequest) -> None:
         """Answer a request that does not become an exchange."""
         connection = self._connection
+        connection.frames_left.spend(COST_OF_REFUSAL)
         answer = text_answer(bad.status)
         connection.tell_refused(bad)
         block = connection.sending.announce() + encode_answer(answer, connection.context.default_block)
