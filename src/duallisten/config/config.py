@@ -19,7 +19,8 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, cast
 
 from duallisten.config import uvicorn_contract
-from duallisten.config.options import Options, split_keywords, with_positional
+from duallisten.config.checks import check, rules_of
+from duallisten.config.options import split_keywords, with_positional
 from duallisten.config.platforms import locate
 from duallisten.config.side_config import SideConfig, side_config
 from duallisten.config.signatures import takes_options
@@ -27,7 +28,6 @@ from duallisten.config.trust import own_trust
 from duallisten.config.user_code import call_factory, check_callable, check_import_string, describe_failure
 from duallisten.config.uvicorn_contract import (
     HTTP_PROTOCOLS,
-    LOGGING_CONFIG,
     LOOP_FACTORIES,
     WS_PROTOCOLS,
     AccessFormatter,
@@ -40,7 +40,6 @@ from duallisten.config.uvicorn_contract import (
     import_from_string,
 )
 from duallisten.config.uvicorn_options import CONFIG_VARIABLES
-from duallisten.endpoints import Rules, contradiction
 from duallisten.endpoints.frameworks import prepare
 from duallisten.errors import DuallistenError, ImportFailed, LaunchError, UsageError
 from duallisten.http.settings import ParserName
@@ -105,18 +104,11 @@ class Config(UvicornConfig):
         self.options = self.place.complete(asked, origins)
         warning = self.place.complete_uvicorn(given, origins)
         self.has_own_trust, self.notes = own_trust(self.place, given, origins)
-        _check(self.options, given)
+        check(self.options, given)
         if given.get("workers") is None and os.environ.get(CONFIG_VARIABLES["workers"]) == "":
             given["workers"] = 1  # an empty variable says nothing, but uvicorn would read it
         self.passed = Passed()  # a launch takes them from the environment
-        self.rules = Rules(self.options.private_paths, self.options.public_paths, self.options.hidden_status)
-        if found := contradiction(self.rules):
-            raise UsageError(
-                f"--public-path {found[0]} lies inside --private-path {found[1]}, so it could never be served"
-            )
-        probe = self.options.public_health
-        if probe is not None and (found := contradiction(self.rules._replace(public=(probe,)))):
-            raise UsageError(f"--public-health {probe} lies inside --private-path {found[1]}: choose another path")
+        self.rules = rules_of(self.options)
         self._interface = given.get("interface", "auto")  # `load` replaces it by what it finds
         self.parser: ParserName = "auto"
         self.has_websockets = False
@@ -374,22 +366,6 @@ class Config(UvicornConfig):
         if known is not None and not callable(found):
             raise LaunchError(f"--loop {self.loop} is no factory of an event loop, which can be called")
         return super().get_loop_factory()
-
-
-def _check(options: Options, given: Mapping[str, Any]) -> None:
-    """Ensure that one option says what log lines look like, and that uvicorn can read the number of workers."""
-    asked = given.get("log_config")
-    if options.log_format == "json" and asked is not None and asked is not LOGGING_CONFIG:
-        raise UsageError(
-            "--log-format json and --log-config both say what log lines look like: leave one of them out, or name "
-            "duallisten.logs.JSONFormatter as the formatter in the latter"
-        )
-    variable = CONFIG_VARIABLES["workers"]
-    workers, text = given.get("workers"), os.environ.get(variable)
-    if workers is None and text and not (text.isascii() and text.isdigit()):
-        raise UsageError(f"${variable} is {text!r}: it must be a number of workers")
-    if workers is not None and not (isinstance(workers, int) and workers >= 0):
-        raise UsageError(f"workers={workers!r}: must be a number, 0 or more")
 
 
 def bare(app: Any) -> Any:
