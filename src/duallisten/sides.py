@@ -34,8 +34,8 @@ def side(scope_or_request: Scope | HasScope) -> Side:
             or Django ASGI request, a WebSocket).
 
     Returns:
-        `"private"` where duallisten's private listener accepted the connection, and `"public"` in every other case:
-        another server, a test client, a scope without the stamp.
+        `"private"` where duallisten's private listener accepted the connection, and `"public"` in every other case
+        (another server, a test client, a scope without the stamp).
     """
     return "private" if _stamp(scope_or_request, "side") == "private" else "public"
 
