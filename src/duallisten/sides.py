@@ -47,7 +47,8 @@ def request_id(scope_or_request: Scope | HasScope) -> str | None:
         scope_or_request: As for `side`.
 
     Returns:
-        None where requests get no ids: without `--request-id-header` and `--log-format json`, and under another server.
+        The id, or None where requests get none, which is without `--request-id-header` and `--log-format json`, and
+        under another server.
     """
     found = _stamp(scope_or_request, "request_id")
     return found if isinstance(found, str) else None
