@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 import sys
+import textwrap
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,17 @@ def test_the_examples_of_a_page_run(page: str, tmp_path: Path) -> None:
         else:
             continue
         assert ended.returncode == 0, f"{name}: {ended.stdout}{ended.stderr}"
+
+
+def test_both_samples_of_the_file_say_the_same_in_keys_of_the_schema(tmp_path: Path) -> None:
+    own, project, application = PAGES["reference/configuration-file.md"]
+    table = tomllib.loads(textwrap.dedent(own[3]))
+    (tmp_path / "pyproject.toml").write_text(textwrap.dedent(project[3]))
+    (tmp_path / application[0]).write_text(application[3])
+    assert tomllib.loads(textwrap.dedent(project[3]))["tool"]["duallisten"] == table
+    assert table.keys() <= reference.file_schema()["properties"].keys()
+    ended = run("--check", *FREE, cwd=tmp_path)
+    assert ended.returncode == 0, ended
 
 
 def test_no_python_on_a_page_goes_untested() -> None:

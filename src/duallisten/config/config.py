@@ -72,8 +72,8 @@ class Config(UvicornConfig):
     Args:
         app: The application, or `"module:attribute"`.
         positional: uvicorn's options in its order: host, port, and so on.
-        options: uvicorn's options; duallisten's, by the keywords that `--help` shows as flags; and `private_<x>`, the
-            private listener's own value of an option `<x>`. Times are in seconds, sizes in bytes.
+        options: uvicorn's options, duallisten's, and `private_<x>`, the private listener's own value of an option
+            `<x>`. The reference of options names their keywords. Times are in seconds, sizes in bytes.
 
     Raises:
         UsageError: A value cannot be read, or two options contradict each other.

@@ -51,9 +51,9 @@ def run(app: Any, *, app_dir: str | None = None, **options: Unpack[Keywords]) ->
     Raises:
         UsageError: An option cannot be read.
         TypeError: An option does not exist.
-        LaunchError: The launch cannot be carried out; it has been logged, and is a SystemExit, too, as of uvicorn
-            (`errors.LaunchExit`).
-        ShutdownError: It has served, and its end failed.
+        LaunchError: The launch cannot be carried out. It has been logged, and is a `SystemExit`, too: uncaught it ends
+            the program with code 3, as under uvicorn.
+        ShutdownError: It has served, and a step of its end has failed.
     """
     if app_dir is not None:
         sys.path.insert(0, app_dir)
