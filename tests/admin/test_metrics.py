@@ -131,7 +131,7 @@ def test_a_refused_peer_and_the_side_door_are_counted() -> None:
 def test_a_connection_above_the_limit_of_a_shared_port_is_counted() -> None:
     async def take() -> int:
         recorder = RequestCounter(memoryview(bytearray(SIDE_WORDS * WORD)).cast("Q"))
-        full = SimpleNamespace(limit=ConnectionLimit(lambda: 0, 0), counter=recorder)
+        full = SimpleNamespace(limit=ConnectionLimit(lambda: 0, 0), counter=recorder, proxies=None)
         reception = AcceptorState({Verdict.PRIVATE: full}, asyncio.get_running_loop())  # type: ignore[dict-item]
         ours, theirs = socket.socketpair()
         with ours, theirs:

@@ -74,7 +74,7 @@ def test_a_list_is_collected() -> None:
         (["--port", "1", "shop:app", "--port", "1"], "--port is given twice, as 1 and as 1"),
         (["--access-log", "--no-access-log"], "--access-log is given twice, as --access-log and as --no-access-log"),
         (["--register", "redis://:a@x", "--register=redis://:b@x"], "as (not shown) and as (not shown)"),
-        (["--host", "-1", "--host=-2"], "--host is given twice, as -1 and as -2"),
+        (["--uds", "-1", "--uds=-2"], "--uds is given twice, as -1 and as -2"),
     ],
 )
 def test_what_may_be_said_once_is_not_said_twice(arguments: list[str], told: str) -> None:

@@ -16,10 +16,10 @@ def test_the_command_line_beats_the_environment_and_that_the_file(
 ) -> None:
     (tmp_path / "duallisten.toml").write_text('private-port = 1\nprivate-host = "eth1"\nside_door = "refuse"\n')
     monkeypatch.setenv("DUALLISTEN_PRIVATE_PORT", "2")
-    monkeypatch.setenv("DUALLISTEN_PRIVATE_HOST", "eth2")
+    monkeypatch.setenv("DUALLISTEN_PRIVATE_HOST", "eth2, ::1")
     settings = collect(OPTIONS, {"private_port": "3"}, tmp_path)
     assert settings.values["private_port"] == 3
-    assert settings.values["private_host"] == "eth2"
+    assert settings.values["private_host"] == ("eth2", "::1")
     assert settings.values["side_door"] == "refuse"
     assert settings.origins == {
         "private_port": "--private-port",
@@ -169,6 +169,16 @@ def test_what_our_own_file_says_wrongly_is_told_with_how_to_write_it(text: str, 
     with pytest.raises(UsageError) as refused:
         collect(OPTIONS, {}, tmp_path)
     assert told in str(refused.value)
+
+
+def test_the_variable_that_platforms_export_is_weaker_than_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "duallisten.toml").write_text('forwarded-allow-ips = "10.0.0.1"')
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")
+    assert collect(OPTIONS, {}, tmp_path).values == {"forwarded_allow_ips": "10.0.0.1"}
+    monkeypatch.setenv("UVICORN_FORWARDED_ALLOW_IPS", "10.0.0.2")  # nobody's but a user's
+    assert collect(OPTIONS, {}, tmp_path).values == {"forwarded_allow_ips": "10.0.0.2"}
 
 
 def test_an_environment_file_is_read_before_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

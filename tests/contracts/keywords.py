@@ -47,12 +47,22 @@ class Keywords(TypedDict, total=False):
 
 def text() -> str:
     """Return what the module should be."""
-    return HEAD + "".join(f"    {name}: {kind}\n" for name, kind in kinds())
+    return HEAD + "".join(_line(name, kind) for name, kind in kinds())
+
+
+def _line(name: str, kind: str) -> str:
+    """Write one keyword as the formatter does: a list of values that is too long has a line for each."""
+    line = f"    {name}: {kind}\n"
+    if len(line) <= 121:
+        return line
+    values = "".join(f"        {value},\n" for value in kind.removeprefix("Literal[").removesuffix("]").split(", "))
+    return f"    {name}: Literal[\n{values}    ]\n"
 
 
 def kinds() -> Iterator[tuple[str, str]]:
     theirs = {name: _uvicorn_kind(one.annotation) for name, one in signature(uvicorn.Config).parameters.items()}
     theirs.pop("app")
+    theirs["host"] += " | Iterable[str]"  # a launch has any number
     yield from theirs.items()
     for option in own_options():
         kind = _own_kind(option.twin_of or option.name)

@@ -70,7 +70,7 @@ def _entry(option: Option) -> str:
 
 
 def _values(option: Option) -> str:
-    return "|".join(option.choices) or option.metavar or "VALUE"
+    return option.metavar or "|".join(option.choices) or "VALUE"
 
 
 def _table(options: Iterable[Option]) -> str:

@@ -83,7 +83,7 @@ def test_the_two_sides_of_one_socket_do_not_wait_for_each_other() -> None:
     """Nobody knows whose a connection is before it is accepted; so one above the limit is closed."""
 
     async def take() -> int:
-        full = SimpleNamespace(limit=ConnectionLimit(lambda: 0, 0), counter=None)
+        full = SimpleNamespace(limit=ConnectionLimit(lambda: 0, 0), counter=None, proxies=None)
         reception = AcceptorState({Verdict.PRIVATE: full}, asyncio.get_running_loop())  # type: ignore[dict-item]
         ours, theirs = socket.socketpair()
         with ours, theirs:

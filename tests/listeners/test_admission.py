@@ -10,7 +10,7 @@ from duallisten.listeners.admission import Admission, Verdict
 from duallisten.net import LOOPBACK
 
 PRIVATE = (ip_network("10.240.0.0/22"), ip_network("fdaa::/16"))
-ADMISSION = Admission(PRIVATE, ip_address("10.240.0.5"), (*PRIVATE, *LOOPBACK))
+ADMISSION = Admission(PRIVATE, (ip_address("10.240.0.5"),), (*PRIVATE, *LOOPBACK))
 REFUSING = ADMISSION._replace(side_door="refuse")
 
 
@@ -51,13 +51,13 @@ def test_a_private_address_at_either_end_of_the_public_port_is_the_side_door(loc
 
 
 def test_the_private_address_is_a_side_door_also_outside_the_private_networks() -> None:
-    admission = Admission(PRIVATE, ip_address("192.168.7.5"), (ip_network("192.168.7.0/24"),))
+    admission = Admission(PRIVATE, (ip_address("192.168.7.5"),), (ip_network("192.168.7.0/24"),))
     assert admission.public("192.168.7.5", "192.168.7.9") is Verdict.SIDE_DOOR
     assert admission.public("192.168.7.6", "192.168.7.9") is Verdict.PUBLIC
 
 
 def test_a_private_listener_on_loopback_makes_no_side_door_of_loopback() -> None:
-    admission = Admission(PRIVATE, ip_address("127.0.0.1"), LOOPBACK)
+    admission = Admission(PRIVATE, (ip_address("127.0.0.1"),), LOOPBACK)
     assert admission.public("127.0.0.1", "127.0.0.1") is Verdict.PUBLIC
 
 
@@ -78,6 +78,14 @@ def test_one_socket_for_both_sides_tells_them_apart_by_address_and_peer() -> Non
 def test_one_socket_for_both_sides_gives_nobody_the_private_side_by_mistake(local: str, peer: str | None) -> None:
     assert ADMISSION.shared(local, peer) is Verdict.SIDE_DOOR
     assert REFUSING.shared(local, peer) is Verdict.REFUSED
+
+
+@pytest.mark.parametrize(("local", "peer"), SIDE_DOORS)
+def test_where_the_port_is_the_fence_there_is_no_side_door(local: str, peer: str) -> None:
+    admission = REFUSING._replace(fence="port")
+    assert admission.public(local, peer) is Verdict.PUBLIC
+    assert admission.private("8.8.8.8") is Verdict.REFUSED
+    assert admission.private("10.240.0.6") is Verdict.PRIVATE
 
 
 def test_without_a_private_listener_nothing_is_private() -> None:

@@ -17,7 +17,7 @@ from duallisten.listeners.sockets import BoundSocket
 from duallisten.net import Address, TCPAddress, UnixAddress
 from tests.support.applications import Observed
 
-ADMISSION = Admission((ip_network("10.0.0.0/8"),), ip_address("10.0.0.5"), (ip_network("10.0.0.0/8"),))
+ADMISSION = Admission((ip_network("10.0.0.0/8"),), (ip_address("10.0.0.5"),), (ip_network("10.0.0.0/8"),))
 
 
 def plan(public: Address, private: Address, **changes: Any) -> Plan:
@@ -50,7 +50,8 @@ def test_one_socket_for_both_sides_is_told_as_two_listeners(caplog: pytest.LogCa
         "public": (("0.0.0.0", 8000),),
     }
     assert [record.getMessage() for record in caplog.records if "Serving" in record.getMessage()] == [
-        "Serving the private side on http://10.0.0.5:8000 (private one, admits 10.0.0.0/8; press CTRL+C to quit)",
+        "Serving the private side on http://10.0.0.5:8000 (private one, admits 10.0.0.0/8; fence: address; "
+        "press CTRL+C to quit)",
         "Serving the public side on http://0.0.0.0:8000 (public one; press CTRL+C to quit)",
     ]
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from duallisten import Config
-from duallisten.config.platforms import SCALINGO
+from duallisten.config.platforms.scalingo import SCALINGO
 from duallisten.listeners import forwarded
 from duallisten.listeners.forwarded import MOST_PROXIES, Trust, TrustedPeers, believing, read_trust, rewriting, trust_of
 from tests.support.applications import Observed
@@ -285,13 +285,49 @@ def test_scalingo_s_public_side_believes_its_routers_unless_told_otherwise(monke
     assert trust_of(Config(Observed(), proxy_headers=False, **options), "public") == Trust()
     private = trust_of(Config(Observed(), private_proxy_headers=True, **options), "private")
     assert private.hosts[0] == "127.0.0.1"
-    assert private.routers == ()
+    assert private.routers is None
     for container, believed in (("web-1", True), ("tcp-1", False), ("api-1", False)):
         monkeypatch.setenv("CONTAINER", container)
         assert bool(trust_of(Config(Observed(), **options), "public").routers) is believed
     monkeypatch.delenv("CONTAINER")
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", "10.0.0.2")
-    assert trust_of(Config(Observed(), **options), "public").hosts == ("10.0.0.2",)
+    assert trust_of(Config(Observed(), **options | {"platform": "none"}), "public").hosts == ("10.0.0.2",)
+
+
+def test_a_variable_that_the_platform_exports_is_not_the_user_s_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")
+    options: dict[str, Any] = {"platform": "scalingo", "port": 0, "log_config": None}
+    made = Config(Observed(), **options)
+    assert trust_of(made, "public") == ROUTERS
+    assert made.notes == (
+        "$FORWARDED_ALLOW_IPS is set aside, for scalingo itself sets it; --forwarded-allow-ips is your own word",
+    )
+    asked = {"forwarded_allow_ips": "*", **options}
+    read = Config.from_sources(Observed(), asked, {"forwarded_allow_ips": "$FORWARDED_ALLOW_IPS"})
+    assert trust_of(read, "public") == ROUTERS
+    for origin in ("--forwarded-allow-ips", "$UVICORN_FORWARDED_ALLOW_IPS", "duallisten.toml, forwarded-allow-ips"):
+        own = Config.from_sources(Observed(), asked, {"forwarded_allow_ips": origin})
+        assert (trust_of(own, "public").hosts, own.notes) == (("*",), ())
+    monkeypatch.setenv("CONTAINER", "tcp-1")  # there it would let each client choose its address
+    assert trust_of(Config(Observed(), **options), "public").hosts == ("127.0.0.1",)
+
+
+def test_the_platform_says_in_which_header_its_routers_name_the_client() -> None:
+    options: dict[str, Any] = {"port": 0, "log_config": None}
+    fly = Config(Observed(), platform="fly", **options)
+    assert trust_of(fly, "public") == Trust(routers=(), client_header="Fly-Client-IP")
+    assert str(trust_of(fly, "public")) == "any peer"
+    edge = Config(Observed(), platform="railway", forwarded_allow_ips="100.64.0.2", **options)
+    assert trust_of(edge, "public") == Trust(hosts=("100.64.0.2",), client_header="X-Real-IP")
+    neighbours = Config(Observed(), platform="railway", private_proxy_headers=True, **options)
+    assert trust_of(neighbours, "private").client_header == "X-Forwarded-For"
+
+
+def test_routers_whose_networks_are_not_told_are_believed_from_the_right() -> None:
+    peers = TrustedPeers(Trust(routers=()))
+    assert "192.0.2.1" in peers and None not in peers
+    assert peers.client_of([b"6.6.6.6, 203.0.113.7"]) == ("203.0.113.7", 0)
+    assert str(Trust(routers=())) == "any peer; in X-Forwarded-For the right-most address"
 
 
 FORGED = {"X-Forwarded-For": "198.51.100.7", "X-Forwarded-Proto": "https"}

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from duallisten import LaunchError
+from duallisten.config.option import private_hosts
 from duallisten.config.options import Options
-from duallisten.config.platforms import SCALINGO, Place
+from duallisten.config.platforms import Place
+from duallisten.config.platforms.scalingo import SCALINGO
 from duallisten.errors import PrivateAddressMissing
 from duallisten.listeners.address_watch import await_plan
 from duallisten.listeners.admission import Admission
@@ -27,6 +29,8 @@ def host(resolve: Callable[[str], tuple[IPAddress, ...]] = lambda name: (), **in
 
 def request(place: Place | None = None, **changes: Any) -> Request:
     own = {name: changes.pop(name) for name in list(changes) if name in Options._fields}
+    if "private_host" in own:
+        own["private_host"] = private_hosts(own["private_host"])
     asked: dict[str, Any] = {"host": "0.0.0.0", "port": 5000} | changes
     decided = {"private_missing": "fail", "private_network": (BLOCK,)}
     return Request(options=Options(**decided | own), place=place or Place(), **asked)

@@ -11,8 +11,9 @@ from ipaddress import ip_address
 import psutil
 import pytest
 
+from duallisten import LaunchError
 from duallisten.net import netlink, read_host
-from duallisten.net.netlink import Owned, read_datagram
+from duallisten.net.netlink import Owned, Routed, read_datagram
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="netlink is Linux's")
 
@@ -74,6 +75,32 @@ def test_an_error_of_the_kernel_is_raised() -> None:
     with pytest.raises(OSError, match="Operation not permitted") as raised:
         read_datagram(message(netlink.NLMSG_ERROR, struct.pack("=i", -errno.EPERM) + b"\0" * 16))
     assert raised.value.errno == errno.EPERM
+
+
+def route(*attributes: bytes, family: int = socket.AF_INET, bits: int = 24, kind: int = netlink.RTN_UNICAST) -> bytes:
+    head = netlink.ROUTE.pack(family, bits, 0, 0, 52, 0, 0, kind, 0)
+    return message(netlink.RTM_NEWROUTE, head + b"".join(attributes))
+
+
+def test_routes_to_networks_are_read_of_all_tables() -> None:
+    network, out = attribute(netlink.RTA_DST, FOUR), attribute(netlink.RTA_OIF, struct.pack("=I", 7))
+    told = route(attribute(15, b"\0" * 4), out, network)
+    six = route(attribute(netlink.RTA_DST, SIX), out, family=socket.AF_INET6, bits=128)
+    left_out = (
+        route(out, bits=0),  # the default route
+        route(network),  # over several interfaces
+        route(network, out, kind=2),  # an address of this host
+        route(network, out, family=128),  # of a multicast router
+    )
+    read = read_datagram(b"".join((told, *left_out, six))).routes
+    assert read == (Routed(7, FOUR, 24), Routed(7, SIX, 128))
+
+
+def test_the_loopback_interface_leads_to_no_network() -> None:
+    this = read_host()
+    assert this.routed("lo") == ()
+    with pytest.raises(LaunchError, match="the routes of nowhere0 cannot be read from the kernel"):
+        this.routed("nowhere0")
 
 
 @pytest.mark.parametrize("data", [b"", b"\0" * 15, message(netlink.RTM_NEWADDR, b"\0" * 8)])

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.netns.topology import Topology, topology
+from tests.netns.kinds import ONE
+from tests.netns.topology import BOTH_FAMILIES, Topology, topology
 
 
 @pytest.fixture
@@ -18,7 +19,14 @@ def network(tmp_path: Path) -> Iterator[Topology]:
 
 
 @pytest.fixture
+def pods(tmp_path: Path) -> Iterator[Topology]:
+    """A container that has one address, for the router and for its neighbour."""
+    with topology(tmp_path, ONE) as built:
+        yield built
+
+
+@pytest.fixture
 def network6(tmp_path: Path) -> Iterator[Topology]:
     """The same, with IPv6 addresses beside the IPv4 ones."""
-    with topology(tmp_path, ipv6=True) as built:
+    with topology(tmp_path, BOTH_FAMILIES) as built:
         yield built

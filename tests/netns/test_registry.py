@@ -41,7 +41,7 @@ def registry(network: Topology) -> Iterator[str]:
 
 
 def serve(where: Namespace, service: str, address: str, url: str) -> Launched:
-    options = ("--private-host", address, "--private-port", "9240")
+    options = ("--private-host", address, "--private-network", "10.240.0.0/22", "--private-port", "9240")
     return Launched(where.inside(*command(service, "1", *options)), environ={"REGISTRY": url})
 
 

@@ -1,6 +1,8 @@
-"""The network of a container on Scalingo, in network namespaces: a world of its own for one test.
+"""The network of a container, in network namespaces: a world of its own for one test. On Scalingo:
 
     router ---- 172.17.0.0/16 ---- eth0 container eth1 ---- 10.240.0.0/22 ---- neighbour
+
+Other kinds of network are in `kinds`.
 
 The router stands for the platform's, and for any other host of the outer network; the neighbour for a container of
 another application in the same private network. Nothing here leaves the namespaces, and their names are drawn by lot,
@@ -28,6 +30,7 @@ ROUTER, PUBLIC = "172.17.0.1", "172.17.0.2"
 NEIGHBOUR, PRIVATE = "10.240.0.6", "10.240.0.5"
 ROUTER6, PUBLIC6 = "fd17::1", "fd17::2"
 NEIGHBOUR6, PRIVATE6 = "fdaa::6", "fdaa::5"
+GATEWAY, POD, OTHER_POD = "10.42.0.1", "10.42.0.5", "10.42.0.6"
 
 LISTENING = "0A"
 """TCP_LISTEN in /proc/net/tcp (linux/net/tcp_states.h)."""
@@ -58,6 +61,49 @@ class Namespace:
         return {int(line) for line in _ip("netns", "pids", self.name).split()}
 
 
+@dataclass(frozen=True)
+class Network:
+    """A network that the container is on, and who else is: addresses of each, with the length of their prefix.
+
+    device: the interface's name, in the container and at the other end
+    """
+
+    device: str
+    container: tuple[str, ...]
+    router: tuple[str, ...] = ()
+    neighbour: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of network that platforms have.
+
+    late: the interface whose addresses come when `Topology.arrive` is called
+    has_sidecar: the neighbour is in the container's own namespace, and comes from loopback
+    """
+
+    networks: tuple[Network, ...]
+    late: str = ""
+    has_sidecar: bool = False
+
+
+TWO_IPV4 = Kind(
+    (
+        Network("eth0", (f"{PUBLIC}/16",), router=(f"{ROUTER}/16",)),
+        Network("eth1", (f"{PRIVATE}/22",), neighbour=(f"{NEIGHBOUR}/22",)),
+    )
+)
+"""Public and private traffic come to two IPv4 addresses, as on Scalingo."""
+
+BOTH_FAMILIES = Kind(
+    (
+        Network("eth0", (f"{PUBLIC}/16", f"{PUBLIC6}/64"), router=(f"{ROUTER}/16", f"{ROUTER6}/64")),
+        Network("eth1", (f"{PRIVATE}/22", f"{PRIVATE6}/64"), neighbour=(f"{NEIGHBOUR}/22", f"{NEIGHBOUR6}/64")),
+    )
+)
+"""The same with IPv6 beside it on both networks."""
+
+
 @dataclass
 class Topology:
     """Three namespaces, wired; made by `topology`.
@@ -69,6 +115,7 @@ class Topology:
     router: Namespace
     neighbour: Namespace
     folder: Path
+    kind: Kind = TWO_IPV4
     _started: ExitStack = field(default_factory=ExitStack)
 
     def launch(self, *arguments: str, environ: Mapping[str, str], where: Namespace | None = None) -> Launched:
@@ -99,6 +146,12 @@ class Topology:
             launched.wait_for(f"Serving the {side} side on ")
         return launched
 
+    def arrive(self) -> None:
+        """Give the container the addresses that come late."""
+        for network in self.kind.networks:
+            if network.device == self.kind.late:
+                self.container.ip(*_addresses(network.device, network.container))
+
     def run(self, *arguments: str, environ: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
         """Run `duallisten` in the container to its end."""
         return run(*arguments, command=self.container.inside(*DUALLISTEN), cwd=self.folder, environ=environ)
@@ -121,41 +174,46 @@ def scalingo(container: str = "web-1") -> dict[str, str]:
 
 
 @contextmanager
-def topology(folder: Path, *, ipv6: bool = False) -> Iterator[Topology]:
-    """Build the network, and take it down with all that runs in it, whatever happens.
-
-    ipv6: give each interface an IPv6 address, too
-    """
+def topology(folder: Path, kind: Kind = TWO_IPV4) -> Iterator[Topology]:
+    """Build the network, and take it down with all that runs in it, whatever happens."""
     lot = secrets.token_hex(4)
     container, router, neighbour = (
         Namespace(f"duallisten-{lot}-{role}") for role in ("container", "router", "neighbour")
     )
     with ExitStack() as cleanup:
-        for namespace in (container, router, neighbour):
+        for namespace in (container, router) if kind.has_sidecar else (container, router, neighbour):
             cleanup.callback(_remove, namespace)
             _ip("netns", "add", namespace.name)
-        built = Topology(container, router, neighbour, folder)
+            namespace.ip("link set lo up")
+        built = Topology(container, router, container if kind.has_sidecar else neighbour, folder, kind)
         cleanup.callback(built._started.close)  # before the namespaces go
-        _wire(built, ipv6=ipv6)
+        for network in kind.networks:
+            _wire(built, network)
         yield built
 
 
-def _wire(built: Topology, *, ipv6: bool) -> None:
-    container, router, neighbour = built.container, built.router, built.neighbour
-    container.ip(
-        f"link add eth0 type veth peer name eth0 netns {router.name}",
-        f"link add eth1 type veth peer name eth1 netns {neighbour.name}",
-    )
-    for end, device, *addresses in (
-        (container, "eth0", f"{PUBLIC}/16", f"{PUBLIC6}/64"),
-        (router, "eth0", f"{ROUTER}/16", f"{ROUTER6}/64"),
-        (container, "eth1", f"{PRIVATE}/22", f"{PRIVATE6}/64"),
-        (neighbour, "eth1", f"{NEIGHBOUR}/22", f"{NEIGHBOUR6}/64"),
-    ):
-        end.ip("link set lo up", f"addr add {addresses[0]} dev {device}")
-        if ipv6:
-            end.ip(f"addr add {addresses[1]} dev {device} nodad")  # usable at once, without the search for duplicates
-        end.ip(f"link set {device} up")
+def _wire(built: Topology, network: Network) -> None:
+    """Wire the ends of a network: two to each other, three to a bridge that the router has."""
+    device, router, neighbour = network.device, built.router, built.neighbour
+    own = () if device == built.kind.late else network.container
+    if network.router and network.neighbour:
+        router.ip(f"link add {device} type bridge", f"link set {device} up", *_addresses(device, network.router))
+        for end, addresses in ((built.container, own), (neighbour, network.neighbour)):
+            port = end.name.rpartition("-")[2]
+            end.ip(f"link add {device} type veth peer name {port} netns {router.name}", f"link set {device} up")
+            router.ip(f"link set {port} master {device}", f"link set {port} up")
+            end.ip(*_addresses(device, addresses))
+            end.ip(*(f"route add default via {address.partition('/')[0]}" for address in network.router[:1]))
+    else:
+        other, addresses = (router, network.router) if network.router else (neighbour, network.neighbour)
+        built.container.ip(f"link add {device} type veth peer name {device} netns {other.name}")
+        other.ip(f"link set {device} up", *_addresses(device, addresses))
+        built.container.ip(f"link set {device} up", *_addresses(device, own))
+
+
+def _addresses(device: str, addresses: tuple[str, ...]) -> list[str]:
+    """Write the commands that give an interface its addresses; IPv6 is usable at once, without looking for others."""
+    return [f"addr add {address} dev {device}{' nodad' if ':' in address else ''}" for address in addresses]
 
 
 def listening(process: int) -> set[tuple[str, int]]:

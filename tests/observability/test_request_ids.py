@@ -15,6 +15,7 @@ from websockets.sync.client import connect
 
 import duallisten
 from duallisten import Config
+from duallisten.config import keeps_request_ids
 from duallisten.observability.request_ids import claimed, make_ids
 from tests.support.applications import Observed, answer
 from tests.support.running import DEADLINE, FREE, ObservedServer, ask, launched, serving, sharing
@@ -74,17 +75,20 @@ SCALINGO: dict[str, Any] = {
 }
 
 
-def test_a_platform_s_router_is_believed() -> None:
-    with serving(
-        Told(),
-        request_id_header=HEADER,
-        platform="scalingo",
-        listeners="both",
-        private_missing="loopback",
-        private_wait=0,
-        private_linger=0,
-    ) as server:
-        assert got(server, "public", x_request_id="of-a-router", x_forwarded_for="6.6.6.6") == "of-a-router"
+def test_an_id_that_a_platform_s_router_passes_on_may_be_the_client_s_and_is_not_kept() -> None:
+    with serving(Told(), request_id_header=HEADER, **SCALINGO) as server:
+        assert OURS.fullmatch(got(server, "public", x_request_id="of-a-client", x_forwarded_for="6.6.6.6"))
+        assert got(server, "private", x_request_id="of-a-neighbour") == "of-a-neighbour"
+
+
+def test_an_id_that_a_platform_s_router_overwrites_is_kept() -> None:
+    made = Config(Observed(), log_format="json", port=0)
+    own = made.place.platform._replace(is_routed=True, request_id_header="X-Edge-Id", is_request_id_own=True)
+    made.place = made.place._replace(platform=own)
+    assert made.request_id_header == "X-Edge-Id"
+    assert keeps_request_ids(made)
+    made.options = made.options._replace(request_id_header="x-request-id")  # the routers pass it on
+    assert (made.request_id_header, keeps_request_ids(made)) == ("x-request-id", False)
 
 
 def test_at_the_side_door_nobody_is_believed() -> None:

@@ -50,13 +50,14 @@ def main() -> None:
     parser.add_argument("--app", default="duallisten.demo:app")
     parser.add_argument("--listeners", default="private")
     parser.add_argument("--private-host", default="127.0.0.1")
+    parser.add_argument("--private-network", nargs="*")
     parser.add_argument("--private-port", type=int, default=0)
     parser.add_argument("--private-linger", type=float, default=0.0)
     parser.add_argument("--ttl", type=float, default=30.0)
     parser.add_argument("--beat", type=float, default=10.0)
     given = parser.parse_args()
-    names = ("listeners", "private_host", "private_port", "private_linger")
-    options = {name: getattr(given, name) for name in names}
+    names = ("listeners", "private_host", "private_network", "private_port", "private_linger")
+    options = {name: value for name in names if (value := getattr(given, name)) is not None}
 
     def make(address: tuple[str, int]) -> Registrar:
         instance = Instance(given.service, given.id, address[0], address[1], container=given.id)

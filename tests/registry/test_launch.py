@@ -15,7 +15,7 @@ from duallisten.control.client import ask as ask_control
 from duallisten.control.protocol import Request
 from duallisten.net import Host, Interface, resolve_name
 from duallisten.registry import Instance, Registry
-from duallisten.server.registration import reachable, registration_of, service_of
+from duallisten.server.registration import reachable, reached_first, registration_of, service_of
 from tests.registry.databases import Database
 from tests.support.running import DEADLINE, FREE, Launched, address, ask, launched, run
 
@@ -219,6 +219,12 @@ def test_a_library_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("duallisten.registry.backend.find_spec", lambda name: None)
     with pytest.raises(LaunchError, match=r"install duallisten\[redis\]"):
         registration_of(Config("duallisten.demo:app", register="redis://x", service="x"))
+
+
+def test_of_several_addresses_the_first_is_registered_that_others_can_reach() -> None:
+    assert reached_first([("127.0.0.1", 9240), ("fdaa::5", 9241), ("10.240.0.5", 9240)]) == ("fdaa::5", 9241)
+    assert reached_first([("::1", 9240), ("127.0.0.1", 9241)]) == ("::1", 9240)
+    assert reached_first([("/run/app.sock", 0)]) == ("/run/app.sock", 0)
 
 
 def test_a_wildcard_is_no_address_to_be_reached_at() -> None:

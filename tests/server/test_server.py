@@ -390,6 +390,20 @@ def test_a_name_is_served_on_each_of_its_addresses() -> None:
         assert httpx.get(f"http://localhost:{port}").text == "public"
 
 
+def test_each_side_may_have_several_addresses() -> None:
+    hosts = {"host": ["127.0.0.1", "127.0.0.2"], "private_host": ["127.0.0.3", "127.0.0.4"]}
+    with serving(Observed(), **hosts) as server:
+        assert (server.addresses["public"][0], server.addresses["private"][0]) == ("127.0.0.1", "127.0.0.3")
+        bound = [one.getsockname() for accepting in server.servers for one in accepting.sockets]
+        assert [(host, httpx.get(f"http://{host}:{port}").text) for host, port in bound] == [
+            ("127.0.0.1", "public"),
+            ("127.0.0.2", "public"),
+            ("127.0.0.3", "private"),
+            ("127.0.0.4", "private"),
+        ]
+        assert len({port for _, port in bound}) == 2, "one port for each side"
+
+
 def test_a_unix_domain_socket_is_the_public_side(loop: str, tmp_path: Path) -> None:
     path = tmp_path / "app.sock"
     with serving(Observed(), uds=str(path), loop=loop) as server:

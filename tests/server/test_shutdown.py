@@ -313,7 +313,7 @@ def test_one_socket_for_both_sides_lingers_for_both() -> None:
     own = next((str(one) for one in addresses() if not one.startswith("127.")), None)
     if own is None:
         pytest.skip("this host has no other address than loopback")
-    private = ("--private-host", own, "--private-network", f"{own}/32", "--private-port", port)
+    private = ("--private-host", own, "--private-network", f"{own}/32", "--private-port", port, "--fence", "address")
     arguments = (DEMO, "--host", "0.0.0.0", "--port", port, *private, "--private-linger", "2")
     with launched(*arguments) as server:
         server.url("private")
@@ -492,7 +492,7 @@ def test_scalingo_s_grace_is_kept_within(caplog: pytest.LogCaptureFixture) -> No
 
 PUBLIC = Listener("public", (TCPAddress("0.0.0.0", 5000),))
 PRIVATE = Listener("private", (TCPAddress("10.240.0.5", 9240),))
-NOBODY = Admission((), None, ())
+NOBODY = Admission(())
 
 
 @pytest.mark.parametrize(

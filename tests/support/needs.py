@@ -15,6 +15,7 @@ import pytest
 OF_FIXTURES = {
     "network": ["needs_root"],
     "network6": ["needs_root", "needs_ipv6"],
+    "pods": ["needs_root"],
     "redis": ["needs_redis"],
     "postgres": ["needs_postgres"],
     "page": ["needs_chromium"],

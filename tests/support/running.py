@@ -81,7 +81,7 @@ def sharing(app: Any, **options: Any) -> Iterator[ObservedServer]:
     server.listeners.plan = Plan(
         Listener("public", (TCPAddress("0.0.0.0", 0),)),
         Listener("private", (TCPAddress("127.0.0.2", 0),)),
-        Admission((ip_network("127.0.0.2/32"),), ip_address("127.0.0.2"), (ip_network("127.0.0.3/32"),)),
+        Admission((ip_network("127.0.0.2/32"),), (ip_address("127.0.0.2"),), (ip_network("127.0.0.3/32"),)),
         shared=True,
     )
     with running(server):

@@ -22,7 +22,7 @@ COUNTED = {
     "in_flight": (Cell.IN_FLIGHT,),
     "open": (Cell.OPEN,),
     "websockets": (Cell.WEBSOCKETS,),
-    "refused": (Cell.REFUSED_PEER, Cell.REFUSED_LIMIT, Cell.REFUSED_SIDE_DOOR),
+    "refused": (Cell.REFUSED_PEER, Cell.REFUSED_LIMIT, Cell.REFUSED_SIDE_DOOR, Cell.REFUSED_PROXY),
     "hidden": (Cell.HIDDEN,),
     "bad": (Cell.BAD,),
 }

@@ -8,6 +8,9 @@ Three questions, each answered with its reasons:
   that accepts and is not stuck, no stop signal has come, and no operator has said otherwise (`duallisten.control`).
 - *startupz*: has the launch come to serve, once?
 
+The public side answers one question alone, and to anybody: *is it ready itself?* A private listener that is missing, or
+whose workers have died, is no reason for a platform to take the public one away.
+
 Invariants:
 - The answer is about all processes of the launch, never about the one that was asked alone.
 """
@@ -84,6 +87,15 @@ def readyz(view: View, stall: float) -> Health:
     able = [process for process in view.processes if process.state is Phase.READY and not is_stuck(process, stall)]
     missing = [side for side in view.expected if not any(side in process.sides for process in able)]
     return Health(tuple(f"no process serves the {side} side" for side in missing), view)
+
+
+def is_public_ready(view: View, stall: float) -> bool:
+    """Whether requests should be sent to the public side.
+
+    stall: seconds after which a process whose event loop is stuck does not count
+    """
+    able = (process for process in view.processes if process.state is Phase.READY and not is_stuck(process, stall))
+    return view.phase.serves and not view.is_drained and any("public" in process.sides for process in able)
 
 
 def startupz(view: View, stall: float) -> Health:

@@ -95,8 +95,7 @@ def hostnames_of(config: Config) -> Hostnames:
     place, options = config.place, config.options
     own = gethostname()
     names = [own, own.partition(".")[0], place.private_hostname or "", *options.private_hostnames]
-    if options.private_host != "auto":
-        names.append(options.private_host)
+    names += [name for name in options.private_host if name != "auto"]
     # Clients of the registry call a service by its name (`registry.http`).
     names.append(options.service or "-".join(part for part in (place.application, place.process_type) if part))
     domain = place.platform.private_domain

@@ -72,8 +72,8 @@ GAUGES = (
 """Gauges of each side, in the same form."""
 
 REFUSALS: dict[Side, tuple[tuple[str, Cell], ...]] = {
-    "public": (("side door", Cell.REFUSED_SIDE_DOOR), ("limit", Cell.REFUSED_LIMIT)),
-    "private": (("peer", Cell.REFUSED_PEER), ("limit", Cell.REFUSED_LIMIT)),
+    "public": (("side door", Cell.REFUSED_SIDE_DOOR), ("limit", Cell.REFUSED_LIMIT), ("proxy", Cell.REFUSED_PROXY)),
+    "private": (("peer", Cell.REFUSED_PEER), ("limit", Cell.REFUSED_LIMIT), ("proxy", Cell.REFUSED_PROXY)),
 }
 """Why connections to a side may be refused."""
 

@@ -1,4 +1,4 @@
-"""duallisten's own pages: the answers it gives itself on the private side, in front of the application.
+"""duallisten's own pages: the answers it gives itself, in front of the application.
 
 A page has one exact path and no other spelling of it, so that nothing of the application is shadowed by accident. Where
 the application's routes can be read, a clash stops the launch (`config.admin_paths`).
@@ -9,7 +9,8 @@ blocked, another thread calls it (`server.fallback_responder`).
 Invariants:
 - The application, its middleware and its tracing never see a request for a page.
 - Such a request is in no access log and no metric (`server.services`).
-- A page answers a browser only where its address was meant (`admin.hostnames`).
+- A page of the private side answers a browser only where its address was meant (`admin.hostnames`). That of the public
+  side tells nothing that is not for everybody.
 """
 
 from __future__ import annotations
@@ -55,23 +56,27 @@ MISDIRECTED = page(
 CROSS_SITE = page(403, TEXT, b"Another site asked for this: type the address instead.\n")
 
 
+def _nothing() -> None:
+    """Do nothing."""
+
+
 class Pages:
-    """The pages of a process.
+    """The pages of one side in a process.
 
     answers: by raw path
     applications: answers that take time, by raw path; they are called for `METHODS` alone
     end: called when the server begins to end
     record: called once a second, by the event loop
-    hostnames: the names that requests may be for
+    hostnames: the names that requests may be for; None for any, from whatever site
     """
 
     def __init__(
         self,
         answers: Mapping[bytes, PageFunction],
         applications: Mapping[bytes, Application],
-        end: Callable[[], None],
-        record: Callable[[], None],
-        hostnames: Hostnames,
+        end: Callable[[], None] = _nothing,
+        record: Callable[[], None] = _nothing,
+        hostnames: Hostnames | None = None,
     ) -> None:
         self.answers = answers
         self.applications = applications
@@ -106,8 +111,9 @@ class Pages:
 
     def _refuse(self, request: Request) -> Answer | None:
         """Return the answer to a request that gets no page."""
-        if not self._hostnames.admit(request.headers):
-            return MISDIRECTED
-        if request.header(b"sec-fetch-site").lower() == "cross-site":
-            return CROSS_SITE
+        if self._hostnames is not None:
+            if not self._hostnames.admit(request.headers):
+                return MISDIRECTED
+            if request.header(b"sec-fetch-site").lower() == "cross-site":
+                return CROSS_SITE
         return None if request.method in METHODS else METHOD_NOT_ALLOWED

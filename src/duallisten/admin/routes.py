@@ -8,18 +8,34 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 
-from duallisten.admin.health import QUESTIONS, Health
+from duallisten.admin.health import QUESTIONS, Health, is_public_ready
 from duallisten.admin.hostnames import hostnames_of
-from duallisten.admin.pages import PageFunction, Pages, Request, page
+from duallisten.admin.pages import TEXT, PageFunction, Pages, Request, page
 from duallisten.config import Config
+from duallisten.config.admin_paths import own_paths
 from duallisten.http.answers import Answer
 from duallisten.listeners import ListenerSet
 from duallisten.observability import Scoreboard, View
-from duallisten.sides import Application, Receive, Scope, Send
+from duallisten.sides import Application, Receive, Scope, Send, Side
+
+READY = page(200, TEXT, b"ok\n")
+NOT_READY = page(503, TEXT, b"unavailable\n")
+"""What the public side answers."""
 
 
-def page_set(config: Config, board: Scoreboard, listeners: ListenerSet) -> Pages:
-    """Build the pages of a process; the configuration must be loaded."""
+def page_set(config: Config, side: Side, board: Scoreboard, listeners: ListenerSet) -> Pages | None:
+    """Build the pages of a side in a process, None where there are none; the configuration must be loaded."""
+    if not own_paths(config.options, side):
+        return None
+    return _public(config, board) if side == "public" else _private(config, board, listeners)
+
+
+def _public(config: Config, board: Scoreboard) -> Pages:
+    path, stall = f"{config.side('public').root_path}{config.options.public_health}", config.options.health_stall
+    return Pages({path.encode(): lambda request: READY if is_public_ready(board.read(), stall) else NOT_READY}, {})
+
+
+def _private(config: Config, board: Scoreboard, listeners: ListenerSet) -> Pages:
     answers: dict[bytes, PageFunction] = {}
     applications: dict[bytes, Application] = {}
     end: Callable[[], None] = lambda: None  # noqa: E731

@@ -250,6 +250,8 @@ def describe_launch(config: Config, plan: Plan, bound: Iterable[BoundSocket]) ->
         "application": report.application,
         "platform": report.platform,
         "process_type": report.process_type,
+        "fence": report.fence,
+        "fence_reason": report.fence_reason,
         "notes": report.notes,
         "listeners": [
             {

@@ -31,6 +31,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "private_allow",
         "private_missing",
         "private_wait",
+        "fence",
         "side_door",
         "listeners",
         "platform",
@@ -43,6 +44,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "strict_routes",
         "private_hostnames",
     ),
+    "Proxies": ("forwarded_allow_ips", "client_ip_header", "proxy_protocol"),
     "Processes": (
         "workers",
         "private_workers",
@@ -66,6 +68,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "Observability": (
         "private_health",
+        "public_health",
         "health_stall",
         "private_metrics",
         "log_format",
@@ -196,7 +199,7 @@ def _face(option: Option) -> str:
     """Return how an option is written: its flag, and what its value is."""
     if option.kind == "switch":
         return _flags(option)
-    return f"{option.flag} {'|'.join(option.choices) or option.metavar or 'VALUE'}"
+    return f"{option.flag} {option.metavar or '|'.join(option.choices) or 'VALUE'}"
 
 
 def _flags(option: Option) -> str:

@@ -1,6 +1,7 @@
 """The paths of duallisten's own endpoints: which there are, and whether a launch can serve them.
 
-They are exact paths of the private side, in front of the application. What answers there is `admin`'s.
+They are exact paths of one side, in front of the application; on the public side there is one at most. What answers
+there is `admin`'s.
 """
 
 from __future__ import annotations
@@ -11,13 +12,17 @@ from importlib.util import find_spec
 from duallisten.config.options import Options
 from duallisten.endpoints.routes import AppRoutes, is_general, matches
 from duallisten.errors import LaunchError
+from duallisten.sides import Side
 
 HEALTH_QUESTIONS = ("livez", "readyz", "startupz")
 """The names of the health checks, below `--private-health`."""
 
 
-def own_paths(options: Options) -> dict[str, str]:
-    """Return the paths that are duallisten's own, each with the option that makes it so."""
+def own_paths(options: Options, side: Side = "private") -> dict[str, str]:
+    """Return the paths of a side that are duallisten's own, each with the option that makes it so."""
+    if side == "public":
+        path = options.public_health
+        return {} if path is None else {path: f"--public-health {path}"}
     paths: dict[str, str] = {}
     if options.private_health is not None:
         prefix = options.private_health.rstrip("/")
@@ -52,10 +57,12 @@ def check_clash(options: Options, sections: Iterable[AppRoutes]) -> None:
     A route that takes whatever no other does, such as a single-page application's, gives way.
     """
     for section in sections:
-        for reached in section.routes or () if "private" in section.sides else ():
-            for path, option in own_paths(options).items():
-                if matches(reached.route, path) and not is_general(reached.route):
-                    raise LaunchError(
-                        f"{option}: {section.application} has a route for {path}, too ({reached.route.path}); "
-                        "choose another path"
-                    )
+        for side in section.sides:
+            for path, option in own_paths(options, side).items():
+                for reached in section.routes or ():
+                    is_reached = reached.public if side == "public" else reached.private
+                    if is_reached and matches(reached.route, path) and not is_general(reached.route):
+                        raise LaunchError(
+                            f"{option}: {section.application} has a route for {path}, too ({reached.route.path}); "
+                            "choose another path"
+                        )

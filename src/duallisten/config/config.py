@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from duallisten.config import uvicorn_contract
 from duallisten.config.options import Options, split_keywords, with_positional
-from duallisten.config.platforms import FALLBACK_NETWORKS, locate
+from duallisten.config.platforms import locate
 from duallisten.config.side_config import SideConfig, side_config
 from duallisten.config.signatures import takes_options
+from duallisten.config.trust import own_trust
 from duallisten.config.user_code import call_factory, check_callable, check_import_string, describe_failure
 from duallisten.config.uvicorn_contract import (
     HTTP_PROTOCOLS,
@@ -83,6 +84,8 @@ class Config(UvicornConfig):
 
     Attributes:
         origins: Where each option came from, by its name, for messages and for `--check`.
+        has_own_trust: Whether the user has said whose forwarded headers are believed.
+        notes: What somebody may wonder about, a line each, for `--check`.
     """
 
     origins: dict[str, str] = {}  # noqa: RUF012  # each has its own
@@ -95,12 +98,13 @@ class Config(UvicornConfig):
             from dotenv import load_dotenv
 
             load_dotenv(given["env_file"])  # before anything is read from the environment; uvicorn does it late
-        given_trust = given.get("forwarded_allow_ips") is not None
-        self.has_own_trust = given_trust or CONFIG_VARIABLES["forwarded_allow_ips"] in os.environ
+        self.networks_asked = asked.private_network is not None
+        self.loopback_asked = asked.private_missing == "loopback"
         self.port_asked = any(given.get(name) is not None for name in ("port", "uds", "fd"))
         self.place = locate(asked.platform, os.environ)
-        self.options = self.place.complete(asked, origins, FALLBACK_NETWORKS)
+        self.options = self.place.complete(asked, origins)
         warning = self.place.complete_uvicorn(given, origins)
+        self.has_own_trust, self.notes = own_trust(self.place, given, origins)
         _check(self.options, given)
         if given.get("workers") is None and os.environ.get(CONFIG_VARIABLES["workers"]) == "":
             given["workers"] = 1  # an empty variable says nothing, but uvicorn would read it
@@ -110,6 +114,9 @@ class Config(UvicornConfig):
             raise UsageError(
                 f"--public-path {found[0]} lies inside --private-path {found[1]}, so it could never be served"
             )
+        probe = self.options.public_health
+        if probe is not None and (found := contradiction(self.rules._replace(public=(probe,)))):
+            raise UsageError(f"--public-health {probe} lies inside --private-path {found[1]}: choose another path")
         self._interface = given.get("interface", "auto")  # `load` replaces it by what it finds
         self.parser: ParserName = "auto"
         self.has_websockets = False
@@ -246,7 +253,7 @@ class Config(UvicornConfig):
         if own is None or own is self.app or (isinstance(own, str) and own == self.app):
             return self
         source = copy.copy(self)
-        source.options = self.options._replace(private_app=None, strict_routes=False)
+        source.options = self.options._replace(private_app=None, strict_routes=False, public_health=None)
         source.app, source.interface, source.loaded = own, self._interface, False
         source.load()
         return source if _innermost(source.loaded_app) is not _innermost(self.loaded_app) else self
@@ -296,7 +303,8 @@ class Config(UvicornConfig):
     @property
     def has_pages(self) -> bool:
         """Whether it asks for pages of duallisten's own, and so for what they tell of."""
-        return self.options.private_health is not None or self.options.private_metrics is not None
+        asked = self.options
+        return any(path is not None for path in (asked.private_health, asked.public_health, asked.private_metrics))
 
     @property
     def is_observed(self) -> bool:
@@ -316,8 +324,10 @@ class Config(UvicornConfig):
     @property
     def request_id_header(self) -> str | None:
         """The request header that holds an id; None where requests get no ids."""
-        asked = self.options.request_id_header
-        return asked or ("X-Request-ID" if self.options.log_format == "json" else None)
+        asked, platform = self.options.request_id_header, self.place.platform
+        if asked is not None or self.options.log_format != "json":
+            return asked
+        return platform.request_id_header if platform.is_request_id_own else "X-Request-ID"
 
     @property
     def app_name(self) -> str:

@@ -21,7 +21,7 @@ from duallisten.net import IPNetwork
 class Keywords(TypedDict, total=False):
     """What can be asked for by keyword."""
 
-    host: str
+    host: str | Iterable[str]
     port: int
     uds: str | None
     fd: int | None
@@ -74,7 +74,7 @@ class Keywords(TypedDict, total=False):
     h11_max_incomplete_event_size: int | None
     reset_contextvars: bool
     listeners: Literal["auto", "both", "public", "private"]
-    private_host: str
+    private_host: Iterable[str]
     private_port: int
     private_network: Iterable[str | IPNetwork]
     private_allow: Iterable[str | IPNetwork] | None
@@ -82,9 +82,40 @@ class Keywords(TypedDict, total=False):
     private_missing: Literal["auto", "fail", "loopback", "later"]
     private_wait: float | None
     private_linger: float | None
-    public_linger: float
+    public_linger: float | None
+    fence: Literal["auto", "address", "port"]
     side_door: Literal["serve", "refuse"]
-    platform: Literal["auto", "scalingo", "none"]
+    platform: Literal[
+        "auto",
+        "app-runner",
+        "app-service",
+        "beanstalk",
+        "caprover",
+        "clever-cloud",
+        "cloud-foundry",
+        "cloud-run",
+        "container-apps",
+        "coolify",
+        "digitalocean",
+        "docker",
+        "dokku",
+        "ecs",
+        "fly",
+        "heroku",
+        "heroku-private",
+        "koyeb",
+        "kubernetes",
+        "nomad",
+        "northflank",
+        "openshift",
+        "railway",
+        "render",
+        "scalingo",
+        "tailscale",
+        "upsun",
+        "wireguard",
+        "none",
+    ]
     private_paths: Iterable[str]
     public_paths: Iterable[str]
     hidden_status: Literal[404, 403]
@@ -111,7 +142,12 @@ class Keywords(TypedDict, total=False):
     private_limit_connections: int | None
     limit_connections_per_peer: int
     private_limit_connections_per_peer: int | None
+    proxy_protocol: bool
+    private_proxy_protocol: bool | None
+    client_ip_header: str | None
+    private_client_ip_header: str | None
     private_health: str | None
+    public_health: str | None
     health_stall: float
     private_metrics: str | None
     control: str | None

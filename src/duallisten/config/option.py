@@ -214,6 +214,30 @@ def hostnames(value: Any) -> tuple[str, ...]:
     return names
 
 
+def hosts(value: Any) -> str | list[str]:
+    """Read one host to bind to, or a list of them, which is returned where there are several."""
+    names = [value] if isinstance(value, str) else _texts(value)
+    return names[0] if len(names) == 1 else names
+
+
+def private_hosts(value: Any) -> tuple[str, ...]:
+    """Read a list of hosts to bind to, each once."""
+    names = [name.strip() for name in _texts(split_list(value) if isinstance(value, str) else value)]
+    if not all(names):
+        raise ValueError("must be a text that is not empty")
+    return tuple(dict.fromkeys(names))
+
+
+def _texts(value: Any) -> list[str]:
+    try:
+        names = list(value)
+    except TypeError:
+        names = []
+    if not names or not all(isinstance(name, str) for name in names):
+        raise ValueError("must be a text, or a list of texts that is not empty")
+    return names
+
+
 def own_path(value: Any) -> str:
     """Read the path of an endpoint of duallisten's own, of characters that have one spelling alone."""
     read = read_prefix(value)

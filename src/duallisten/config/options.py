@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from duallisten.config import option as readers
 from duallisten.config.option import NOT_SHOWN, Kind, Option, Reader, is_secret, nearest, own_variables, private_twin
-from duallisten.config.platforms import PLATFORMS
+from duallisten.config.platforms import NAMES
 from duallisten.config.uvicorn_options import is_inherited, is_per_listener, uvicorn_defaults, uvicorn_options
 from duallisten.errors import UsageError
 from duallisten.net import IPNetwork
@@ -52,22 +52,23 @@ class Options(NamedTuple):
         "Which listeners to open. auto: both, except where the platform says otherwise.",
     ] = "auto"
     private_host: Annotated[
-        str,
-        OptionSpec(readers.text, "ADDRESS|INTERFACE|NAME|auto"),
-        "Where the private listener binds: an IP address, the name of an interface, a host name of this host, or "
-        "auto: the host's address inside a private network.",
-    ] = "auto"
+        tuple[str, ...],
+        OptionSpec(readers.private_hosts, "ADDRESS|INTERFACE|NAME|auto", kind="list"),
+        "Where the private listener binds. auto: this host's address inside a private network, one of each IP version. "
+        "An interface stands for all its addresses, and its networks count as private unless --private-network says "
+        "what does. May be repeated, with 127.0.0.1 or localhost, too.",
+    ] = ("auto",)
     private_port: Annotated[
         int, OptionSpec(readers.port, "PORT"), "The fixed private port. 0 picks a free one and logs it."
     ] = 9240
     private_network: Annotated[
         PrivateNetworks,
-        "What counts as private, IPv4 or IPv6. May be repeated. [default: the platform's, else 10.240.0.0/22]",
+        "What counts as private, IPv4 or IPv6. May be repeated. [default: the platform's, else nothing]",
     ] = None  # type: ignore[assignment]  # `Config` fills it in
     private_allow: Annotated[
         Networks,
-        "Which peers the private listener admits. May be repeated. [default: the private network of its address, "
-        "and loopback]",
+        "Which peers the private listener admits. May be repeated. Where the port is the fence and no network is "
+        "known, the default is all private ranges. [default: the private network of its address, and loopback]",
     ] = None
     private_hostnames: Annotated[
         Hostnames,
@@ -77,35 +78,40 @@ class Options(NamedTuple):
     ] = ()
     private_missing: Annotated[
         Literal["auto", "fail", "loopback", "later"],
-        "Without an address in a private network: fail, bind to 127.0.0.1, or (later) serve the public side at "
-        "once and open the private one when the address appears. auto: fail on a platform and where PORT is set, "
-        "else loopback.",
+        "What to do without a private address. fail: do not start; loopback: bind to 127.0.0.1; later: serve the "
+        "public side at once and open the private one when the address appears. auto: fail where the platform promises "
+        "one, with --fence port, and where PORT is set on no known platform; else loopback.",
     ] = "auto"
     private_wait: Annotated[
-        Seconds, "How long to wait for the private address to appear. [default: 10 on a platform, else 0]"
+        Seconds, "How long to wait for the private address to appear. [default: the platform's, else 0]"
     ] = None
     private_linger: Annotated[
         Seconds,
-        "How long the private side goes on accepting when the server is told to end, for neighbours who still "
-        "have its address; at most half of --timeout-graceful-shutdown. [default: 5 on Scalingo, as long as its "
-        "private names are cached; else 0]",
+        "How long the private side goes on accepting after the stop signal. For neighbours who still have its address; "
+        "at most half of --timeout-graceful-shutdown. [default: as long as the platform's private names are cached, "
+        "else 0]",
     ] = None
     public_linger: Annotated[
-        float,
-        OptionSpec(readers.seconds, "SECONDS"),
-        "How long the public side goes on accepting when the server is told to end, for a balancer that is yet to "
-        "hear of it; the private side goes on as long, and readyz says no. At most half of "
-        "--timeout-graceful-shutdown.",
-    ] = 0.0
+        Seconds,
+        "How long the public side goes on accepting after the stop signal. For a balancer that is yet to hear of it; "
+        "the private side goes on as long, and readyz says no. At most half of --timeout-graceful-shutdown. [default: "
+        "the platform's, else 0]",
+    ] = None
+    fence: Annotated[
+        Literal["auto", "address", "port"],
+        "What tells private traffic from public. address: the local address of a connection; port: the port alone, and "
+        " whoever can reach the private one is admitted if its address is. auto: the platform's, else the "
+        "port where public traffic can reach the private address alone.",
+    ] = "auto"
     side_door: Annotated[
         Literal["serve", "refuse"],
         "What neighbours get at the public port of a private address. serve: the public side; refuse: a closed "
-        "connection. Their forwarded headers are never believed.",
+        "connection. Their forwarded headers are never believed. With --fence port there is no such address.",
     ] = "serve"
     platform: Annotated[
         str,
-        _choice("auto", *(platform.name for platform in PLATFORMS)),
-        "Whose conventions hold. auto: told by the platform's own variables.",
+        _choice("auto", *NAMES)._replace(metavar="NAME"),
+        f"Whose conventions hold. auto: told by the platform's own variables. Else {', '.join(NAMES[:-1])} or none.",
     ] = "auto"
     private_paths: Annotated[
         Prefixes,
@@ -189,16 +195,35 @@ class Options(NamedTuple):
         "Most of them from one peer address. Further ones are closed. 0: no limit.",
         WITH_TWIN,
     ] = 0
+    proxy_protocol: Annotated[
+        Switch,
+        "Require a header of the PROXY protocol, version 1 or 2, on each connection. It must come from a proxy that "
+        "--forwarded-allow-ips names, or a platform's; any other connection is closed.",
+        WITH_TWIN,
+    ] = False
+    client_ip_header: Annotated[
+        str | None,
+        OptionSpec(readers.or_none(readers.header), "NAME"),
+        "The one header in which trusted proxies say who the client is. X-Forwarded-For, Forwarded (RFC 7239), or one "
+        "that has a single address, such as X-Real-IP. [default: the platform's, else X-Forwarded-For]",
+        WITH_TWIN,
+    ] = None
     private_health: Annotated[
         str | None,
         OptionSpec(readers.or_none(readers.own_path), "PREFIX"),
         "Serve PREFIX/livez, /readyz, /startupz and /status on the private side. The first three are for probes, the "
         "last is a page for a person. [default: off]",
     ] = None
+    public_health: Annotated[
+        str | None,
+        OptionSpec(readers.or_none(readers.own_path), "PATH"),
+        "Answer there on the public side whether it is ready. With 200 or 503 and no more, for platforms that probe "
+        "$PORT. [default: off]",
+    ] = None
     health_stall: Annotated[
         float,
         OptionSpec(readers.duration, "SECONDS"),
-        "How long an event loop may be blocked before livez fails.",
+        "How long an event loop may be blocked before livez fails. It counts as not ready, too.",
     ] = 10.0
     private_metrics: Annotated[
         str | None,
@@ -225,7 +250,7 @@ class Options(NamedTuple):
         str | None,
         OptionSpec(readers.or_none(readers.header), "NAME"),
         "The request header that holds the id of a request that a trusted peer has given it; others get one here. "
-        "[default: X-Request-ID with --log-format json, else requests get no id]",
+        "[default: with --log-format json the platform's, else X-Request-ID; otherwise requests get no id]",
     ] = None
     register: Annotated[
         str | None,
@@ -265,7 +290,7 @@ def own_options() -> tuple[Option, ...]:
             )
         )
         if WITH_TWIN in marks:
-            options.append(private_twin(options[-1]))
+            options.append(private_twin(options[-1], "the public value" if is_inherited(name) else "off"))
     return tuple(options)
 
 
@@ -324,18 +349,23 @@ def split_keywords(keywords: Mapping[str, Any]) -> tuple[Options, dict[str, Any]
         elif name in twins:
             private[twins[name]] = value
         elif name in theirs:
-            given[name] = _port(value) if name == "port" and isinstance(value, str) else value
+            given[name] = _read_uvicorn_s(name, value)
         else:
             raise TypeError(f"unknown option {name!r}{nearest(name, (*ours, *twins, *theirs))}")
     return Options(**own), private, given
 
 
-def _port(text: str) -> int:
-    """Read a port that is a text, as asyncio does for uvicorn."""
+def _read_uvicorn_s(name: str, value: Any) -> Any:
+    """Read what may be more here than `uvicorn.Config` takes: a port that is a text, and several hosts."""
+    reader = None
+    if name == "port" and isinstance(value, str):  # asyncio reads it for uvicorn
+        reader = readers.port
+    elif name == "host" and value is not None:
+        reader = readers.hosts
     try:
-        return int(readers.port(text))
+        return value if reader is None else reader(value)
     except ValueError as error:
-        raise UsageError(f"port={text!r}: {error}") from None
+        raise UsageError(f"{name}={value!r}: {error}") from None
 
 
 def _read(option: Option, value: Any) -> Any:

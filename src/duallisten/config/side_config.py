@@ -29,6 +29,8 @@ class SideConfig(NamedTuple):
         root_path: The path prefix that a proxy in front of it has taken off.
         proxy_headers: Whether forwarded headers are read.
         forwarded_allow_ips: Whose, as uvicorn's option says it.
+        client_ip_header: The header that says who the client is; None where nobody names one.
+        proxy_protocol: Whether connections begin with a header of the PROXY protocol.
         limits: What a peer may take up on one connection.
         limit_connections: The most connections; None for no limit.
         limit_connections_per_peer: The most of one peer's; None for no limit.
@@ -42,6 +44,8 @@ class SideConfig(NamedTuple):
     root_path: str
     proxy_headers: bool
     forwarded_allow_ips: list[str] | str
+    client_ip_header: str | None
+    proxy_protocol: bool
     limits: Limits
     limit_connections: int | None
     limit_connections_per_peer: int | None
@@ -71,6 +75,8 @@ def side_config(config: Config, side: Side) -> SideConfig:
         root_path=uvicorn["root_path"],
         proxy_headers=bool(uvicorn["proxy_headers"]),
         forwarded_allow_ips=uvicorn["forwarded_allow_ips"],
+        client_ip_header=value("client_ip_header"),
+        proxy_protocol=value("proxy_protocol"),
         limits=Limits(
             head_bytes=value("max_head_size") or None,
             head_fields=value("max_head_fields") or None,

@@ -18,11 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from duallisten.config.option import NOT_SHOWN, Option, is_secret, nearest
+from duallisten.config.uvicorn_options import CONFIG_VARIABLES
 from duallisten.errors import UsageError
 
 OWN_PREFIX = "DUALLISTEN_"
 UVICORN_PRIVATE = "UVICORN_PRIVATE_"
 """Beginnings of variables that set an option of ours, and of those that look as if they did."""
+
+EXPORTED = CONFIG_VARIABLES["forwarded_allow_ips"]
+"""The variable that some platforms set in every container: it is weaker than the file, which is a user's word."""
 
 OF_SERVICE = re.compile(r"DUALLISTEN_(?:SERVICE_(?:HOST|PORT(?:_\w+)?)|PORT_\d+_(?:TCP|UDP|SCTP)(?:_\w+)?)")
 """Variables of a Kubernetes service that is called `duallisten`."""
@@ -66,17 +70,18 @@ def collect(options: Sequence[Option], said: Mapping[str, Any], directory: Path)
         from dotenv import load_dotenv
 
         load_dotenv(env_file)
-    _add_environment(settings, options, os.environ)
+    _add_environment(settings, options, {name: text for name, text in os.environ.items() if name != EXPORTED})
     _add_file(settings, options, directory)
+    _add_environment(settings, options, {EXPORTED: os.environ.get(EXPORTED, "")})
     return settings
 
 
 OF_THE_LAUNCH = frozenset(
     (
         *("app_dir", "env_file", "platform", "register", "service"),
-        *("host", "port", "uds", "fd", "listeners", "side_door"),
+        *("host", "port", "uds", "fd", "listeners", "fence", "side_door"),
         *("private_host", "private_port", "private_network", "private_allow", "private_missing", "private_wait"),
-        *("workers", "private_workers", "preload", "private_health", "private_metrics", "control"),
+        *("workers", "private_workers", "preload", "private_health", "public_health", "private_metrics", "control"),
         *("reload", "reload_delay", "reload_dirs", "reload_excludes", "reload_includes"),
     )
 )

@@ -17,7 +17,7 @@ from typing import Any
 
 import click
 
-from duallisten.config.option import Option
+from duallisten.config.option import Option, hosts, split_list
 from duallisten.config.option import port as read_port
 from duallisten.config.uvicorn_contract import UvicornConfig, uvicorn_command
 
@@ -38,11 +38,15 @@ PER_LISTENER = (
 )
 """The options, beside `ssl_*`, of which each listener may have its own."""
 
-PRIVATE_OFF = ("proxy_headers",)
-"""Twins that, like `ssl_*`, are off on the private side unless asked for, and do not follow the public value."""
+PRIVATE_OFF = ("proxy_headers", "proxy_protocol")
+"""Twins, ours included, that are off on the private side unless asked for, as `ssl_*` are: they do not follow the
+public value."""
 
 
-MORE_HELP = {"timeout_graceful_shutdown": " 0: no limit. [default: 20 on Scalingo, else 30]"}
+MORE_HELP = {
+    "host": " May be repeated.",
+    "timeout_graceful_shutdown": " 0: no limit. [default: 30, or two thirds of the platform's grace]",
+}
 """What the help of an option says beside uvicorn's own."""
 
 
@@ -74,11 +78,12 @@ def _as_option(parameter: click.Parameter, context: click.Context) -> Option:
     choices = getattr(kind, "choices", ())
     default = parameter.get_default(context, call=False)
     is_switch = isinstance(parameter, click.Option) and parameter.is_flag
+    is_list = name == "host" or getattr(parameter, "multiple", False)
     return Option(
         name=name,
         flag=parameter.opts[0] if isinstance(parameter, click.Option) else name,
         off_flag=parameter.secondary_opts[0] if parameter.secondary_opts else None,
-        kind="switch" if is_switch else "list" if getattr(parameter, "multiple", False) else "value",
+        kind="switch" if is_switch else "list" if is_list else "value",
         read=partial(_read, parameter, context),
         variables=tuple(filter(None, (f"UVICORN_{name.upper()}", CONFIG_VARIABLES.get(name)))),
         # click's own mark of a missing default has another name in each of its versions
@@ -86,11 +91,13 @@ def _as_option(parameter: click.Parameter, context: click.Context) -> Option:
         help=(getattr(parameter, "help", None) or "") + MORE_HELP.get(name, ""),
         metavar=parameter.metavar or (None if choices else kind.name.upper()),
         choices=tuple(map(str, choices)),
-        split=lambda text: list(kind.split_envvar_value(text)),
+        split=split_list if name == "host" else lambda text: list(kind.split_envvar_value(text)),
     )
 
 
 def _read(parameter: click.Parameter, context: click.Context, value: Any) -> Any:
+    if parameter.name == "host":
+        return hosts(value)
     if getattr(parameter, "multiple", False) and isinstance(value, str):
         value = [value]
     try:

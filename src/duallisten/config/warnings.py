@@ -25,9 +25,9 @@ def warnings_of(config: Config) -> Iterator[str]:
     for option, needs in _idle_options(config):
         yield f"{option} does nothing without {needs}"
     most = config.graceful_seconds / 2
-    asked = {"--public-linger": config.options.public_linger, "--private-linger": config.options.private_linger or 0.0}
+    asked = {"--public-linger": config.options.public_linger, "--private-linger": config.options.private_linger}
     for option, seconds in asked.items():
-        if seconds > most:
+        if seconds is not None and seconds > most:
             yield (
                 f"{option} lowered from {seconds:g} to {most:g} s: half of --timeout-graceful-shutdown is for what is "
                 "accepted last"
@@ -50,12 +50,15 @@ def _needs(config: Config) -> Iterator[tuple[bool, str, tuple[str, ...]]]:
     options = config.options
     several = config.workers > 1 or options.private_workers > 0
     reload_options = ("reload_dirs", "reload_includes", "reload_excludes", "reload_delay")
-    yield options.private_health is not None, "--private-health", ("health_stall",)
+    is_probed = options.private_health is not None or options.public_health is not None
+    yield is_probed, "--private-health or --public-health", ("health_stall",)
     yield options.register is not None, "--register", ("service",)
     yield several, "several workers", ("preload", "limit_worker_memory", "limit_worker_age")
     yield config.rules.hide_something, "--private-path or --public-path", ("hidden_status",)
     yield config.reload, "--reload", reload_options
     yield config.limit_max_requests is not None, "--limit-max-requests", ("limit_max_requests_jitter",)
+    believes = config.proxy_headers or config.side("private").proxy_headers
+    yield believes, "--proxy-headers", ("client_ip_header",)
     yield config.side("public").has_tls, "--ssl-certfile", ("ssl_keyfile_password", "ssl_ca_certs")
     private = ("private_ssl_keyfile_password", "private_ssl_ca_certs")
     yield config.side("private").has_tls, "--private-ssl-certfile", private

@@ -13,7 +13,7 @@ from duallisten.listeners.acceptor import (
 from duallisten.listeners.address_watch import AddressWatch, await_plan
 from duallisten.listeners.admission import Verdict
 from duallisten.listeners.description import ServedListener, log_listeners, served_listeners
-from duallisten.listeners.forwarded import believing, trust_of
+from duallisten.listeners.forwarded import Trust, believing, proxies_of, trust_of
 from duallisten.listeners.listener_config import engine_settings, listener_config, place_endpoints
 from duallisten.listeners.plan import Plan, Pool, make_pools, request_of
 from duallisten.listeners.sockets import (
@@ -40,6 +40,7 @@ __all__ = [
     "Plan",
     "Pool",
     "ServedListener",
+    "Trust",
     "Verdict",
     "await_plan",
     "believing",
@@ -54,6 +55,7 @@ __all__ = [
     "log_listeners",
     "make_pools",
     "place_endpoints",
+    "proxies_of",
     "request_of",
     "served_listeners",
     "tcp_socket",

@@ -115,15 +115,21 @@ class ConnectionLimit:
         Args:
             host: The peer's address; None for a UNIX domain socket, whose peers are not told apart.
         """
-        if self.is_full:
-            return f"{self._limit} connections are open"
+        return f"{self._limit} connections are open" if self.is_full else self.refuses_peer(host)
+
+    def refuses_peer(self, host: str | None) -> str:
+        """Return why a peer has no room for a connection that has a place already; empty where it has."""
         if self._per_peer is not None and host is not None and self._of_peer.get(host, 0) >= self._per_peer:
             return f"it has {self._per_peer} connections open"
         return ""
 
     def enter(self, host: str | None) -> None:
-        """Count a connection that was accepted and is yet to be opened."""
+        """Count a connection that was accepted and is yet to be opened; None where its peer is not known yet."""
         self._arriving += 1
+        self.enter_peer(host)
+
+    def enter_peer(self, host: str | None) -> None:
+        """Count a connection among those of its peer."""
         if self._per_peer is not None and host is not None:
             self._of_peer[host] = self._of_peer.get(host, 0) + 1
 

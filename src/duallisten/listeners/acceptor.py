@@ -8,7 +8,8 @@ becomes of it: it is closed, or the engine's `Connection` is made with that side
 Invariants:
 
 - A connection is judged, and its side's limits are looked at, before a byte of it is read.
-- TLS starts only after that, so that a peer that is not admitted does not get as far as a handshake. A handshake has
+- A header of the PROXY protocol is taken after that, and decides nothing but who the client is (`proxy_protocol`).
+- TLS starts only then, so that a peer that is not admitted does not get as far as a handshake. A handshake has
   as long as the head of a request. The engine hears of the connection when it is complete.
 """
 
@@ -17,8 +18,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from duallisten.http import Connection
@@ -40,11 +42,15 @@ logger = logging.getLogger("uvicorn.error")
 HANDSHAKE_SECONDS = 60.0
 """The longest time for a TLS handshake: asyncio's own."""
 
+NO_PROXY = "it is not a trusted proxy (--forwarded-allow-ips), which --proxy-protocol asks for"
+"""Why a connection is refused that has nobody who may speak the PROXY protocol at its other end."""
+
 AdmissionPolicy = Callable[[str | None, str | None], Verdict]
 """Judges a connection by the host parts of its own and its peer's socket address."""
 
-Refusal = Literal["peer", "side door", "limit"]
-"""Why a connection was refused: the peer is not admitted, the side door is shut, or there is no room."""
+Refusal = Literal["peer", "side door", "limit", "proxy"]
+"""Why a connection was refused: the peer is not admitted, the side door is shut, there is no room, or the PROXY
+protocol is missing."""
 
 
 @dataclass(slots=True)
@@ -59,6 +65,8 @@ class ListenerService:
         limit: How many there are, and may be.
         counter: What counts its connections; None where nothing does.
         pages: duallisten's own that stand in front of the application; None where there are none.
+        proxies: Tells of the host of a peer whether it may speak the PROXY protocol, which all must then; None where
+            nobody does.
     """
 
     side: Side
@@ -69,6 +77,7 @@ class ListenerService:
     limit: ConnectionLimit
     counter: RequestCounter | None = None
     pages: Pages | None = None
+    proxies: Callable[[str | None], bool] | None = None
 
     def protocol(self, loop: asyncio.AbstractEventLoop) -> Any:
         """Build the protocol of one connection."""
@@ -95,6 +104,12 @@ class AcceptorState:
     handshakes: set[asyncio.Task[None]] = field(default_factory=set)
     refused: int = 0
     _throttle: RateLimiter = field(default_factory=RateLimiter)
+
+    def start(self, serving: Coroutine[Any, Any, None]) -> None:
+        """Run what serves a connection until the engine has heard of it."""
+        task = self.loop.create_task(serving)
+        self.handshakes.add(task)
+        task.add_done_callback(self.handshakes.discard)
 
     def refuse(self, verdict: Verdict, why: Refusal, ends: tuple[str | None, str | None], reason: str) -> None:
         """Count a refused connection; the log gets the first, and then at most one line in ten seconds.
@@ -148,28 +163,83 @@ class Acceptor:
             connection.close()
             why: Refusal = "peer" if self.side == "private" else "side door"
             reception.refuse(Verdict(self.side), why, (local, host), "not admitted there")
-        elif reason := service.limit.refuses(host):  # a socket of both sides goes on where one of them is full
+        elif service.proxies is not None and not service.proxies(host):
             connection.close()
+            reception.refuse(verdict, "proxy", (local, host), NO_PROXY)
+        elif reason := service.limit.refuses(None if service.proxies is not None else host):
+            connection.close()  # a socket of both sides goes on where one of them is full
             reception.refuse(verdict, "limit", (local, host), reason)
+        elif service.proxies is not None:
+            service.limit.enter(None)
+            reception.start(self._introduce(connection, (local, host), verdict, service))
         else:
             if service.counter is not None:
                 service.counter.connection_accepted(is_side_door=verdict is Verdict.SIDE_DOOR)
             service.limit.enter(host)
-            task = reception.loop.create_task(_serve(connection, host, service, reception.loop))
-            reception.handshakes.add(task)
-            task.add_done_callback(reception.handshakes.discard)
+            make = partial(service.protocol, reception.loop)
+            reception.start(_serve(connection, host, service, reception.loop, make))
+
+    async def _introduce(
+        self,
+        connection: socket.socket,
+        ends: tuple[str | None, str | None],
+        verdict: Verdict,
+        service: ListenerService,
+    ) -> None:
+        """Take the PROXY header of a connection, and serve the client that it names; without one close it."""
+        from duallisten.listeners.proxy_protocol import UNKNOWN, BadHeader, Introduced, receive_header  # few need it
+
+        limit, loop = service.limit, self.reception.loop
+        make: Callable[[], Any] = partial(service.protocol, loop)
+        why: Refusal = "proxy"
+        header, host, reason = None, ends[1], ""
+        try:
+            header = await receive_header(connection, loop, service.context.limits.head_seconds)
+            if header is not None and header.client is not None:
+                host = header.client[0] if header.client != UNKNOWN else None
+            if header is not None and (reason := limit.refuses_peer(host)):
+                header, why = None, "limit"
+        except BadHeader as error:
+            reason = str(error)
+        except OSError:  # it has gone
+            pass
+        finally:
+            if header is None:
+                connection.close()
+                limit.settle()
+        if reason:
+            self.reception.refuse(verdict, why, ends, reason)
+        if header is not None:
+            if service.counter is not None:
+                service.counter.connection_accepted(is_side_door=False)
+            limit.enter_peer(host)
+            if header.client is not None:
+                make = partial(Introduced, make, header.client)
+            await _serve(connection, host, service, loop, make)
 
 
 async def _serve(
-    connection: socket.socket, peer: str | None, service: ListenerService, loop: asyncio.AbstractEventLoop
+    connection: socket.socket,
+    peer: str | None,
+    service: ListenerService,
+    loop: asyncio.AbstractEventLoop,
+    make: Callable[[], Any],
 ) -> None:
-    """Give a connection to the engine, after its TLS handshake if it has one; a peer that fails it is gone."""
+    """Give a connection to the engine, after its TLS handshake if it has one; a peer that fails it is gone.
+
+    Args:
+        connection: The connection.
+        peer: The host of its peer, as it is counted.
+        service: What serves it.
+        loop: The running event loop.
+        make: Builds its protocol.
+    """
     tls: dict[str, Any] = {}
     if service.config.ssl is not None:
         seconds = min(service.context.limits.head_seconds or HANDSHAKE_SECONDS, HANDSHAKE_SECONDS)
         tls = {"ssl": service.config.ssl, "ssl_handshake_timeout": seconds}
     try:
-        await loop.connect_accepted_socket(lambda: service.protocol(loop), connection, **tls)
+        await loop.connect_accepted_socket(make, connection, **tls)
     except OSError as error:  # ssl.SSLError and time-outs are OSErrors
         connection.close()
         service.limit.leave(peer)
@@ -226,6 +296,14 @@ class ListenerSet:
     def taken(self) -> int:
         """How many connections there are on all sides, those included that are about to be open."""
         return sum(limit.taken for limit in {service.limit for service in self.services.values()})
+
+    def drop(self, bound: list[BoundSocket]) -> None:
+        """Stop accepting from sockets that are to be served all or not at all, and close them."""
+        for one in [one for one in self.listening if one.bound in bound]:
+            one.server.close()
+            self.listening.remove(one)
+        for each in bound:
+            each.socket.close()
 
     def states(self, side: Side | None = None) -> list[ServerState]:
         """Return the connections and tasks of a side, or of both, each state once."""

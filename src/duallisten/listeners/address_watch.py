@@ -23,7 +23,8 @@ from typing import Any
 
 from duallisten.errors import LaunchError, PrivateAddressMissing
 from duallisten.listeners import sockets
-from duallisten.listeners.plan import Plan, Request, make_plan, sides, sought
+from duallisten.listeners.plan import Plan, Request, make_plan, sides
+from duallisten.listeners.private_addresses import sought
 from duallisten.listeners.sockets import BoundSocket
 from duallisten.net import Host, read_host
 

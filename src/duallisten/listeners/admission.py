@@ -14,6 +14,8 @@ Facts it rests on:
   one does not: some platforms' routers have it.)
 - When both sides have one port, one wildcard socket serves both, and the local address of the connection tells
   them apart. The local address is the kernel's, not the client's, word.
+- Where public and private connections come in at one address, the port is the fence (`fence`): nothing of a connection
+  to the public port is a private one's sign, so there is no side door.
 
 Invariants:
 
@@ -43,15 +45,17 @@ class Admission(NamedTuple):
 
     Attributes:
         private_networks: What counts as a private address, for the side door, beside IPv6's link-local ones.
-        private_address: Where the private listener is bound; None without one.
+        private_addresses: Where the private listener is bound; none without one.
         allowed: The peers that the private listener admits.
+        fence: What tells the sides apart; with `port` the public listener has no side door.
         side_door: `serve` gives a side-door peer the public side, `refuse` closes the connection.
     """
 
     private_networks: tuple[IPNetwork, ...]
-    private_address: IPAddress | None = None
+    private_addresses: tuple[IPAddress, ...] = ()
     allowed: tuple[IPNetwork, ...] = ()
     side_door: Literal["serve", "refuse"] = "serve"
+    fence: Literal["address", "port"] = "address"
 
     def private(self, peer: str | None) -> Verdict:
         """Judge a connection to the private listener by the host of its peer, None where the kernel cannot tell."""
@@ -62,6 +66,8 @@ class Admission(NamedTuple):
 
     def public(self, local: str | None, peer: str | None) -> Verdict:
         """Judge a connection to the public listener by the hosts of both ends; a UNIX domain socket's have none."""
+        if self.fence == "port":
+            return Verdict.PUBLIC
         ends = (read_address(end) for end in (local, peer) if end)
         if not any(end is not None and self._is_private(end) for end in ends):
             return Verdict.PUBLIC
@@ -70,11 +76,11 @@ class Admission(NamedTuple):
     def shared(self, local: str | None, peer: str | None) -> Verdict:
         """Judge a connection to the one wildcard socket of both listeners."""
         address = read_address(local) if local else None
-        if address is not None and address == self.private_address and self.private(peer) is Verdict.PRIVATE:
+        if address is not None and address in self.private_addresses and self.private(peer) is Verdict.PRIVATE:
             return Verdict.PRIVATE
         return self.public(local, peer)
 
     def _is_private(self, address: IPAddress) -> bool:
         if (address.version == 6 and address.is_link_local) or covers(self.private_networks, address):
             return True
-        return address == self.private_address and not covers(LOOPBACK, address)
+        return address in self.private_addresses and not covers(LOOPBACK, address)

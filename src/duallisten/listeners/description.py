@@ -66,8 +66,8 @@ def served_listeners(config: Config, plan: Plan, bound: Iterable[BoundSocket] = 
         side = listener.side
         if side == "private":
             admits = join(plan.admission.allowed)
-        elif plan.admission.side_door == "refuse":
-            admits = f"all, except on an address in {join(plan.admission.private_networks)}"
+        elif plan.admission.side_door == "refuse" and plan.fence.kind == "address":
+            admits = f"all, except on an address in {join(plan.admission.private_networks) or 'the private network'}"
         else:
             admits = "all"
         if side == "private" and plan.shared and names["public"]:  # one socket serves both
@@ -94,7 +94,7 @@ def log_listeners(config: Config, plan: Plan, bound: Iterable[BoundSocket], proc
     for warning in config.warnings:
         logger.warning(warning)
     for one in served_listeners(config, plan, bound):
-        admitted = f", admits {one.admits}" if one.side == "private" else ""
+        admitted = f", admits {one.admits}; fence: {plan.fence}" if one.side == "private" else ""
         for url in one.urls if one.bound else ():
             logger.info(
                 "Serving the %s side on %s (%s%s; press CTRL+C to quit)", one.side, url, process(one.side), admitted

@@ -8,6 +8,12 @@ The rules are uvicorn's, for a list of proxies and for `*`:
 - `*` trusts every peer and every entry, so the left-most entry is the client.
 - X-Forwarded-Proto becomes the scheme where it is one of `SCHEMES`.
 
+Which header says who the client is, is the user's word (`--client-ip-header`) or the platform's, and no other is read.
+A proxy writes one header and passes the others on as the client has sent them, so a listener that looked for several
+would let the client choose. X-Forwarded-For and `Forwarded` (RFC 7239) are lists, read by the rules above. Any other,
+such as X-Real-IP, has one address, which the proxy has put there in place of what the client sent; where it comes
+twice or is no address, it says nothing. With `Forwarded` the scheme is what the element says that names the client.
+
 Three things are added:
 
 - An IPv4-mapped address is looked up as its IPv4 address, too.
@@ -41,8 +47,11 @@ Rewrite = Callable[[MutableMapping[str, Any]], None]
 SCHEMES = frozenset({"http", "https", "ws", "wss"})
 """What X-Forwarded-Proto may say."""
 
+CLIENT_HEADER = "X-Forwarded-For"
+"""The header that says who the client is, where nobody names another."""
+
 MOST_PROXIES = 64
-"""How many trusted entries of X-Forwarded-For are looked at; real chains of proxies have a handful."""
+"""How many trusted entries of a list are looked at; real chains of proxies have a handful."""
 
 REMEMBERED = 4096
 """Peers, and entries of X-Forwarded-For, for which the decision is kept: uvicorn keeps as many. An entry that is longer
@@ -54,27 +63,46 @@ class Trust(NamedTuple):
 
     Attributes:
         hosts: Addresses, networks and literals in uvicorn's form; `*` alone is every peer.
-        routers: A platform's proxies. Where given, every peer is believed, because only the platform's routers come in
-            here, and these are skipped from the right in X-Forwarded-For.
+        routers: A platform's proxies, as far as it tells their networks. Where given, every peer is believed, because
+            only the platform's routers come in here, and these are skipped from the right in a list. None where `hosts`
+            decides.
+        client_header: The header in which they say who the client is.
     """
 
     hosts: tuple[str, ...] = ()
-    routers: tuple[IPNetwork, ...] = ()
+    routers: tuple[IPNetwork, ...] | None = None
+    client_header: str = CLIENT_HEADER
+
+    @property
+    def has_list(self) -> bool:
+        """Whether the header is a list, to which each proxy appends."""
+        return self.client_header.lower() in ("x-forwarded-for", "forwarded")
+
+    @property
+    def peers(self) -> str:
+        """Who is trusted, in words."""
+        return "any peer" if self.routers is not None else ", ".join(self.hosts) or "none"
 
     def __str__(self) -> str:
-        if self.routers:
-            return f"any peer; in X-Forwarded-For the right-most address outside {join(self.routers)}"
-        return ", ".join(self.hosts) or "none"
+        if self.routers is not None and self.has_list:
+            outside = f" outside {join(self.routers)}" if self.routers else ""
+            return f"any peer; in {self.client_header} the right-most address{outside}"
+        return self.peers
 
 
 def trust_of(config: Config, side: Side) -> Trust:
     """Return whose forwarded headers `side` believes."""
+    return proxies_of(config, side) if config.side(side).proxy_headers else Trust()
+
+
+def proxies_of(config: Config, side: Side) -> Trust:
+    """Return who is a proxy to `side`, whether its forwarded headers are read or not."""
     asked = config.side(side)
-    if not asked.proxy_headers:
-        return Trust()
+    platform = config.place.platform
+    header = asked.client_ip_header or (platform.client_header if side == "public" else "") or CLIENT_HEADER
     if side == "public" and config.place.is_routed and not config.has_own_trust:
-        return Trust(routers=config.place.platform.routers)
-    return read_trust(asked.forwarded_allow_ips)
+        return Trust(routers=platform.routers, client_header=header)
+    return read_trust(asked.forwarded_allow_ips)._replace(client_header=header)
 
 
 def read_trust(forwarded_allow_ips: list[str] | str) -> Trust:
@@ -83,11 +111,13 @@ def read_trust(forwarded_allow_ips: list[str] | str) -> Trust:
     return Trust(hosts=tuple(host.strip() for host in hosts))
 
 
-def believing(trust: Trust) -> Callable[[str | None], Rewrite | None]:
+def believing(trust: Trust, *, only_listed: bool = False) -> Callable[[str | None], Rewrite | None]:
     """Build what decides whether a peer is believed.
 
     Args:
         trust: Whose forwarded headers are believed.
+        only_listed: Whether a peer must be a proxy itself, by its address, where `trust` would have every peer
+            believed. So it is where the PROXY protocol says who the peers are, for these are clients.
 
     Returns:
         A function that is given the host part of a peer's socket address, None for a UNIX domain socket. It returns
@@ -95,10 +125,12 @@ def believing(trust: Trust) -> Callable[[str | None], Rewrite | None]:
         believed. It remembers what it has decided.
     """
     peers = TrustedPeers(trust)
+    rewrite = peers.rewriter()
 
     @lru_cache(maxsize=REMEMBERED)
     def rewrite_for(host: str | None) -> Rewrite | None:
-        return peers.rewrite if host in peers else None
+        is_believed = peers.lists(host) if only_listed else host in peers
+        return rewrite if is_believed else None
 
     return rewrite_for
 
@@ -122,6 +154,7 @@ class TrustedPeers:
     def __init__(self, trust: Trust) -> None:
         self._is_anyone = trust.hosts == ("*",)
         self._routers = trust.routers
+        self._client_header = trust.client_header.lower().encode()
         self._addresses: set[IPAddress] = set()
         self._networks: set[IPNetwork] = set()
         self._literals: set[str] = set()  # what is neither an address nor a network stands for itself
@@ -140,10 +173,20 @@ class TrustedPeers:
             return True
         if not host:
             return False
-        return bool(self._routers) or self._is_proxy(host)
+        return self._routers is not None or self._is_proxy(host)
 
-    def rewrite(self, scope: MutableMapping[str, Any]) -> None:
-        """Set `client` and `scheme` of a request from a believed peer by its forwarded headers."""
+    def lists(self, host: str | None) -> bool:
+        """Whether a peer is a proxy by its address, and not because every peer is trusted."""
+        return host is not None and self._is_proxy(host)
+
+    def rewriter(self) -> Rewrite:
+        """Return what sets `client` and `scheme` of a request from a believed peer by its forwarded headers."""
+        if self._client_header == b"forwarded":
+            return self._rewriter_by_elements()
+        return self._rewrite_by_list if self._client_header == b"x-forwarded-for" else self._rewrite_by_address
+
+    def _rewrite_by_list(self, scope: MutableMapping[str, Any]) -> None:
+        """Set them by X-Forwarded-For and X-Forwarded-Proto."""
         scheme: bytes | None = None
         lines: list[bytes] = []
         for name, value in scope["headers"]:
@@ -152,13 +195,46 @@ class TrustedPeers:
             elif name == b"x-forwarded-proto":
                 scheme = value
         if scheme is not None:
-            text = scheme.decode("latin-1").strip()
-            if text in SCHEMES:
-                scope["scheme"] = text.replace("http", "ws") if scope["type"] == "websocket" else text
+            _set_scheme(scope, scheme.decode("latin-1").strip())
         if lines:
             client = self.client_of(lines)
             if client[0]:
                 scope["client"] = client
+
+    def _rewrite_by_address(self, scope: MutableMapping[str, Any]) -> None:
+        """Set them by a header of one address, and X-Forwarded-Proto."""
+        scheme: bytes | None = None
+        values: list[bytes] = []
+        for name, value in scope["headers"]:
+            if name == self._client_header:
+                values.append(value)
+            elif name == b"x-forwarded-proto":
+                scheme = value
+        if scheme is not None:
+            _set_scheme(scope, scheme.decode("latin-1").strip())
+        if len(values) == 1:
+            client = read_entry(values[0].decode("latin-1").strip())
+            if _read_ip(client[0]) is not None and 0 <= client[1] <= 65535:
+                scope["client"] = client
+
+    def _rewriter_by_elements(self) -> Rewrite:
+        """Return what sets them by `Forwarded`."""
+        from duallisten.listeners.forwarded_field import first_element, pick_element, read_element  # few need it
+
+        def rewrite(scope: MutableMapping[str, Any]) -> None:
+            lines = [value for name, value in scope["headers"] if name == b"forwarded"]
+            if not lines:
+                return
+            if self._is_anyone:
+                said = read_element(first_element(lines))
+            else:
+                said = pick_element(lines, self._is_proxy, MOST_PROXIES, right_most=self._routers is not None)
+            if said is not None:
+                _set_scheme(scope, said.proto)
+                if said.client is not None:
+                    scope["client"] = said.client
+
+        return rewrite
 
     def client_of(self, lines: Sequence[bytes]) -> tuple[str, int]:
         """Pick the client out of X-Forwarded-For.
@@ -176,7 +252,7 @@ class TrustedPeers:
             read = read_entry(entry)
             if not self._is_proxy(read[0]):
                 return read
-            if client is None or not self._routers:
+            if client is None or self._routers is None:
                 client = read
             if number == MOST_PROXIES:
                 break
@@ -189,7 +265,7 @@ class TrustedPeers:
 
     def _find(self, host: str) -> bool:
         address = _read_ip(host)
-        if self._routers:
+        if self._routers is not None:
             return address is not None and covers(self._routers, address)
         if address is None:
             return host != "" and host in self._literals
@@ -197,6 +273,12 @@ class TrustedPeers:
             form in self._addresses or any(form in network for network in self._networks)
             for form in {address, canonical(address)}  # as it is written, and as IPv4
         )
+
+
+def _set_scheme(scope: MutableMapping[str, Any], text: str) -> None:
+    """Set the scheme of a request, if that is what a proxy says."""
+    if text in SCHEMES:
+        scope["scheme"] = text.replace("http", "ws") if scope["type"] == "websocket" else text
 
 
 def _read_ip(host: str) -> IPAddress | None:

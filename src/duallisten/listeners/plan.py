@@ -17,29 +17,30 @@ Invariants:
 - Who its neighbours are is known: its address lies in a private network, or `--private-allow` names the peers.
 - The listeners never have one specific address in common.
 - A loopback address never shares the public port, because a proxy on this host would then be a neighbour.
+- Where the port is the fence the listeners never have one port.
 - One port for both sides does not go with `--private-missing later` or `--private-workers`: one socket serves both
   then, which is opened once and cannot be divided.
 """
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+import itertools
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from duallisten.config import Options, Place
-from duallisten.errors import LaunchError, PrivateAddressMissing, UsageError
+from duallisten.errors import LaunchError, UsageError
 from duallisten.listeners.admission import Admission
+from duallisten.listeners.fence import Fence, fence_of, neighbours, notes_of
+from duallisten.listeners.private_addresses import Found, find_private, ip_of
 from duallisten.net import (
-    LOOPBACK,
     Address,
     Host,
     InheritedSocket,
-    IPAddress,
     Passed,
     TCPAddress,
     UnixAddress,
     covers,
-    join,
     read_address,
 )
 from duallisten.sides import Side
@@ -48,8 +49,12 @@ if TYPE_CHECKING:
     from duallisten.config import Config
 
 
+Which = Literal["both", "public", "private"]
+"""Which listeners are opened."""
+
+
 class Listener(NamedTuple):
-    """One side's addresses; several where a host name of the public side stands for several."""
+    """One side's addresses; several where several are asked for, or a name stands for several."""
 
     side: Side
     addresses: tuple[Address, ...]
@@ -69,6 +74,7 @@ class Plan(NamedTuple):
         notes: What a user should know of how the plan came about, a line each.
         later: Whether the private listener is yet to be opened, when its address appears.
         elsewhere: The listener that other workers of the launch serve.
+        fence: What tells the sides apart, and why.
     """
 
     public: Listener | None
@@ -78,6 +84,7 @@ class Plan(NamedTuple):
     notes: tuple[str, ...] = ()
     later: bool = False
     elsewhere: Listener | None = None
+    fence: Fence = Fence()
 
     @property
     def listeners(self) -> tuple[Listener, ...]:
@@ -146,13 +153,20 @@ def make_pools(plan: Plan, workers: int, private_workers: int) -> tuple[Pool, ..
 
 
 class Request(NamedTuple):
-    """What was asked for, as far as a plan depends on it: our options, uvicorn's addresses, and the place."""
+    """What was asked for, as far as a plan depends on it: our options, uvicorn's addresses, and the place.
+
+    host: one, or several
+    networks_asked: whether `--private-network` is the user's own word
+    loopback_asked: whether the user has said `--private-missing loopback`, as on a machine of one's own
+    """
 
     options: Options
     place: Place
-    host: str
+    host: str | Sequence[str] | None
     port: int
     port_asked: bool = True
+    networks_asked: bool = False
+    loopback_asked: bool = False
     uds: str | None = None
     fd: int | None = None
     passed: Passed = Passed()
@@ -169,46 +183,73 @@ def make_plan(request: Request, host: Host) -> Plan:
     options = request.options
     _check_passed(request, which)
     public = _public(request, host) if which != "private" else None
-    address, notes = _find_private(request, host, public) if which != "public" else (None, ())
-    private_networks = (*options.private_network, *request.place.platform.private_networks)
-    admission = Admission(tuple(dict.fromkeys(private_networks)), side_door=options.side_door)
-    if address is None:
-        return Plan(public, None, admission, notes=notes, later=which != "public")
-    ip = _ip(address)
-    neighbours = (*(network for network in options.private_network if ip in network), *LOOPBACK)
-    return Plan(
-        public,
-        Listener("private", (request.passed.private or address,)),
-        admission._replace(private_address=ip, allowed=options.private_allow or neighbours),
-        shared=_share(public, address, request.passed),
-        notes=notes,
-    )
+    found = find_private(request, host, public) if which != "public" else Found()
+    named = (*options.private_network, *found.networks, *request.place.platform.private_networks)
+    networks = tuple(dict.fromkeys(named))
+    inner = found.ips or tuple(address for address in host.addresses if covers(networks, address))
+    fence = fence_of(request, host, public, inner)
+    admission = Admission(networks, side_door=options.side_door, fence=fence.kind)
+    if found.addresses:
+        allowed = neighbours(request, found, fence)
+        plan = Plan(
+            public,
+            Listener("private", request.passed.private or found.addresses),
+            admission._replace(private_addresses=found.ips, allowed=allowed),
+            shared=_share(public, found, request.passed),
+            notes=(*found.notes, *notes_of(request, fence, found, allowed)),
+            fence=fence,
+        )
+    else:
+        notes = found.notes or _public_alone(request, which)
+        plan = Plan(public, None, admission, notes=notes, later=which != "public", fence=fence)
+    _check_ports(request, plan)
+    return plan
 
 
-def sought(options: Options) -> str:
-    """Return what is looked for, in words."""
-    if options.private_host != "auto":
-        return f"--private-host {options.private_host}"
-    return f"a private address in {join(options.private_network)}"
+def _public_alone(request: Request, which: Which) -> tuple[str, ...]:
+    """Say that the public side is served alone, where nobody has asked for that."""
+    if which != "public" or request.options.listeners == "public":
+        return ()
+    return (f"{request.place.platform.name} has no private network: the public side is served alone",)
 
 
-def sides(request: Request) -> Literal["both", "public", "private"]:
+def _check_ports(request: Request, plan: Plan) -> None:
+    """Ensure that the port can be the fence where it is, and that no listener has a port of the platform's own."""
+    if plan.shared and plan.fence.kind == "port":
+        raise LaunchError(
+            f"the port alone tells the sides apart here ({plan.fence.why}), and both have one: public {plan.public}, "
+            f"private {plan.private}; change --private-port"
+        )
+    platform = request.place.platform
+    for listener in plan.listeners:
+        its_own = (request.place.port, platform.port) if listener.side == "public" else ()
+        for planned in listener.addresses:
+            one = planned.address if isinstance(planned, InheritedSocket) else planned
+            if isinstance(one, TCPAddress) and one.port in platform.barred_ports and one.port not in its_own:
+                option = "--private-port" if listener.side == "private" else "--port"
+                raise LaunchError(f"{platform.name} keeps port {one.port} for itself: change {option}")
+
+
+def sides(request: Request) -> Which:
     """Decide which listeners to open, by the option or by the platform's process types."""
     place, asked = request.place, request.options.listeners
     platform, process_type = place.platform, place.process_type
     if process_type in platform.barred_process_types:
         raise LaunchError(
             f"a {process_type} process on {platform.name} runs before a deployment and must end: start the server in "
-            f"a process type of its own, such as {platform.public_process_types[0]}"
+            f"a process type of its own, such as {next(iter(platform.public_process_types), 'web')}"
         )
     is_public_type = process_type in platform.public_process_types
-    if is_public_type and place.port is None and not request.port_asked and asked != "private":
+    has_port = place.port is not None or platform.port != 0 or request.port_asked
+    if is_public_type and not has_port and asked != "private":
         raise LaunchError(
             f"this is a {process_type} process on {platform.name} and PORT is not set: the platform sets it for "
             f"{' and '.join(platform.public_process_types)}; give --port, or --listeners private"
         )
     if asked != "auto":
         return asked
+    if not platform.has_private and not _wants_private(request):
+        return "public"
     if not platform.public_process_types:
         return "both"
     if process_type is None:
@@ -216,13 +257,20 @@ def sides(request: Request) -> Literal["both", "public", "private"]:
     return "both" if is_public_type else "private"
 
 
-def _check_passed(request: Request, which: Literal["both", "public", "private"]) -> None:
+def _wants_private(request: Request) -> bool:
+    """Whether something was asked for that a private side alone can serve."""
+    options = request.options
+    pages = options.private_health or options.private_metrics
+    return bool(pages or request.passed.private or options.private_network or options.private_host != ("auto",))
+
+
+def _check_passed(request: Request, which: Which) -> None:
     """Ensure that passed sockets are of sides that are opened, and that no option names another; raises LaunchError."""
     passed, options = request.passed, request.options
     public = "--uds" if request.uds is not None else None
     if request.fd is not None and request.fd not in (one.descriptor for one in passed.public):
         public = "--fd"
-    private = "--private-host" if options.private_host != "auto" else None
+    private = "--private-host" if options.private_host != ("auto",) else None
     for side, given, option in (("public", passed.public, public), ("private", passed.private, private)):
         if given and which not in ("both", side):
             raise LaunchError(
@@ -243,152 +291,55 @@ def _public(request: Request, host: Host) -> Listener:
         return Listener("public", (UnixAddress(request.uds),))
     if not 0 <= request.port <= 65535:
         raise UsageError(f"--port {request.port}: must be a port, a number from 0 to 65535")
-    name = request.host or "0.0.0.0"  # noqa: S104  # uvicorn's --host "" means every address
+    names = [request.host or ""] if isinstance(request.host, str | None) else request.host
+    taken: list[tuple[str, str]] = []
+    for name in names:
+        addresses = _public_hosts(name, host)
+        for address, (other, before) in itertools.product(addresses, taken):
+            if _overlap(address, other):
+                both = other if other == address else f"{other}, {address}"
+                raise UsageError(f"--host {before} and --host {name} overlap ({both}): give one of them")
+        taken += [(address, name) for address in addresses]
+    return Listener("public", tuple(TCPAddress(address, request.port) for address, _ in taken))
+
+
+def _public_hosts(name: str, host: Host) -> tuple[str, ...]:
+    """Return the addresses that a `--host` stands for."""
+    name = name or "0.0.0.0"  # noqa: S104  # uvicorn's --host "" means every address
     if read_address(name) is not None:
-        return Listener("public", (TCPAddress(name, request.port),))
+        return (name,)
     addresses = host.resolve(name)
     if not addresses:
         raise LaunchError(f"--host {name}: no address found for it; give an IP address of this host")
-    return Listener("public", tuple(TCPAddress(str(address), request.port) for address in addresses))
+    return tuple(map(str, addresses))
 
 
-def _find_private(request: Request, host: Host, public: Listener | None) -> tuple[TCPAddress | None, tuple[str, ...]]:
-    """Find the private listener's address, None where it is yet to come, and what to say of how it was found."""
-    options = request.options
-    if request.passed.private is not None:
-        return _passed_address(request.passed.private, options), ()
-    if options.private_missing != "later" or public is None:  # alone, there is nothing to serve meanwhile
-        return _private(request, host)
-    for one in public.addresses:
-        if isinstance(one, TCPAddress) and one.is_wildcard and one.port == options.private_port != 0:
-            raise LaunchError(
-                f"--private-missing later needs a private port of its own: one socket would serve both sides on {one}; "
-                "change --private-port"
-            )
-    try:
-        return _private(request, host)
-    except PrivateAddressMissing:
-        return None, (f"Serving the public side alone until there is {sought(options)}",)
+def _overlap(host: str, other: str) -> bool:
+    """Whether of two sockets with one port one gets what is sent to the other."""
+    one, two = TCPAddress(host, 1), TCPAddress(other, 1)
+    return one.covers(two) or two.covers(one)
 
 
-def _passed_address(given: InheritedSocket, options: Options) -> TCPAddress:
-    """Return the address of a passed private socket, for which the rules of a private listener hold, too."""
-    what = f"the private socket {given} that LISTEN_FDS passes"
-    address = read_address(given.address.host) if isinstance(given.address, TCPAddress) else None
-    if not isinstance(given.address, TCPAddress) or address is None:
-        raise LaunchError(f"{what} has no IP address, and a neighbour is known by nothing else")
-    if address.is_unspecified:
-        raise LaunchError(
-            f"{what} listens on every interface, the public one too: name one address in its ListenStream="
-        )
-    _require_neighbours(what, address, options)
-    return given.address
-
-
-def _private(request: Request, host: Host) -> tuple[TCPAddress, tuple[str, ...]]:
-    """Find the address that `--private-host` names, or the one that lies in a private network."""
-    options, networks = request.options, request.options.private_network
-    if options.private_host != "auto":
-        return TCPAddress(str(_named(options, host)), options.private_port), ()
-    found = [address for address in host.addresses if covers(networks, address)]
-    if len(found) > 1 and request.place.private_hostname:
-        own = set(host.resolve(request.place.private_hostname))
-        found = [address for address in found if address in own] or found
-    if len(found) > 1:
-        raise LaunchError(
-            f"several addresses of this host lie in {join(networks)}: {', '.join(map(str, found))}; "
-            "say which with --private-host"
-        )
-    if found:
-        return TCPAddress(str(found[0]), options.private_port), ()
-    if options.private_missing == "loopback":
-        address = TCPAddress("127.0.0.1", options.private_port)
-        where = str(address) if address.port else f"a free port of {address.host}"
-        return address, (f"No address in {join(networks)} here: the private side is on {where}, for this host alone",)
-    if request.place.in_private_network is False:
-        variable = request.place.platform.network_variable
-        hint = f"this application is in no private network (${variable} is not set): add it to one, or "
-    else:
-        hint = "name the address with --private-host, its network with --private-network, or "
-    hint += "open the public side alone with --listeners public"
-    if request.place.port is not None and not request.place.platform.private_required:
-        hint += (
-            "; PORT is set, as on a platform, where a private address is required: on your own machine, "
-            "--private-missing loopback serves the private side on 127.0.0.1"
-        )
-    raise PrivateAddressMissing(f"no address in {join(networks)}; found {host.describe()}; {hint}")
-
-
-def _named(options: Options, host: Host) -> IPAddress:
-    """Find the address that `--private-host` names, and make sure that a private listener may have it."""
-    name, networks = options.private_host, options.private_network
-    candidates = _candidates(name, host)
-    if any(address.is_unspecified for address in candidates):
-        raise LaunchError(
-            f"--private-host {name} would listen on every interface, the public one too: name one address, or auto"
-        )
-    own = [address for address in candidates if host.owns(address)]
-    if not own:
-        told = f" stands for {', '.join(map(str, candidates))}, which" if str(candidates[0]) != name else ""
-        raise PrivateAddressMissing(
-            f"--private-host {name}{told} is not an address of this host; found {host.describe()}"
-        )
-    address = next((address for address in own if covers(networks, address)), own[0])
-    _require_neighbours(f"--private-host {name}", address, options)
-    return address
-
-
-def _candidates(name: str, host: Host) -> tuple[IPAddress, ...]:
-    for interface in host.interfaces:
-        if interface.name == name:
-            if not interface.addresses:
-                raise PrivateAddressMissing(
-                    f"--private-host {name}: that interface has no IP address; found {host.describe()}"
-                )
-            return interface.addresses
-    try:
-        return (ip_address(name),)
-    except ValueError:
-        pass
-    candidates = host.resolve(name)
-    if not candidates:
-        raise PrivateAddressMissing(
-            f"--private-host {name} is no IP address, no interface and no name that resolves; found {host.describe()}"
-        )
-    return candidates
-
-
-def _require_neighbours(what: str, address: IPAddress, options: Options) -> None:
-    """Ensure that it is known who a neighbour of a private address is; raises LaunchError."""
-    networks = options.private_network
-    if not covers((*networks, *LOOPBACK), address) and options.private_allow is None:
-        raise LaunchError(
-            f"{what}: {address} lies in no private network ({join(networks)}), so no neighbour could be "
-            "told from a stranger; give its network with --private-network, or the peers with --private-allow"
-        )
-
-
-def _share(public: Listener | None, private: TCPAddress, passed: Passed) -> bool:
-    """Whether the public listener's socket would take the private one's connections too.
+def _share(public: Listener | None, private: Found, passed: Passed) -> bool:
+    """Whether the public listener's socket would take the private one's connections too, all of them.
 
     A passed socket shares nothing: of a private one it would be in the way, and a public one's families are not known.
     """
-    if public is None:
-        return False
-    for one in public.addresses:
+    shared: list[TCPAddress] = []
+    for one in public.addresses if public is not None else ():
         address = one.address if isinstance(one, InheritedSocket) else one
-        if isinstance(address, TCPAddress) and address.covers(private):
-            if passed != Passed() or not address.is_wildcard or _ip(private).is_loopback:
+        if not isinstance(address, TCPAddress):
+            continue
+        for other in filter(address.covers, private.addresses):
+            if passed != Passed() or not address.is_wildcard or ip_of(other).is_loopback:
                 raise LaunchError(
-                    f"both listeners would have one address: public {address}, private {private}; "
+                    f"both listeners would have one address: public {address}, private {other}; "
                     "change --port or --private-port"
                 )
-            return True
-    return False
-
-
-def _ip(address: TCPAddress) -> IPAddress:
-    """Return the IP address of a private listener, in canonical form."""
-    read = read_address(address.host)
-    assert read is not None  # noqa: S101  # a private address is made from an IP address
-    return read
+            shared.append(other)
+    if shared and (apart := [address for address in private.addresses if address not in shared]):
+        raise LaunchError(
+            f"one socket would serve both sides on {shared[0]}, and another the private side on {apart[0]}; "
+            "change --private-port, or give --host ::"
+        )
+    return bool(shared)

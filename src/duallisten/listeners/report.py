@@ -11,7 +11,7 @@ from duallisten.config import NOT_SHOWN, Config, all_options, is_secret
 from duallisten.endpoints.routes import describe_public
 from duallisten.errors import LaunchError
 from duallisten.listeners.description import ServedListener, served_listeners
-from duallisten.listeners.forwarded import trust_of
+from duallisten.listeners.forwarded import Trust, proxies_of, trust_of
 from duallisten.listeners.plan import Plan, Pool, make_pools
 from duallisten.logs import print_line, print_rows
 from duallisten.net import InheritedSocket
@@ -22,6 +22,9 @@ from duallisten.sides import Side
 class ListenerReport:
     """One listener as `--check` shows it.
 
+    client_header: the header that they say the client's address in; None where nobody is believed
+    proxy_protocol: from whom its header is required; None where there is none
+    health: where it tells how it stands; None where it does not
     endpoint_set: None where the application could not be loaded
     workers: how many serve it; None where the plan can be served by none
     """
@@ -30,6 +33,9 @@ class ListenerReport:
     address: str
     peers_admitted: str
     proxies_trusted: str
+    client_header: str | None
+    proxy_protocol: str | None
+    health: str | None
     tls: bool
     endpoint_set: str | None
     workers: int | None
@@ -47,12 +53,17 @@ class ValueReport:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a launch would do, as far as that is known, and what it would fail for; None where it would not fail."""
+    """What a launch would do, as far as that is known, and what it would fail for; None where it would not fail.
+
+    fence: what tells the sides apart, `address` or `port`; None where there is no plan
+    """
 
     application: str
     platform: str
     process_type: str | None
     workers: int
+    fence: str | None
+    fence_reason: str | None
     listeners: tuple[ListenerReport, ...]
     values: tuple[ValueReport, ...]
     notes: tuple[str, ...]
@@ -75,12 +86,15 @@ def make_report(config: Config, plan: Plan | None, error: str | None = None) -> 
         platform=config.place.platform.name,
         process_type=config.place.process_type,
         workers=sum(pool.size for pool in pools) or config.workers,
+        fence=plan.fence.kind if plan is not None else None,
+        fence_reason=plan.fence.why if plan is not None else None,
         listeners=tuple(_listener(config, one, pools) for one in served_listeners(config, plan)) if plan else (),
         values=tuple(
             ValueReport(name, _value(config, name), origin) for name, origin in sorted(config.origins.items())
         ),
         notes=(
             *(plan.notes if plan else ()),
+            *config.notes,
             *config.warnings,
             *filter(None, [config.unused_rules if config.loaded else ""]),
         ),
@@ -96,11 +110,15 @@ def _listener(config: Config, served: ServedListener, pools: tuple[Pool, ...]) -
     origins = [f"{name.replace('_', '-')}: {config.origins[name]}" for name in names if name in config.origins]
     if any(isinstance(one, InheritedSocket) and one.address is not None for one in served.planned.addresses):
         origins = ["LISTEN_FDS"]
+    trust = trust_of(config, side)
     return ListenerReport(
         side=side,
         address=str(served.planned),
         peers_admitted=served.admits,
-        proxies_trusted=str(trust_of(config, side)),
+        proxies_trusted=str(trust),
+        proxy_protocol=f"from {proxies_of(config, side).peers}" if config.side(side).proxy_protocol else None,
+        health=config.options.public_health if side == "public" else config.options.private_health,
+        client_header=trust.client_header if trust != Trust() else None,
         tls=served.scheme == "https",
         endpoint_set=_endpoint_set(config, side) if config.loaded else None,
         workers=next((pool.size for pool in pools if side in pool.sides), None),
@@ -137,7 +155,8 @@ def print_table(report: Report) -> None:
     """Print the report as tables on standard output, without its error."""
     kind = f", process type {report.process_type}" if report.process_type else ""
     workers = "1 worker" if report.workers == 1 else f"{report.workers} workers"
-    print_line(f"{report.application} with {workers}; platform: {report.platform}{kind}")
+    fence = f"; fence: {report.fence} ({report.fence_reason})" if report.fence else ""
+    print_line(f"{report.application} with {workers}; platform: {report.platform}{kind}{fence}")
     rows = [
         (field.name.replace("_", " "), *(_cell(getattr(one, field.name)) for one in report.listeners))
         for field in fields(ListenerReport)[1:]  # all but the side

@@ -10,8 +10,8 @@ Facts it rests on:
 - They listen already, so a connection may be in the queue before the application has started; it is accepted after.
 
 `public` and `private` name the sides. One socket alone with any other name is the public one; among several each needs
-its side. There may be several public ones, for IPv4 and IPv6, say, and one private one. `plan` decides where a private
-one may be bound, by the same rules as for an address of an option.
+its side. Each side may have several, for IPv4 and IPv6, say. `plan` decides where a private one may be bound, by the
+same rules as for an address of an option.
 
 Invariants: no child takes the descriptors for its own. The variables are removed, and the descriptors not inherited.
 """
@@ -56,11 +56,8 @@ def take_passed(environ: MutableMapping[str, str], process: int) -> Passed:
     """
     said = {name: environ.pop(name) for name in VARIABLES if name in environ}
     sockets = [(one.name, _inspect(one)) for one in read_names(said, process)]
-    private = [sock for name, sock in sockets if name == "private"]
-    if len(private) > 1:
-        addresses = ", ".join(map(str, private))
-        raise UsageError(f"LISTEN_FDNAMES names several private sockets: {addresses}; pass one of them")
-    return Passed(tuple(sock for name, sock in sockets if name != "private"), *private)
+    private = tuple(sock for name, sock in sockets if name == "private")
+    return Passed(tuple(sock for name, sock in sockets if name != "private"), private)
 
 
 def read_names(said: MutableMapping[str, str], process: int) -> tuple[Named, ...]:

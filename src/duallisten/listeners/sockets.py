@@ -122,12 +122,13 @@ def remove_path(plan: Plan) -> None:
 
 
 def _bind_listener(listener: Listener, share: Share | None) -> Iterator[BoundSocket]:
-    """Bind each address of a listener; one port for all addresses of a name, where the kernel chooses it."""
+    """Bind each address of a listener; one port for all of them, where the kernel chooses it."""
     port = 0
     for planned in listener.addresses:
         address = TCPAddress(planned.host, planned.port or port) if isinstance(planned, TCPAddress) else planned
         try:
-            one = bound_socket(listener.side, _bind_address(address, share), ours=isinstance(planned, TCPAddress))
+            sock = _bind_address(address, share if getattr(planned, "port", 0) else None)
+            one = bound_socket(listener.side, sock, ours=isinstance(planned, TCPAddress))
         except OSError as error:
             raise LaunchError(_clash(listener.side, address, error)) from None
         port = one.name[1]
@@ -140,11 +141,10 @@ def _bind_address(address: Address, share: Share | None) -> socket.socket:
     if isinstance(address, UnixAddress):
         return _bind_path(address.path)
     family, name = _socket_name(address)
-    shares = share if address.port else None
-    sock = tcp_socket(family, name, reuse_port=shares is not None)
+    sock = tcp_socket(family, name, reuse_port=share is not None)
     try:
-        if shares is not None:
-            sock = shares(sock)
+        if share is not None:
+            sock = share(sock)
             sock.set_inheritable(True)
             return sock
         # Bound to what the kernel chose where the port is 0, so that the attempt is at the same port.

@@ -3,6 +3,7 @@
 from duallisten.net.addresses import (
     LONGEST_ADDRESS,
     LOOPBACK,
+    PRIVATE_NETWORKS,
     Address,
     InheritedSocket,
     IPAddress,
@@ -21,6 +22,7 @@ from duallisten.net.host import Host, Interface, read_host, resolve_name
 __all__ = [
     "LONGEST_ADDRESS",
     "LOOPBACK",
+    "PRIVATE_NETWORKS",
     "Address",
     "Host",
     "IPAddress",

@@ -17,6 +17,15 @@ IPNetwork = IPv4Network | IPv6Network
 
 LOOPBACK: tuple[IPNetwork, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
 
+PRIVATE_NETWORKS: tuple[IPNetwork, ...] = (
+    IPv4Network("10.0.0.0/8"),
+    IPv4Network("172.16.0.0/12"),
+    IPv4Network("192.168.0.0/16"),
+    IPv4Network("100.64.0.0/10"),
+    IPv6Network("fc00::/7"),
+)
+"""Addresses that no route of the internet leads to: RFC 1918; RFC 6598, which overlay networks use; RFC 4193."""
+
 LONGEST_ADDRESS = 80
 """Characters; the longest text of an IPv6 address has 45, and a zone after it is the name of an interface."""
 
@@ -65,7 +74,7 @@ class Passed(NamedTuple):
     """The sockets that a service manager has bound for the listeners, by their sides."""
 
     public: tuple[InheritedSocket, ...] = ()
-    private: InheritedSocket | None = None
+    private: tuple[InheritedSocket, ...] = ()
 
 
 Address = TCPAddress | UnixAddress | InheritedSocket

@@ -1,7 +1,7 @@
-"""The interfaces and addresses of this host.
+"""The interfaces and addresses of this host, and the networks that an interface leads to.
 
 A private address is found by the network it lies in, never by the name of an interface: platforms promise the
-block, and nothing about names.
+block, and nothing about names. A user may name an interface.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import socket
 import sys
 from collections.abc import Callable
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import NamedTuple
 
 from duallisten.errors import LaunchError
-from duallisten.net.addresses import IPAddress, canonical
+from duallisten.net.addresses import IPAddress, IPNetwork, canonical
 
 
 class Interface(NamedTuple):
@@ -29,10 +29,12 @@ class Host(NamedTuple):
     Attributes:
         interfaces: Every interface with its addresses, in the system's order.
         resolve: Returns the addresses that a host name stands for; empty where it stands for none.
+        routed: Returns the networks that an interface leads to, by its name, the default route aside.
     """
 
     interfaces: tuple[Interface, ...]
     resolve: Callable[[str], tuple[IPAddress, ...]]
+    routed: Callable[[str], tuple[IPNetwork, ...]] = lambda interface: ()
 
     @property
     def addresses(self) -> tuple[IPAddress, ...]:
@@ -52,7 +54,9 @@ class Host(NamedTuple):
 
 def read_host() -> Host:
     """Read the interfaces of this host now; raises LaunchError where the system does not tell them."""
-    return Host(_ask_kernel() if sys.platform == "linux" else _ask_psutil(), resolve_name)
+    if sys.platform == "linux":
+        return Host(_ask_kernel(), resolve_name, _routes_of_kernel)
+    return Host(_ask_psutil(), resolve_name, _networks_of_psutil)
 
 
 def _ask_kernel() -> tuple[Interface, ...]:
@@ -66,6 +70,16 @@ def _ask_kernel() -> tuple[Interface, ...]:
         Interface(name, tuple(_from_packed(one.packed, name) for one in owned if one.interface == index))
         for index, name in socket.if_nameindex()
     )
+
+
+def _routes_of_kernel(interface: str) -> tuple[IPNetwork, ...]:
+    from duallisten.net.netlink import routed_networks
+
+    try:
+        routes = routed_networks(socket.if_nametoindex(interface))
+    except OSError as error:
+        raise LaunchError(f"the routes of {interface} cannot be read from the kernel: {error.strerror}") from None
+    return tuple(dict.fromkeys(ip_network((route.packed, route.bits)) for route in routes))
 
 
 def _from_packed(packed: bytes, interface: str) -> IPAddress:
@@ -82,6 +96,15 @@ def _ask_psutil() -> tuple[Interface, ...]:
         texts = (entry.address for entry in entries if entry.family in (socket.AF_INET, socket.AF_INET6))
         interfaces.append(Interface(name, tuple(ip_address(text) for text in texts)))
     return tuple(interfaces)
+
+
+def _networks_of_psutil(interface: str) -> tuple[IPNetwork, ...]:
+    """Return the networks of an interface's own addresses; where it has routes to others, nobody says so."""
+    import psutil
+
+    entries = psutil.net_if_addrs().get(interface, ())
+    pairs = ((entry.address, entry.netmask) for entry in entries if entry.family == socket.AF_INET and entry.netmask)
+    return tuple(dict.fromkeys(ip_network(f"{address}/{netmask}", strict=False) for address, netmask in pairs))
 
 
 def resolve_name(name: str) -> tuple[IPAddress, ...]:

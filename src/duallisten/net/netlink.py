@@ -1,21 +1,24 @@
-"""The addresses of this host, asked of the Linux kernel itself.
+"""The addresses of this host and the routes of its interfaces, asked of the Linux kernel itself.
 
-A launch needs them before anything else, and a library that knows all of a system takes a tenth of the whole start to
-import; this is the one question that is asked of it. The facts it rests on (netlink(7), rtnetlink(7), and the kernel's
-`linux/netlink.h`, `linux/rtnetlink.h` and `linux/if_addr.h`):
+A launch needs its addresses before anything else, and a library that knows all of a system takes a tenth of the whole
+start to import; these are the two questions that are asked of it. The facts it rests on (netlink(7), rtnetlink(7), and
+the kernel's `linux/netlink.h`, `linux/rtnetlink.h` and `linux/if_addr.h`):
 
 - RTM_GETADDR with NLM_F_DUMP is answered with one RTM_NEWADDR for each address, in as many datagrams as it takes, and
   with NLMSG_DONE. NLMSG_ERROR in its place has a negated errno. Messages and attributes are padded to four bytes, and
-  their numbers are in the order of the host.
+  their numbers are in the order of the host. RTM_GETROUTE is answered likewise, with the routes of all tables.
 - NLM_F_DUMP_INTR marks an answer that something was changed under: it is asked for anew.
 - Of an interface to one peer IFA_ADDRESS is the peer's; ours is IFA_LOCAL. IPv6 interfaces seldom have IFA_LOCAL.
 - An IPv6 address that is still being looked for on the link (IFA_F_TENTATIVE without IFA_F_OPTIMISTIC) cannot be bound.
   For us it is not there yet; a launch that waits for its private address finds it a moment later.
+- A route of RTN_UNICAST leads out of the interface RTA_OIF to RTA_DST, of `rtm_dst_len` bits; the default route has no
+  RTA_DST. The host's own and broadcast addresses are routes of other types. One over several interfaces at once
+  (RTA_MULTIPATH) has no RTA_OIF, and is nobody's here.
 
 `read_datagram` is pure.
 
 Invariants:
-    - Nothing but the addresses is asked, and nothing is ever changed.
+    - Nothing but addresses and routes is asked, and nothing is ever changed.
 """
 
 from __future__ import annotations
@@ -29,11 +32,14 @@ from typing import NamedTuple
 
 HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence number, port
 ADDRESS = struct.Struct("=BBBBI")  # struct ifaddrmsg: family, prefix length, flags, scope, index
+ROUTE = struct.Struct("=BBBBBBBBI")  # struct rtmsg: family, bits of destination and source, …, its type, flags
 ATTRIBUTE = struct.Struct("=HH")  # struct rtattr: length, type
 
-NLMSG_ERROR, NLMSG_DONE, RTM_NEWADDR, RTM_GETADDR = 2, 3, 20, 22
+NLMSG_ERROR, NLMSG_DONE, RTM_NEWADDR, RTM_GETADDR, RTM_NEWROUTE, RTM_GETROUTE = 2, 3, 20, 22, 24, 26
 NLM_F_REQUEST, NLM_F_DUMP_INTR, NLM_F_DUMP = 0x01, 0x10, 0x300
 IFA_ADDRESS, IFA_LOCAL = 1, 2
+RTA_DST, RTA_OIF = 1, 4
+RTN_UNICAST = 1
 IFA_F_OPTIMISTIC, IFA_F_TENTATIVE = 0x04, 0x40
 
 ATTEMPTS = 10
@@ -50,32 +56,52 @@ class Owned(NamedTuple):
     packed: bytes
 
 
+class Routed(NamedTuple):
+    """A network, of 4 or 16 bytes and so many bits, and the number of the interface that leads to it."""
+
+    interface: int
+    packed: bytes
+    bits: int
+
+
 class Datagram(NamedTuple):
     """What a datagram of the kernel's says: also whether it was `disturbed` by a change, and is the answer's last."""
 
     addresses: tuple[Owned, ...]
+    routes: tuple[Routed, ...]
     disturbed: bool
     last: bool
 
 
 def owned_addresses() -> list[Owned]:
     """Ask for every IPv4 and IPv6 address of this network namespace, in the kernel's order; raises OSError."""
-    question = ADDRESS.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
+    answer = _ask(RTM_GETADDR, ADDRESS.pack(socket.AF_UNSPEC, 0, 0, 0, 0))
+    return [owned for datagram in answer for owned in datagram.addresses]
+
+
+def routed_networks(interface: int) -> list[Routed]:
+    """Ask for every network that an interface leads to, by its number, without the default route; raises OSError."""
+    answer = _ask(RTM_GETROUTE, ROUTE.pack(socket.AF_UNSPEC, 0, 0, 0, 0, 0, 0, 0, 0))
+    return [route for datagram in answer for route in datagram.routes if route.interface == interface]
+
+
+def _ask(kind: int, question: bytes) -> list[Datagram]:
     length = HEADER.size + len(question)
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as kernel:
         for number in range(1, ATTEMPTS + 1):
-            kernel.sendall(HEADER.pack(length, RTM_GETADDR, NLM_F_REQUEST | NLM_F_DUMP, number, 0) + question)
+            kernel.sendall(HEADER.pack(length, kind, NLM_F_REQUEST | NLM_F_DUMP, number, 0) + question)
             answer = [read_datagram(kernel.recv(LONGEST_DATAGRAM))]
             while not answer[-1].last:
                 answer.append(read_datagram(kernel.recv(LONGEST_DATAGRAM)))
             if not any(datagram.disturbed for datagram in answer):
-                return [owned for datagram in answer for owned in datagram.addresses]
-    raise OSError(errno.EAGAIN, "the addresses of this host change faster than they can be read")
+                return answer
+    raise OSError(errno.EAGAIN, "they change faster than they can be read")
 
 
 def read_datagram(data: bytes) -> Datagram:
     """Read a datagram of the kernel's; raises OSError for the error that it tells."""
     addresses: list[Owned] = []
+    routes: list[Routed] = []
     disturbed = last = False
     for (kind, flags, *_), body in _records(data, HEADER):
         disturbed = disturbed or bool(flags & NLM_F_DUMP_INTR)
@@ -86,7 +112,9 @@ def read_datagram(data: bytes) -> Datagram:
             last = True
         elif kind == RTM_NEWADDR and (owned := _read_address(body)) is not None:
             addresses.append(owned)
-    return Datagram(tuple(addresses), disturbed, last)
+        elif kind == RTM_NEWROUTE and (route := _read_route(body)) is not None:
+            routes.append(route)
+    return Datagram(tuple(addresses), tuple(routes), disturbed, last)
 
 
 def _read_address(body: bytes) -> Owned | None:
@@ -97,6 +125,15 @@ def _read_address(body: bytes) -> Owned | None:
     found = {kind: value for (kind,), value in _records(body[ADDRESS.size :], ATTRIBUTE)}
     packed = found.get(IFA_LOCAL) or found.get(IFA_ADDRESS)
     return None if packed is None else Owned(index, packed)
+
+
+def _read_route(body: bytes) -> Routed | None:
+    family, bits, *_, kind, _ = ROUTE.unpack_from(body)
+    if kind != RTN_UNICAST or family not in (socket.AF_INET, socket.AF_INET6):
+        return None
+    found = {kind: value for (kind,), value in _records(body[ROUTE.size :], ATTRIBUTE)}
+    packed, interface = found.get(RTA_DST), found.get(RTA_OIF)
+    return None if packed is None or interface is None else Routed(struct.unpack("=I", interface)[0], packed, bits)
 
 
 def _records(data: bytes, header: struct.Struct) -> Iterator[tuple[list[int], bytes]]:

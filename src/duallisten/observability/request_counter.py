@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     from duallisten.http.websocket import WebSocket
 
 
-REFUSED = {"peer": Cell.REFUSED_PEER, "side door": Cell.REFUSED_SIDE_DOOR, "limit": Cell.REFUSED_LIMIT}
+REFUSED = {
+    "peer": Cell.REFUSED_PEER,
+    "side door": Cell.REFUSED_SIDE_DOOR,
+    "limit": Cell.REFUSED_LIMIT,
+    "proxy": Cell.REFUSED_PROXY,
+}
 
 
 class RequestCounter(Observer):
@@ -72,8 +77,8 @@ class RequestCounter(Observer):
         if is_side_door:
             self.add(Cell.SIDE_DOOR)
 
-    def connection_refused(self, why: Literal["peer", "side door", "limit"]) -> None:
-        """Count a connection that was closed before a byte was read."""
+    def connection_refused(self, why: Literal["peer", "side door", "limit", "proxy"]) -> None:
+        """Count a connection that was closed before a byte of a request was read."""
         self.add(REFUSED[why])
 
     def add(self, cell: Cell, number: int = 1) -> None:

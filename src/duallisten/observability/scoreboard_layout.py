@@ -33,7 +33,7 @@ class Cell(IntEnum):
     """Where a side's numbers are in its part of a row; the requests come behind them.
 
     OPEN and IN_FLIGHT are gauges, as of the last heartbeat; SECONDS is in nanoseconds; all others are counters.
-    REFUSED_PEER, REFUSED_LIMIT, REFUSED_SIDE_DOOR: connections that were closed unread, by reason
+    REFUSED_PEER, REFUSED_LIMIT, REFUSED_SIDE_DOOR, REFUSED_PROXY: connections that were closed unread, by reason
     SIDE_DOOR: connections that came to the public listener on a private address
     HIDDEN: requests that path rules hid
     BAD: what was no request and was answered with 400 or 431
@@ -53,6 +53,7 @@ class Cell(IntEnum):
     SENT = 10
     SECONDS = 11
     BUSY = 12
+    REFUSED_PROXY = 13
 
 
 REQUESTS = 16

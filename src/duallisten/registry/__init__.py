@@ -11,9 +11,10 @@
 imported by itself, for it needs httpx2 or httpx.
 """
 
+from duallisten.net import PRIVATE_NETWORKS
 from duallisten.registry.backend import Backend, Polling, RegistryError, Stored, Wake, Write
 from duallisten.registry.entry import Instance, State
-from duallisten.registry.finding import PRIVATE_NETWORKS, Registry
+from duallisten.registry.finding import Registry
 from duallisten.registry.registrar import Registrar, Timing
 
 __all__ = [

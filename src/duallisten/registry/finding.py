@@ -22,7 +22,7 @@ import random
 from collections.abc import AsyncGenerator, Iterable, Iterator
 
 from duallisten.errors import UsageError
-from duallisten.net import IPNetwork, covers, join, parse_network, read_address
+from duallisten.net import PRIVATE_NETWORKS, IPNetwork, covers, join, parse_network, read_address
 from duallisten.registry.backend import RegistryError, Stored, Wake
 from duallisten.registry.entry import BadEntry, Instance, from_json, is_service
 from duallisten.registry.link import Link, pauses
@@ -35,11 +35,6 @@ LONGEST_PAUSE = 30.0
 GATHER = 0.05
 """Seconds at most between a change and asking for it, drawn at random: changes that come together are read together,
 and a thousand clients do not ask within the same millisecond."""
-
-PRIVATE_NETWORKS: tuple[IPNetwork, ...] = tuple(
-    map(parse_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"))
-)
-"""Where instances are followed by default: RFC 1918; RFC 6598, which overlay networks use; RFC 4193."""
 
 Networks = Iterable[IPNetwork | str] | None
 """Networks, as such or in CIDR form; None for `PRIVATE_NETWORKS`."""

@@ -204,7 +204,7 @@ def _describe_cut(
     kinds = Counter("connection" if one is None else _KINDS.get(one.scope["type"], "request") for one in exchanges)
     in_hand = {getattr(exchange, "task", None) for exchange in exchanges}
     kinds["background task"] = sum(task not in in_hand for task in tasks)
-    kinds["TLS handshake"] = len(handshakes)
+    kinds["handshake"] = len(handshakes)
     counts = ", ".join(f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in kinds.items() if count)
     return f"{counts}: {_who(connections)}" if connections else counts
 

@@ -6,8 +6,9 @@ the loop's place. It looks at what the peer sends without taking it out of the s
 one of our pages it answers, and closes the connection. Every other connection it hands to the event loop as it is. So
 the thread decides nothing about a request of the application's, and reads none.
 
-It cannot help with TLS: there is nothing to be seen before a handshake, and a handshake cannot be handed over. There
-the pages wait for the loop, or for another process. Nor can it help while an extension module holds the GIL.
+It cannot help with TLS: there is nothing to be seen before a handshake, and a handshake cannot be handed over. Nor does
+it with the PROXY protocol, whose header comes first. There the pages wait for the loop, or for another process. Nor can
+it help while an extension module holds the GIL.
 
 Invariants:
     - A peer that is not admitted is never answered, and no more connections are taken than the listener has room for.
@@ -121,7 +122,7 @@ class Standby:
     def _listening(self) -> Iterator[Listening]:
         """What private connections come in at, as long as there is room for more."""
         service = self._listeners.private
-        if service is None or service.config.ssl is not None:
+        if service is None or service.config.ssl is not None or service.proxies is not None:
             return
         taken = len(self._pending) + self._handed
         if taken < min(MOST, service.limit.free):

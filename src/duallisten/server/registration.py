@@ -17,7 +17,7 @@ import logging
 import os
 import socket
 from asyncio import to_thread
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from duallisten.errors import UsageError
@@ -155,12 +155,13 @@ class Registration:
         place = self._config.place
         container = place.container or socket.gethostname()
         served = {one.side: one for one in served_listeners(self._config, plan, bound) if one.bound}
-        port = {side: one.bound[0][1] or None for side, one in served.items()}  # a UNIX domain socket has none
+        name = {side: reached_first(one.bound) for side, one in served.items()}
+        port = {side: port or None for side, (_, port) in name.items()}  # a UNIX domain socket has none
         private = served.get("private")
         return Instance(
             service=self.service,
             id=f"{container}-{os.urandom(4).hex()}",
-            address=private.bound[0][0] if private else reachable(served["public"].bound[0][0], read_host()),
+            address=name["private"][0] if private else reachable(name["public"][0], read_host()),
             private_port=port.get("private"),
             public_port=port.get("public"),
             scheme=(private or served["public"]).scheme,
@@ -169,6 +170,12 @@ class Registration:
             version=place.version or "",
             started_at=utc_timestamp(wall_clock()),
         )
+
+
+def reached_first(bound: Sequence[tuple[str, int]]) -> tuple[str, int]:
+    """Return the first name of a listener's that others can reach, and on loopback alone the first."""
+    names = ((read_address(host), (host, port)) for host, port in bound)
+    return next((name for address, name in names if address is None or not address.is_loopback), bound[0])
 
 
 def reachable(bound: str, host: Host) -> str:

@@ -147,11 +147,11 @@ class Server(UvicornServer):
 
     @property
     def addresses(self) -> dict[Side, tuple[str, int]]:
-        """Where each side is bound: (address, port in host order), or (path, 0); empty until bound."""
+        """Where each side is bound, of several the first: (address, port in host order), or (path, 0)."""
         return {one.side: one.bound[0] for one in self._served if one.bound}
 
     def url(self, side: Side) -> str:
-        """Return the base URL of a side, without a slash at its end; empty for a side that is not bound."""
+        """Return the base URL of a side, of several the first, without a slash at its end; empty if it is not bound."""
         return next((one.urls[0] for one in self._served if one.side == side and one.bound), "")
 
     @property
@@ -300,7 +300,7 @@ class Server(UvicornServer):
                 await self.accept(one)
         except OSError as error:
             logger.error("The %s listener cannot listen on %s: %s", one.side, one.name, error.strerror)
-            sock.close(bound)
+            self.listeners.drop(bound)
             self.listeners.plan = waiting
             return
         self.bound.extend(bound)

@@ -11,7 +11,7 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
-from duallisten.config import Config
+from duallisten.config import Config, keeps_request_ids
 from duallisten.config.uvicorn_contract import ServerState, UvicornConfig
 from duallisten.http import Connection, Context, Exchange, Observer, hooks_of
 from duallisten.listeners import (
@@ -19,11 +19,13 @@ from duallisten.listeners import (
     ConnectionLimit,
     ListenerService,
     Plan,
+    Trust,
     Verdict,
     believing,
     engine_settings,
     listener_config,
     place_endpoints,
+    proxies_of,
     trust_of,
 )
 from duallisten.net import InheritedSocket
@@ -125,10 +127,11 @@ def _make_service(server: Server, verdict: Verdict, shared: Shared) -> ListenerS
     """Build what answers connections of one verdict."""
     config, counter = server.config, shared.counter
     side: Side = "private" if verdict is Verdict.PRIVATE else "public"
-    is_believed = verdict is not Verdict.SIDE_DOOR and config.side(side).proxy_headers
-    believe = believing(trust_of(config, side)) if is_believed else None
+    asked, is_side_door = config.side(side), verdict is Verdict.SIDE_DOOR
+    is_believed = asked.proxy_headers and not is_side_door
+    believe = believing(trust_of(config, side), only_listed=asked.proxy_protocol) if is_believed else None
     made = listener_config(config, side)
-    pages = _pages(server) if side == "private" else None
+    pages = _pages(server, side)
     note_hidden = partial(counter.add, Cell.HIDDEN) if counter is not None else None
     place_endpoints(made, config, side, note_hidden=note_hidden, pages=pages, believe=believe)
     if side == "private" and config.options.private_hostnames:
@@ -154,16 +157,21 @@ def _make_service(server: Server, verdict: Verdict, shared: Shared) -> ListenerS
     )
     if made.ws_protocol_class is not None:
         context.hand_over = partial(_hand_over, made, shared.state, context.app_state)
-    return ListenerService(side, made, shared.state, context, config.is_engine, shared.limit, counter, pages)
+    service = ListenerService(side, made, shared.state, context, config.is_engine, shared.limit, counter, pages)
+    if asked.proxy_protocol:
+        from duallisten.listeners.proxy_protocol import speaking
+
+        service.proxies = speaking(Trust() if is_side_door else proxies_of(config, side))
+    return service
 
 
-def _pages(server: Server) -> Pages | None:
-    """Build duallisten's own pages, if any are asked for."""
+def _pages(server: Server, side: Side) -> Pages | None:
+    """Build duallisten's own pages of a side, if any are asked for."""
     if server.observation is None or not server.config.has_pages:
         return None
     from duallisten.admin.routes import page_set
 
-    return page_set(server.config, server.observation.board, server.listeners)
+    return page_set(server.config, side, server.observation.board, server.listeners)
 
 
 def _observers(server: Server, side: Side, made: UvicornConfig, json_log: JSONAccessLog | None) -> Iterable[Observer]:
@@ -173,8 +181,8 @@ def _observers(server: Server, side: Side, made: UvicornConfig, json_log: JSONAc
         from duallisten.observability.request_ids import RequestIds
 
         # Whoever gets in on the private side is a neighbour, and an id grants nothing.
-        is_private = side == "private"
-        yield RequestIds(header, lambda connection: is_private or connection.is_trusted)
+        is_private, is_believed = side == "private", keeps_request_ids(server.config)
+        yield RequestIds(header, lambda connection: is_private or (is_believed and connection.is_trusted))
     if made.access_log:
         yield json_log or TextAccessLog(server.lines, side)
     if json_log is None:

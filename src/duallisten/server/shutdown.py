@@ -99,7 +99,7 @@ def linger_seconds(config: Config, plan: Plan, side: Side) -> float:
     They are half of the whole time at most, for what is accepted last. The private side goes on for at least as long as
     the public one: there `readyz` says that it ends.
     """
-    public = config.options.public_linger if plan.whole.public is not None else 0.0
+    public = (config.options.public_linger or 0.0) if plan.whole.public is not None else 0.0
     private = max(public, config.options.private_linger or 0.0)
     return min(private if "private" in plan.served_by(side) else public, config.graceful_seconds / 2)
 
@@ -153,7 +153,9 @@ async def end(server: Server, lifespans: Lifespans) -> None:
     """End a server whose applications were started; raises ShutdownError at the end where a step has failed."""
     steps = Steps()
     began = asyncio.get_running_loop().time()
-    grace = server.config.place.platform.grace
+    grace = server.config.place.grace
+    if server.config.graceful_seconds >= grace:  # the user has asked for more, and must have raised it there
+        grace = 0.0
     try:
         await _end_connections(server, began, steps)
     finally:

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from duallisten import LaunchError, UsageError
-from duallisten.listeners.plan import make_plan
+from duallisten.listeners.plan import Plan, make_plan
 from duallisten.listeners.socket_activation import Named, read_names, take_passed
 from duallisten.net import LOOPBACK, InheritedSocket, Passed, TCPAddress, UnixAddress
 from tests.listeners.test_plan import BLOCK, host, request
@@ -163,7 +163,7 @@ def taken(sock: socket.socket | int, monkeypatch: pytest.MonkeyPatch, name: str 
 def test_a_socket_is_found_where_it_is_bound(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with listening() as sock:
         where = TCPAddress("127.0.0.1", sock.getsockname()[1])
-        assert taken(sock, monkeypatch, "private") == Passed(private=InheritedSocket(sock.fileno(), where))
+        assert taken(sock, monkeypatch, "private") == Passed(private=(InheritedSocket(sock.fileno(), where),))
     for path, shown in ((str(tmp_path / "a.sock"), str(tmp_path / "a.sock")), (f"\0{tmp_path}", f"@{tmp_path}")):
         with socket.socket(socket.AF_UNIX) as sock:
             sock.bind(path)
@@ -186,28 +186,41 @@ def test_a_descriptor_that_cannot_be_served_is_refused(monkeypatch: pytest.Monke
                 taken(what, monkeypatch)
 
 
-def test_there_is_one_private_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_there_may_be_several_private_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
     first = 900  # where nothing else is
     with listening() as one:
         passed = [os.dup2(one.fileno(), number) for number in (first, first + 1)]
         try:
-            with pytest.raises(UsageError, match="names several private sockets"):
-                taken(first, monkeypatch, "private", count=2)
+            assert [sock.descriptor for sock in taken(first, monkeypatch, "private", count=2).private] == passed
         finally:
             for number in passed:
                 os.close(number)
 
 
 def passed(private: str | None = None, public: str | None = None) -> Passed:
-    sockets = [None if text is None else InheritedSocket(3, TCPAddress(text, 9240)) for text in (public, private)]
-    return Passed(() if sockets[0] is None else (sockets[0],), sockets[1])
+    return Passed(
+        *(() if text is None else (InheritedSocket(3, TCPAddress(text, 9240)),) for text in (public, private))
+    )
 
 
 def test_a_private_socket_admits_the_network_that_it_is_bound_in() -> None:
     plan = make_plan(request(passed=passed("10.240.0.9"), private_missing="later"), host(eth0="172.17.0.2"))
     assert str(plan.private) == "10.240.0.9:9240 (fd:3)"
-    assert (str(plan.admission.private_address), plan.admission.allowed) == ("10.240.0.9", (BLOCK, *LOOPBACK))
+    assert list(map(str, plan.admission.private_addresses)) == ["10.240.0.9"]
+    assert plan.admission.allowed == (BLOCK, *LOOPBACK)
     assert not plan.later
+
+
+def test_each_of_several_private_sockets_keeps_the_rules() -> None:
+    def plan_of(*addresses: str) -> Plan:
+        sockets = tuple(sock for address in addresses for sock in passed(address).private)
+        return make_plan(request(passed=Passed(private=sockets)), host())
+
+    plan = plan_of("10.240.0.5", "127.0.0.1")
+    assert str(plan.private) == "10.240.0.5:9240 (fd:3), 127.0.0.1:9240 (fd:3)"
+    assert list(map(str, plan.admission.private_addresses)) == ["10.240.0.5", "127.0.0.1"]
+    with pytest.raises(LaunchError, match=r"172\.17\.0\.2 lies in no private network"):
+        plan_of("10.240.0.5", "172.17.0.2")
 
 
 @pytest.mark.parametrize(
@@ -216,7 +229,7 @@ def test_a_private_socket_admits_the_network_that_it_is_bound_in() -> None:
         ({"passed": passed("::")}, "listens on every interface"),
         ({"passed": passed("::ffff:0.0.0.0")}, "listens on every interface"),
         ({"passed": passed("172.17.0.2")}, "172.17.0.2 lies in no private network"),
-        ({"passed": Passed(private=InheritedSocket(3, UnixAddress("/a")))}, "has no IP address"),
+        ({"passed": Passed(private=(InheritedSocket(3, UnixAddress("/a")),))}, "has no IP address"),
         ({"passed": passed("10.240.0.5"), "private_host": "eth1"}, "and --private-host asks for another one"),
         ({"passed": passed("10.240.0.5"), "listeners": "public"}, "the public side alone is to be opened"),
         ({"passed": passed(public="1.2.3.4"), "listeners": "private"}, "the private side alone is to be opened"),

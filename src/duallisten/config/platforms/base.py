@@ -1,15 +1,11 @@
-"""What a platform is, as data, and what it says of this process."""
+"""What a platform is, as data."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
-    from duallisten.config.options import Options
     from duallisten.net import IPNetwork
-
-SHUTDOWN_RESERVE = 5.0
-"""Seconds of a platform's grace that are left, when all connections have ended, for the application's own shutdown."""
 
 
 class Platform(NamedTuple):
@@ -24,8 +20,6 @@ class Platform(NamedTuple):
         inferred: The attributes whose values are inferred, not documented. They are chosen to fail closed.
         notes: What a user should know, a sentence each, for the table of platforms.
 
-        markers: Sets of `NAME` or `NAME=value`; the platform is recognised where all of one set are in the environment.
-        excluded: Beginnings of variables; where one is set it is another platform.
         application_variable: Holds the application's name.
         container_variable: Holds `<process type><container_separator><index>`.
         container_separator: What divides the two.
@@ -59,7 +53,9 @@ class Platform(NamedTuple):
 
         private_dns_ttl: Seconds that neighbours may go on using a private address that they have resolved.
         public_linger: Seconds after the stop signal that its balancer may still send new connections.
-        grace: Seconds from the stop signal to SIGKILL.
+        grace: Seconds from the stop signal to SIGKILL, if the user has not set others.
+        grace_variable: Holds them, where the user has set others.
+        grace_setting: Where a user sets them; empty where nobody can.
         stop_signal: The signal that ends a container.
         keep_alive: Seconds that an idle connection of a router is kept open there.
         probes: How the platform looks whether a container is ready: `http` or `tcp`, on the public port.
@@ -73,8 +69,6 @@ class Platform(NamedTuple):
     inferred: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
-    markers: tuple[tuple[str, ...], ...] = ()
-    excluded: tuple[str, ...] = ()
     application_variable: str = ""
     container_variable: str = ""
     container_separator: str = "-"
@@ -108,6 +102,8 @@ class Platform(NamedTuple):
     private_dns_ttl: float = 0.0
     public_linger: float = 0.0
     grace: float = 0.0
+    grace_variable: str = ""
+    grace_setting: str = ""
     stop_signal: Literal["SIGTERM", "SIGINT"] = "SIGTERM"
     keep_alive: float = 0.0
     probes: Literal["", "http", "tcp"] = ""
@@ -116,72 +112,3 @@ class Platform(NamedTuple):
 
 
 NONE = Platform(name="none")
-
-
-class Place(NamedTuple):
-    """Where this process runs: the platform, and what its variables say of this container.
-
-    Attributes:
-        port: The value of `$PORT`; None where it is not set.
-        process_type: The type in the Procfile; None where the platform has none or does not say.
-        private_hostname: This container's name on the private network.
-        in_private_network: Whether there is one; None where the platform does not say.
-        application: What the platform calls the application.
-        container: What it calls this container.
-        version: What it calls the deployment.
-    """
-
-    platform: Platform = NONE
-    port: int | None = None
-    process_type: str | None = None
-    private_hostname: str | None = None
-    in_private_network: bool | None = None
-    application: str | None = None
-    container: str | None = None
-    version: str | None = None
-
-    @property
-    def is_routed(self) -> bool:
-        """Whether what comes in from outside comes from the platform's routers, which write the forwarded headers."""
-        types = self.platform.routed_process_types
-        return self.process_type in types or (self.process_type is None and bool(types))
-
-    def complete(self, options: Options, origins: dict[str, str], networks: tuple[IPNetwork, ...]) -> Options:
-        """Fill in those of duallisten's options that the platform decides where nothing was asked.
-
-        origins: where options came from; what the platform says is added
-        networks: what counts as private where the platform does not say
-        """
-        platform = self.platform
-        values: dict[str, Any] = {
-            "private_network": platform.private_networks or networks,
-            "private_missing": "fail" if platform.private_required or self.port is not None else "loopback",
-            "private_wait": platform.private_wait,
-            "private_linger": platform.private_dns_ttl,
-        }
-        missing = {name: value for name, value in values.items() if getattr(options, name) in (None, "auto")}
-        if platform is not NONE:
-            origins.update(dict.fromkeys(missing, f"platform {platform.name}"))
-        return options._replace(**missing)
-
-    def complete_uvicorn(self, given: dict[str, Any], origins: dict[str, str]) -> str:
-        """Fill in uvicorn's options that have another default here, and keep them within the platform's grace.
-
-        Returns what a user should be told, or nothing.
-        """
-        platform = self.platform
-        defaults = [(name, value, f"platform {platform.name}") for name, value in platform.defaults]
-        if self.port is not None:
-            defaults += [("host", "0.0.0.0", "$PORT"), ("port", self.port, "$PORT")]  # noqa: S104
-        for name, value, origin in defaults:
-            if given.get(name) is None:
-                given[name] = value
-                origins.setdefault(name, origin)
-        longest, asked = int(platform.grace - SHUTDOWN_RESERVE), given.get("timeout_graceful_shutdown")
-        if not platform.grace or not isinstance(asked, int | float) or 0 < asked <= longest:
-            return ""
-        given["timeout_graceful_shutdown"] = longest
-        return (
-            f"--timeout-graceful-shutdown lowered from {asked or 'no limit'} to {longest} s: "
-            f"{platform.name} sends SIGKILL {platform.grace:g} s after SIGTERM"
-        )

@@ -5,6 +5,9 @@
   10.240.0.0/22, which always is that block. The A records of the private network live 5 s.
 - SIGTERM is followed by SIGKILL after 30 s.
 - A router keeps its connections for up to a minute of silence, and quarantines a container that closes one of them.
+- The first connection that is accepted on `$PORT` says that a container is ready.
+- A router sets X-Request-ID only where the client has not. The Python buildpack exports `FORWARDED_ALLOW_IPS='*'` in
+  every container (vendor/python.gunicorn.sh), and WEB_CONCURRENCY by the container's size.
 """
 
 from ipaddress import IPv4Network
@@ -14,21 +17,33 @@ from duallisten.net import LOOPBACK
 
 SCALINGO = Platform(
     name="scalingo",
-    markers=(("SCALINGO_APPLICATION_ID",), ("APP", "CONTAINER", "CONTAINER_VERSION", "CONTAINER_MEMORY")),
+    title="Scalingo",
+    sources=(
+        "https://doc.scalingo.com/platform/app/environment",
+        "https://doc.scalingo.com/platform/networking/private/overview",
+        "https://doc.scalingo.com/platform/networking/public/routing",
+        "https://github.com/Scalingo/python-buildpack/blob/master/vendor/python.gunicorn.sh",
+    ),
     application_variable="APP",
     container_variable="CONTAINER",
     version_variable="CONTAINER_VERSION",
     public_process_types=("web", "tcp"),
     barred_process_types=("postdeploy",),
+    fence="address",
+    private_networks=(IPv4Network("10.240.0.0/22"),),
     hostname_variable="SCALINGO_PRIVATE_HOSTNAME",
     private_domain="private-network.internal",
     network_variable="SCALINGO_PRIVATE_NETWORK_ID",
     private_wait=10.0,
     private_required=True,
-    private_networks=(IPv4Network("10.240.0.0/22"),),
+    is_routed=True,
     routed_process_types=("web",),  # the TCP gateway of `tcp` passes on what the client itself wrote
     routers=(IPv4Network("172.17.0.0/16"), *LOOPBACK),
+    exports_trust=True,
+    request_id_header="X-Request-ID",
     private_dns_ttl=5.0,
     grace=30.0,
-    defaults=(("timeout_keep_alive", 75), ("timeout_graceful_shutdown", 20)),
+    keep_alive=60.0,
+    probes="tcp",
+    sets_concurrency=True,
 )

@@ -1,0 +1,129 @@
+"""A header of the PROXY protocol: who the client is, said by a balancer that hands on bytes, before the first of them.
+
+Source: haproxy, doc/proxy-protocol.txt. Version 1 is a line of at most 107 bytes, version 2 is binary: 16 bytes, and as
+many more as they say, with the addresses first. Either is read, whichever comes. What follows the addresses in version
+2 (TLVs) is skipped.
+
+- A proxy that does not know the client (`UNKNOWN`; a family other than IPv4 and IPv6) leaves it unknown: the address is
+  the word `unknown`, as in X-Forwarded-For. The specification would rather have the proxy's own. But that one's
+  forwarded headers are believed, and these would be the client's.
+- `LOCAL` is the proxy itself, which looks whether we are there. It has its own address.
+
+Invariants:
+    - What is not a whole and well-formed header is none: nobody else gets to read it.
+    - Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv6Address
+from typing import NamedTuple
+
+from duallisten.net import IPAddress, canonical
+
+SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
+"""What version 2 begins with."""
+
+LONGEST_LINE = 107
+"""Bytes of the longest header of version 1."""
+
+LONGEST = 4096
+"""Bytes of the longest header of version 2 that is read; balancers' are of some hundred."""
+
+UNKNOWN = ("unknown", 0)
+"""Stands for a client that the proxy does not know."""
+
+_PORT = rb"(0|[1-9][0-9]{0,4})"
+_LINE = re.compile(rb"PROXY TCP([46]) ([0-9A-Fa-f.:]+) ([0-9A-Fa-f.:]+) %b %b" % (_PORT, _PORT))
+
+_SIZES = {0x11: (4, 12), 0x12: (4, 12), 0x21: (16, 36), 0x22: (16, 36), 0x31: (108, 216), 0x32: (108, 216)}
+"""Bytes of an address, and of all that is said of both ends, by family and protocol."""
+
+
+class BadHeader(Exception):  # noqa: N818
+    """There is no PROXY header, or a malformed one; says which."""
+
+
+class Header(NamedTuple):
+    """A header of the PROXY protocol.
+
+    Attributes:
+        size: Its bytes.
+        client: Who the client is, host and port; None for the proxy itself.
+    """
+
+    size: int
+    client: tuple[str, int] | None
+
+
+def read_header(data: bytes) -> Header | None:
+    """Read the header that a connection begins with.
+
+    Args:
+        data: What has come so far.
+
+    Returns:
+        None as long as all of it may belong to a header that is still to come.
+
+    Raises:
+        BadHeader: It does not begin with one.
+    """
+    if data[:1] == b"P":
+        return _read_line(data)
+    if data[:1] == b"\r":
+        return _read_binary(data)
+    if data:
+        raise BadHeader("it does not begin with a PROXY header")
+    return None
+
+
+def _read_line(data: bytes) -> Header | None:
+    line, end, _ = data[:LONGEST_LINE].partition(b"\r\n")
+    if not line.startswith(b"PROXY "[: len(line)]):
+        raise BadHeader("it does not begin with a PROXY header")
+    if b"\r" in (line if end else line[:-1]) or b"\n" in line or (not end and len(data) >= LONGEST_LINE):
+        raise BadHeader("a PROXY line that does not end as it must")
+    if not end:
+        return None
+    size = len(line) + 2
+    if line == b"PROXY UNKNOWN" or line.startswith(b"PROXY UNKNOWN "):
+        return Header(size, UNKNOWN)
+    match = _LINE.fullmatch(line)
+    if match is not None:
+        kind: Callable[[str], IPAddress] = IPv4Address if match[1] == b"4" else IPv6Address
+        try:
+            client, _ = kind(match[2].decode()), kind(match[3].decode())
+        except ValueError:
+            raise BadHeader("a PROXY line with an address that is none") from None
+        port = int(match[4])
+        if max(port, int(match[5])) <= 65535:
+            return Header(size, (str(canonical(client)), port))
+    raise BadHeader("a malformed PROXY line")
+
+
+def _read_binary(data: bytes) -> Header | None:
+    if data[:12] != SIGNATURE[: len(data)]:
+        raise BadHeader("it does not begin with a PROXY header")
+    if len(data) > 12 and data[12] not in (0x20, 0x21):
+        raise BadHeader(f"a PROXY header of version and command {data[12]:#04x}")
+    if len(data) < 16:
+        return None
+    size = 16 + int.from_bytes(data[14:16])
+    if size > LONGEST:
+        raise BadHeader(f"a PROXY header of more than {LONGEST} bytes")
+    family, protocol = divmod(data[13], 16)
+    is_local = data[12] == 0x20  # whatever else it says
+    length, least = _SIZES.get(data[13], (0, 0))
+    if not is_local and (family > 3 or protocol > 2 or size < 16 + least):
+        raise BadHeader(f"a malformed PROXY header of family {data[13]:#04x}")
+    if len(data) < size:
+        return None
+    if is_local:
+        return Header(size, None)
+    if data[13] not in (0x11, 0x21):
+        return Header(size, UNKNOWN)
+    address = IPv4Address(data[16:20]) if length == 4 else IPv6Address(data[16:32])
+    ports = 16 + 2 * length
+    return Header(size, (str(canonical(address)), int.from_bytes(data[ports : ports + 2])))
