@@ -178,7 +178,7 @@ def measure_memory(findings: Findings, cores: Cores, options: argparse.Namespace
                 load([contender.commands[0]._replace(loaded=contender.loaded, path=ITEM)], cores, options.seconds)
                 findings.memory.setdefault(contender.name, []).append(sum(map(memory, processes)))
         print(f"memory, {number + 1} of {MEMORY_ROUNDS}", file=sys.stderr)
-    for name, most in (("duallisten, --preload", 0.7), ("duallisten", None)):
+    for name, most in (("duallisten, --preload", 0.55), ("duallisten", 1.0)):
         beside = ratios(findings.memory[name], findings.memory["uvicorn"])
         findings.targets.append(Target(f"memory of 4 FastAPI workers beside uvicorn, {name}", beside, at_most=most))
 

@@ -156,12 +156,17 @@ def cpu_seconds(pid: int) -> float:
 
 def memory(pid: int) -> float:
     """Memory of a process and all its descendants, in MiB: what they share is divided among them (PSS, proc(5))."""
-    total = 0
+    total = 0.0
     for process in family(pid):
         with suppress(ProcessLookupError, FileNotFoundError):  # it has just ended
-            share = re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{process}/smaps_rollup").read_text(), re.MULTILINE)
-            total += int(share[1]) if share else 0
-    return total / 1024
+            total += memory_of(process)[0]
+    return total
+
+
+def memory_of(pid: int) -> tuple[float, float]:
+    """Memory of one process, in MiB: its part of what it shares included (PSS), and what is its own alone."""
+    values = dict(re.findall(r"^(\w+):\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE))
+    return int(values["Pss"]) / 1024, (int(values["Private_Clean"]) + int(values["Private_Dirty"])) / 1024
 
 
 def family(pid: int) -> Iterator[int]:

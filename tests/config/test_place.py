@@ -46,7 +46,7 @@ def test_a_container_says_who_it_is() -> None:
         "NEW_DYNO": "big.web.3",
         "NEW_GROUP": "other",
         "NEW_RELEASE": "v7",
-        "NEW_NAME": "me.new.",
+        "NEW_NAME": "a.new.",
     }
     place = place_of(NEW, said)
     assert (place.application, place.container, place.process_type) == ("shop", "big.web.3", "big.web")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.netns.topology import PRIVATE, PUBLIC, Topology, listening, scalingo
@@ -89,7 +87,7 @@ def test_a_private_side_that_comes_late_outlives_its_workers(late: Topology) -> 
     server.wait_for("Serving the private side on ")
     server.send(signal.SIGHUP)
     server.wait_for("Finished server process", count=2)
-    os.kill(max(worker.pid for worker in psutil.Process(server.process.pid).children()), signal.SIGKILL)
+    max(server.workers, key=lambda worker: worker.pid).kill()
     assert [one.side for one in visits(late.neighbour, PRIVATE, 9240, 10)] == ["private"] * 10
 
 

@@ -7,7 +7,6 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.netns.loads import Order, load
@@ -112,5 +111,4 @@ def test_a_killed_worker_fails_no_more_than_it_had_in_hand(
 
 
 def workers(server: Launched) -> list[int]:
-    children = psutil.Process(server.process.pid).children()
-    return [child.pid for child in children if "spawn_main" in " ".join(child.cmdline())]
+    return [worker.pid for worker in server.workers]

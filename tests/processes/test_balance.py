@@ -212,9 +212,7 @@ def test_of_two_launches_at_the_same_time_one_gets_the_port_and_the_other_an_err
         assert "the public listener cannot listen on" in loser.output
         assert "another process has taken the port meanwhile" in loser.output
         assert loser.output.count("duallisten: ") == 1
-        assert process_of(ask(winner.url("public"))) in {
-            child.pid for child in psutil.Process(winner.process.pid).children()
-        }
+        assert process_of(ask(winner.url("public"))) in {worker.pid for worker in winner.workers}
 
 
 @pytest.mark.parametrize("shares", [False, True])
@@ -250,7 +248,7 @@ def test_a_worker_whose_loop_is_blocked_does_not_outlive_a_killed_supervisor(tmp
     (tmp_path / "shop.py").write_text(SHOP)
     with launched("shop:app", "--workers", "2", *FREE, cwd=tmp_path) as server:
         server.url("public")
-        children = psutil.Process(server.process.pid).children()
+        children = psutil.Process(server.process.pid).children(recursive=True)
         asking = block(server, tmp_path)
         server.send(signal.SIGKILL)
         _, alive = psutil.wait_procs(children, timeout=DEADLINE)

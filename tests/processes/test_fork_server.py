@@ -277,9 +277,9 @@ def test_a_template_that_ends_with_the_launch_is_not_missed(shop: Path) -> None:
 
 def test_a_template_that_does_not_answer_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     """What it tells too late would be taken for its answer to the next order."""
-    monkeypatch.setattr("duallisten.processes.fork_server.PATIENCE", 0.1)
+    monkeypatch.setattr("duallisten.processes.forker.PATIENCE", 0.1)
     config = Config("duallisten.demo:app", port=0, private_port=0)
-    template = ForkServer(config)
+    template = ForkServer.spawned(config)
     try:
         while not template.ready:
             template.read_reports(DEADLINE)

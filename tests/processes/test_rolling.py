@@ -7,7 +7,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import psutil
 import pytest
 
 from duallisten.processes.rolling import Rolling
@@ -34,17 +33,11 @@ def test_a_hangup_reads_the_configuration_file_again(more: tuple[str, ...], tmp_
         write(tmp_path, 2)
         server.send(signal.SIGHUP)
         assert eventually(lambda: versions(server) == {2})
-        assert eventually(lambda: len(serving(server)) == 2)
-        serving(server)[0].kill()
+        assert eventually(lambda: len(server.workers) == 2)
+        server.workers[0].kill()
         server.wait_for("was killed by SIGKILL")
         server.wait_for("Application startup complete", count=5)
         assert versions(server) == {2}
-
-
-def serving(server: Launched) -> list[psutil.Process]:
-    """The workers: the children of fork servers, where there are some."""
-    forks = [fork for template in server.workers for fork in template.children()]
-    return forks or server.workers
 
 
 WRONG = {

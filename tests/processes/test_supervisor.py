@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import resource
 import signal
@@ -25,12 +24,7 @@ DEMO = "duallisten.demo:app"
 
 def workers(server: Launched) -> set[int]:
     """The process ids of the workers that run now."""
-    found = set()
-    for child in psutil.Process(server.process.pid).children():
-        with contextlib.suppress(psutil.Error):  # it has ended in between
-            if "spawn_main" in " ".join(child.cmdline()):
-                found.add(child.pid)
-    return found
+    return {worker.pid for worker in server.workers}
 
 
 def wait_for_workers(server: Launched, count: int) -> None:

@@ -88,6 +88,19 @@ def sharing(app: Any, **options: Any) -> Iterator[ObservedServer]:
         yield server
 
 
+def workers_of(supervisor: psutil.Process) -> list[psutil.Process]:
+    """The workers of a supervisor: spawned, or forked by its zygote or by a fork server; a reloader's process, too."""
+    found, line = [], supervisor.cmdline()
+    for child in supervisor.children():
+        with suppress(psutil.Error):  # it has ended in between
+            is_spawned = "spawn_main" in " ".join(child.cmdline())
+            if is_spawned and "--preload" not in line:
+                found.append(child)
+            elif is_spawned or child.cmdline() == line:
+                found.extend(child.children())
+    return found
+
+
 class Launched:
     """A command in a process of its own, which has ended when the block ends.
 
@@ -173,13 +186,8 @@ class Launched:
 
     @property
     def workers(self) -> list[psutil.Process]:
-        """The processes below it that serve, a reloader's, too."""
-        found = []
-        for child in psutil.Process(self.process.pid).children():
-            with suppress(psutil.Error):  # it has ended in between
-                if "spawn_main" in " ".join(child.cmdline()):
-                    found.append(child)
-        return found
+        """The processes below it that serve."""
+        return workers_of(psutil.Process(self.process.pid))
 
     def say(self, line: str = "") -> None:
         """Write a line to its standard input."""

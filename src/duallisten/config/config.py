@@ -16,20 +16,19 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from duallisten.config import uvicorn_contract
-from duallisten.config.options import Options, split_keywords, with_positional
+from duallisten.config.checks import check, rules_of
+from duallisten.config.options import split_keywords, with_positional
 from duallisten.config.platforms import locate
+from duallisten.config.protocols import choose_protocols, import_protocols
 from duallisten.config.side_config import SideConfig, side_config
 from duallisten.config.signatures import takes_options
 from duallisten.config.trust import own_trust
 from duallisten.config.user_code import call_factory, check_callable, check_import_string, describe_failure
 from duallisten.config.uvicorn_contract import (
-    HTTP_PROTOCOLS,
-    LOGGING_CONFIG,
     LOOP_FACTORIES,
-    WS_PROTOCOLS,
     AccessFormatter,
     ASGI2Middleware,
     ImportFromStringError,
@@ -39,8 +38,7 @@ from duallisten.config.uvicorn_contract import (
     WSGIMiddleware,
     import_from_string,
 )
-from duallisten.config.uvicorn_options import CONFIG_VARIABLES
-from duallisten.endpoints import Rules, contradiction
+from duallisten.config.uvicorn_options import CONFIG_VARIABLES, LATER
 from duallisten.endpoints.frameworks import prepare
 from duallisten.errors import DuallistenError, ImportFailed, LaunchError, UsageError
 from duallisten.http.settings import ParserName
@@ -88,6 +86,7 @@ class Config(UvicornConfig):
         notes: What somebody may wonder about, a line each, for `--check`.
     """
 
+    http2: bool
     origins: dict[str, str] = {}  # noqa: RUF012  # each has its own
 
     @takes_options(like=UvicornConfig.__init__)
@@ -105,22 +104,18 @@ class Config(UvicornConfig):
         self.options = self.place.complete(asked, origins)
         warning = self.place.complete_uvicorn(given, origins)
         self.has_own_trust, self.notes = own_trust(self.place, given, origins)
-        _check(self.options, given)
+        check(self.options, given)
         if given.get("workers") is None and os.environ.get(CONFIG_VARIABLES["workers"]) == "":
             given["workers"] = 1  # an empty variable says nothing, but uvicorn would read it
         self.passed = Passed()  # a launch takes them from the environment
-        self.rules = Rules(self.options.private_paths, self.options.public_paths, self.options.hidden_status)
-        if found := contradiction(self.rules):
-            raise UsageError(
-                f"--public-path {found[0]} lies inside --private-path {found[1]}, so it could never be served"
-            )
-        probe = self.options.public_health
-        if probe is not None and (found := contradiction(self.rules._replace(public=(probe,)))):
-            raise UsageError(f"--public-health {probe} lies inside --private-path {found[1]}: choose another path")
+        self.rules = rules_of(self.options)
         self._interface = given.get("interface", "auto")  # `load` replaces it by what it finds
         self.parser: ParserName = "auto"
         self.has_websockets = False
+        later = {name: given.pop(name, default) for name, default in LATER.items()}
         super().__init__(app, **given)
+        for name, value in later.items():
+            setattr(self, name, value)
         if warning:
             logger.warning(warning)  # not before uvicorn has configured logging
 
@@ -177,9 +172,9 @@ class Config(UvicornConfig):
         for one in (self.side("public"), self.side("private")):
             if one.uvicorn["ssl_keyfile"] and not one.uvicorn["ssl_certfile"]:
                 raise LaunchError(f"TLS of the {one.side} listener: {one.tls_files} needs its certificate file, too")
-        asked = self.http, self.ws
-        self._choose_protocols()
-        self._import_protocols()
+        asked = self.http, self.ws, self.http2
+        choose_protocols(self)
+        import_protocols(self)
         try:
             super().load()
         except DuallistenError:
@@ -197,39 +192,11 @@ class Config(UvicornConfig):
         except Exception as error:
             raise LaunchError(f"{self.app_name} cannot be loaded: {describe_failure(error)}") from None
         finally:
-            self.http, self.ws = asked
+            self.http, self.ws, self.http2 = asked
         check_callable(_innermost(self.loaded_app), self.app_name)  # uvicorn calls what may be a factory
         prepare(bare(self.loaded_app))
         self.source("private")  # loaded with this one, so that neither is found broken later
         self._check_routes()
-
-    def _choose_protocols(self) -> None:
-        """Put the engine in the place of uvicorn's own protocols."""
-        if not self.is_engine:
-            return
-        from duallisten.http import Connection
-        from duallisten.http.parsers import parser_class
-
-        self.parser = cast("ParserName", self.http)
-        try:
-            parser_class(self.parser)
-        except ImportError as error:
-            raise ImportFailed(f"--http {self.http} cannot be used: {error}") from None
-        self.http = Connection
-        self.has_websockets = self.is_websocket_engine
-        if self.has_websockets:
-            self.ws = "none"
-
-    def _import_protocols(self) -> None:
-        """Raise LaunchError where a protocol class that is not the engine's cannot be imported."""
-        for option, asked, known in (("--http", self.http, HTTP_PROTOCOLS), ("--ws", self.ws, WS_PROTOCOLS)):
-            name = known.get(asked, asked) if isinstance(asked, str) else None
-            try:
-                import_from_string(name)
-            except ImportFromStringError as error:
-                raise LaunchError(f"{option} {asked} cannot be imported: {error}") from None
-            except ImportError as error:
-                raise LaunchError(f"{option} {asked} cannot be used: {error}; is its package installed?") from None
 
     def _check_routes(self) -> None:
         """Raise UsageError or LaunchError for what `--strict-routes` forbids, and for a route at a path of ours."""
@@ -341,7 +308,7 @@ class Config(UvicornConfig):
             from duallisten.http import Connection
 
             return self.http_protocol_class is Connection
-        return self.http in PARSERS and not getattr(self, "http2", False)
+        return self.http in PARSERS
 
     @property
     def is_websocket_engine(self) -> bool:
@@ -374,22 +341,6 @@ class Config(UvicornConfig):
         if known is not None and not callable(found):
             raise LaunchError(f"--loop {self.loop} is no factory of an event loop, which can be called")
         return super().get_loop_factory()
-
-
-def _check(options: Options, given: Mapping[str, Any]) -> None:
-    """Ensure that one option says what log lines look like, and that uvicorn can read the number of workers."""
-    asked = given.get("log_config")
-    if options.log_format == "json" and asked is not None and asked is not LOGGING_CONFIG:
-        raise UsageError(
-            "--log-format json and --log-config both say what log lines look like: leave one of them out, or name "
-            "duallisten.jsonlog.JSONFormatter as the formatter in the latter"
-        )
-    variable = CONFIG_VARIABLES["workers"]
-    workers, text = given.get("workers"), os.environ.get(variable)
-    if workers is None and text and not (text.isascii() and text.isdigit()):
-        raise UsageError(f"${variable} is {text!r}: it must be a number of workers")
-    if workers is not None and not (isinstance(workers, int) and workers >= 0):
-        raise UsageError(f"workers={workers!r}: must be a number, 0 or more")
 
 
 def bare(app: Any) -> Any:

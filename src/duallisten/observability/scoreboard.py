@@ -159,13 +159,14 @@ class Scoreboard:
     """The board of a launch; pickled into its child processes, it is the same memory there.
 
     capacity: for how many processes at a time there are rows
+    descriptor: of its memory
     history: the words of the last minutes, which `admin.history` writes and reads
     """
 
     def __init__(self, capacity: int = 512) -> None:
         self.capacity = capacity
-        self._descriptor = _nameless_file()
-        os.ftruncate(self._descriptor, self._size)
+        self.descriptor = _nameless_file()
+        os.ftruncate(self.descriptor, self._size)
         self._map()
         self.head[Head.STARTED] = time.monotonic_ns()
         self.head[Head.EPOCH] = round(wall_clock() * 1e9)  # to be shown
@@ -175,14 +176,24 @@ class Scoreboard:
     def __reduce__(self) -> Any:
         from multiprocessing.reduction import DupFd
 
-        return _attach, (self.capacity, DupFd(self._descriptor))
+        return _unpickle, (self.capacity, DupFd(self.descriptor))
+
+    @classmethod
+    def attach(cls, capacity: int, descriptor: int) -> Scoreboard:
+        """Return a board that another process has made, of which this one has been given the descriptor."""
+        board = cls.__new__(cls)
+        board.capacity = capacity
+        board.descriptor = descriptor
+        board._map()
+        board._free = []
+        return board
 
     @property
     def _size(self) -> int:
         return (ROWS_BEGIN + self.capacity * ROW_WORDS) * WORD
 
     def _map(self) -> None:
-        self._words = memoryview(mmap.mmap(self._descriptor, self._size)).cast("Q")
+        self._words = memoryview(mmap.mmap(self.descriptor, self._size)).cast("Q")
         self.head = self._words[:HEAD_WORDS]
         self._gone = self._words[GONE_BEGIN:HISTORY_BEGIN]
         self.history = self._words[HISTORY_BEGIN:ROWS_BEGIN]
@@ -296,10 +307,5 @@ def _nameless_file() -> int:
         return os.dup(file.fileno())
 
 
-def _attach(capacity: int, descriptor: Any) -> Scoreboard:
-    board = Scoreboard.__new__(Scoreboard)
-    board.capacity = capacity
-    board._descriptor = descriptor.detach()
-    board._map()
-    board._free = []
-    return board
+def _unpickle(capacity: int, descriptor: Any) -> Scoreboard:
+    return Scoreboard.attach(capacity, descriptor.detach())

@@ -7,110 +7,92 @@
 - When it dies, its forks count as ended with code 255 while they go on serving.
 - There is one for a process, so new code cannot be imported beside the old.
 
-So the fork server is a process of uvicorn's making, like a worker. A forked worker is its child and not the
-supervisor's: a descriptor tells of its end (pidfd_open(2), Linux 5.3), and the fork server reports its exit code.
+So the first fork server is what the zygote becomes, and one for new code is a process of uvicorn's making.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
 import time
 from contextlib import nullcontext, suppress
 from functools import partial
 from multiprocessing import Pipe
-from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
 from duallisten.config.uvicorn_contract import get_subprocess
 from duallisten.errors import LaunchError
+from duallisten.processes.forker import Forker
 from duallisten.processes.worker_handle import Child, Worker, WorkerFactory
-from duallisten.processes.worker_protocol import ForkOrder, sides_of
+from duallisten.processes.worker_protocol import ForkOrder, send_start, sides_of
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
     from contextlib import AbstractContextManager
     from multiprocessing.connection import Connection
+    from multiprocessing.context import SpawnProcess
 
     from duallisten.config import Config
     from duallisten.listeners import BoundSocket, Plan
     from duallisten.observability import RowRef, Scoreboard
-    from duallisten.processes.worker_protocol import ForkServerReport
+    from duallisten.processes.forker import ForkedProcess
+    from duallisten.processes.worker_protocol import ForkReport
+    from duallisten.processes.zygote import Zygote
 
 logger = logging.getLogger("uvicorn.error")
-
-PATIENCE = 10.0
-"""Seconds that a fork server has to answer: it forks, or reports a fork's exit code, in milliseconds."""
 
 IMPORT_DELAY = 5.0
 """Seconds before the application is imported again after a fork server that had not got so far."""
 
 
-class ForkServer(Child):
+class ForkServer(Forker):
     """A fork server's process, and its state.
 
     ready: whether it has imported the application
     """
 
-    def __init__(self, config: Config, board: Scoreboard | None = None) -> None:
+    def __init__(self, process: SpawnProcess | ForkedProcess, pipe: Connection) -> None:
+        super().__init__(process, pipe)
+        self.ready = False
+
+    @classmethod
+    def spawned(cls, config: Config, board: Scoreboard | None = None) -> ForkServer:
+        """Start one that imports everything itself; raises OSError where that is not possible."""
         pipe, child_end = Pipe()
         with _unconfigured() as instrumented:
             process = get_subprocess(config, partial(_run, config, child_end, board, instrumented), [])
             process.start()
         child_end.close()  # so that the pipe ends with the process
-        super().__init__(process, pipe)
-        self.ready = False
-        self._exit_codes: dict[int, int] = {}
-        self._forked: list[tuple[int, list[int]]] = []
+        return cls(process, pipe)
 
-    def _note(self, report: ForkServerReport, descriptors: list[int]) -> None:
+    @classmethod
+    def first(cls, config: Config, board: Scoreboard | None, zygote: Zygote | None) -> ForkServer:
+        """Let the zygote become it, where there is one."""
+        if zygote is None:
+            return cls.spawned(config, board)
+        server = cls(zygote.process, zygote.pipe)
+        with suppress(OSError):  # it has died, as is seen by its pipe
+            send_start(server._channel, config, board, None)
+        return server
+
+    def _note(self, report: ForkReport, descriptors: list[int]) -> None:
         if report.name == "ready":
             self.ready = True
-        elif report.name == "failed":
-            self.failure = report.text
-        elif report.name == "ended":
-            self._exit_codes[report.pid] = report.code
         else:
-            self._exit_codes.pop(report.pid, None)  # of an earlier process with this number
-            self._forked.append((report.pid, descriptors))
-
-    def _wait_until(self, is_reported: Callable[[], bool]) -> bool:
-        """Wait for a report, not longer than its process lives and `PATIENCE`; whether it came."""
-        deadline = time.monotonic() + PATIENCE
-        while not is_reported() and not self.pipe.closed and (left := deadline - time.monotonic()) > 0:
-            self.read_reports(left)
-        return is_reported()
+            super()._note(report, descriptors)
 
     def fork(self, plan: Plan, queues: list[BoundSocket], row: RowRef | None = None) -> Worker:
         """Fork a worker; raises LaunchError where that fails."""
         pipe, child_end = Pipe()
         try:
             order = ForkOrder(plan, sides_of(queues), row.number if row is not None else 0)
-            self._channel.send(order, [child_end.fileno(), *(queue.socket.fileno() for queue in queues)])
-            if not self._wait_until(lambda: bool(self._forked)):
-                raise OSError("the process that has imported it does not answer")
-            pid, descriptors = self._forked.pop()
-            if not descriptors:
-                raise OSError("no descriptor is left")
+            process = self.ask(order, [child_end.fileno(), *(queue.socket.fileno() for queue in queues)])
         except OSError as error:
-            self.end()  # what it still reports of this fork must not be taken for an answer to the next order
             raise LaunchError(f"the preloaded application could not be forked: {error}") from None
         finally:
             child_end.close()
-        return Worker(ForkedProcess(self, pid, descriptors[0]), pipe, plan, len(queues), row)
-
-    def exit_code(self, pid: int) -> int | None:
-        """Return the exit code of a fork that has ended; None where nobody can tell."""
-        if not self._wait_until(lambda: pid in self._exit_codes):
-            self.end()
-            with suppress(ChildProcessError):  # process 1 of a container inherits what a dead fork server leaves
-                ended, status = os.waitpid(pid, os.WNOHANG)
-                if ended == pid:
-                    self._exit_codes[pid] = os.waitstatus_to_exitcode(status)
-        return self._exit_codes.get(pid)
+        return Worker(process, pipe, plan, len(queues), row)
 
     def retire(self) -> None:
         """Let it end when its last worker has."""
@@ -119,37 +101,6 @@ class ForkServer(Child):
         except OSError:
             self._channel.close()
 
-    def end(self) -> None:
-        """End it now; it has nothing to put in order."""
-        self.signal(signal.SIGKILL)
-        self.close()
-
-
-class ForkedProcess:
-    """The process of a forked worker: what `multiprocessing.Process` is for a spawned one.
-
-    sentinel: a descriptor that can be read when it has ended
-    exitcode: None while it runs, and where nobody could tell; negative if a signal ended it
-    """
-
-    def __init__(self, server: ForkServer, pid: int, sentinel: int) -> None:
-        self.pid = pid
-        self.sentinel = sentinel
-        self.exitcode: int | None = None
-        self._server = server
-
-    def is_alive(self) -> bool:
-        """Whether it runs."""
-        return self.sentinel >= 0 and not wait([self.sentinel], timeout=0)
-
-    def join(self) -> None:
-        """Wait for its end, and for its exit code as long as there is someone to report it."""
-        if self.sentinel >= 0:
-            wait([self.sentinel])
-            os.close(self.sentinel)
-            self.sentinel = -1
-            self.exitcode = self._server.exit_code(self.pid)
-
 
 class ForkingFactory(WorkerFactory):
     """Forks workers off a fork server, and replaces that when it dies, or for new code.
@@ -157,14 +108,14 @@ class ForkingFactory(WorkerFactory):
     Raises LaunchError where this system cannot do it.
     """
 
-    def __init__(self, config: Config, board: Scoreboard | None) -> None:
+    def __init__(self, config: Config, board: Scoreboard | None, zygote: Zygote | None = None) -> None:
         super().__init__(config)
         if not hasattr(os, "pidfd_open"):
             raise LaunchError(
                 "--preload needs Linux 5.3 or newer: elsewhere each worker imports the application itself"
             )
         self._board = board
-        self._server: ForkServer | None = ForkServer(config, board)
+        self._server: ForkServer | None = ForkServer.first(config, board, zygote)
         self._next: ForkServer | None = None
         self._retired: list[ForkServer] = []
         self._launched = False
@@ -184,6 +135,11 @@ class ForkingFactory(WorkerFactory):
     def pipes(self) -> list[Connection]:
         """The pipes of all fork servers."""
         return [server.pipe for server in self._servers if not server.pipe.closed]
+
+    @property
+    def helpers(self) -> list[Child]:
+        """The fork servers."""
+        return [*self._servers]
 
     @property
     def _servers(self) -> list[ForkServer]:
@@ -207,6 +163,7 @@ class ForkingFactory(WorkerFactory):
         self._launched = self._launched or self.is_ready
         for server in [server for server in self._retired if not server.process.is_alive()]:
             self._retired.remove(server)
+            server.close()
             self._leave_metrics(server)
         self._replace_dead()
         if self._next is None or not (self._next.ready or self._next.pipe.closed):
@@ -239,7 +196,7 @@ class ForkingFactory(WorkerFactory):
     def _start_server(self) -> ForkServer | None:
         """Start a fork server; None where there is no process, memory or descriptor for one now."""
         try:
-            return ForkServer(self.config, self._board)
+            return ForkServer.spawned(self.config, self._board)
         except OSError as error:
             logger.error("The application cannot be imported again now: %s", error)
             self._due = time.monotonic() + IMPORT_DELAY

@@ -5,14 +5,8 @@ The memory of what was imported is shared by all workers for as long as nobody w
 - A fork has one thread, the one that forked; locks that others held stay locked, and what others were to do is not done
   (fork(2), POSIX). So the fork server warns if the application's import has started threads. It also warns if that has
   opened connections: the workers would read and write them in turns.
-- The garbage collector writes to every object that it looks at. What is there at the fork is frozen (`gc.freeze`),
-  after an import with the collector off, which leaves fewer half-empty pages for the workers to write to.
+- An import with the garbage collector off leaves fewer half-empty pages for the workers to write to.
 - A module is imported once. New code takes a new fork server; the old one ends when its last worker has.
-
-Invariants:
-    - It has one thread and no event loop, listens on nothing, and answers nothing.
-    - It holds no socket of ours longer than a fork takes.
-    - It ends when the supervisor does, which it learns from its pipe; each worker learns it from its own.
 """
 
 from __future__ import annotations
@@ -26,16 +20,17 @@ import socket
 import sys
 import threading
 from contextlib import contextmanager, suppress
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from duallisten.errors import DuallistenError
 from duallisten.observability import RowRef
 from duallisten.processes.exit_watch import ExitWatch
+from duallisten.processes.forking import ForkingProcess, freeze, import_ahead
 from duallisten.processes.process_signals import IGNORED, ignore
 from duallisten.processes.worker_main import run_worker
-from duallisten.processes.worker_protocol import Channel, ForkServerReport, bound_sockets
+from duallisten.processes.worker_protocol import ForkReport, bound_sockets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,18 +45,17 @@ RESTARTED = ("OtelBatch", "OtelPeriodicExportingMetricReader")
 """How the names of threads begin that start again in a fork by themselves (os.register_at_fork)."""
 
 
-class ForkServerProcess:
+class ForkServerProcess(ForkingProcess):
     """The fork server: it imports the application, forks workers, and reports their ends.
 
     instrumented: whether it has to set up OpenTelemetry, here and in each fork (`opentelemetry`)
     """
 
     def __init__(self, config: Config, pipe: Connection, board: Scoreboard | None, *, instrumented: bool) -> None:
+        super().__init__(pipe)
         self._config = config
-        self._channel = Channel(pipe)
         self._board = board
         self._instrumented = instrumented
-        self._children: dict[int, int] = {}  # process ids, by the descriptor that tells of its end
 
     def run(self) -> None:
         """Fork workers until the supervisor needs no more; a fork serves within this call, and exits."""
@@ -71,10 +65,10 @@ class ForkServerProcess:
             with _ending_with(self._channel.pipe):
                 self._import()
         except DuallistenError as error:
-            self._report(ForkServerReport("failed", str(error)))
+            self._report(ForkReport("failed", str(error)))
             ExitWatch(error.exit_code).start()
             sys.exit(error.exit_code)
-        self._report(ForkServerReport("ready"))
+        self._report(ForkReport("ready"))
         self._obey_orders()
 
     def _import(self) -> None:
@@ -89,10 +83,10 @@ class ForkServerProcess:
             from duallisten.processes.opentelemetry import patch_libraries
 
             patch_libraries()
+        import_ahead(self._config)
         self._config.load()
         self._config.get_loop_factory()  # imports the event loop
-        gc.collect()
-        gc.freeze()
+        freeze()
         if lost := list(_lost_threads()):
             logger.warning(
                 "--preload: importing the application has started threads, which will not run in the workers: %s; "
@@ -106,56 +100,11 @@ class ForkServerProcess:
                 ", ".join(sorted(opened)),
             )
 
-    def _report(self, report: ForkServerReport, descriptors: tuple[int, ...] = ()) -> None:
-        with suppress(OSError):
-            self._channel.send(report, descriptors)
+    def _count(self, order: ForkOrder) -> int:
+        return 1 + len(order.sides)
 
-    def _obey_orders(self) -> None:
-        """Fork a worker for each order until an empty one comes, and report the ends of all."""
-        more = True
-        while more or self._children:
-            for readable in wait([*([self._channel.pipe] if more else []), *self._children]):
-                if isinstance(readable, int):
-                    self._reap(readable)
-                    continue
-                try:
-                    order, descriptors = self._channel.receive()
-                except (EOFError, OSError):
-                    return  # the supervisor is gone
-                if order is None:
-                    more = False
-                else:
-                    self._fork(order, descriptors)
-
-    def _reap(self, end: int) -> None:
-        _, status = os.waitpid(pid := self._children.pop(end), 0)
-        os.close(end)
-        self._report(ForkServerReport("ended", pid=pid, code=os.waitstatus_to_exitcode(status)))
-
-    def _fork(self, order: ForkOrder, descriptors: list[int]) -> None:
-        """Fork a worker, which serves and exits within this call."""
-        if len(descriptors) != 1 + len(order.sides):  # this process may open no more
-            for descriptor in descriptors:
-                os.close(descriptor)
-            self._report(ForkServerReport("forked"))
-            return
-        for stream in (sys.stdout, sys.stderr):  # each fork would write out again what is buffered
-            with suppress(AttributeError, OSError, ValueError):  # there is none, or it is closed
-                stream.flush()
-        if (pid := os.fork()) == 0:
-            self._serve(order, descriptors)
-            sys.exit()
-        for descriptor in descriptors:
-            os.close(descriptor)
-        end = os.pidfd_open(pid)
-        self._children[end] = pid
-        self._report(ForkServerReport("forked", pid=pid), (end,))
-
-    def _serve(self, order: ForkOrder, descriptors: list[int]) -> None:
+    def _become(self, order: ForkOrder, descriptors: list[int]) -> None:
         """Become a worker."""
-        self._channel.close()
-        for end in self._children:
-            os.close(end)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         gc.enable()
         if self._instrumented:

@@ -85,7 +85,8 @@ class OrphanReaper(SupervisorObserver):
 
     def tick(self) -> None:
         """Reap the orphans that have ended; `active_children` has reaped those of `multiprocessing`."""
-        known = {child.pid for child in active_children()} | {worker.pid for worker in self._supervisor.workers}
+        known = {child.pid for child in active_children()}
+        known |= {one.pid for one in (*self._supervisor.workers, *self._supervisor.factory.helpers)}
         for pid in set(_children()) - known:
             with suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)

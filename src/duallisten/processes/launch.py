@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from duallisten.config import Config, takes_options
 from duallisten.config.uvicorn_contract import UvicornServer, change_reloader, uvicorn_run
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from duallisten.processes.rolling import Reread
     from duallisten.processes.service_manager import Notifier
     from duallisten.processes.supervisor import Supervisor
+    from duallisten.processes.zygote import Zygote
 
 logger = logging.getLogger("uvicorn.error")
 
@@ -68,6 +69,7 @@ def launch(config: Config, reread: Reread | None = None, *, owns_process: bool =
     reread: reads what is asked for again, for SIGHUP
     owns_process: whether this process is for the launch alone, and ends with it
     """
+    process = os.getpid()
     try:
         take_passed_sockets(config)
         plan = await_plan(request_of(config), read_host)
@@ -83,16 +85,21 @@ def launch(config: Config, reread: Reread | None = None, *, owns_process: bool =
             from duallisten.processes.init_process import fork_from_init
 
             fork_from_init()
+            process = os.getpid()
         share = None if config.should_reload or several else share_of(plan)
-        with _metric_files(config, several=is_supervisor), _bound(plan, share) as bound:
+        with (
+            _zygote(config, wanted=is_supervisor and owns_process) as zygote,
+            _metric_files(config, several=is_supervisor),
+            _bound(plan, share) as bound,
+        ):
             if config.should_reload or several:
-                _launch_processes(config, plan, pools, bound, reread, reaps=is_init)
+                _launch_processes(config, plan, pools, bound, Beside(reread, zygote, is_init))
             else:
                 _serve_alone(config, plan, bound, owns_process=owns_process)
     except KeyboardInterrupt:
         pass
     finally:
-        if owns_process:  # a launch that fails may have left threads behind, too
+        if owns_process and os.getpid() == process:  # a launch that fails may have left threads behind, too
             ExitWatch(getattr(sys.exception(), "exit_code", ShutdownError.exit_code)).start()
 
 
@@ -102,6 +109,15 @@ def take_passed_sockets(config: Config) -> None:
         from duallisten.listeners.socket_activation import take_passed
 
         config.passed = take_passed(os.environ, os.getpid())
+
+
+def _zygote(config: Config, *, wanted: bool) -> AbstractContextManager[Zygote | None]:
+    """Fork the process from which the others come, where there will be others and that is possible."""
+    if not wanted:
+        return nullcontext()
+    from duallisten.processes.zygote import forked_early
+
+    return forked_early(config)
 
 
 def _metric_files(config: Config, *, several: bool) -> AbstractContextManager[None]:
@@ -145,19 +161,22 @@ def _bound(plan: Plan, share: sock.Share | None = None) -> Iterator[list[sock.Bo
         sock.remove_path(plan)
 
 
-def _launch_processes(
-    config: Config,
-    plan: Plan,
-    pools: tuple[Pool, ...],
-    bound: list[sock.BoundSocket],
-    reread: Reread | None,
-    *,
-    reaps: bool,
-) -> None:
-    """Run a reloader or a supervisor.
+class Beside(NamedTuple):
+    """What a supervisor is given beside what it serves.
 
-    reaps: whether the supervisor reaps what is no child of its own
+    zygote: what the workers come from; None where they are spawned
+    reaps: whether it reaps what is no child of its own
     """
+
+    reread: Reread | None
+    zygote: Zygote | None
+    reaps: bool
+
+
+def _launch_processes(
+    config: Config, plan: Plan, pools: tuple[Pool, ...], bound: list[sock.BoundSocket], beside: Beside
+) -> None:
+    """Run a reloader or a supervisor."""
     if "opentelemetry.instrumentation.auto_instrumentation" in sys.modules:
         from duallisten.processes.opentelemetry import reach_children
 
@@ -170,8 +189,8 @@ def _launch_processes(
 
     with ExitStack() as stack:
         sock = stack.enter_context(_control(config))  # first: where there can be none, nothing is started
-        supervisor = Supervisor(config, plan, pools, bound, reread)
-        supervisor.observers += _observers(supervisor, notifier, reaps=reaps)
+        supervisor = Supervisor(config, plan, pools, bound, beside.reread, beside.zygote)
+        supervisor.observers += _observers(supervisor, notifier, reaps=beside.reaps)
         if sock is not None:
             from duallisten.processes.control import answering
             from duallisten.processes.supervisor_control import SupervisorControl

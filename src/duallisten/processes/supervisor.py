@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from duallisten.processes.rolling import Reread
     from duallisten.processes.worker_handle import Worker
     from duallisten.processes.worker_slots import Slot
+    from duallisten.processes.zygote import Zygote
 
 logger = logging.getLogger("uvicorn.error")
 
@@ -84,6 +85,7 @@ class Supervisor:
         pools: tuple[Pool, ...],
         bound: list[BoundSocket],
         reread: Reread | None = None,
+        zygote: Zygote | None = None,
     ) -> None:
         self.config = config
         self.plan = plan
@@ -92,7 +94,7 @@ class Supervisor:
         self.slots = Slots(pools, bound, backlog=lambda side: config.side(side).backlog)
         self.board = LaunchBoard(config)
         self.registration = registration_of(config)
-        self.factory = self._make_factory()
+        self.factory = self._make_factory(zygote)
         self.observers: list[SupervisorObserver] = []
         self.retiring: list[Worker] = []
         self.rolling = Rolling(self, reread)
@@ -138,13 +140,13 @@ class Supervisor:
         """Every worker process there is, those on their way out included."""
         return [*self.slots.workers, *self.retiring]
 
-    def _make_factory(self) -> WorkerFactory:
+    def _make_factory(self, zygote: Zygote | None) -> WorkerFactory:
         """Build what starts workers; raises LaunchError where this system cannot do what is asked for."""
         if not self.config.options.preload:
-            return WorkerFactory(self.config)
+            return WorkerFactory(self.config, zygote)
         from duallisten.processes.fork_server import ForkingFactory
 
-        return ForkingFactory(self.config, self.board.board)
+        return ForkingFactory(self.config, self.board.board, zygote)
 
     def start_worker(self, slot: Slot) -> Worker | None:
         """Start a worker for a slot; None where that fails after the launch, to be tried again."""

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from duallisten.config import Config
     from duallisten.listeners import BoundSocket, Plan
     from duallisten.observability import RowRef
-    from duallisten.processes.fork_server import ForkedProcess
+    from duallisten.processes.forker import ForkedProcess
     from duallisten.processes.worker_protocol import Report
+    from duallisten.processes.zygote import Zygote
     from duallisten.sides import Side
 
 BLOCKED = 1.0
@@ -288,10 +289,12 @@ class WorkerFactory:
     No code of the application runs in the supervisor.
 
     config: what the workers that are started next are given
+    zygote: what they are forked from; None where they are spawned
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, zygote: Zygote | None = None) -> None:
         self.config = config
+        self.zygote = zygote
         self._is_renewing = False
 
     @property
@@ -307,14 +310,23 @@ class WorkerFactory:
     @property
     def pipes(self) -> list[Any]:
         """What can be read when `poll` has something to do."""
-        return []
+        return [self.zygote.pipe] if self.zygote is not None and not self.zygote.pipe.closed else []
+
+    @property
+    def helpers(self) -> list[Child]:
+        """The supervisor's children that are no workers."""
+        return [self.zygote] if self.zygote is not None else []
 
     def start(self, plan: Plan, queues: list[BoundSocket], row: RowRef | None) -> Worker:
         """Start a worker; raises LaunchError or OSError where that is not possible."""
         pipe, child_end = Pipe()
-        target = partial(_run, self.config, plan, sides_of(queues), child_end, row)
-        process = get_subprocess(self.config, target, [queue.socket for queue in queues])
-        process.start()
+        process: SpawnProcess | ForkedProcess | None = None
+        if self.zygote is not None:
+            process = self.zygote.start(self.config, (pipe, child_end), plan, queues, row)
+        if process is None:
+            target = partial(_run, self.config, plan, sides_of(queues), child_end, row)
+            process = get_subprocess(self.config, target, [queue.socket for queue in queues])
+            process.start()
         child_end.close()  # so that the pipe ends with the process
         return Worker(process, pipe, plan, len(queues), row)
 
@@ -324,6 +336,8 @@ class WorkerFactory:
 
     def poll(self) -> bool:
         """Do what is due; whether the code that `renew` asked for has just come. Raises LaunchError at the launch."""
+        if self.zygote is not None:
+            self.zygote.poll()
         renewed, self._is_renewing = self._is_renewing, False
         return renewed
 

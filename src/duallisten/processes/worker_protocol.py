@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from multiprocessing.connection import Connection
 
+    from duallisten.config import Config
     from duallisten.listeners import BoundSocket, Plan
+    from duallisten.observability import Scoreboard
     from duallisten.sides import Side
 
 Report = Literal["began", "ready", "serving", "at limit", "ending", "waiting", "ended", "failed", "alive", "turning"]
@@ -52,8 +54,28 @@ class ForkOrder(NamedTuple):
     row: int = 0
 
 
-class ForkServerReport(NamedTuple):
-    """What a fork server reports. With `forked` comes a descriptor that can be read when the fork has ended.
+FORK = "fork"
+"""The order to the zygote to fork; the fork's end of its pipe comes with it."""
+
+
+class StartOrder(NamedTuple):
+    """What the zygote, or a fork of it, is made for; its sockets and the descriptor of the scoreboard come with it.
+
+    environment: what it finds in its environment
+    fork: what is meant for a worker; None for a fork server
+    capacity: the rows of the scoreboard; 0 where there is none
+    """
+
+    config: Config
+    environment: dict[str, str]
+    fork: ForkOrder | None
+    capacity: int
+
+
+class ForkReport(NamedTuple):
+    """What a fork server or a zygote reports.
+
+    With `forked` comes a descriptor that can be read when the fork has ended.
 
     pid, code: the process id and the exit code of a fork
     """
@@ -97,10 +119,28 @@ class Channel:
             os.set_inheritable(descriptor, False)
         return message, descriptors
 
+    def detach(self) -> Connection:
+        """Let go of the pipe, for another channel to have it."""
+        self._socket.close()
+        return self.pipe
+
     def close(self) -> None:
         """Close this end."""
         self.pipe.close()
         self._socket.close()
+
+
+def send_start(
+    channel: Channel,
+    config: Config,
+    board: Scoreboard | None,
+    fork: ForkOrder | None,
+    queues: Iterable[BoundSocket] = (),
+) -> None:
+    """Tell the zygote, or a fork of it, what it is for; raises OSError where nobody takes it."""
+    order = StartOrder(config, dict(os.environ), fork, board.capacity if board is not None else 0)
+    shared = [board.descriptor] if board is not None else []
+    channel.send(order, [*(queue.socket.fileno() for queue in queues), *shared])
 
 
 def sides_of(bound: Iterable[BoundSocket]) -> tuple[Side, ...]:

@@ -105,7 +105,9 @@ def client(
         source = DNSSource(service, port, scheme, networks)
     else:
         source = RegistrySource(registry, service, networks)
-    own = {name: options[name] for name in ("limits", "verify", "cert", "trust_env", "http2") if name in options}
+    own = {
+        name: options[name] for name in ("limits", "verify", "cert", "trust_env", "http1", "http2") if name in options
+    }
     mounts = {**options.pop("mounts", {}), f"all://{service.rstrip('.').lower()}": Transport(source, **own)}
     return httpx.AsyncClient(mounts=mounts, **{"base_url": f"{scheme}://{service.rstrip('.')}", **options})
 

@@ -1,0 +1,91 @@
+"""What runs in the zygote (`zygote`), and in its forks before they know what they are made for.
+
+The facts it rests on:
+
+- The zygote does next to nothing: whatever it did would write to memory that it shares (`forking`). All is imported
+  before it is forked, and what a fork is for is read by that fork.
+- Signals that a terminal or a service manager sends to all processes are the supervisor's to act on. SIGTERM is
+  blocked, and not ignored: one that reaches a fork before it has a handler stays pending, and ends it (signal(7)).
+
+Invariants:
+    - It imports nothing of the user's.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, Any
+
+from duallisten.observability import RowRef, Scoreboard
+from duallisten.processes.fork_server_main import ForkServerProcess
+from duallisten.processes.forking import ForkingProcess
+from duallisten.processes.process_signals import IGNORED, ignore
+from duallisten.processes.worker_main import run_worker
+from duallisten.processes.worker_protocol import FORK, Channel, bound_sockets
+
+if TYPE_CHECKING:
+    from duallisten.config import Config
+    from duallisten.processes.worker_protocol import StartOrder
+
+
+_held: list[Connection] = []
+"""The pipe of a fork server: it ends with the process, and not when the process begins to exit."""
+
+
+class ZygoteProcess(ForkingProcess):
+    """The zygote: it forks workers, and fork servers.
+
+    passed: descriptors that the supervisor keeps open, and that this process must not
+    """
+
+    def __init__(self, pipe: Connection, passed: list[int]) -> None:
+        super().__init__(pipe)
+        self._passed = passed
+
+    def run(self) -> None:
+        """Fork until the supervisor is gone; a fork does its work within this call, and exits."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        for number in (signal.SIGINT, signal.SIGHUP, *IGNORED, signal.SIGUSR2):
+            signal.signal(number, ignore)
+        for descriptor in self._passed:
+            os.close(descriptor)
+        self._obey_orders()
+
+    def _fork(self, order: Any, descriptors: list[int]) -> None:
+        """Fork a worker, or become a fork server, which takes over the pipe."""
+        if order == FORK:
+            super()._fork(order, descriptors)
+            return
+        config, board = _begin(order, descriptors)
+        _held.append(pipe := self._channel.detach())
+        ForkServerProcess(config, pipe, board, instrumented=False).run()
+        sys.exit()
+
+    def _become(self, order: Any, descriptors: list[int]) -> None:
+        """Become a worker, for what comes over its pipe."""
+        (descriptor,) = descriptors
+        channel = Channel(Connection(descriptor))
+        try:
+            order, descriptors = channel.receive()
+        except (EOFError, OSError):
+            sys.exit()  # the supervisor is gone
+        config, board = _begin(order, descriptors)
+        assert order.fork is not None  # noqa: S101
+        row = RowRef(board, order.fork.row) if board is not None else None
+        bound = bound_sockets(order.fork.sides, [socket.socket(fileno=queue) for queue in descriptors])
+        run_worker(config, order.fork.plan, bound, channel.detach(), row)
+
+
+def _begin(order: StartOrder, descriptors: list[int]) -> tuple[Config, Scoreboard | None]:
+    """Become a process of its own, with an environment and a logging of its own; takes the board's descriptor."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+    os.environ.clear()
+    os.environ.update(order.environment)
+    order.config.configure_logging()
+    board = Scoreboard.attach(order.capacity, descriptors.pop()) if order.capacity else None
+    return order.config, board
