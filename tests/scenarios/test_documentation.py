@@ -7,6 +7,7 @@ for them.
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import textwrap
@@ -15,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from duallisten.admin.metrics import families
+from duallisten.observability import Scoreboard
 from tests.contracts import reference
 from tests.support.running import DUALLISTEN, FREE, run
 
@@ -60,6 +63,18 @@ def test_no_python_on_a_page_goes_untested() -> None:
 @pytest.mark.parametrize("path", reference.files(), ids=lambda path: path.name)
 def test_what_is_made_from_the_options_is_current(path: Path) -> None:
     assert path.read_text() == reference.files()[path], "run: python -m tests.contracts.reference"
+
+
+def test_the_dashboard_and_the_reference_name_the_metrics_that_are_served() -> None:
+    dashboard = json.loads((DOCS / "how-to" / "duallisten-dashboard.json").read_text())
+    asked = {target["expr"] for panel in dashboard["panels"] for target in panel["targets"]}
+    asked |= {variable["query"]["query"] for variable in dashboard["templating"]["list"] if variable["type"] == "query"}
+    served = {sample.name for family in families(Scoreboard().read()) for sample in family.samples}
+    assert set(re.findall(r"duallisten_\w+", " ".join(asked))) <= served
+    assert {panel["datasource"]["uid"] for panel in dashboard["panels"]} == {"${datasource}"}
+    table = re.findall(r"^\| (`.+?`) \|", (DOCS / "reference" / "metrics.md").read_text(), re.MULTILINE)
+    named = {f"duallisten_{name}" for cell in table for name in re.findall(r"`(\w+)`", cell)}
+    assert named == {re.sub("_(bucket|count|sum)$", "", name) for name in served}
 
 
 @pytest.mark.needs_root
