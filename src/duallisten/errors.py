@@ -8,7 +8,11 @@ from __future__ import annotations
 
 
 class DuallistenError(Exception):
-    """Anything duallisten refuses, with a message fit for one line of standard error."""
+    """Anything duallisten refuses, with a message fit for one line of standard error.
+
+    Attributes:
+        exit_code: With which the command line ends: 1 after a failed shutdown, 2 for what cannot be read, else 3.
+    """
 
     exit_code = 3
 
@@ -20,7 +24,7 @@ class UsageError(DuallistenError, ValueError):
 
 
 class LaunchError(DuallistenError):
-    """What was said was understood and cannot be carried out here; uvicorn's exit code for it is 3."""
+    """What was said was understood, and cannot be carried out here; 3 is uvicorn's exit code, too."""
 
 
 class ImportFailed(LaunchError, ImportError):  # noqa: N818

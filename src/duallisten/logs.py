@@ -186,15 +186,20 @@ UNLIMITED = 1_000_000
 """Characters in a line where there is no terminal; no table comes near."""
 
 
-def print_rows(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print rows under the names of their columns, without empty columns; nothing without rows."""
+def print_rows(columns: Sequence[str], rows: Iterable[Sequence[str]], *, always: Sequence[str] = ()) -> None:
+    """Print rows under the names of their columns, without empty columns; nothing without rows.
+
+    always: columns that are shown even if they are empty
+    """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     cells = list(rows)
-    shown = [index for index in range(len(columns)) if any(row[index] not in NOTHING for row in cells)]
-    if not shown:
+    shown = [
+        index for index, name in enumerate(columns) if name in always or any(row[index] not in NOTHING for row in cells)
+    ]
+    if not cells or not shown:
         return
     table = Table()
     for index in shown:

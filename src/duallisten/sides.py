@@ -34,8 +34,8 @@ def side(scope_or_request: Scope | HasScope) -> Side:
             or Django ASGI request, a WebSocket).
 
     Returns:
-        `"private"` where duallisten's private listener accepted the connection, and `"public"` in every other case:
-        another server, a test client, a scope without the stamp.
+        `"private"` where duallisten's private listener accepted the connection, and `"public"` in every other case
+        (another server, a test client, a scope without the stamp).
     """
     return "private" if _stamp(scope_or_request, "side") == "private" else "public"
 
@@ -47,7 +47,8 @@ def request_id(scope_or_request: Scope | HasScope) -> str | None:
         scope_or_request: As for `side`.
 
     Returns:
-        None where requests get no ids: without `--request-id-header` and `--log-format json`, and under another server.
+        The id, or None where requests get none, which is without `--request-id-header` and `--log-format json`, and
+        under another server.
     """
     found = _stamp(scope_or_request, "request_id")
     return found if isinstance(found, str) else None

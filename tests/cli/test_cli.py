@@ -148,8 +148,11 @@ def test_the_plan_is_counted_in_whole_words() -> None:
 
 
 def test_a_machine_reads_numbers_and_booleans_as_such() -> None:
-    report = json.loads(run(DEMO, "--check", "--json", *FREE, "--private-workers", "2", "--no-access-log").stdout)
-    assert [(one["tls"], one["workers"]) for one in report["listeners"]] == [(False, 2), (False, 1)]
+    report = json.loads(
+        run(DEMO, "--check", "--json", *FREE, "--private-workers", "2", "--no-access-log", "--private-http2").stdout
+    )
+    listeners = [(one["tls"], one["http2"], one["workers"]) for one in report["listeners"]]
+    assert listeners == [(False, True, 2), (False, False, 1)]
     values = {value["option"]: value["value"] for value in report["values"]}
     assert (values["access_log"], values["private_workers"]) == (False, 2)
     assert report["error"] is None

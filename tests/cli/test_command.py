@@ -125,7 +125,7 @@ def test_the_rest_is_left_to_typer(arguments: list[str]) -> None:
         ("-w4", "that is --workers here"),
         ("-k", "duallisten serves ASGI applications itself"),
         ("--threads", "--workers starts processes"),
-        ("--timeout", "--timeout-worker-healthcheck"),
+        ("--timeout", "--timeout-worker-stall"),
         ("--graceful-timeout", "that is --timeout-graceful-shutdown here"),
         ("--keep-alive", "that is --timeout-keep-alive here"),
         ("--max-requests", "that is --limit-max-requests here"),

@@ -143,6 +143,8 @@ def test_a_path_is_a_rule(text: str, prefix: str) -> None:
         ("/internal/*", "without '\\*': it is a prefix, not a pattern"),
         ("/internal/{name}", "without '{': it is a prefix, not a pattern"),
         ("/internal;x", "without ';': parameters"),
+        ("/internal,/admin", "is several paths: give each by itself"),
+        ("/internal, /admin", "is several paths: give each by itself"),
         ("/internal\\x", r"without '\\\\': write /"),
         ("//", "in normal form: no //"),
         ("//internal", "in normal form: no //"),

@@ -189,6 +189,11 @@ def test_every_route_is_printed_with_what_each_side_gets(shop: Path) -> None:
     assert "The public side serves: not /files/secret" in shown.stdout
 
 
+def test_the_public_side_has_a_column_where_it_has_no_route(shop: Path) -> None:
+    listed = run("shop:app", "--routes", "--private-path", "/", cwd=shop).stdout
+    assert re.search(r"path .* methods .* public .* private", listed)
+
+
 def test_routes_end_with_the_framework_s_own_and_say_how_many_nobody_decided(shop: Path) -> None:
     listed = run("shop:app", "--routes", cwd=shop).stdout
     assert listed.index("/orders/{name}") < listed.index("/files") < listed.index("/openapi.json")

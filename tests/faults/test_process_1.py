@@ -63,7 +63,14 @@ def test_in_a_container_orphans_are_reaped_and_the_applications_children_are_lef
 
 def zombies(server: Launched) -> list[psutil.Process]:
     family = psutil.Process(server.process.pid).children(recursive=True)
-    return [process for process in family if process.status() == psutil.STATUS_ZOMBIE]
+    return [process for process in family if is_zombie(process)]
+
+
+def is_zombie(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:  # it was reaped meanwhile
+        return False
 
 
 def end(server: Launched, number: signal.Signals) -> int:

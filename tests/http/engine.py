@@ -361,7 +361,7 @@ class Hand(asyncio.Transport):
         self.faults: list[str] = []
         self._is_closing = False
         self.loop = context.loop
-        self.connection = Connection(context)
+        self.connection: Any = Connection(context)
         self.connection.connection_made(self)
 
     # What the engine calls.
@@ -394,6 +394,9 @@ class Hand(asyncio.Transport):
 
     def get_write_buffer_size(self) -> int:
         return self.unsent
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self.connection = protocol
 
     def pause_reading(self) -> None:
         self.is_paused = True

@@ -43,7 +43,7 @@ def test_what_is_brought_serves_both_sides_and_keeps_the_rules(name: str) -> Non
 def test_http2_is_served_with_the_side(request: pytest.FixtureRequest) -> None:
     zttp = pytest.importorskip("zttp")
     pytest.importorskip("uvicorn.protocols.http.zttp_impl", reason="this uvicorn has no zttp")
-    with serving(Observed(), http="zttp", http2=True) as server:
+    with serving(Observed(), http="zttp", http2=True) as server:  # uvicorn's, not the engine's
         assert [ask_http2(zttp, server, side) for side in ("public", "private")] == [b"public", b"private"]
 
 

@@ -7,12 +7,17 @@ for them.
 
 from __future__ import annotations
 
+import json
 import re
 import sys
+import textwrap
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from duallisten.admin.metrics import families
+from duallisten.observability import Scoreboard
 from tests.contracts import reference
 from tests.support.running import DUALLISTEN, FREE, run
 
@@ -38,6 +43,17 @@ def test_the_examples_of_a_page_run(page: str, tmp_path: Path) -> None:
         assert ended.returncode == 0, f"{name}: {ended.stdout}{ended.stderr}"
 
 
+def test_both_samples_of_the_file_say_the_same_in_keys_of_the_schema(tmp_path: Path) -> None:
+    own, project, application = PAGES["reference/configuration-file.md"]
+    table = tomllib.loads(textwrap.dedent(own[3]))
+    (tmp_path / "pyproject.toml").write_text(textwrap.dedent(project[3]))
+    (tmp_path / application[0]).write_text(application[3])
+    assert tomllib.loads(textwrap.dedent(project[3]))["tool"]["duallisten"] == table
+    assert table.keys() <= reference.file_schema()["properties"].keys()
+    ended = run("--check", *FREE, cwd=tmp_path)
+    assert ended.returncode == 0, ended
+
+
 def test_no_python_on_a_page_goes_untested() -> None:
     blocks = {page: len(re.findall(r"^ *```python", (DOCS / page).read_text(), re.MULTILINE)) for page in PAGES}
     tested = {page: sum(name.endswith(".py") for name, *_ in examples) for page, examples in PAGES.items()}
@@ -47,6 +63,18 @@ def test_no_python_on_a_page_goes_untested() -> None:
 @pytest.mark.parametrize("path", reference.files(), ids=lambda path: path.name)
 def test_what_is_made_from_the_options_is_current(path: Path) -> None:
     assert path.read_text() == reference.files()[path], "run: python -m tests.contracts.reference"
+
+
+def test_the_dashboard_and_the_reference_name_the_metrics_that_are_served() -> None:
+    dashboard = json.loads((DOCS / "how-to" / "duallisten-dashboard.json").read_text())
+    asked = {target["expr"] for panel in dashboard["panels"] for target in panel["targets"]}
+    asked |= {variable["query"]["query"] for variable in dashboard["templating"]["list"] if variable["type"] == "query"}
+    served = {sample.name for family in families(Scoreboard().read()) for sample in family.samples}
+    assert set(re.findall(r"duallisten_\w+", " ".join(asked))) <= served
+    assert {panel["datasource"]["uid"] for panel in dashboard["panels"]} == {"${datasource}"}
+    table = re.findall(r"^\| (`.+?`) \|", (DOCS / "reference" / "metrics.md").read_text(), re.MULTILINE)
+    named = {f"duallisten_{name}" for cell in table for name in re.findall(r"`(\w+)`", cell)}
+    assert named == {re.sub("_(bucket|count|sum)$", "", name) for name in served}
 
 
 @pytest.mark.needs_root

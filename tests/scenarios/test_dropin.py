@@ -290,9 +290,6 @@ def test_errors_are_also_those_that_a_caller_of_uvicorn_s_catches() -> None:
     assert isinstance(raised.value, duallisten.LaunchError)
     with pytest.raises(ImportError, match="--loop"):
         Config(Observed(), loop="nowhere:loop", log_config=None).get_loop_factory()
-    if "http2" in uvicorn_defaults():
-        with pytest.raises(ValueError, match="HTTP/2 requires"):
-            Config(Observed(), http2=True, log_config=None).load()
 
 
 MULTIPROCESS = """

@@ -32,7 +32,7 @@ def check(options: Options, given: Mapping[str, Any]) -> None:
     if options.log_format == "json" and asked is not None and asked is not LOGGING_CONFIG:
         raise UsageError(
             "--log-format json and --log-config both say what log lines look like: leave one of them out, or name "
-            "duallisten.logs.JSONFormatter as the formatter in the latter"
+            "duallisten.jsonlog.JSONFormatter as the formatter in the latter"
         )
     variable = CONFIG_VARIABLES["workers"]
     workers, text = given.get("workers"), os.environ.get(variable)

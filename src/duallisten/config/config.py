@@ -16,20 +16,19 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from duallisten.config import uvicorn_contract
 from duallisten.config.checks import check, rules_of
 from duallisten.config.options import split_keywords, with_positional
 from duallisten.config.platforms import locate
+from duallisten.config.protocols import choose_protocols, import_protocols
 from duallisten.config.side_config import SideConfig, side_config
 from duallisten.config.signatures import takes_options
 from duallisten.config.trust import own_trust
 from duallisten.config.user_code import call_factory, check_callable, check_import_string, describe_failure
 from duallisten.config.uvicorn_contract import (
-    HTTP_PROTOCOLS,
     LOOP_FACTORIES,
-    WS_PROTOCOLS,
     AccessFormatter,
     ASGI2Middleware,
     ImportFromStringError,
@@ -39,7 +38,7 @@ from duallisten.config.uvicorn_contract import (
     WSGIMiddleware,
     import_from_string,
 )
-from duallisten.config.uvicorn_options import CONFIG_VARIABLES
+from duallisten.config.uvicorn_options import CONFIG_VARIABLES, LATER
 from duallisten.endpoints.frameworks import prepare
 from duallisten.errors import DuallistenError, ImportFailed, LaunchError, UsageError
 from duallisten.http.settings import ParserName
@@ -73,8 +72,8 @@ class Config(UvicornConfig):
     Args:
         app: The application, or `"module:attribute"`.
         positional: uvicorn's options in its order: host, port, and so on.
-        options: uvicorn's options; duallisten's, by the keywords that `--help` shows as flags; and `private_<x>`, the
-            private listener's own value of an option `<x>`. Times are in seconds, sizes in bytes.
+        options: uvicorn's options, duallisten's, and `private_<x>`, the private listener's own value of an option
+            `<x>`. The reference of options names their keywords. Times are in seconds, sizes in bytes.
 
     Raises:
         UsageError: A value cannot be read, or two options contradict each other.
@@ -87,6 +86,7 @@ class Config(UvicornConfig):
         notes: What somebody may wonder about, a line each, for `--check`.
     """
 
+    http2: bool
     origins: dict[str, str] = {}  # noqa: RUF012  # each has its own
 
     @takes_options(like=UvicornConfig.__init__)
@@ -112,7 +112,10 @@ class Config(UvicornConfig):
         self._interface = given.get("interface", "auto")  # `load` replaces it by what it finds
         self.parser: ParserName = "auto"
         self.has_websockets = False
+        later = {name: given.pop(name, default) for name, default in LATER.items()}
         super().__init__(app, **given)
+        for name, value in later.items():
+            setattr(self, name, value)
         if warning:
             logger.warning(warning)  # not before uvicorn has configured logging
 
@@ -169,9 +172,9 @@ class Config(UvicornConfig):
         for one in (self.side("public"), self.side("private")):
             if one.uvicorn["ssl_keyfile"] and not one.uvicorn["ssl_certfile"]:
                 raise LaunchError(f"TLS of the {one.side} listener: {one.tls_files} needs its certificate file, too")
-        asked = self.http, self.ws
-        self._choose_protocols()
-        self._import_protocols()
+        asked = self.http, self.ws, self.http2
+        choose_protocols(self)
+        import_protocols(self)
         try:
             super().load()
         except DuallistenError:
@@ -189,39 +192,11 @@ class Config(UvicornConfig):
         except Exception as error:
             raise LaunchError(f"{self.app_name} cannot be loaded: {describe_failure(error)}") from None
         finally:
-            self.http, self.ws = asked
+            self.http, self.ws, self.http2 = asked
         check_callable(_innermost(self.loaded_app), self.app_name)  # uvicorn calls what may be a factory
         prepare(bare(self.loaded_app))
         self.source("private")  # loaded with this one, so that neither is found broken later
         self._check_routes()
-
-    def _choose_protocols(self) -> None:
-        """Put the engine in the place of uvicorn's own protocols."""
-        if not self.is_engine:
-            return
-        from duallisten.http import Connection
-        from duallisten.http.parsers import parser_class
-
-        self.parser = cast("ParserName", self.http)
-        try:
-            parser_class(self.parser)
-        except ImportError as error:
-            raise ImportFailed(f"--http {self.http} cannot be used: {error}") from None
-        self.http = Connection
-        self.has_websockets = self.is_websocket_engine
-        if self.has_websockets:
-            self.ws = "none"
-
-    def _import_protocols(self) -> None:
-        """Raise LaunchError where a protocol class that is not the engine's cannot be imported."""
-        for option, asked, known in (("--http", self.http, HTTP_PROTOCOLS), ("--ws", self.ws, WS_PROTOCOLS)):
-            name = known.get(asked, asked) if isinstance(asked, str) else None
-            try:
-                import_from_string(name)
-            except ImportFromStringError as error:
-                raise LaunchError(f"{option} {asked} cannot be imported: {error}") from None
-            except ImportError as error:
-                raise LaunchError(f"{option} {asked} cannot be used: {error}; is its package installed?") from None
 
     def _check_routes(self) -> None:
         """Raise UsageError or LaunchError for what `--strict-routes` forbids, and for a route at a path of ours."""
@@ -333,7 +308,7 @@ class Config(UvicornConfig):
             from duallisten.http import Connection
 
             return self.http_protocol_class is Connection
-        return self.http in PARSERS and not getattr(self, "http2", False)
+        return self.http in PARSERS
 
     @property
     def is_websocket_engine(self) -> bool:

@@ -156,6 +156,7 @@ class Keywords(TypedDict, total=False):
     request_id_header: str | None
     register: str | None
     service: str | None
+    private_http2: bool | None
     private_access_log: bool | None
     private_proxy_headers: bool | None
     private_server_header: bool | None

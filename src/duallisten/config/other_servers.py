@@ -16,7 +16,7 @@ HINTS = {
     "workers": "that is --workers here",
     "worker-class": _NO_WORKER_CLASS,
     "threads": "workers have no threads: --workers starts processes, and --limit-concurrency limits requests",
-    "timeout": "that is --timeout-worker-healthcheck here; requests have --timeout-request-header, "
+    "timeout": "that is --timeout-worker-stall here; requests have --timeout-request-header, "
     "--timeout-request-body and --timeout-send",
     "graceful-timeout": "that is --timeout-graceful-shutdown here",
     "keep-alive": "that is --timeout-keep-alive here",

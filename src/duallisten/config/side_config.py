@@ -32,6 +32,7 @@ class SideConfig(NamedTuple):
         client_ip_header: The header that says who the client is; None where nobody names one.
         proxy_protocol: Whether connections begin with a header of the PROXY protocol.
         limits: What a peer may take up on one connection.
+        http2: Whether it speaks HTTP/2, too.
         limit_connections: The most connections; None for no limit.
         limit_connections_per_peer: The most of one peer's; None for no limit.
         has_tls: Whether it speaks TLS.
@@ -47,6 +48,7 @@ class SideConfig(NamedTuple):
     client_ip_header: str | None
     proxy_protocol: bool
     limits: Limits
+    http2: bool
     limit_connections: int | None
     limit_connections_per_peer: int | None
     has_tls: bool
@@ -85,6 +87,7 @@ def side_config(config: Config, side: Side) -> SideConfig:
             body_seconds=value("timeout_request_body") or None,
             send_seconds=value("timeout_send") or None,
         ),
+        http2=bool(uvicorn["http2"]),
         limit_connections=value("limit_connections") or None,
         limit_connections_per_peer=value("limit_connections_per_peer") or None,
         has_tls=any(map(uvicorn.get, ("ssl_keyfile", "ssl_certfile", "ssl_context_factory"))),

@@ -33,6 +33,7 @@ PER_LISTENER = (
     "limit_concurrency",
     "backlog",
     "timeout_keep_alive",
+    "http2",
     "proxy_headers",
     "forwarded_allow_ips",
 )
@@ -42,10 +43,14 @@ PRIVATE_OFF = ("proxy_headers", "proxy_protocol")
 """Twins, ours included, that are off on the private side unless asked for, as `ssl_*` are: they do not follow the
 public value."""
 
+LATER = {"http2": False}
+"""Options that not every supported uvicorn has, and that the engine serves with each, by name with their defaults."""
 
 MORE_HELP = {
     "host": " May be repeated.",
     "timeout_graceful_shutdown": " 0: no limit. [default: 30, or two thirds of the platform's grace]",
+    "http2": " The engine speaks it, too, with duallisten[http2]: with TLS where a client chooses it, else where it "
+    "begins with it (prior knowledge).",
 }
 """What the help of an option says beside uvicorn's own."""
 
@@ -64,13 +69,17 @@ def is_inherited(name: str) -> bool:
 def uvicorn_defaults() -> Mapping[str, Any]:
     """The parameters of the installed `uvicorn.Config` with their defaults."""
     parameters = inspect.signature(UvicornConfig.__init__).parameters
-    return {name: parameter.default for name, parameter in parameters.items() if name not in ("self", "app")}
+    known = {name: parameter.default for name, parameter in parameters.items() if name not in ("self", "app")}
+    return known | {name: default for name, default in LATER.items() if name not in known}
 
 
 def uvicorn_options() -> tuple[Option, ...]:
     """Every option of the installed uvicorn's command line, the application and `--version` included."""
     context = click.Context(uvicorn_command, info_name="duallisten", resilient_parsing=True)
-    return tuple(_as_option(parameter, context) for parameter in uvicorn_command.params)
+    parameters = [*uvicorn_command.params]
+    known = {parameter.name for parameter in parameters}
+    later = [click.Option([f"--{name}"], is_flag=True, help="Speak HTTP/2.") for name in LATER if name not in known]
+    return tuple(_as_option(parameter, context) for parameter in (*parameters, *later))
 
 
 def _as_option(parameter: click.Parameter, context: click.Context) -> Option:

@@ -36,7 +36,7 @@ def warnings_of(config: Config) -> Iterator[str]:
 
 def _brought_protocols(config: Config) -> Iterator[str]:
     if not config.is_engine:
-        yield "--http2" if getattr(config, "http2", False) else f"--http {_name_of(config.http)}"
+        yield f"--http {_name_of(config.http)}"
     if not (config.is_websocket_engine or config.ws == "none"):
         yield f"--ws {_name_of(config.ws)}"
 

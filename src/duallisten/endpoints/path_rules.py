@@ -242,6 +242,8 @@ def read_prefix(text: object) -> str:
     for character, reason in NOT_IN_A_PREFIX.items():
         if character in text:
             raise ValueError(f"must be without {character!r}: {reason}")
+    if re.search(r",\s*/", text):
+        raise ValueError("is several paths: give each by itself")
     from duallisten.endpoints.path_variants import compatible, readings, unaccented
 
     prefix = text.removesuffix("/") or "/"

@@ -263,7 +263,8 @@ def print_table(sections: Iterable[AppRoutes]) -> None:
         if section.routes is None:
             print_line("Its routes cannot be read: not a Starlette, FastAPI or Django application.")
         else:
-            print_rows(COLUMNS, map(cells, sorted(section.routes, key=lambda one: one.route.per_side)))
+            in_order = sorted(section.routes, key=lambda one: one.route.per_side)
+            print_rows(COLUMNS, map(cells, in_order), always=section.sides)
         if "public" in section.sides and (section.rules.hide_something or section.routes is None):
             print_line(f"The public side serves: {section.rules}")
         for text in (_undecided(section), unused_rules([section])):

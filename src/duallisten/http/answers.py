@@ -13,6 +13,7 @@ Invariants:
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable
 from http import HTTPStatus
@@ -21,12 +22,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from duallisten.http.head import Field
 
+logger = logging.getLogger("uvicorn.error")
+
 TEXTS = {
     400: "Invalid HTTP request received.",
     413: "Request body too large.",
     431: "Request head too large.",
 }
 """What the body of an answer says, where that is not the status's own phrase."""
+
+BODYLESS = frozenset((204, 304))
+"""Statuses of responses that have no body, beside those below 200."""
 
 BAD_NAME = re.compile(rb'[\x00-\x20\x7f()<>@,;:\\\[\]={}"/?]|[^\x00-\x7f]|^$')
 """What no name of a header field has in it."""
@@ -133,10 +139,11 @@ def check_fields(fields: Iterable[Any]) -> list[tuple[bytes, int | None]]:
     try:
         return list(map(_known_field, fields))
     except TypeError:  # lists, or values that cannot be looked up
-        return [_check(field) for field in fields]
+        return [check_field(field) for field in fields]
 
 
-def _check(field: Any) -> tuple[bytes, int | None]:
+def check_field(field: Any) -> tuple[bytes, int | None]:
+    """Check one field; see `check_fields`."""
     given, value = map(bytes, field)
     if BAD_NAME.search(given):
         raise RuntimeError("Invalid HTTP header name.")
@@ -156,13 +163,23 @@ def _check(field: Any) -> tuple[bytes, int | None]:
 
 
 class _KnownFields(dict[Any, tuple[bytes, int | None]]):
-    """What `_check` has returned, by field; checked when first looked up."""
+    """What `check_field` has returned, by field; checked when first looked up."""
 
     def __missing__(self, field: Any) -> tuple[bytes, int | None]:
-        line, says = _check(field)
+        line, says = check_field(field)
         if len(self) < MAX_KNOWN_FIELDS and len(line) <= MAX_KNOWN_FIELD:
             self[tuple(map(bytes, field))] = line, says
         return line, says
 
 
 _known_field = _KnownFields().__getitem__
+
+
+_warned_of: set[str] = set()
+
+
+def warn_once(message: str) -> None:
+    """Log a warning, once in a process."""
+    if message not in _warned_of:
+        _warned_of.add(message)
+        logger.warning(message)

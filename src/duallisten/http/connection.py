@@ -24,13 +24,12 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING, Any
 
-from duallisten.http.answers import text_answer, unavailable
+from duallisten.http.answers import text_answer
 from duallisten.http.exchange import Exchange
 from duallisten.http.flow import NEVER, Flow
-from duallisten.http.head import PLAIN, BadRequest, Framing
+from duallisten.http.head import PLAIN, PREFACE, PREFACE_HEAD, BadRequest, Framing
 from duallisten.http.request import Inbox, RequestReader, connection_scope, make_scope, own_address, peer_address
 
 if TYPE_CHECKING:
@@ -56,6 +55,7 @@ class Connection(Flow):
         scheme: `http` or `https`.
         scope, extensions: What the scopes of its requests have in common.
         is_trusted: Whether the peer's forwarded headers are believed.
+        rewrite: Rewrites a scope by forwarded headers that are believed; else None.
         exchange: The request in hand.
         sent: Bytes written so far, of whatever kind.
         note: For observers.
@@ -64,7 +64,6 @@ class Connection(Flow):
     __slots__ = (
         "_inbox",
         "_reader",
-        "_rewrite",
         "exchange",
         "extensions",
         "is_half_closed",
@@ -72,6 +71,7 @@ class Connection(Flow):
         "is_starting",
         "is_trusted",
         "note",
+        "rewrite",
         "scheme",
         "scope",
         "sent",
@@ -96,7 +96,7 @@ class Connection(Flow):
         self.client = peer_address(transport.get_extra_info("peername"))
         self.scheme = "http"
         if transport.get_extra_info("sslcontext") is not None:
-            from duallisten.http.tls import describe_tls
+            from duallisten.http.tls import describe_tls, has_chosen_http2
 
             self.scheme = "https"
             self.tls = describe_tls(transport)
@@ -104,15 +104,17 @@ class Connection(Flow):
         self.extensions: dict[str, Any] = {"http.response.trailers": {}, "http.response.early_hint": {}}
         if self.tls is not None:
             self.extensions["tls"] = self.tls
-        self._rewrite = None
+        self.rewrite = None
         if context.believe is not None:
-            self._rewrite = context.believe(self.client[0] if self.client else None)
-            self.is_trusted = self._rewrite is not None
+            self.rewrite = context.believe(self.client[0] if self.client else None)
+            self.is_trusted = self.rewrite is not None
         context.connections.add(self)
         self.deadline = context.clock.after(context.limits.head_seconds)
         self._trace("HTTP connection made")
         if context.hooks.connection_made is not None:
             context.hooks.connection_made(self)
+        if self.tls is not None and context.settings.http2 and has_chosen_http2(transport):
+            self._begin_http2(PREFACE, b"")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of everything: the connection has ended."""
@@ -184,14 +186,20 @@ class Connection(Flow):
         if end != len(data):
             rest = data[end:]
             data = data[:end]
-        line, fields, framing = self._reader.read_head(data)
+        try:
+            line, fields, framing = self._reader.read_head(data)
+        except BadRequest:
+            if data != PREFACE_HEAD or self._reader.host is not None or not context.settings.http2:
+                raise
+            self._begin_http2(PREFACE.removeprefix(PREFACE_HEAD), rest)
+            return
         if framing.wants_websocket and context.hand_over is not None:
             self.connection_lost(None)  # for the engine
             context.hand_over(self.transport, data + rest)
             return
         scope = make_scope(self, line, fields)
-        if self._rewrite is not None:
-            self._rewrite(scope)
+        if self.rewrite is not None:
+            self.rewrite(scope)
         if framing.wants_websocket and context.settings.websocket is not None:
             self._begin_websocket(scope, framing, rest)
         else:
@@ -207,6 +215,13 @@ class Connection(Flow):
         self.deadline = NEVER
         self._inbox.extend(rest)
         WebSocket(self, scope, keep_alive=framing.keep_alive).start()
+
+    def _begin_http2(self, preface: bytes, data: bytes) -> None:
+        """Go on as HTTP/2: the rest of the client's preface comes next, of which `data` is there."""
+        from duallisten.http.http2 import Http2Connection
+
+        self.release()
+        Http2Connection(self, preface).start(data)
 
     def _begin(self, scope: Scope, framing: Framing, rest: bytes) -> None:
         """Build the exchange, take what has come of its body (`rest`), and start its application."""
@@ -224,15 +239,7 @@ class Connection(Flow):
                 if framing.expects_continue and not rest:
                     exchange.expects_continue = True
                 self._set_deadline()
-        app = context.app
-        if context.is_limited and context.is_over_limit:
-            app = unavailable
-            exchange.by_engine = True
-            context.log_warning("Exceeded concurrency limit.", self)
-        if context.is_timed:
-            exchange.began = time.perf_counter()
-        if context.on_begin is not None:
-            context.on_begin(exchange)
+        app = context.begin(exchange)
         if rest:
             self._inbox.extend(rest)
             self._read_on()

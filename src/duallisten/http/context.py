@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import Callable, Iterable
 from logging import getLogger
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from duallisten.http.answers import encode_fields
+from duallisten.http.answers import encode_fields, unavailable
 from duallisten.http.flow import Clock
 from duallisten.http.parsers import parser_class
 from duallisten.http.settings import Settings
@@ -128,6 +129,7 @@ class Context:
         is_ending: Whether every response says `Connection: close` from now on.
         call: Calls an application for an exchange, in a task.
         default_fields: The fields that every response has, as they go out.
+        default_block: The same as HTTP/2 has them; empty where it is not spoken.
         hand_over: Who serves WebSocket connections in the engine's place, given the transport, and the handshake as it
             came with what came behind it; None for nobody.
     """
@@ -166,7 +168,7 @@ class Context:
         self.is_limited = settings.limit_concurrency is not None
         self.asgi_version = settings.asgi_version
         self.is_ending = False
-        self.default_fields = b""
+        self.default_fields = self.default_block = b""
         self._held: list[Exchange] = []
         self.call = Tasks(loop, self.tasks, reset_variables=settings.reset_contextvars).call
         self.clock.watch(self.connections, settings.time_outs)
@@ -174,13 +176,31 @@ class Context:
 
     def set_default_fields(self, fields: Iterable[Field]) -> None:
         """Set the fields that every response has; they are not checked."""
+        fields = list(fields)
         self.default_fields = encode_fields(fields)
+        if self.settings.http2:
+            from duallisten.http.http2.fields import encode_block  # its library is an extra
+
+            self.default_block = encode_block(fields)
 
     @property
     def is_over_limit(self) -> bool:
         """Whether a further request is to be answered with 503."""
         limit = self.settings.limit_concurrency
         return limit is not None and (len(self.connections) >= limit or len(self.tasks) >= limit)
+
+    def begin(self, exchange: Exchange) -> Application:
+        """Tell the observers that an exchange begins; return who answers: the application, or `unavailable` (503)."""
+        app = self.app
+        if self.is_limited and self.is_over_limit:
+            app = unavailable
+            exchange.by_engine = True
+            self.log_warning("Exceeded concurrency limit.", exchange.connection)
+        if self.is_timed:
+            exchange.began = time.perf_counter()
+        if self.on_begin is not None:
+            self.on_begin(exchange)
+        return app
 
     def hold(self, exchange: Exchange) -> None:
         """Send the head that an exchange holds back when this turn of the event loop is over."""

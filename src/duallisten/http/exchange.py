@@ -18,28 +18,28 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from duallisten.http.answers import CHUNKED, STATUS_LINES, check_fields, encode_checked, text_answer
+from duallisten.http.answers import (
+    BODYLESS,
+    CHUNKED,
+    STATUS_LINES,
+    check_fields,
+    encode_checked,
+    text_answer,
+    warn_once,
+)
 
 if TYPE_CHECKING:
-    from duallisten.http.connection import Connection
+    from duallisten.http.channel import Channel
     from duallisten.sides import Application, Scope
-
-logger = logging.getLogger("uvicorn.error")
 
 MAX_COPIED = 1 << 16
 """Bytes; a body up to this size is copied behind its head, which costs less than a second write."""
 
-BODYLESS = frozenset((204, 304))
-"""Statuses of responses that have no body, beside those below 200."""
-
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-_warned_of: set[str] = set()
 
 
 class Abort(Exception):  # noqa: N818
@@ -50,7 +50,7 @@ class Exchange:
     """One request and its response.
 
     Attributes:
-        connection: The connection that it came on.
+        connection: What it came on: a connection of HTTP/1.1, or a stream of HTTP/2.
         scope: The ASGI scope.
         status: The status of the response; 0 before it has begun.
         held: The head, in parts, while it is held back; else None.
@@ -92,7 +92,7 @@ class Exchange:
         "task",
     )
 
-    def __init__(self, connection: Connection, scope: Scope, keep_alive: bool, has_body: bool) -> None:
+    def __init__(self, connection: Channel, scope: Scope, keep_alive: bool, has_body: bool) -> None:
         self.connection = connection
         self.scope = scope
         self.keep_alive = keep_alive
@@ -216,7 +216,7 @@ class Exchange:
         connection = self.connection
         if self.expects_continue and self._more_body and not (self.status or self.disconnected):
             self.expects_continue = False
-            connection.write(CONTINUE)
+            self._continue()
         while not (self._has_news or self.disconnected or self.complete or connection.is_half_closed):
             connection.resume_reading()
             if self._event is None:
@@ -322,6 +322,10 @@ class Exchange:
                 parts.append(b"transfer-encoding: chunked\r\n")
         return length, chunked
 
+    def _continue(self) -> None:
+        """Ask the client for the body that it waits to send."""
+        self.connection.write(CONTINUE)
+
     def _hint(self, message: Any) -> None:
         """Send a 103 with links (ASGI's extension `http.response.early_hint`)."""
         if not self.connection.is_http_1_0:
@@ -355,7 +359,7 @@ class Exchange:
         """Return what goes out for a part of the body: nothing, or a chunk."""
         if self._bodyless:
             if body and self.method != "HEAD":
-                _warn_once(f"A response with status {self.status} has no body; the application's was dropped.")
+                warn_once(f"A response with status {self.status} has no body; the application's was dropped.")
             return b""
         end = b"" if more or self._expects_trailers else b"0\r\n\r\n"
         return b"".join((b"%x\r\n" % len(body), body, b"\r\n", end)) if body else end
@@ -391,9 +395,3 @@ class Exchange:
         self._has_news = True
         if self._event is not None:
             self._event.set()
-
-
-def _warn_once(message: str) -> None:
-    if message not in _warned_of:
-        _warned_of.add(message)
-        logger.warning(message)

@@ -38,6 +38,10 @@ is not HTTP."""
 
 VERSIONS = {b"HTTP/1.1": "1.1", b"HTTP/1.0": "1.0"}
 
+PREFACE_HEAD = b"PRI * HTTP/2.0\r\n\r\n"
+PREFACE = PREFACE_HEAD + b"SM\r\n\r\n"
+"""What a client of HTTP/2 sends first (RFC 9113, 3.4); it begins as a request does that HTTP/1.1 refuses."""
+
 TEXT = bytes([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)])
 """Every byte that may stand within a line: all but control characters, the tab excepted."""
 
@@ -137,7 +141,15 @@ def check_head(head: bytes, max_fields: int | None) -> RequestLine:
     match = WHOLE_HEAD.fullmatch(head)
     if match is None:
         raise BadRequest(400, "a control character, a folded field, or a line that does not end in CRLF")
-    line = match[1]
+    return read_line(match[1])
+
+
+def read_line(line: bytes) -> RequestLine:
+    """Read the first line of a request, which has no control characters in it.
+
+    Raises:
+        BadRequest: It is none of a request that is served.
+    """
     return _read_known_line(line) if len(line) <= MAX_KNOWN_LINE else _read_line(line)
 
 

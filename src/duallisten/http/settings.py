@@ -61,6 +61,7 @@ class Settings(NamedTuple):
         root_path: The path prefix that a proxy in front has taken off.
         asgi_version: The version of ASGI that the application speaks.
         limit_concurrency: Open connections, or running requests, from which on requests are answered with 503.
+        http2: Whether HTTP/2 is spoken, too, with those who begin with it.
         reset_contextvars: Whether each request runs in an empty context instead of a copy of the server's.
     """
 
@@ -71,6 +72,7 @@ class Settings(NamedTuple):
     root_path: str = ""
     asgi_version: str = "3.0"
     limit_concurrency: int | None = None
+    http2: bool = False
     reset_contextvars: bool = False
 
     @property

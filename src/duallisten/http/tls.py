@@ -51,6 +51,12 @@ def describe_tls(transport: asyncio.BaseTransport) -> dict[str, Any]:
     return described
 
 
+def has_chosen_http2(transport: asyncio.BaseTransport) -> bool:
+    """Whether the peer has chosen HTTP/2 in the handshake (ALPN; RFC 7301)."""
+    tls: Any = transport.get_extra_info("ssl_object")
+    return tls is not None and tls.selected_alpn_protocol() == "h2"
+
+
 def _chain(tls: Any, certificate: bytes) -> list[bytes]:
     if hasattr(tls, "get_verified_chain"):
         return list(tls.get_verified_chain()) or [certificate]

@@ -70,6 +70,7 @@ class WebSocket(Exchange):
         disconnected: Whether the client is gone, or the engine has answered in the application's place.
     """
 
+    connection: Connection
     _offer: Response  # the answer that accepts it, if nothing is wrong with it
 
     def __init__(self, connection: Connection, scope: Scope, *, keep_alive: bool) -> None:

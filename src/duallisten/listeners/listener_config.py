@@ -50,6 +50,8 @@ def listener_config(config: Config, side: Side) -> UvicornConfig:
         raise LaunchError(f"TLS of the {side} listener: {error}; look at {asked.tls_files}") from None
     if side == "public":
         made.ssl = config.ssl
+    if asked.http2 and config.is_engine and made.ssl is not None:
+        made.ssl.set_alpn_protocols(["h2", "http/1.1"])
     if side == "public" or not config.has_own("headers", "server_header"):
         made.encoded_headers = config.encoded_headers
     made.interface = source.interface
@@ -110,5 +112,6 @@ def engine_settings(config: Config, side: Side, made: UvicornConfig) -> Settings
         root_path=made.root_path,
         asgi_version=made.asgi_version,
         limit_concurrency=made.limit_concurrency,
+        http2=config.side(side).http2,
         reset_contextvars=bool(getattr(made, "reset_contextvars", False)),
     )

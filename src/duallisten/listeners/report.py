@@ -37,6 +37,7 @@ class ListenerReport:
     proxy_protocol: str | None
     health: str | None
     tls: bool
+    http2: bool
     endpoint_set: str | None
     workers: int | None
     origin: str
@@ -120,6 +121,7 @@ def _listener(config: Config, served: ServedListener, pools: tuple[Pool, ...]) -
         health=config.options.public_health if side == "public" else config.options.private_health,
         client_header=trust.client_header if trust != Trust() else None,
         tls=served.scheme == "https",
+        http2=config.side(side).http2,
         endpoint_set=_endpoint_set(config, side) if config.loaded else None,
         workers=next((pool.size for pool in pools if side in pool.sides), None),
         origin=", ".join(origins) or "default",

@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 
-from duallisten.http import Connection, Exchange, Observer
+from duallisten.http import Channel, Exchange, Observer
 
 ID = re.compile(rb"[!#-\[\]-~]{1,128}")
 """What an id may consist of: visible characters of ASCII that a line of JSON has as they are, and not too many."""
@@ -32,7 +32,7 @@ class RequestIds(Observer):
         trusts: Whether the ids of a connection's peer are kept.
     """
 
-    def __init__(self, header: str, trusts: Callable[[Connection], bool]) -> None:
+    def __init__(self, header: str, trusts: Callable[[Channel], bool]) -> None:
         self._header = header.lower().encode()
         self._trusts = trusts
         self._make = make_ids().__next__

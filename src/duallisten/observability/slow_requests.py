@@ -15,9 +15,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from duallisten.http import Exchange, Observer
+from duallisten.http import Exchange, Observer, exchanges_of
 from duallisten.observability.access_log import client_text, full_path
 from duallisten.observability.task_frames import waiting_frames
 
@@ -58,9 +59,8 @@ class SlowRequests(Observer):
     def _look(self) -> None:
         self._timer = self._loop.call_later(self._interval, self._look)
         now = time.perf_counter()
-        for connection in self._connections:
-            exchange = getattr(connection, "exchange", None)  # a protocol that the user brings has none
-            if exchange is None or exchange.complete or exchange.is_own or exchange.scope["type"] != "http":
+        for exchange in chain.from_iterable(map(exchanges_of, self._connections)):
+            if exchange.complete or exchange.is_own or exchange.scope["type"] != "http":
                 continue
             if now - exchange.began >= self._seconds and exchange not in self._told:
                 self._told.add(exchange)

@@ -106,7 +106,7 @@ class Backend(Protocol):
     """A database that keeps entries. It may raise anything, and is then closed and replaced by a new one."""
 
     async def write(self, write: Write) -> int | None:
-        """Carry out a write if it counts by the module's invariants.
+        """Carry out a write if it counts: in one step, by the clock of the database.
 
         Args:
             write: A registration, a beat, a change of state or a deregistration.

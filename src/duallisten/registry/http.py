@@ -86,7 +86,7 @@ def client(
     Args:
         service: Its name in the registry; without a registry, its host name.
         registry: The registry, or its URL; None to ask DNS alone.
-        port: The private port of all instances, without a registry; entries of a registry have theirs.
+        port: The private port of all instances, without a registry (9240); entries of a registry have theirs.
         scheme: `http` or `https`, likewise. With a registry, `https` leaves out instances without TLS.
         networks: The networks in which instances are followed, such as `[*PRIVATE_NETWORKS, "127.0.0.0/8"]`; None for
             `PRIVATE_NETWORKS`, or those of the `Registry` that is given. Link-local addresses are never followed.
@@ -105,7 +105,9 @@ def client(
         source = DNSSource(service, port, scheme, networks)
     else:
         source = RegistrySource(registry, service, networks)
-    own = {name: options[name] for name in ("limits", "verify", "cert", "trust_env", "http2") if name in options}
+    own = {
+        name: options[name] for name in ("limits", "verify", "cert", "trust_env", "http1", "http2") if name in options
+    }
     mounts = {**options.pop("mounts", {}), f"all://{service.rstrip('.').lower()}": Transport(source, **own)}
     return httpx.AsyncClient(mounts=mounts, **{"base_url": f"{scheme}://{service.rstrip('.')}", **options})
 
@@ -184,7 +186,14 @@ def _to(address: Address, request: httpx.Request) -> httpx.Request:
 
 
 class Address(NamedTuple):
-    """Where one instance is reached; `server_name` is the name in its TLS certificate."""
+    """Where one instance is reached.
+
+    Attributes:
+        scheme: `http` or `https`.
+        host: Its IP address.
+        port: The port of its private listener.
+        server_name: The name in its TLS certificate.
+    """
 
     scheme: Literal["http", "https"]
     host: str
@@ -205,7 +214,14 @@ class Source(Protocol):
 class RegistrySource:
     """The addresses of the instances in a registry, which is watched in the background from the first request on.
 
-    Arguments as of `client`. A registry that is given as a URL is closed with this source.
+    Args:
+        registry: The registry, or its URL; where it is given as a URL, it is closed with this source.
+        service: The name of the service.
+        networks: As of `client`.
+
+    Raises:
+        UsageError: As of `client`.
+        LaunchError: An extra is not installed.
     """
 
     def __init__(self, registry: Registry | str, service: str, networks: Networks = None) -> None:
@@ -268,7 +284,14 @@ def to_use(instances: tuple[Instance, ...]) -> tuple[Address, ...]:
 class DNSSource:
     """The addresses of a private name, such as `web.ap-1234.pn-1234.private-network.internal`.
 
-    Arguments as of `client`.
+    Args:
+        name: The host name.
+        port: The private port of all instances.
+        scheme: `http` or `https`.
+        networks: As of `client`.
+
+    Raises:
+        UsageError: A network cannot be read.
     """
 
     def __init__(

@@ -20,7 +20,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from duallisten.http import Connection
+from duallisten.http import Connection, exchanges_of
 
 if TYPE_CHECKING:
     from duallisten.config.uvicorn_contract import ServerState
@@ -200,18 +200,21 @@ def _describe_cut(
     connections: Collection[Any], tasks: Collection[asyncio.Task[None]], handshakes: Collection[asyncio.Task[None]]
 ) -> str:
     """Say how many of what have not ended in time, and whose they are."""
-    exchanges = [_exchange_of(connection) for connection in connections]
-    kinds = Counter("connection" if one is None else _KINDS.get(one.scope["type"], "request") for one in exchanges)
-    in_hand = {getattr(exchange, "task", None) for exchange in exchanges}
+    in_hand: set[Any] = set()
+    kinds: Counter[str] = Counter()
+    for exchanges in map(_exchanges_of, connections):
+        kinds.update([_KINDS.get(one.scope["type"], "request") for one in exchanges] or ["connection"])
+        in_hand.update(getattr(one, "task", None) for one in exchanges)
     kinds["background task"] = sum(task not in in_hand for task in tasks)
     kinds["handshake"] = len(handshakes)
     counts = ", ".join(f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in kinds.items() if count)
     return f"{counts}: {_who(connections)}" if connections else counts
 
 
-def _exchange_of(connection: Any) -> Any:
-    """Return the request or WebSocket of a connection; None where it has none, or is of a protocol of the user's."""
-    return getattr(connection, "exchange", None) or getattr(connection, "websocket", None)
+def _exchanges_of(connection: Any) -> list[Any]:
+    """Return the requests of a connection, or its WebSocket; none, where it is of a protocol of the user's."""
+    websocket = getattr(connection, "websocket", None)
+    return [*exchanges_of(connection)] or ([] if websocket is None else [websocket])
 
 
 def _who(connections: Collection[Any]) -> str:
@@ -219,10 +222,8 @@ def _who(connections: Collection[Any]) -> str:
     named: list[str] = []
     for connection in list(connections)[:NAMED]:
         client = getattr(connection, "client", None)
-        exchange = _exchange_of(connection)
-        asked = (
-            f" ({exchange.scope.get('method', 'WebSocket')} {exchange.scope['path']})" if exchange is not None else ""
-        )
+        exchanges = _exchanges_of(connection)
+        asked = "".join(f" ({one.scope.get('method', 'WebSocket')} {one.scope['path']})" for one in exchanges[:NAMED])
         named.append(f"{f'{client[0]}:{client[1]}' if client else 'a client'}{asked}")
     more = f" and {len(connections) - NAMED} more" if len(connections) > NAMED else ""
     return ", ".join(named) + more

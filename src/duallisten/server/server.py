@@ -29,7 +29,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from duallisten.config import Config
-from duallisten.config.uvicorn_contract import UvicornServer
+from duallisten.config.uvicorn_contract import UvicornServer, run_server
 from duallisten.errors import LaunchError, ShutdownError
 from duallisten.http import Clock
 from duallisten.listeners import (
@@ -84,17 +84,17 @@ logger = logging.getLogger("uvicorn.error")
 
 
 class Server(UvicornServer):
-    """Serves one application on the listeners of a plan.
+    """Serves one application on two listeners. In all else it is a `uvicorn.Server`, with `started` and the rest.
 
-    config: a `duallisten.Config`
-    plan: the plan to carry out; made when the server starts if it is not given
-    bound: the plan's sockets, bound by someone else, such as a supervisor
-    seat: its row on the scoreboard of the launch, where it is one of several processes
+    Args:
+        config: What to serve, and where.
+        plan: What to bind; made when the server starts if it is not given. This and what follows is for workers.
+        bound: The plan's sockets, bound by someone else, such as a supervisor.
+        seat: Its row on the scoreboard of the launch, where it is one of several processes.
 
-    Beside uvicorn's (`run`, `serve`, `started`, `should_exit`, `startup`, `shutdown`) it has `addresses`, `phase`, and
-    `lifecycle`, whose `observers` hear of each phase. `run` and `serve` raise `LaunchError` for what stops a launch;
-    that of `run` is a `SystemExit`, too, and logged. They raise `ShutdownError` at their end if a step of the shutdown
-    has failed.
+    Raises:
+        LaunchError: By `run` and `serve`, for what stops a launch. That of `run` is logged, and a `SystemExit`, too.
+        ShutdownError: By both at their end, if a step of the shutdown has failed.
     """
 
     config: Config
@@ -159,18 +159,14 @@ class Server(UvicornServer):
         return served_listeners(self.config, self.plan, self.bound or ()) if self.plan is not None else ()
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
-        """Serve until told to stop, in an event loop of its own; raises LaunchExit, or LaunchError if others bound."""
+        """Serve until told to stop, in an event loop of its own; `sockets` are as for `serve`."""
         try:
-            self.config.get_loop_factory()  # raises where it cannot be used, before uvicorn has made a coroutine for it
-            super().run(sockets)
+            run_server(self, sockets)
         except LaunchError as error:
             raise (logged(error) if self.is_alone else error) from None
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        """Serve until told to stop.
-
-        sockets: bound sockets to use as the public listener's
-        """
+        """Serve until told to stop; `sockets` are bound ones, to use as the public listener's."""
         await self.prepare(sockets)
         self._observe()
         if self.observation is not None:
@@ -342,12 +338,12 @@ class Server(UvicornServer):
 
     @property
     def should_exit(self) -> bool:
-        """Whether it was told to end, or has ended."""
+        """Whether it was told to end, or has ended. Set it to end it, from any thread or a signal handler."""
         return self._should_exit
 
     @should_exit.setter
     def should_exit(self, value: bool) -> None:
-        """Tell it to end, from any thread or a signal handler: answers say so, and the main loop ends, at once."""
+        """Tell it to end: answers say so, and the main loop ends, at once."""
         self._should_exit = value
         if value:
             for service in tuple(self.listeners.services.values()):

@@ -92,7 +92,8 @@ class PrivateRoute(_HiddenRoute):
     any, use a `PrivateRouter`.
 
     Args:
-        args, options: As of `fastapi.routing.APIRoute`.
+        args: As of `fastapi.routing.APIRoute`.
+        options: As of `fastapi.routing.APIRoute`.
         include_in_schema: Whether it is in the private side's schema.
 
     Raises:
@@ -130,7 +131,8 @@ class PrivateRouter(_HiddenRouter):
     declared.
 
     Args:
-        args, options: As of `fastapi.APIRouter`.
+        args: As of `fastapi.APIRouter`.
+        options: As of `fastapi.APIRouter`.
         include_in_schema: Whether its routes are in the private side's schema.
 
     Raises:

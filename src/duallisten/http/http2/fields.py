@@ -1,0 +1,260 @@
+"""The head of a request in HTTP/2, checked by the rules of HTTP/1.1, and that of a response as it goes out.
+
+A request. What `head` refuses of HTTP/1.1 is refused here by the same functions: the first line is put together from
+the pseudo-header fields and read by `read_line`; Host, lengths and the number of fields are checked by `check_host`,
+`read_framing` and `join_fields`. To that come the rules of HTTP/2: no field of the connection, small letters alone, no
+white space around a value, and each pseudo-header field once, in front of the others.
+
+A response is written without a dynamic table: a field is the same bytes in every response, so it is encoded once and
+remembered. The peer is told so in the first head, and whenever it sets the size of its table (RFC 7541, 4.2).
+
+Source: RFC 9113, 8.2 and 8.3; RFC 7541, 6.2.2 (a literal that is not indexed).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from hpack import Encoder
+
+from duallisten.http.answers import MAX_KNOWN_FIELD, MAX_KNOWN_FIELDS, check_field
+from duallisten.http.head import (
+    BadRequest,
+    Field,
+    RequestLine,
+    check_host,
+    join_fields,
+    read_framing,
+    read_line,
+)
+
+NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]++")
+"""The name of a field: a token (RFC 9110, 5.1) in small letters."""
+
+VALUE = re.compile(rb"(?:[\x21-\x7e\x80-\xff](?:[\t\x20]*+[\x21-\x7e\x80-\xff]++)*+)?")
+"""The value of a field: what HTTP/1.1 takes, without white space around it."""
+
+OF_CONNECTION = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"))
+"""Fields that mean the connection of HTTP/1.1 (RFC 9113, 8.2.2); one of a response is dropped."""
+
+SCHEMES = frozenset((b"http", b"https"))
+
+PSEUDO = frozenset((b":method", b":scheme", b":path", b":authority"))
+
+NO_TABLE = b"\x20"
+"""Tells a peer that there is no dynamic table."""
+
+
+class Request(NamedTuple):
+    """The head of a request that is in order.
+
+    Attributes:
+        line: As HTTP/1.1 would have it, with the version `2`.
+        fields: Host first, and one `cookie` at most.
+        length: Bytes of the body; None where none is said.
+        expects_continue: Whether the client waits for 100 before it sends the body.
+    """
+
+    line: RequestLine
+    fields: list[Field]
+    length: int | None
+    expects_continue: bool
+
+
+def read_request(found: Sequence[Field], max_fields: int | None) -> Request:
+    """Read the fields of a request's head, as they were sent.
+
+    Raises:
+        BadRequest: 400 for what is malformed or could be read in two ways, 431 for too many fields.
+    """
+    pseudo: dict[bytes, bytes] = {}
+    for name, value in found:
+        if not name.startswith(b":"):
+            break
+        if name not in PSEUDO or name in pseudo:
+            raise BadRequest(400, "a pseudo-header field twice, or one that is not known")
+        pseudo[name] = value
+    method, path = pseudo.get(b":method"), pseudo.get(b":path")
+    if method is None or path is None or pseudo.get(b":scheme", b"").lower() not in SCHEMES:
+        raise BadRequest(400, "no method, no path, or no scheme of HTTP")
+    if not (NAME.fullmatch(method.lower()) and VALUE.fullmatch(path)):
+        raise BadRequest(400, "a method or a path with other characters than visible ASCII")
+    line = _read_target(method, path)
+    fields = [(name, value) for name, value in found[len(pseudo) :]]  # plain tuples
+    check_fields(fields)
+    if sum(name == b"cookie" for name, _ in fields) > 1:
+        fields = _join_cookies(fields)
+    return _with_host(line, fields, pseudo.get(b":authority"), max_fields)
+
+
+def _with_host(line: RequestLine, fields: list[Field], authority: bytes | None, max_fields: int | None) -> Request:
+    """Put the authority in Host's place, and read the rest."""
+    by_name = join_fields(fields, max_fields)
+    host = by_name.get(b"host")
+    if authority is not None:
+        if host is not None and host.lower() != authority.lower():
+            raise BadRequest(400, "an authority and a Host field that differ")
+        fields = [(b"host", authority), *(field for field in fields if field[0] != b"host")]
+        host = authority
+    check_host(line, host)
+    framing = read_framing(line, by_name)
+    length = framing.length if b"content-length" in by_name else None
+    return Request(replace(line, version="2"), fields, length, framing.expects_continue)
+
+
+@lru_cache(maxsize=2048)
+def _read_known_target(method: bytes, path: bytes) -> RequestLine:
+    line = read_line(b"%b %b HTTP/1.1" % (method, path))
+    if line.authority is not None:
+        raise BadRequest(400, "a path that is a URL")
+    return line
+
+
+def _read_target(method: bytes, path: bytes) -> RequestLine:
+    """Read a method and a path by the rules of a request line."""
+    read = _read_known_target if len(path) < MAX_KNOWN_FIELD else _read_known_target.__wrapped__
+    return read(method, path)
+
+
+def check_fields(fields: Iterable[Field]) -> None:
+    """Check the fields of a head behind its pseudo-header fields, or those of a trailer section.
+
+    Raises:
+        BadRequest: One is malformed, or has no place in HTTP/2.
+    """
+    for name, value in fields:
+        if not NAME.fullmatch(name) or not VALUE.fullmatch(value):
+            raise BadRequest(400, "a malformed field, or a pseudo-header field behind others")
+        if name in OF_CONNECTION or (name == b"te" and value.lower() != b"trailers"):
+            raise BadRequest(400, "a field that means the connection of HTTP/1.1")
+
+
+def _join_cookies(fields: list[Field]) -> list[Field]:
+    """Join cookies that came in several fields (RFC 9113, 8.2.3)."""
+    cookie = b"; ".join(value for name, value in fields if name == b"cookie")
+    at = next(at for at, field in enumerate(fields) if field[0] == b"cookie")
+    rest = [field for field in fields[at:] if field[0] != b"cookie"]
+    return [*fields[:at], (b"cookie", cookie), *rest]
+
+
+class BlockShape(NamedTuple):
+    """What can be told of a block of fields without decoding it.
+
+    Attributes:
+        fields: How many it has, updates of the table's size included.
+        is_stateless: Whether it leaves the dynamic table as it is.
+    """
+
+    fields: int
+    is_stateless: bool
+
+
+def shape_of(block: bytes) -> BlockShape:
+    """Look through an encoded block (RFC 7541, 6); one that is malformed is left to the decoder."""
+    at = count = 0
+    is_stateless = True
+    while at < len(block):
+        first = block[at]
+        count += 1
+        if first >= 0x80:
+            at = _skip_number(block, at, 0x7F)[1]
+            continue
+        if first & 0xE0 == 0x20:
+            is_stateless = False
+            at = _skip_number(block, at, 0x1F)[1]
+            continue
+        prefix = 0x3F if first & 0x40 else 0x0F
+        is_stateless = is_stateless and not first & 0x40
+        index, at = _skip_number(block, at, prefix)
+        for _ in range(2 if index == 0 else 1):
+            size, at = _skip_number(block, at, 0x7F)
+            at += size
+    return BlockShape(count, is_stateless)
+
+
+def _skip_number(block: bytes, at: int, prefix: int) -> tuple[int, int]:
+    """Read a number (RFC 7541, 5.1); return it, and where the next byte is."""
+    if at >= len(block):
+        return 0, at
+    number = block[at] & prefix
+    at += 1
+    if number < prefix:
+        return number, at
+    shift = 0
+    while at < len(block) and shift < 35:
+        byte = block[at]
+        number += (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 0x80:
+            break
+    return number, at
+
+
+# Responses.
+
+
+def encode_field(name: bytes, value: bytes) -> bytes:
+    """Write a field in the same way whatever was written before it."""
+    written: bytes = Encoder().encode([(name, value, True)], huffman=True)  # True: nothing is kept of it
+    if written[0] & 0xF0 == 0x10:  # never to be indexed, by nobody: the encoder's word for that
+        written = bytes((written[0] & 0x0F,)) + written[1:]
+    return written
+
+
+def encode_block(fields: Iterable[Field]) -> bytes:
+    """Write fields of ours; they are not checked, but those of the connection are left out."""
+    pairs = [(name.lower(), value.strip(b" \t")) for name, value in fields]
+    return b"".join(encode_field(name, value) for name, value in pairs if name not in OF_CONNECTION)
+
+
+def encode_checked(fields: Iterable[Any]) -> list[tuple[bytes, int | None]]:
+    """Check the fields that an application gives, and write them.
+
+    Returns:
+        For each what goes out (nothing, where it has no place in HTTP/2), and the length that it says, or None.
+
+    Raises:
+        RuntimeError: A name or a value has characters in it that have no place there.
+    """
+    try:
+        return [_known_field(field) for field in fields]
+    except TypeError:  # lists, or values that cannot be looked up
+        return [_encode_checked(field) for field in fields]
+
+
+def _encode_checked(field: Any) -> tuple[bytes, int | None]:
+    says = check_field(field)[1]
+    name, value = bytes(field[0]).lower(), bytes(field[1]).strip(b" \t")
+    if name in OF_CONNECTION or name == b"te":
+        return b"", None
+    return encode_field(name, value), says if says is not None and says >= 0 else None
+
+
+class _KnownFields(dict[Any, tuple[bytes, int | None]]):
+    """What `_encode_checked` has returned, by field; written when first looked up."""
+
+    def __missing__(self, field: Any) -> tuple[bytes, int | None]:
+        found = _encode_checked(field)
+        if len(self) < MAX_KNOWN_FIELDS and len(found[0]) <= MAX_KNOWN_FIELD:
+            self[tuple(map(bytes, field))] = found
+        return found
+
+
+_known_field = _KnownFields().__getitem__
+
+
+class _Statuses(dict[int, bytes]):
+    """How a head begins, by status; written when first looked up, for all of them take 20 ms."""
+
+    def __missing__(self, status: int) -> bytes:
+        if not 100 <= status <= 599:
+            raise KeyError(status)
+        self[status] = written = encode_field(b":status", b"%d" % status)
+        return written
+
+
+STATUSES = _Statuses()

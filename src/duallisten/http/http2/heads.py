@@ -1,0 +1,208 @@
+"""The heads of requests in HTTP/2: put together from frames, decoded, and given to the application.
+
+A head is decoded as soon as it is whole, whatever becomes of its stream, for both sides must agree on the compression's
+table. Decoding takes longer than all the rest of a small request. Clients send the same head again and again; so where
+a block leaves the table as it is, what it says is remembered until another one changes the table.
+
+Source: RFC 9113, 4.3 (blocks of fields), 5.1 (states of streams), 6.2, 6.10, 8.1 (what a head may be).
+
+Invariants:
+    - A block that is not decoded ends the connection.
+    - What is kept of a head that is not whole is at most `--max-head-size`.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from hpack import Decoder, HPACKError, OversizedHeaderListError
+
+from duallisten.http.answers import text_answer
+from duallisten.http.head import LARGE, BadRequest
+from duallisten.http.http2 import frames
+from duallisten.http.http2.exchange import Http2Exchange, encode_answer
+from duallisten.http.http2.fields import Request, check_fields, read_request, shape_of
+from duallisten.http.http2.frames import BadConnection, BadStream
+from duallisten.http.http2.stream import Stream
+from duallisten.http.request import make_scope
+
+if TYPE_CHECKING:
+    from duallisten.http.head import Field
+    from duallisten.http.http2.connection import Http2Connection
+
+MAX_CONTINUATIONS = 64
+"""Frames of one head."""
+
+MAX_CRUMBS = 4
+"""How many times as many fields as may be a large block may have before it is decoded: cookies come in several."""
+
+COST_OF_REFUSAL = 10
+"""What a request that is refused takes of the budget for frames: it is answered, and logged."""
+
+MAX_KNOWN = 64
+MAX_KNOWN_BLOCK = 512
+"""How many heads of a connection are remembered, and the bytes of the longest block."""
+
+
+class Heads:
+    """Reads the heads of one connection.
+
+    Args:
+        connection: The connection.
+
+    Attributes:
+        stream: Whose head has begun to come, and is not whole; 0 for none.
+    """
+
+    __slots__ = ("_block", "_connection", "_decoder", "_flags", "_frames", "_known", "stream")
+
+    def __init__(self, connection: Http2Connection) -> None:
+        self._connection = connection
+        self._known: dict[bytes, Request] = {}
+        self._decoder = Decoder(connection.context.limits.head_bytes or sys.maxsize)
+        self.stream = 0
+        self._block = bytearray()
+        self._flags = self._frames = 0
+
+    def take(self, flags: int, number: int, data: bytes, at: int, end: int) -> None:
+        """Take HEADERS."""
+        at, end = frames.without_padding(data, at, end, flags)
+        if number % 2 == 0:
+            raise BadConnection(frames.PROTOCOL_ERROR, "a head on a stream that is none of a client's")
+        depends_on_itself = False
+        if flags & frames.HAS_PRIORITY:
+            if end - at < 5:
+                raise BadConnection(frames.FRAME_SIZE_ERROR, "a head that is too short for its priority")
+            depends_on_itself = frames.NUMBER.unpack_from(data, at)[0] & frames.MAX_STREAM == number
+            at += 5
+        if depends_on_itself:
+            raise BadConnection(frames.PROTOCOL_ERROR, "a stream that depends on itself")
+        if flags & frames.END_HEADERS:
+            self._read_head(number, data[at:end], ends=bool(flags & frames.END_STREAM))
+            return
+        self._block[:] = data[at:end]
+        self.stream, self._flags, self._frames = number, flags, 1
+        self._connection.wait_for_head(is_begun=True)
+
+    def take_continuation(self, flags: int, number: int, data: bytes, at: int, end: int) -> None:
+        """Take CONTINUATION."""
+        block = self._block
+        if not self.stream:
+            raise BadConnection(frames.PROTOCOL_ERROR, "a CONTINUATION of nothing")
+        block += data[at:end]
+        self._frames += 1
+        if at == end:
+            self._connection.frames_left.spend()
+        if len(block) > self._connection.context.max_head or self._frames > MAX_CONTINUATIONS:
+            self._refuse_head(number, "a head that is too large")
+        if flags & frames.END_HEADERS:
+            self.stream = 0
+            self._connection.wait_for_head(is_begun=False)
+            self._read_head(number, bytes(block), ends=bool(self._flags & frames.END_STREAM))
+
+    def _refuse_head(self, number: int, reason: str) -> None:
+        """Answer 431 to a head that is not decoded, and end the connection."""
+        connection = self._connection
+        if number > connection.last:
+            connection.last = number
+            self._answer(number, BadRequest(431, reason))
+        raise BadConnection(frames.ENHANCE_YOUR_CALM, reason)
+
+    def _answer(self, number: int, bad: BadRequest) -> None:
+        """Answer a request that does not become an exchange."""
+        connection = self._connection
+        connection.frames_left.spend(COST_OF_REFUSAL)
+        answer = text_answer(bad.status)
+        connection.tell_refused(bad)
+        block = connection.sending.announce() + encode_answer(answer, connection.context.default_block)
+        connection.write(
+            frames.head(number, block, ends=False) + frames.frame(frames.DATA, frames.END_STREAM, number, answer.body)
+        )
+
+    def _decode(self, number: int, block: bytes) -> list[Field]:
+        """Decode a block; one that changes the table makes what is known worthless."""
+        limits = self._connection.context.limits
+        shape = shape_of(block)
+        if len(block) > LARGE and limits.head_fields is not None and shape.fields > MAX_CRUMBS * limits.head_fields:
+            self._refuse_head(number, "far too many fields")
+        if not shape.is_stateless:
+            self._known.clear()
+        try:
+            return self._decoder.decode(block, raw=True)  # type: ignore[return-value]
+        except OversizedHeaderListError:
+            self._refuse_head(number, "a head that is too large")
+            raise
+        except (HPACKError, ValueError, IndexError) as error:
+            raise BadConnection(frames.COMPRESSION_ERROR, f"hpack: {error}") from None
+
+    def _read_head(self, number: int, block: bytes, *, ends: bool) -> None:
+        """Read a whole head: of a request, or of the trailer section behind its body."""
+        connection = self._connection
+        if number <= connection.last:
+            self._read_trailers(number, self._decode(number, block), ends=ends)
+            return
+        request = self._known.get(block)
+        bad: BadRequest | None = None
+        if request is None:
+            found = self._decode(number, block)
+            try:
+                request = read_request(found, connection.context.limits.head_fields)
+            except BadRequest as error:
+                bad = error
+            else:
+                if len(block) <= MAX_KNOWN_BLOCK and len(self._known) < MAX_KNOWN and shape_of(block).is_stateless:
+                    self._known[block] = request
+        connection.last = number
+        if connection.refuses(number):
+            raise BadStream(frames.REFUSED_STREAM, "no room for a stream")
+        if request is not None:
+            bad = _check_length(request, connection.context.limits.body_bytes, ends=ends)
+            if bad is None:
+                self._begin(number, request, ends=ends)
+                return
+        assert bad is not None  # noqa: S101
+        self._answer(number, bad)
+        raise BadStream(frames.PROTOCOL_ERROR if bad.status == 400 else frames.NO_ERROR, bad.reason)
+
+    def _begin(self, number: int, request: Request, *, ends: bool) -> None:
+        """Start the application for a request."""
+        connection = self._connection
+        first = connection.connection
+        stream = Stream(connection, number, has_body=not ends, length=request.length)
+        scope = make_scope(first, request.line, request.fields.copy())
+        if first.rewrite is not None:
+            first.rewrite(scope)
+        stream.exchange = exchange = Http2Exchange(stream, scope, not ends)
+        connection.opened(stream)
+        if not ends:
+            exchange.expects_continue = request.expects_continue
+            stream.wait(connection.context.limits.body_seconds)
+        context = connection.context
+        context.call(context.begin(exchange), exchange)
+
+    def _read_trailers(self, number: int, fields: list[Field], *, ends: bool) -> None:
+        connection = self._connection
+        stream = connection.streams.get(number)
+        if stream is None:
+            if number not in connection.ended:
+                raise BadConnection(frames.PROTOCOL_ERROR, "a stream whose number is too low")
+            if not connection.ended[number]:
+                raise BadConnection(frames.STREAM_CLOSED, "a head on a stream that has ended")
+            connection.frames_left.spend()  # on its way when we reset it
+            return
+        if not stream.has_body:
+            raise BadStream(frames.STREAM_CLOSED, "a head behind the end of a stream")
+        if not ends:
+            raise BadStream(frames.PROTOCOL_ERROR, "a trailer section that does not end its stream")
+        check_fields(fields)
+        stream.take(b"", 0, ends=True)
+
+
+def _check_length(request: Request, most: int | None, *, ends: bool) -> BadRequest | None:
+    """Say what is wrong with the length of a request's body."""
+    if ends and request.length:
+        return BadRequest(400, "a length, and no body")
+    if most is not None and request.length is not None and request.length > most:
+        return BadRequest(413, f"a body of more than {most} bytes")
+    return None

@@ -1,0 +1,278 @@
+"""The receiving half of a connection of HTTP/2: the frames of the peer, each checked and carried out.
+
+Facts it rests on: the order of frames and the states of streams (RFC 9113, 5.1), which errors end a stream and which
+the connection (5.4), what each kind of frame may be (6).
+
+Invariants:
+    - Whatever a frame asks for that leads to nothing is paid from a budget.
+    - What is kept of what has come is one frame that is not whole, and the rest of one read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from duallisten.http.head import BadRequest
+from duallisten.http.http2 import frames
+from duallisten.http.http2.frames import BadConnection, BadStream
+from duallisten.http.http2.heads import Heads
+
+if TYPE_CHECKING:
+    from duallisten.http.http2.connection import Http2Connection
+    from duallisten.http.http2.stream import Stream
+
+MAX_WORK = 256
+WORK_OF_HEAD = 8
+"""Frames that are read in one turn of the event loop, and how many a head counts for."""
+
+SMALL = 16
+"""Bytes of DATA below which a frame costs more than it brings."""
+
+
+class Receiving:
+    """The receiving half of a connection.
+
+    Args:
+        connection: The connection.
+        preface: What the peer has to send first.
+
+    Attributes:
+        has_more: Whether some of what has come could be used, and waits for its turn.
+    """
+
+    __slots__ = (
+        "_connection",
+        "_handlers",
+        "_heads",
+        "_inbox",
+        "_is_first",
+        "_preface",
+        "_received",
+        "has_more",
+    )
+
+    def __init__(self, connection: Http2Connection, preface: bytes) -> None:
+        self._connection = connection
+        self._preface = preface
+        self._inbox = b""
+        self.has_more = False
+        self._is_first = True
+        self._received = 0  # bytes of bodies, by which the connection's window is yet to be opened
+        self._heads = heads = Heads(connection)
+        self._handlers: tuple[Callable[[int, int, bytes, int, int], None], ...] = (
+            self._take_data,
+            heads.take,
+            self._take_priority,
+            self._take_reset,
+            self._take_settings,
+            self._take_promise,
+            self._take_ping,
+            self._take_goaway,
+            self._take_window,
+            heads.take_continuation,
+        )
+
+    def close(self) -> None:
+        """Let go of what has come, and of the connection."""
+        self._inbox = b""
+        self.has_more = False
+        self._handlers = ()
+
+    @property
+    def is_in_head(self) -> bool:
+        """Whether the beginning of a head has come, or the beginning of the connection has not."""
+        return self._heads.stream > 0 or self._is_first
+
+    def take(self, data: bytes) -> None:
+        """Take what the peer has sent, behind what has come before; read as much of it as is one turn's share.
+
+        Raises:
+            BadConnection: The peer breaks the rules.
+        """
+        if self._inbox:
+            data = self._inbox + data
+            self._inbox = b""
+        if self._preface:
+            data = self._take_preface(data)
+        at = work = 0
+        size = len(data)
+        unpack = frames.HEAD.unpack_from
+        self.has_more = False
+        while size - at >= 9:
+            high, low, kind, flags, number = unpack(data, at)
+            length = high << 8 | low
+            if length > frames.MAX_FRAME:
+                raise BadConnection(frames.FRAME_SIZE_ERROR, "a frame that is too large")
+            end = at + 9 + length
+            if end > size:
+                break
+            if work >= MAX_WORK:
+                self.has_more = True
+                break
+            work += WORK_OF_HEAD if kind == frames.HEADERS else 1
+            self._take_frame(kind, flags, number & frames.MAX_STREAM, data, at + 9, end)
+            if not self._handlers:  # it has ended
+                return
+            at = end
+        self._inbox = data[at:] if at else data
+
+    def _take_preface(self, data: bytes) -> bytes:
+        size = min(len(data), len(self._preface))
+        if data[:size] != self._preface[:size]:
+            raise BadConnection(frames.PROTOCOL_ERROR, "no preface of HTTP/2")
+        self._preface = self._preface[size:]
+        return data[size:]
+
+    def _take_frame(self, kind: int, flags: int, number: int, data: bytes, at: int, end: int) -> None:
+        if self._is_first:
+            if kind != frames.SETTINGS or flags & frames.ACK:
+                raise BadConnection(frames.PROTOCOL_ERROR, "a connection that does not begin with SETTINGS")
+            self._is_first = False
+            self._connection.wait_for_head(is_begun=False)
+        elif self._heads.stream and (kind != frames.CONTINUATION or number != self._heads.stream):
+            raise BadConnection(frames.PROTOCOL_ERROR, "a frame within a head")
+        try:
+            if kind < len(self._handlers):
+                self._handlers[kind](flags, number, data, at, end)
+            else:
+                self._connection.frames_left.spend()
+        except BadStream as bad:
+            self._end_stream(number, bad.code)
+        except BadRequest as bad:
+            self._connection.streams[number].refuse(bad)
+
+    def _end_stream(self, number: int, code: int) -> None:
+        connection = self._connection
+        connection.frames_left.spend()
+        stream = connection.streams.get(number)
+        if stream is not None:
+            connection.reset(stream, code)
+        else:
+            connection.write(frames.reset(number, code))
+            connection.note_ended(number, by_us=True)
+
+    def _stream(self, number: int) -> Stream | None:
+        """Return a stream; None for one that has ended."""
+        stream = self._connection.streams.get(number)
+        if stream is None and (number > self._connection.last or number % 2 == 0):
+            raise BadConnection(frames.PROTOCOL_ERROR, "a frame for a stream that is not open")
+        return stream
+
+    # Bodies.
+
+    def _take_data(self, flags: int, number: int, data: bytes, at: int, end: int) -> None:
+        connection = self._connection
+        stream = self._stream(number)
+        size = end - at
+        self._received += size
+        if self._received >= 1 << 19:
+            connection.write(frames.window_update(0, self._received))
+            self._received = 0
+        at, end = frames.without_padding(data, at, end, flags)
+        ends = bool(flags & frames.END_STREAM)
+        if end - at < SMALL and not ends:
+            connection.frames_left.spend()
+        if stream is not None:
+            stream.take(data[at:end], size, ends=ends)
+        elif connection.ended.get(number, True):  # on its way when we reset it
+            connection.frames_left.spend()
+        else:
+            raise BadStream(frames.STREAM_CLOSED, "a body on a stream that has ended")
+
+    # What is neither head nor body.
+
+    def _take_priority(self, flags: int, number: int, data: bytes, at: int, end: int) -> None:
+        self._connection.frames_left.spend()
+        if number == 0:
+            raise BadConnection(frames.PROTOCOL_ERROR, "a priority of no stream")
+        if end - at != 5:
+            raise BadStream(frames.FRAME_SIZE_ERROR, "PRIORITY of a wrong size")
+        if frames.NUMBER.unpack_from(data, at)[0] & frames.MAX_STREAM == number:
+            raise BadStream(frames.PROTOCOL_ERROR, "a stream that depends on itself")
+
+    def _take_reset(self, flags: int, number: int, data: bytes, at: int, end: int) -> None:
+        _check_size(end - at, 4)
+        stream = self._stream(number)
+        if stream is not None:
+            self._connection.was_reset(stream)
+        else:
+            self._connection.frames_left.spend()
+
+    def _take_settings(self, flags: int, number: int, data: bytes, at: int, end: int) -> None:
+        connection = self._connection
+        if number != 0:
+            raise BadConnection(frames.PROTOCOL_ERROR, "SETTINGS of a stream")
+        if flags & frames.ACK:
+            _check_size(end - at, 0)
+            connection.frames_left.spend()
+            return
+        if (end - at) % 6:
+            raise BadConnection(frames.FRAME_SIZE_ERROR, "SETTINGS of a wrong size")
+        connection.frames_left.spend()
+        values = dict(frames.SETTING.iter_unpack(data[at:end]))
+        if values.get(frames.ENABLE_PUSH, 0) > 1:
+            raise BadConnection(frames.PROTOCOL_ERROR, "ENABLE_PUSH that is neither 0 nor 1")
+        if not frames.MAX_FRAME <= values.get(frames.MAX_FRAME_SIZE, frames.MAX_FRAME) < 1 << 24:
+            raise BadConnection(frames.PROTOCOL_ERROR, "MAX_FRAME_SIZE out of range")
+        if frames.HEADER_TABLE_SIZE in values:
+            connection.sending.announce_again()
+        window = values.get(frames.INITIAL_WINDOW_SIZE)
+        connection.write(frames.frame(frames.SETTINGS, frames.ACK, 0, b""))
+        if window is not None:
+            self._set_window(window)
+
+    def _set_window(self, window: int) -> None:
+        """Change the windows of all streams (RFC 9113, 6.9.2)."""
+        sending = self._connection.sending
+        if window > frames.MAX_WINDOW:
+            raise BadConnection(frames.FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE out of range")
+        change, sending.initial_window = window - sending.initial_window, window
+        try:
+            for stream in self._connection.streams.values():
+                sending.open_stream(stream, change)
+        except BadStream as bad:
+            raise BadConnection(bad.code, "INITIAL_WINDOW_SIZE that makes a window too large") from None
+
+    def _take_promise(self, flags: int, number: int, data: bytes, at: int, end: int) -> None:
+        raise BadConnection(frames.PROTOCOL_ERROR, "PUSH_PROMISE of a client")
+
+    def _take_ping(self, flags: int, number: int, data: bytes, at: int, end: int) -> None:
+        connection = self._connection
+        if number != 0:
+            raise BadConnection(frames.PROTOCOL_ERROR, "PING of a stream")
+        _check_size(end - at, 8)
+        connection.frames_left.spend()
+        if not flags & frames.ACK:
+            connection.write(frames.frame(frames.PING, frames.ACK, 0, data[at:end]))
+        else:
+            connection.knows_of_end()
+
+    def _take_goaway(self, flags: int, number: int, data: bytes, at: int, end: int) -> None:
+        if number != 0:
+            raise BadConnection(frames.PROTOCOL_ERROR, "GOAWAY of a stream")
+        if end - at < 8:
+            raise BadConnection(frames.FRAME_SIZE_ERROR, "GOAWAY of a wrong size")
+        self._connection.frames_left.spend()
+        self._connection.peer_ends()
+
+    def _take_window(self, flags: int, number: int, data: bytes, at: int, end: int) -> None:
+        connection = self._connection
+        _check_size(end - at, 4)
+        connection.frames_left.spend()
+        size = frames.NUMBER.unpack_from(data, at)[0] & frames.MAX_WINDOW
+        if number == 0:
+            if size == 0:
+                raise BadConnection(frames.PROTOCOL_ERROR, "a window that is opened by nothing")
+            connection.sending.open_window(size)
+            return
+        stream = self._stream(number)
+        if size == 0:
+            raise BadStream(frames.PROTOCOL_ERROR, "a window that is opened by nothing")
+        if stream is not None:
+            connection.sending.open_stream(stream, size)
+
+
+def _check_size(size: int, right: int) -> None:
+    if size != right:
+        raise BadConnection(frames.FRAME_SIZE_ERROR, "a frame of a wrong size")
