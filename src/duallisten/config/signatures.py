@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from duallisten.config.options import own_options, uvicorn_twins
 from duallisten.config.uvicorn_contract import UvicornConfig
+from duallisten.config.uvicorn_options import LATER
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -62,7 +63,7 @@ def _parameters(like: Callable[..., Any] | None) -> Iterator[Parameter]:
         yield from signature(like).parameters.values()
     for one in signature(UvicornConfig).parameters.values():
         yield one.replace(kind=Parameter.KEYWORD_ONLY)
-    defaults = {option.name: option.default for option in own_options()} | dict.fromkeys(uvicorn_twins())
+    defaults = LATER | {option.name: option.default for option in own_options()} | dict.fromkeys(uvicorn_twins())
     for name, default in defaults.items():
         kind = Keywords.__annotations__[name].__forward_arg__
         yield Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=kind)
