@@ -21,7 +21,7 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker as BaseWorker
 
 from duallisten.config import Config, all_options, collect, own_options, uvicorn_twins
-from duallisten.config.uvicorn_contract import UvicornServer
+from duallisten.config.uvicorn_contract import run_server
 from duallisten.errors import DuallistenError, UsageError
 from duallisten.server import Server
 
@@ -49,8 +49,7 @@ class Worker(BaseWorker):  # type: ignore[misc]  # gunicorn has no types
         try:
             server = Server(Config(self.wsgi, **self._options()))
             self._stop_at_once(server)
-            server.config.get_loop_factory()  # which raises before uvicorn has made a coroutine for it
-            UvicornServer.run(server, [getattr(one, "sock", one) for one in self.sockets])
+            run_server(server, [getattr(one, "sock", one) for one in self.sockets])
         except DuallistenError as error:
             self.log.error(str(error))
         if server is None or not server.started:

@@ -23,7 +23,7 @@ import threading
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from duallisten.config import Config, bare, takes_options
-from duallisten.config.uvicorn_contract import UvicornServer
+from duallisten.config.uvicorn_contract import run_server
 from duallisten.endpoints import endpoint_set
 from duallisten.errors import LaunchError, UsageError
 from duallisten.server import Server
@@ -116,8 +116,7 @@ class ThreadedServer(Server):
 
     def _run_and_tell(self) -> None:
         try:
-            self.config.get_loop_factory()  # which raises before uvicorn has made a coroutine for it
-            UvicornServer.run(self)
+            run_server(self)
         except BaseException as error:
             self.error = error
         finally:

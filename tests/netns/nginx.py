@@ -63,10 +63,13 @@ class Nginx(Launched):
         self._file.write_text(CONFIGURATION.format(folder=self.folder, upstream=upstream))
 
     def lead_to(self, upstream: str) -> None:
-        """Send every request from now on to `upstream`; what is under way is finished where it is."""
+        """Send every request from now on to `upstream`; return when what was under way is finished where it was.
+
+        A worker that ends still hands on, to where it always did, what a client sends on a connection that it has.
+        """
         before = len(self.lines)
         old = [match[1] for line in self.lines if (match := re.search(STARTED, line))]
         self._configure(upstream)
         self.send(signal.SIGHUP)
         self.wait_for(STARTED, start=before)
-        self.wait_for(f"{old[-1]}#{old[-1]}: gracefully shutting down", start=before)
+        self.wait_for(f"worker process {old[-1]} exited with code 0", start=before)

@@ -106,7 +106,7 @@ BOTH_FAMILIES = Kind(
 
 @dataclass
 class Topology:
-    """Three namespaces, wired; made by `topology`.
+    """Three namespaces, wired, and those of more containers; made by `topology`.
 
     folder: an empty directory, which the servers run in
     """
@@ -117,14 +117,19 @@ class Topology:
     folder: Path
     kind: Kind = TWO_IPV4
     _started: ExitStack = field(default_factory=ExitStack)
+    _more: list[Namespace] = field(default_factory=list)
 
-    def launch(self, *arguments: str, environ: Mapping[str, str], where: Namespace | None = None) -> Launched:
+    def launch(
+        self, *arguments: str, environ: Mapping[str, str], where: Namespace | None = None, lingers: bool = False
+    ) -> Launched:
         """Start `duallisten`; it is ended with the topology.
 
         environ: all of its environment that could mean something to it
         where: the namespace, the container's unless it is given
+        lingers: whether its sides go on accepting after the stop signal for as long as they would on the platform
         """
-        environ = {"DUALLISTEN_PRIVATE_LINGER": "0"} | dict(environ)  # nobody here has a cached address
+        if not lingers:  # nobody here has a cached address
+            environ = {"DUALLISTEN_PRIVATE_LINGER": "0", "DUALLISTEN_PUBLIC_LINGER": "0"} | dict(environ)
         command = (where or self.container).inside(*DUALLISTEN, *arguments)
         return self._started.enter_context(Launched(command, cwd=self.folder, environ=environ))
 
@@ -151,6 +156,16 @@ class Topology:
         for network in self.kind.networks:
             if network.device == self.kind.late:
                 self.container.ip(*_addresses(network.device, network.container))
+
+    def add(self, networks: Iterable[Network]) -> Namespace:
+        """Add one more container, with the addresses that `networks` say, on the networks that there are already."""
+        added = Namespace(self.container.name.replace("-container", f"-twin{len(self._more)}"))
+        self._more.append(added)
+        _ip("netns", "add", added.name)
+        added.ip("link set lo up")
+        for network in networks:
+            _join(self, added, network, f"{network.device}t{len(self._more)}")
+        return added
 
     def run(self, *arguments: str, environ: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
         """Run `duallisten` in the container to its end."""
@@ -186,6 +201,7 @@ def topology(folder: Path, kind: Kind = TWO_IPV4) -> Iterator[Topology]:
             _ip("netns", "add", namespace.name)
             namespace.ip("link set lo up")
         built = Topology(container, router, container if kind.has_sidecar else neighbour, folder, kind)
+        cleanup.callback(_remove_all, built._more)
         cleanup.callback(built._started.close)  # before the namespaces go
         for network in kind.networks:
             _wire(built, network)
@@ -203,12 +219,33 @@ def _wire(built: Topology, network: Network) -> None:
             end.ip(f"link add {device} type veth peer name {port} netns {router.name}", f"link set {device} up")
             router.ip(f"link set {port} master {device}", f"link set {port} up")
             end.ip(*_addresses(device, addresses))
-            end.ip(*(f"route add default via {address.partition('/')[0]}" for address in network.router[:1]))
+            end.ip(*(f"route add default via {_bare(address)}" for address in network.router[:1]))
     else:
         other, addresses = (router, network.router) if network.router else (neighbour, network.neighbour)
         built.container.ip(f"link add {device} type veth peer name {device} netns {other.name}")
         other.ip(f"link set {device} up", *_addresses(device, addresses))
         built.container.ip(f"link set {device} up", *_addresses(device, own))
+
+
+def _join(built: Topology, added: Namespace, network: Network, port: str) -> None:
+    """Wire one more container to a network: to the bridge, or to who is at the other end by a wire of its own.
+
+    port: the name of the other end
+    """
+    device = network.device
+    has_bridge = bool(network.router and network.neighbour)
+    other = built.router if network.router else built.neighbour
+    added.ip(f"link add {device} type veth peer name {port} netns {other.name}", f"link set {device} up")
+    added.ip(*_addresses(device, network.container))
+    other.ip(f"link set {port} up", *([f"link set {port} master {device}"] if has_bridge else []))
+    for theirs, ours in () if has_bridge else zip(network.container, network.router or network.neighbour, strict=True):
+        whole = 128 if ":" in ours else 32  # IPv6 answers on a wire for the addresses of that wire alone
+        other.ip(*_addresses(port, (f"{_bare(ours)}/{whole}",)))
+        other.ip(f"route add {_bare(theirs)} dev {port} src {_bare(ours)}")
+
+
+def _bare(address: str) -> str:
+    return address.partition("/")[0]
 
 
 def _addresses(device: str, addresses: tuple[str, ...]) -> list[str]:
@@ -258,6 +295,11 @@ def _remove(namespace: Namespace) -> None:
         with suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
     _ip("netns", "del", namespace.name)
+
+
+def _remove_all(namespaces: list[Namespace]) -> None:
+    for namespace in namespaces:
+        _remove(namespace)
 
 
 def _ip(*arguments: str, text: str | None = None) -> str:

@@ -14,15 +14,18 @@ from typing import Any
 TIMEOUT = 10.0
 
 
-def visit(host: str, port: int, send: str, authority: str | None, leave: bool) -> dict[str, Any]:
+def visit(
+    host: str, port: int, send: str, authority: str | None, leave: bool, source: str | None = None
+) -> dict[str, Any]:
     """Connect once.
 
     authority: a file with the certificate to trust, for a connection with TLS
     leave: go when the first bytes have come, rather than wait for the end
+    source: the address to come from
     """
     seen: dict[str, Any] = {"me": None, "received": "", "end": "eof"}
     try:
-        with socket.create_connection((host, port), timeout=TIMEOUT) as connection:
+        with socket.create_connection((host, port), TIMEOUT, (source, 0) if source else None) as connection:
             seen["me"] = connection.getsockname()[:2]
             if authority is not None:
                 connection = secured(connection, host, authority)  # noqa: PLW2901

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.netns.topology import Namespace
-from tests.support.running import PYTHON, run
+from tests.support.running import PYTHON, Launched, run
 
 VISITOR = Path(__file__).with_name("visitor.py")
 CLOSED = ("eof", "ConnectionResetError", "BrokenPipeError")
@@ -75,17 +76,36 @@ class Order:
     authority: str | None = None
     leave: bool = False
     times: int = 1
+    source: str | None = None
 
 
 def visit(
-    peer: Namespace, host: str, port: int, headers: Mapping[str, str] | None = None, *, authority: Path | None = None
+    peer: Namespace,
+    host: str,
+    port: int,
+    headers: Mapping[str, str] | None = None,
+    *,
+    authority: Path | None = None,
+    source: str | None = None,
 ) -> Visit:
     """Connect from `peer`, ask for `/`, and see what comes back.
 
     headers: more header fields for the request
     authority: the certificate to trust, for a connection with TLS
+    source: the address to come from, of those that `peer` has
     """
-    return _carry_out(peer, Order(host, port, _request(headers), str(authority) if authority else None))[0]
+    authority_file = str(authority) if authority else None
+    return _carry_out(peer, Order(host, port, _request(headers), authority_file, source=source))[0]
+
+
+@contextmanager
+def begun(peer: Namespace, host: str, port: int, path: str) -> Iterator[list[Visit]]:
+    """Connect and ask for `path`; what became of it is in the list after the block, when all has come back."""
+    seen: list[Visit] = []
+    with Launched(_command(peer, Order(host, port, _request(path=path)))) as visitor:
+        yield seen
+        assert visitor.wait() == 0, visitor.output
+        seen += _read_all(visitor.output)
 
 
 def visits(peer: Namespace, host: str, port: int, times: int, headers: Mapping[str, str] | None = None) -> list[Visit]:
@@ -98,18 +118,26 @@ def say(peer: Namespace, host: str, port: int, words: bytes) -> Visit:
     return _carry_out(peer, Order(host, port, words.decode("latin-1"), leave=True))[0]
 
 
-def _request(headers: Mapping[str, str] | None) -> str:
-    """Write a request for `/` that asks for the connection to be closed after it."""
-    lines = ["GET / HTTP/1.1", "Host: app", "Connection: close"]
+def _request(headers: Mapping[str, str] | None = None, path: str = "/") -> str:
+    """Write a request that asks for the connection to be closed after it."""
+    lines = [f"GET {path} HTTP/1.1", "Host: app", "Connection: close"]
     lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
     return "\r\n".join([*lines, "", ""])
 
 
 def _carry_out(peer: Namespace, order: Order) -> list[Visit]:
-    # Isolated and without site-packages, the interpreter starts in half the time.
-    done = run(json.dumps(asdict(order)), command=peer.inside(*PYTHON, "-I", "-S", str(VISITOR)))
+    done = run(command=_command(peer, order))
     assert done.returncode == 0, done.stderr
-    return [_read(seen) for seen in json.loads(done.stdout)]
+    return _read_all(done.stdout)
+
+
+def _command(peer: Namespace, order: Order) -> list[str]:
+    # Isolated and without site-packages, the interpreter starts in half the time.
+    return peer.inside(*PYTHON, "-I", "-S", str(VISITOR), json.dumps(asdict(order)))
+
+
+def _read_all(output: str) -> list[Visit]:
+    return [_read(seen) for seen in json.loads(output)]
 
 
 def _read(seen: dict[str, Any]) -> Visit:

@@ -178,3 +178,59 @@ def test_without_its_package_the_launch_says_what_to_install(tmp_path: Path) -> 
         ended = run(DEMO, option, *FREE, environ={"PYTHONPATH": str(tmp_path)})
         assert ended.returncode == 3
         assert "pip install 'duallisten[http2]'" in ended.stderr.splitlines()[-1]
+
+
+FRAMEWORKS = {
+    "starlette": """
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+async def home(request):
+    return JSONResponse([request.scope["http_version"], len(await request.body())])
+
+app = Starlette(routes=[Route("/", home, methods=["POST"])])
+""",
+    "litestar": """
+from litestar import Litestar, Request, post
+
+@post("/", status_code=200)
+async def home(request: Request) -> list:
+    return [request.scope["http_version"], len(await request.body())]
+
+app = Litestar([home])
+""",
+    "quart": """
+from quart import Quart, jsonify, request
+
+app = Quart(__name__)
+
+@app.post("/")
+async def home():
+    return jsonify([request.http_version, len(await request.get_data())])
+""",
+    "django": """
+import django
+from django.conf import settings
+from django.core.asgi import get_asgi_application
+from django.http import JsonResponse
+from django.urls import path
+
+settings.configure(ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], SECRET_KEY="of a test", MIDDLEWARE=[])
+django.setup()
+
+def home(request):
+    return JsonResponse([request.scope["http_version"], len(request.body)], safe=False)
+
+urlpatterns = [path("", home)]
+app = get_asgi_application()
+""",
+}
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_framework_is_given_what_a_client_sends(framework: str, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(FRAMEWORKS[framework])
+    with launched("shop:app", "--http2", *FREE, cwd=tmp_path) as server, clear() as client:
+        answer = client.post(server.url("public"), content=bytes(300_000))
+        assert (answer.http_version, answer.json()) == ("HTTP/2", ["2", 300_000])

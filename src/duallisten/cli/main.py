@@ -53,9 +53,9 @@ def _run(arguments: list[str]) -> None:
         if not Path(folder).is_dir():
             raise UsageError(f"{settings.origins['app_dir']} {folder}: there is no such folder")
         sys.path.insert(0, folder)
+    config = _make_config(settings)
     from duallisten.processes.launch import check, launch, show_routes
 
-    config = _make_config(settings)
     gc.freeze()  # what the imports have made stays, and need not be looked through
     gc.enable()  # `__main__` has turned it off for them
     if is_check:

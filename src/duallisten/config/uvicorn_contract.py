@@ -46,6 +46,8 @@ from uvicorn.server import ServerState
 from duallisten.errors import LaunchError
 
 if TYPE_CHECKING:
+    import socket
+
     from uvicorn.supervisors.basereload import BaseReload
 
 __all__ = [
@@ -67,6 +69,7 @@ __all__ = [
     "check",
     "get_subprocess",
     "import_from_string",
+    "run_server",
     "uvicorn_command",
     "uvicorn_run",
 ]
@@ -120,6 +123,21 @@ def _missing() -> Iterator[str]:
     for name in ("default", "access"):
         if name not in LOGGING_CONFIG["formatters"]:
             yield f"formatter {name} in LOGGING_CONFIG"
+
+
+def run_server(server: UvicornServer, sockets: list[socket.socket] | None = None) -> None:
+    """Run a server in an event loop of its own, as uvicorn's `run` does.
+
+    Args:
+        server: A server of uvicorn's class.
+        sockets: Those of its public listener, if they are bound already.
+
+    Raises:
+        LaunchError: The event loop cannot be used. uvicorn would find that out when it has made a coroutine for it, of
+            which Python then says that nobody awaited it.
+    """
+    server.config.get_loop_factory()
+    UvicornServer.run(server, sockets)
 
 
 def change_reloader() -> type[BaseReload]:

@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from duallisten.config import Config, takes_options
-from duallisten.config.uvicorn_contract import UvicornServer, change_reloader, uvicorn_run
+from duallisten.config.uvicorn_contract import change_reloader, run_server, uvicorn_run
 from duallisten.errors import DuallistenError, LaunchError, ShutdownError, UsageError
 from duallisten.listeners import Plan, Pool, await_plan, listener_config, make_pools, request_of
 from duallisten.listeners import sockets as sock
@@ -224,7 +224,6 @@ def _serve_alone(config: Config, plan: Plan, bound: list[sock.BoundSocket], *, o
         from duallisten.processes.service_manager import tell_phases
 
         tell_phases(server, notifier)
-    config.get_loop_factory()  # which raises where it cannot be used, before uvicorn has made a coroutine for it
     watch = ExitWatch()
     server.lifecycle.observers.append(watch.hear)
     try:
@@ -234,7 +233,7 @@ def _serve_alone(config: Config, plan: Plan, bound: list[sock.BoundSocket], *, o
             if not owns_process:
                 noting.close()  # the program dies of it when the server has ended, as under uvicorn
             with suppress(KeyboardInterrupt):
-                UvicornServer.run(server)
+                run_server(server)
     finally:
         watch.cancel()
 

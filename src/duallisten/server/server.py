@@ -29,7 +29,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from duallisten.config import Config
-from duallisten.config.uvicorn_contract import UvicornServer
+from duallisten.config.uvicorn_contract import UvicornServer, run_server
 from duallisten.errors import LaunchError, ShutdownError
 from duallisten.http import Clock
 from duallisten.listeners import (
@@ -161,8 +161,7 @@ class Server(UvicornServer):
     def run(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until told to stop, in an event loop of its own; `sockets` are as for `serve`."""
         try:
-            self.config.get_loop_factory()  # raises where it cannot be used, before uvicorn has made a coroutine for it
-            super().run(sockets)
+            run_server(self, sockets)
         except LaunchError as error:
             raise (logged(error) if self.is_alone else error) from None
 

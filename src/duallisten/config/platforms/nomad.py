@@ -4,7 +4,9 @@
   `$NOMAD_PORT_<label>` is the one to listen on.
 - SIGKILL follows `kill_timeout` later, 5 s by default, 30 s at most if the agent allows no more. The signal is SIGTERM
   with the Docker driver, SIGINT with others.
-- A Connect sidecar comes from loopback, inside the allocation.
+- Services are deregistered right before the signal (`shutdown_delay` is 0 by default), and who asks Consul for them
+  hears of it later.
+- A Connect sidecar comes from loopback, inside the allocation, and asks at 127.0.0.1 (`local_service_address`).
 """
 
 from duallisten.config.platforms.base import Platform
@@ -15,12 +17,15 @@ NOMAD = Platform(
     sources=(
         "https://developer.hashicorp.com/nomad/docs/runtime/environment",
         "https://developer.hashicorp.com/nomad/docs/job-specification/task",
+        "https://developer.hashicorp.com/nomad/docs/job-specification/proxy",
+        "https://developer.hashicorp.com/nomad/commands/alloc/stop",
     ),
     inferred=("fence", "is_routed"),
     notes=(
         "Give both ports by their labels: `--port $NOMAD_PORT_http --private-port $NOMAD_PORT_private`.",
-        "All that a Connect sidecar hands on comes from loopback: the private side admits it, the public side "
-        "believes it.",
+        "A Connect sidecar asks at 127.0.0.1: give `--private-host 127.0.0.1`. The private side admits it, the public "
+        "side believes it if `--forwarded-allow-ips` does not name others.",
+        "Set the group's `shutdown_delay` to some seconds: else who still has its address is refused after the signal.",
     ),
     application_variable="NOMAD_JOB_NAME",
     process_type_variable="NOMAD_TASK_NAME",
