@@ -37,6 +37,7 @@ def test_the_help_is_short_and_ours_come_first(flag: str) -> None:
     assert [*GROUPS, "Instead of a launch"] == titles[: len(GROUPS) + 1]
     assert re.search(r"--private-port PORT .* \[default: 9240\]", shown.stdout)
     assert "$PORT, else 8000" in shown.stdout
+    assert shown.stdout.count("(") == shown.stdout.count(")"), "a first sentence is cut at an abbreviation"
     assert "\x1b" not in shown.stdout
 
 

@@ -16,7 +16,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "reference" / "platforms.md"
 
 HEAD = """# Platforms
 
-Made from `src/duallisten/config/platforms/` by `python -m tests.contracts.platforms`, and not to be edited.
+<!-- Made from `src/duallisten/config/platforms/` by `python -m tests.contracts.platforms`, and not to be edited. -->
 
 duallisten recognises a platform by its variables and takes the defaults that fit it. `--platform NAME` says which one
 it is, `--platform none` that it is none; `--check` shows what was recognised and where each value comes from. Every

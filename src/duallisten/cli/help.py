@@ -214,7 +214,7 @@ def _brief(option: Option) -> str:
 
 def _first(text: str) -> str:
     """Return the first sentence of a text."""
-    return re.split(r"(?<=[.])\s+", text, maxsplit=1)[0]
+    return re.split(r"(?<=[.])(?<!e\.g\.)\s+", text, maxsplit=1)[0]
 
 
 def _with_default(text: str, option: Option) -> str:

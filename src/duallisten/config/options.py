@@ -56,7 +56,7 @@ class Options(NamedTuple):
         OptionSpec(readers.private_hosts, "ADDRESS|INTERFACE|NAME|auto", kind="list"),
         "Where the private listener binds. auto: this host's address inside a private network, one of each IP version. "
         "An interface stands for all its addresses, and its networks count as private unless --private-network says "
-        "what does. May be repeated, with 127.0.0.1 or localhost, too.",
+        "what does. May be repeated, with 127.0.0.1 or localhost, too. [default: auto]",
     ] = ("auto",)
     private_port: Annotated[
         int, OptionSpec(readers.port, "PORT"), "The fixed private port. 0 picks a free one and logs it."
