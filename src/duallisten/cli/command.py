@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     import typer.core
 
 ACTIONS = {
-    "check": "Print what a launch would do, and why, and exit: 0, or as the launch would.",
-    "routes": "Print every route of the application, with what each side gets of it, and exit. With --strict-routes "
-    "the exit code is 1 if no rule and no mark puts one on a side.",
+    "check": "Print what a launch would do, and why. The exit code is 0, or that of the launch.",
+    "routes": "Print every route with what each side gets of it. With --strict-routes the exit code is 1 if no rule and "
+    "no mark puts one on a side.",
     "json": "With --check or --routes: print it as JSON.",
-    "help-all": "Print all there is to say of every option, with its environment variables, and exit.",
+    "help-all": "Print all of this help. It says everything of every option, with its environment variables.",
 }
 """The flags that ask for something else than a launch, with their help."""
 

@@ -87,7 +87,7 @@ DEFAULTS = {
     "host": "0.0.0.0 where $PORT is set, else 127.0.0.1",
     "port": "$PORT, else 8000",
     "workers": "$WEB_CONCURRENCY, else 1",
-    "timeout_graceful_shutdown": "30, or what the platform leaves",
+    "timeout_graceful_shutdown": "30, or the platform's",
 }
 """Defaults of uvicorn's options that are others here, or depend on the environment."""
 
@@ -208,8 +208,9 @@ def _flags(option: Option) -> str:
 
 
 def _brief(option: Option) -> str:
-    """Return the first sentence of what an option does, with its default."""
-    return _with_default(_first(meaning(option)), option)
+    """Return the first sentence of what an option does, with its default if that does something."""
+    text = _first(meaning(option))
+    return text if default_text(option) == "off" else _with_default(text, option)
 
 
 def _first(text: str) -> str:

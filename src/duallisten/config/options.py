@@ -72,8 +72,8 @@ class Options(NamedTuple):
     ] = None
     private_hostnames: Annotated[
         Hostnames,
-        "A name by which neighbours call the private side, beside IP addresses, localhost and the names of this "
-        "host. May be repeated. With it the private side answers other names with 421; without it only the pages "
+        "A name by which neighbours call the private side. IP addresses, localhost and the names of this host need "
+        "none. May be repeated. With it the private side answers other names with 421; without it only the pages "
         "of duallisten do.",
     ] = ()
     private_missing: Annotated[
@@ -82,18 +82,18 @@ class Options(NamedTuple):
         "public side at once and open the private one when the address appears. auto: fail where the platform promises "
         "one, with --fence port, and where PORT is set on no known platform; else loopback.",
     ] = "auto"
-    private_wait: Annotated[
-        Seconds, "How long to wait for the private address to appear. [default: the platform's, else 0]"
-    ] = None
+    private_wait: Annotated[Seconds, "How long to wait for the private address. [default: the platform's, else 0]"] = (
+        None
+    )
     private_linger: Annotated[
         Seconds,
-        "How long the private side goes on accepting after the stop signal. For neighbours who still have its address; "
-        "at most half of --timeout-graceful-shutdown. [default: as long as the platform's private names are cached, "
-        "else 0]",
+        "How long the private side accepts after the stop signal. For neighbours who still have its address: a "
+        "platform's default is as long as private names are cached there. At most half of "
+        "--timeout-graceful-shutdown. [default: the platform's, else 0]",
     ] = None
     public_linger: Annotated[
         Seconds,
-        "How long the public side goes on accepting after the stop signal. For a balancer that is yet to hear of it; "
+        "How long the public side accepts after the stop signal. For a balancer that is yet to hear of it; "
         "the private side goes on as long, and readyz says no. At most half of --timeout-graceful-shutdown. [default: "
         "the platform's, else 0]",
     ] = None
@@ -115,7 +115,7 @@ class Options(NamedTuple):
     ] = "auto"
     private_paths: Annotated[
         Prefixes,
-        "Hide what lies under this path on the public side: /internal hides /internal and /internal/x, not "
+        "Hide this path and all below it on the public side. /internal hides /internal and /internal/x, not "
         "/internals. May be repeated.",
     ] = ()
     public_paths: Annotated[
@@ -129,7 +129,7 @@ class Options(NamedTuple):
         "An application of its own for the private side. Both are started and stopped, each once.",
     ] = None
     strict_routes: Annotated[
-        Switch, "Refuse to start while a route has no side by a rule or a mark, or a rule covers no route."
+        Switch, "Refuse to start while a route has no side, or a rule no route. A rule or a mark gives it one."
     ] = False
     private_workers: Annotated[
         Count,
@@ -143,7 +143,7 @@ class Options(NamedTuple):
     ] = False
     timeout_worker_stall: Annotated[
         Seconds,
-        "Kill and replace a worker whose event loop is blocked for so long. The stacks of its threads go to the log. "
+        "Kill and replace a worker whose loop is blocked for so long. The stacks of its threads go to the log. "
         "It needs several workers. 0: never.",
     ] = 0.0
     limit_worker_memory: Annotated[
@@ -197,27 +197,27 @@ class Options(NamedTuple):
     ] = 0
     proxy_protocol: Annotated[
         Switch,
-        "Require a header of the PROXY protocol, version 1 or 2, on each connection. It must come from a proxy that "
-        "--forwarded-allow-ips names, or a platform's; any other connection is closed.",
+        "Require the PROXY protocol. Each connection must begin with its header, version 1 or 2, and come from a proxy "
+        "that --forwarded-allow-ips names, or a platform's; any other connection is closed.",
         WITH_TWIN,
     ] = False
     client_ip_header: Annotated[
         str | None,
         OptionSpec(readers.or_none(readers.header), "NAME"),
-        "The one header in which trusted proxies say who the client is. X-Forwarded-For, Forwarded (RFC 7239), or one "
-        "that has a single address, such as X-Real-IP. [default: the platform's, else X-Forwarded-For]",
+        "The header in which trusted proxies name the client. No other is read. It is X-Forwarded-For, Forwarded (RFC "
+        "7239), or one that has a single address, such as X-Real-IP. [default: the platform's, else X-Forwarded-For]",
         WITH_TWIN,
     ] = None
     private_health: Annotated[
         str | None,
         OptionSpec(readers.or_none(readers.own_path), "PREFIX"),
-        "Serve PREFIX/livez, /readyz, /startupz and /status on the private side. The first three are for probes, the "
+        "Serve livez, readyz, startupz and status on the private side. The first three are for probes, the "
         "last is a page for a person. [default: off]",
     ] = None
     public_health: Annotated[
         str | None,
         OptionSpec(readers.or_none(readers.own_path), "PATH"),
-        "Answer there on the public side whether it is ready. With 200 or 503 and no more, for platforms that probe "
+        "Answer here whether the public side is ready. With 200 or 503 and no more, for platforms that probe "
         "$PORT. [default: off]",
     ] = None
     health_stall: Annotated[
@@ -228,13 +228,13 @@ class Options(NamedTuple):
     private_metrics: Annotated[
         str | None,
         OptionSpec(readers.or_none(readers.own_path), "PATH"),
-        "Serve metrics of both sides for Prometheus on the private side. [default: off]",
+        "Serve metrics of both sides on the private one. For Prometheus. [default: off]",
     ] = None
     control: Annotated[
         str | None,
         OptionSpec(readers.or_none(readers.socket_path), "PATH"),
-        "Open a UNIX socket for python -m duallisten.control, which asks how a launch stands and tells it what to do. "
-        "It is for this user alone. [default: off]",
+        "Open a UNIX socket for python -m duallisten.control. It asks how a launch stands and tells it what to do, and "
+        "is for this user alone. [default: off]",
     ] = None
     log_format: Annotated[
         Literal["text", "json"],
@@ -249,13 +249,13 @@ class Options(NamedTuple):
     request_id_header: Annotated[
         str | None,
         OptionSpec(readers.or_none(readers.header), "NAME"),
-        "The request header that holds the id of a request that a trusted peer has given it; others get one here. "
-        "[default: with --log-format json the platform's, else X-Request-ID; otherwise requests get no id]",
+        "The request header that holds the id of a request. Believed of a trusted peer; other requests get one here. "
+        "With --log-format json the default is the platform's, else X-Request-ID. [default: requests get no id]",
     ] = None
     register: Annotated[
         str | None,
         OptionSpec(readers.or_none(readers.text), "VARIABLE"),
-        "Register this service in Redis or PostgreSQL, so that others find it. VARIABLE is the name of a variable that "
+        "Register this service in Redis or PostgreSQL. Others find it there. VARIABLE is the name of a variable that "
         "holds its URL, redis://, rediss:// or postgresql://, or the URL. It needs duallisten[redis] or "
         "duallisten[postgres]. [default: off]",
     ] = None
