@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 ACTIONS = {
     "check": "Print what a launch would do, and why. The exit code is 0, or that of the launch.",
-    "routes": "Print every route with what each side gets of it. With --strict-routes the exit code is 1 if no rule and "
-    "no mark puts one on a side.",
+    "routes": "Print every route with what each side gets of it. With --strict-routes the exit code is 1 if no rule "
+    "and no mark puts one on a side.",
     "json": "With --check or --routes: print it as JSON.",
     "help-all": "Print all of this help. It says everything of every option, with its environment variables.",
 }
