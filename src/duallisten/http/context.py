@@ -170,7 +170,8 @@ class Context:
         self.is_ending = False
         self.default_fields = self.default_block = b""
         self._held: list[Exchange] = []
-        self.call = Tasks(loop, self.tasks, reset_variables=settings.reset_contextvars).call
+        self._calls = Tasks(loop, self.tasks, reset_variables=settings.reset_contextvars)
+        self.call = self._calls.call
         self.clock.watch(self.connections, settings.time_outs)
         self.keep_alive = settings.keep_alive + self.clock.interval
 
@@ -187,7 +188,8 @@ class Context:
     def is_over_limit(self) -> bool:
         """Whether a further request is to be answered with 503."""
         limit = self.settings.limit_concurrency
-        return limit is not None and (len(self.connections) >= limit or len(self.tasks) >= limit)
+        running = len(self.tasks) + self._calls.waiting
+        return limit is not None and (len(self.connections) >= limit or running >= limit)
 
     def begin(self, exchange: Exchange) -> Application:
         """Tell the observers that an exchange begins; return who answers: the application, or `unavailable` (503)."""

@@ -55,6 +55,11 @@ class Tasks:
         self.call = self._call_soon if IS_EAGER else self._call
         """Call an application for an exchange."""
 
+    @property
+    def waiting(self) -> int:
+        """How many requests of this turn of the event loop are yet to be started."""
+        return len(self._waiting)
+
     def _call_soon(self, app: Application, exchange: Exchange) -> None:
         if not self._waiting:
             self._loop.call_soon(self._call_all)
