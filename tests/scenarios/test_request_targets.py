@@ -19,6 +19,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from fastapi import FastAPI, WebSocket
 from fastapi.responses import PlainTextResponse
+from hyperframe.frame import DataFrame, Frame, RstStreamFrame
 from starlette.applications import Starlette
 from starlette.routing import Mount, Route, WebSocketRoute
 from websockets.exceptions import InvalidStatus
@@ -27,6 +28,7 @@ from websockets.sync.client import connect
 from duallisten.fastapi import PrivateRouter, private
 from duallisten.sides import Receive, Scope, Send
 from duallisten.testing import serve
+from tests.http.http2_client import http2
 from tests.support.applications import answer
 from tests.support.running import DEADLINE, FREE, launched
 
@@ -372,3 +374,35 @@ def test_a_neighbour_alone_reaches_a_websocket(served: Served) -> None:
         assert str(websocket.recv(DEADLINE)).startswith(REACHED)
     with pytest.raises(InvalidStatus, match="403" if served.deployment.rules == "marks" else "404"):
         connect(f"{served.public.replace('http', 'ws')}/internal/ws", open_timeout=DEADLINE)
+
+
+# --- The same over HTTP/2, where a target is a field ---
+
+
+@pytest.mark.parametrize("rules", ["a private path", "an allow-list", "a root path"])
+def test_no_target_reaches_a_private_handler_over_http_2(rules: str) -> None:
+    with serve(bare_app(), http2=True, lifespan="off", **RULES[rules], timeout=DEADLINE) as urls:
+        answers = {target.id: answer_over_http_2(urls.public, target) for target in TARGETS}
+        told = answer_over_http_2(urls.private, Target("", "/internal/secret"))
+    assert [name for name, answered in answers.items() if REACHED.encode() in answered] == []
+    assert told == f"{REACHED} 1".encode(), "a target reached the private handler, and its answer was lost"
+    if rules == "a private path":
+        assert {answers[control.id] for control in CONTROLS} == {SERVED.encode()}
+
+
+def answer_over_http_2(url: str, target: Target) -> bytes:
+    """Send a target on a connection of its own, and give the body that comes back; nothing where it is refused."""
+    parts = urlsplit(url)
+    assert parts.hostname is not None and parts.port is not None
+    named = [(":method", target.method), (":scheme", "http"), (":path", target.target)]
+    named += [(":authority", target.host)] if target.host is not None else []
+    fields = [*named, *((name.lower(), value) for name, value in target.headers)]
+    with http2((parts.hostname, parts.port)) as client:
+        client.send(client.head(1, [(name.encode("latin-1"), value.encode("latin-1")) for name, value in fields]))
+        while not any(is_end(frame) for frame in client.frames) and client.read():
+            pass
+        return b"".join(frame.data for frame in client.of(DataFrame, 1))
+
+
+def is_end(frame: Frame) -> bool:
+    return isinstance(frame, RstStreamFrame) or (frame.stream_id == 1 and "END_STREAM" in frame.flags)
