@@ -175,6 +175,34 @@ def test_signals_that_mean_nothing_lose_no_request_and_sigusr2_tells_what_is_bei
         assert server.end() == 0
 
 
+RUNNING_THREADS = """
+import threading
+from duallisten.demo import app
+
+def deep(number):
+    return number and 1 + deep(number - 1)
+
+def run():
+    while True:
+        exec("def deeper(number):\\n return number and 1 + deeper(number - 1)\\ndeeper(30)", {})
+        deep(40)
+
+for _ in range(3):
+    threading.Thread(target=run, daemon=True).start()
+"""
+
+
+def test_sigusr2_leaves_a_process_alone_whose_threads_run(tmp_path: Path) -> None:
+    """Whoever looks at the frames of a thread that runs meanwhile may crash."""
+    (tmp_path / "shop.py").write_text(RUNNING_THREADS)
+    with launched("shop:app", *FREE, cwd=tmp_path) as server:
+        url = server.url("public")
+        for number in range(1, 21):
+            server.send(signal.SIGUSR2)
+            server.wait_for(r"Process \[\d+\] has \d+ tasks", count=number)
+        assert b" 200 OK" in ask(url)
+
+
 def test_an_application_keeps_its_own_handler_of_a_signal(tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(
         "import signal\nfrom duallisten.demo import app\n"

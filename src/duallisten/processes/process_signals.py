@@ -1,14 +1,17 @@
 """Signals that would kill a process that serves, with the requests in hand: they have a meaning, or do nothing.
 
-- SIGUSR2 writes the stacks of all threads to standard error, at once, also while the event loop is blocked
-  (`faulthandler`). Where each task waits is logged as soon as the loop turns.
+- SIGUSR2 writes the stack of the main thread to standard error, at once, also while the event loop is blocked, then
+  those of all threads, as soon as Python code runs there again (`faulthandler`). Where each task waits is logged as
+  soon as the loop turns.
 - SIGUSR1 and SIGQUIT do nothing; in a worker SIGHUP does nothing either, for it means something to the supervisor.
 
 The facts it rests on:
 
 - A program that is started has the default for a signal that had a handler, and goes on ignoring what was ignored
   (execve(2)). So these have handlers that do nothing: what the application starts is not changed.
-- `faulthandler.register` with `chain` runs the handler that was there before, too.
+- `faulthandler.register` with `chain` runs the handler that was there before, too. Its handler runs without the GIL: it
+  may look at the thread that it has interrupted, which for a signal to a process is the main one where that can take
+  it (signal(7)). The frames of a thread that runs meanwhile change under it, and the process may crash.
 - A handler of Python's runs in the main thread, where the loop runs: `get_running_loop` finds it.
 
 Invariants:
@@ -54,7 +57,7 @@ def answered_signals(*more: signal.Signals) -> Iterator[None]:
         if signal.getsignal(number) in (signal.SIG_DFL, ignore):
             before[number] = signal.signal(number, _dump if number == signal.SIGUSR2 else ignore)
     if signal.SIGUSR2 in before:
-        faulthandler.register(signal.SIGUSR2, file=STDERR, all_threads=True, chain=True)
+        faulthandler.register(signal.SIGUSR2, file=STDERR, all_threads=False, chain=True)
     try:
         yield
     finally:
@@ -90,9 +93,10 @@ def ignore(number: int, frame: FrameType | None) -> None:
 
 
 def _dump(number: int, frame: FrameType | None) -> None:
-    """Log the tasks when the loop turns; `faulthandler` has written the stacks."""
+    """Write the stacks of all threads, none of which runs meanwhile; log the tasks when the loop turns."""
     import asyncio
 
+    faulthandler.dump_traceback(file=STDERR, all_threads=True)
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:  # there is none yet, or no more
