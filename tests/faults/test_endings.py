@@ -205,8 +205,8 @@ def test_sigusr2_leaves_a_process_alone_whose_threads_run(tmp_path: Path) -> Non
 
 def test_an_application_keeps_its_own_handler_of_a_signal(tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(
-        "import signal\nfrom duallisten.demo import app\n"
-        "signal.signal(signal.SIGUSR2, lambda *_: print('the application has heard it', flush=True))\n"
+        "import os, signal\nfrom duallisten.demo import app\n"
+        "signal.signal(signal.SIGUSR2, lambda *_: os.write(1, b'the application has heard it\\n'))\n"
     )
     for more in ((), ("--workers", "2")):
         with launched("shop:app", *more, *FREE, cwd=tmp_path) as server:
