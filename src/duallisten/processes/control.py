@@ -21,7 +21,7 @@ from duallisten.control.listening import ControlThread
 from duallisten.control.protocol import Refused
 from duallisten.logs import set_level
 from duallisten.observability import Head, Phase
-from duallisten.server.inspection import ORDER, Inspection, Question
+from duallisten.server.inspection import Inspection, Question, list_peers, sort_connections
 
 if TYPE_CHECKING:
     import socket
@@ -161,7 +161,7 @@ def merge_connections(processes: list[dict[str, Any]]) -> dict[str, Any]:
     """
     told = [process for process in processes if "connections" in process]
     listed = [{"pid": process["pid"], **one} for process in told for one in process["connections"]]
-    listed.sort(key=lambda one: (ORDER.index(one["state"]), -(one["seconds"] or 0.0)))
+    sort_connections(listed)
     open_, busy = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
     for process in told:
         for peer in process["peers"]:
@@ -169,10 +169,7 @@ def merge_connections(processes: list[dict[str, Any]]) -> dict[str, Any]:
             busy[peer["side"], peer["host"]] += peer["requests"]
     return {
         "total": sum(process["total"] for process in told),
-        "peers": [
-            {"side": side, "host": host, "connections": count, "requests": busy[side, host]}
-            for (side, host), count in open_.most_common()
-        ],
+        "peers": list_peers(open_, busy),
         "connections": listed,
         "missing": [process for process in processes if "connections" not in process],
     }

@@ -151,16 +151,26 @@ def connections(listeners: ListenerSet) -> dict[str, Any]:
     """
     now = time.perf_counter()
     listed = [_describe(side, one, now) for side, one in _connections(listeners)]
-    listed.sort(key=lambda one: (ORDER.index(one["state"]), -(one["seconds"] or 0.0)))
+    sort_connections(listed)
     total, busy = (
         Counter((one["side"], one["peer"].rpartition(":")[0]) for one in listed if is_counted(one))
         for is_counted in (lambda one: True, lambda one: one["state"] == "request")
     )
-    peers = [
-        {"side": side, "host": host, "connections": count, "requests": busy[side, host]}
-        for (side, host), count in total.most_common(MOST)
-    ]
+    peers = list_peers(total, busy)[:MOST]
     return {"pid": os.getpid(), "total": len(listed), "peers": peers, "connections": listed[:MOST]}
+
+
+def sort_connections(listed: list[dict[str, Any]]) -> None:
+    """Put connections in the order of `ORDER`, those with the longest requests first."""
+    listed.sort(key=lambda one: (ORDER.index(one["state"]), -(one["seconds"] or 0.0)))
+
+
+def list_peers(total: Counter[tuple[str, str]], busy: Counter[tuple[str, str]]) -> list[dict[str, Any]]:
+    """List peers, by side and host, with how many connections they have and on how many a request is in hand."""
+    return [
+        {"side": side, "host": host, "connections": count, "requests": busy[side, host]}
+        for (side, host), count in total.most_common()
+    ]
 
 
 ORDER = ("request", "websocket", "own page", "idle", "closing", "unknown")
