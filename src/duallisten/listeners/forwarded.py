@@ -185,33 +185,30 @@ class TrustedPeers:
             return self._rewriter_by_elements()
         return self._rewrite_by_list if self._client_header == b"x-forwarded-for" else self._rewrite_by_address
 
-    def _rewrite_by_list(self, scope: MutableMapping[str, Any]) -> None:
-        """Set them by X-Forwarded-For and X-Forwarded-Proto."""
+    def _read(self, scope: MutableMapping[str, Any]) -> list[bytes]:
+        """Set the scheme by X-Forwarded-Proto; return the values of the header that names the client."""
+        client_header = self._client_header
         scheme: bytes | None = None
-        lines: list[bytes] = []
+        values: list[bytes] = []
         for name, value in scope["headers"]:
-            if name == b"x-forwarded-for":
-                lines.append(value)
+            if name == client_header:
+                values.append(value)
             elif name == b"x-forwarded-proto":
                 scheme = value
         if scheme is not None:
             _set_scheme(scope, scheme.decode("latin-1").strip())
-        if lines:
+        return values
+
+    def _rewrite_by_list(self, scope: MutableMapping[str, Any]) -> None:
+        """Set them by X-Forwarded-For and X-Forwarded-Proto."""
+        if lines := self._read(scope):
             client = self.client_of(lines)
             if client[0]:
                 scope["client"] = client
 
     def _rewrite_by_address(self, scope: MutableMapping[str, Any]) -> None:
         """Set them by a header of one address, and X-Forwarded-Proto."""
-        scheme: bytes | None = None
-        values: list[bytes] = []
-        for name, value in scope["headers"]:
-            if name == self._client_header:
-                values.append(value)
-            elif name == b"x-forwarded-proto":
-                scheme = value
-        if scheme is not None:
-            _set_scheme(scope, scheme.decode("latin-1").strip())
+        values = self._read(scope)
         if len(values) == 1:
             client = read_entry(values[0].decode("latin-1").strip())
             if _read_ip(client[0]) is not None and 0 <= client[1] <= 65535:
