@@ -82,8 +82,14 @@ class Rolling:
     @property
     def is_idle(self) -> bool:
         """Whether nothing is being replaced, or waits for it."""
-        is_reloading = self._pids_before is not None or self._left or self._supervisor.factory.is_renewing
-        return not (is_reloading or self._asked or any(slot.successor for slot in self._supervisor.slots))
+        return not (self._pids_before is not None or self._asked or self._is_going_on)
+
+    @property
+    def _is_going_on(self) -> bool:
+        """Whether new code is being imported, a successor starts, or one is left to start for SIGHUP."""
+        supervisor = self._supervisor
+        is_renewing = supervisor.factory.is_renewing or bool(self._left)
+        return is_renewing or any(slot.successor is not None for slot in supervisor.slots)
 
     def replace(self, slot: Slot, why: str, *, retried: bool = False) -> bool:
         """Replace the worker of a slot when a successor serves; the successor starts when no other does.
@@ -154,8 +160,7 @@ class Rolling:
                 self._promote(slot)
         if supervisor.factory.is_ready and not supervisor.has_leaving:
             self._start_next()
-        is_going_on = supervisor.factory.is_renewing or self._left or any(slot.successor for slot in supervisor.slots)
-        if self._pids_before is not None and not is_going_on:
+        if self._pids_before is not None and not self._is_going_on:
             old_pids = self._pids_before
             self._end(complete=all(slot.worker is None or slot.worker.pid not in old_pids for slot in supervisor.slots))
 
