@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from duallisten.http.answers import BODYLESS, Answer, text_answer, warn_once
+from duallisten.http.answers import BODYLESS, Answer, text_answer
 from duallisten.http.exchange import Exchange
 from duallisten.http.http2.fields import STATUSES, encode_block, encode_checked
 
@@ -96,9 +96,7 @@ class Http2Exchange(Exchange):
         body = message.get("body", b"")
         is_last = not message.get("more_body", False) and not self._expects_trailers
         if self._bodyless:
-            if body and self.method != "HEAD":
-                warn_once(f"A response with status {self.status} has no body; the application's was dropped.")
-            body = b""
+            body = self._encode(body, not is_last)
         elif self._left is not None:
             self._left -= len(body)
             if self._left < 0:

@@ -22,7 +22,7 @@ from duallisten.http.answers import text_answer
 from duallisten.http.head import LARGE, BadRequest
 from duallisten.http.http2 import frames
 from duallisten.http.http2.exchange import Http2Exchange, encode_answer
-from duallisten.http.http2.fields import Request, check_fields, read_request, shape_of
+from duallisten.http.http2.fields import BlockShape, Request, check_fields, read_request, shape_of
 from duallisten.http.http2.frames import BadConnection, BadStream
 from duallisten.http.http2.stream import Stream
 from duallisten.http.request import make_scope
@@ -70,14 +70,12 @@ class Heads:
         at, end = frames.without_padding(data, at, end, flags)
         if number % 2 == 0:
             raise BadConnection(frames.PROTOCOL_ERROR, "a head on a stream that is none of a client's")
-        depends_on_itself = False
         if flags & frames.HAS_PRIORITY:
             if end - at < 5:
                 raise BadConnection(frames.FRAME_SIZE_ERROR, "a head that is too short for its priority")
-            depends_on_itself = frames.NUMBER.unpack_from(data, at)[0] & frames.MAX_STREAM == number
+            if frames.NUMBER.unpack_from(data, at)[0] & frames.MAX_STREAM == number:
+                raise BadConnection(frames.PROTOCOL_ERROR, "a stream that depends on itself")
             at += 5
-        if depends_on_itself:
-            raise BadConnection(frames.PROTOCOL_ERROR, "a stream that depends on itself")
         if flags & frames.END_HEADERS:
             self._read_head(number, data[at:end], ends=bool(flags & frames.END_STREAM))
             return
@@ -120,10 +118,9 @@ class Heads:
             frames.head(number, block, ends=False) + frames.frame(frames.DATA, frames.END_STREAM, number, answer.body)
         )
 
-    def _decode(self, number: int, block: bytes) -> list[Field]:
+    def _decode(self, number: int, block: bytes, shape: BlockShape) -> list[Field]:
         """Decode a block; one that changes the table makes what is known worthless."""
         limits = self._connection.context.limits
-        shape = shape_of(block)
         if len(block) > LARGE and limits.head_fields is not None and shape.fields > MAX_CRUMBS * limits.head_fields:
             self._refuse_head(number, "far too many fields")
         if not shape.is_stateless:
@@ -140,18 +137,19 @@ class Heads:
         """Read a whole head: of a request, or of the trailer section behind its body."""
         connection = self._connection
         if number <= connection.last:
-            self._read_trailers(number, self._decode(number, block), ends=ends)
+            self._read_trailers(number, self._decode(number, block, shape_of(block)), ends=ends)
             return
         request = self._known.get(block)
         bad: BadRequest | None = None
         if request is None:
-            found = self._decode(number, block)
+            shape = shape_of(block)
+            found = self._decode(number, block, shape)
             try:
                 request = read_request(found, connection.context.limits.head_fields)
             except BadRequest as error:
                 bad = error
             else:
-                if len(block) <= MAX_KNOWN_BLOCK and len(self._known) < MAX_KNOWN and shape_of(block).is_stateless:
+                if len(block) <= MAX_KNOWN_BLOCK and len(self._known) < MAX_KNOWN and shape.is_stateless:
                     self._known[block] = request
         connection.last = number
         if connection.refuses(number):
