@@ -25,7 +25,7 @@ from duallisten.config.uvicorn_contract import get_subprocess
 from duallisten.errors import LaunchError
 from duallisten.processes.forker import Forker
 from duallisten.processes.worker_handle import Child, Worker, WorkerFactory
-from duallisten.processes.worker_protocol import ForkOrder, send_start, sides_of
+from duallisten.processes.worker_protocol import fork_order, send_start
 
 if TYPE_CHECKING:
     import socket
@@ -86,8 +86,9 @@ class ForkServer(Forker):
         """Fork a worker; raises LaunchError where that fails."""
         pipe, child_end = Pipe()
         try:
-            order = ForkOrder(plan, sides_of(queues), row.number if row is not None else 0)
-            process = self.ask(order, [child_end.fileno(), *(queue.socket.fileno() for queue in queues)])
+            process = self.ask(
+                fork_order(plan, queues, row), [child_end.fileno(), *(queue.socket.fileno() for queue in queues)]
+            )
         except OSError as error:
             raise LaunchError(f"the preloaded application could not be forked: {error}") from None
         finally:

@@ -27,8 +27,7 @@ from typing import TYPE_CHECKING
 from duallisten.errors import DuallistenError
 from duallisten.observability import RowRef
 from duallisten.processes.exit_watch import ExitWatch
-from duallisten.processes.forking import ForkingProcess, freeze, import_ahead
-from duallisten.processes.process_signals import IGNORED, ignore
+from duallisten.processes.forking import ForkingProcess, freeze, import_ahead, leave_signals
 from duallisten.processes.worker_main import run_worker
 from duallisten.processes.worker_protocol import ForkReport, bound_sockets
 
@@ -59,8 +58,7 @@ class ForkServerProcess(ForkingProcess):
 
     def run(self) -> None:
         """Fork workers until the supervisor needs no more; a fork serves within this call, and exits."""
-        for number in (signal.SIGINT, signal.SIGHUP, *IGNORED, signal.SIGUSR2):
-            signal.signal(number, ignore)  # a terminal sends them to all; the supervisor decides
+        leave_signals()
         try:
             with _ending_with(self._channel.pipe):
                 self._import()
@@ -111,10 +109,25 @@ class ForkServerProcess(ForkingProcess):
             from duallisten.processes.opentelemetry import configure
 
             configure()
-        row = RowRef(self._board, order.row) if self._board is not None else None
         pipe, *queues = descriptors
-        bound = bound_sockets(order.sides, [socket.socket(fileno=queue) for queue in queues])
-        run_worker(self._config, order.plan, bound, Connection(pipe), row)
+        serve_order(self._config, order, queues, Connection(pipe), self._board)
+
+
+def serve_order(
+    config: Config, order: ForkOrder, queues: list[int], pipe: Connection, board: Scoreboard | None
+) -> None:
+    """Serve, in a fork, as a worker what the supervisor has ordered.
+
+    Args:
+        config: The configuration.
+        order: What the worker is for.
+        queues: The descriptors of its sockets, in the order of their sides.
+        pipe: Its end of its pipe.
+        board: The launch's scoreboard, if there is one.
+    """
+    row = RowRef(board, order.row) if board is not None else None
+    bound = bound_sockets(order.sides, [socket.socket(fileno=queue) for queue in queues])
+    run_worker(config, order.plan, bound, pipe, row)
 
 
 @contextmanager

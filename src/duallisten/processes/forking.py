@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 from contextlib import suppress
 from multiprocessing.connection import wait
@@ -27,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 from duallisten.config.uvicorn_contract import LOOP_FACTORIES
 from duallisten.errors import DuallistenError
 from duallisten.http.parsers import parser_class
+from duallisten.processes.process_signals import IGNORED, ignore
 from duallisten.processes.worker_protocol import Channel, ForkReport
 
 if TYPE_CHECKING:
@@ -56,6 +58,12 @@ def freeze() -> None:
     if sys.version_info < (3, 12):
         sys._clear_type_cache()
     gc.freeze()
+
+
+def leave_signals() -> None:
+    """Do nothing about the signals that a terminal sends to all processes: the supervisor decides."""
+    for number in (signal.SIGINT, signal.SIGHUP, *IGNORED, signal.SIGUSR2):
+        signal.signal(number, ignore)
 
 
 class ForkingProcess:

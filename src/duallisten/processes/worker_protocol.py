@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from duallisten.config import Config
     from duallisten.listeners import BoundSocket, Plan
-    from duallisten.observability import Scoreboard
+    from duallisten.observability import RowRef, Scoreboard
     from duallisten.sides import Side
 
 Report = Literal["began", "ready", "serving", "at limit", "ending", "waiting", "ended", "failed", "alive", "turning"]
@@ -141,6 +141,11 @@ def send_start(
     order = StartOrder(config, dict(os.environ), fork, board.capacity if board is not None else 0)
     shared = [board.descriptor] if board is not None else []
     channel.send(order, [*(queue.socket.fileno() for queue in queues), *shared])
+
+
+def fork_order(plan: Plan, queues: Iterable[BoundSocket], row: RowRef | None) -> ForkOrder:
+    """Make the order for a worker that serves these sockets, which go with it."""
+    return ForkOrder(plan, sides_of(queues), row.number if row is not None else 0)
 
 
 def sides_of(bound: Iterable[BoundSocket]) -> tuple[Side, ...]:

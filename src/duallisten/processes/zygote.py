@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 from duallisten.processes.forker import ForkedProcess, Forker
 from duallisten.processes.forking import freeze, import_ahead
 from duallisten.processes.process_signals import STDERR
-from duallisten.processes.worker_protocol import FORK, Channel, ForkOrder, send_start, sides_of
+from duallisten.processes.worker_protocol import FORK, Channel, fork_order, send_start
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -75,10 +75,9 @@ class Zygote(Forker):
         except OSError as error:
             logger.warning("Workers are spawned from now on, which takes more memory: %s", error)
             return None
-        order = ForkOrder(plan, sides_of(queues), row.number if row is not None else 0)
         channel = Channel(pipe)
         with suppress(OSError):  # it has ended already, as its sentinel tells
-            send_start(channel, config, row.board if row is not None else None, order, queues)
+            send_start(channel, config, row.board if row is not None else None, fork_order(plan, queues, row), queues)
         channel.detach()
         return process
 

@@ -15,17 +15,14 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sys
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
-from duallisten.observability import RowRef, Scoreboard
-from duallisten.processes.fork_server_main import ForkServerProcess
-from duallisten.processes.forking import ForkingProcess
-from duallisten.processes.process_signals import IGNORED, ignore
-from duallisten.processes.worker_main import run_worker
-from duallisten.processes.worker_protocol import FORK, Channel, bound_sockets
+from duallisten.observability import Scoreboard
+from duallisten.processes.fork_server_main import ForkServerProcess, serve_order
+from duallisten.processes.forking import ForkingProcess, leave_signals
+from duallisten.processes.worker_protocol import FORK, Channel
 
 if TYPE_CHECKING:
     from duallisten.config import Config
@@ -49,8 +46,7 @@ class ZygoteProcess(ForkingProcess):
     def run(self) -> None:
         """Fork until the supervisor is gone; a fork does its work within this call, and exits."""
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-        for number in (signal.SIGINT, signal.SIGHUP, *IGNORED, signal.SIGUSR2):
-            signal.signal(number, ignore)
+        leave_signals()
         for descriptor in self._passed:
             os.close(descriptor)
         self._obey_orders()
@@ -75,9 +71,7 @@ class ZygoteProcess(ForkingProcess):
             sys.exit()  # the supervisor is gone
         config, board = _begin(order, descriptors)
         assert order.fork is not None  # noqa: S101
-        row = RowRef(board, order.fork.row) if board is not None else None
-        bound = bound_sockets(order.fork.sides, [socket.socket(fileno=queue) for queue in descriptors])
-        run_worker(config, order.fork.plan, bound, channel.detach(), row)
+        serve_order(config, order.fork, descriptors, channel.detach(), board)
 
 
 def _begin(order: StartOrder, descriptors: list[int]) -> tuple[Config, Scoreboard | None]:
