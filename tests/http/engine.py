@@ -185,7 +185,7 @@ class Wire:
         await self._end.wait()
         server.close()
         for connection in list(self.context.connections):
-            connection.abort()
+            connection.transport.abort()
         clock.stop()
         for task in list(self.context.tasks):
             task.cancel()

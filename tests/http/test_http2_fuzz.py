@@ -9,6 +9,7 @@ import asyncio
 import random
 import sys
 from collections import Counter
+from contextlib import suppress
 from typing import Any
 
 from hpack import Encoder
@@ -16,6 +17,7 @@ from hyperframe.frame import DataFrame, Frame, HeadersFrame, RstStreamFrame
 from uvicorn.server import ServerState
 
 from duallisten.http import Context, Exchange, Hooks, Limits, Settings
+from duallisten.http.websocket import WebSocket
 from tests.http.engine import Hand, HandClock, clock_of
 from tests.http.http2_client import PREFACE, asking
 
@@ -25,6 +27,9 @@ SEEDS = range(400)
 async def app(scope: Any, receive: Any, send: Any) -> None:
     """Reads its body or does not, and sends much or nothing."""
     size, count = map(int, scope["query_string"].split(b"-"))
+    if scope["type"] == "websocket":
+        await talk(scope, receive, send, size, count)
+        return
     if scope["path"] == "/read":
         while (await receive()).get("more_body"):
             pass
@@ -32,6 +37,20 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     for _ in range(count):
         await send({"type": "http.response.body", "body": bytes(size), "more_body": True})
     await send({"type": "http.response.body", "body": b"end"})
+
+
+async def talk(scope: Any, receive: Any, send: Any, size: int, count: int) -> None:
+    """Denies, or accepts and sends, and may read what comes, until the end."""
+    await receive()
+    if size == 1:
+        await send({"type": "websocket.close"})
+        return
+    await send({"type": "websocket.accept"})
+    with suppress(OSError):
+        for _ in range(count):
+            await send({"type": "websocket.send", "bytes": bytes(size)})
+    while scope["path"] == "/read" and (await receive())["type"] == "websocket.receive":
+        pass
 
 
 class Peer:
@@ -58,9 +77,16 @@ class Peer:
             stream, self.next = self.next, self.next + 2
             query = f"{chance.choice([0, 1, 20_000, 200_000])}-{chance.randrange(4)}"
             fields = asking(f"{chance.choice(['/read', '/'])}?{query}", chance.choice(["GET", "POST", "HEAD"]))
+            if chance.random() < 0.3:
+                more = ((":protocol", "websocket"), ("sec-websocket-version", "13"))
+                fields = [*fields[:4], *more]
+                fields[0] = (":method", "CONNECT")
             return raw(1, chance.choice([4] * 10 + [5] * 10 + [0]), stream, self.encoder.encode(fields))
         payloads: dict[int, Any] = {
-            0: lambda: chance.randbytes(chance.choice([0, 1, 100, 16384])),
+            0: lambda: (
+                chance.choice([b"", b"\x82\x84\0\0\0\0data", b"\x89\x80\0\0\0\0", b"\x88\x80\0\0\0\0"])
+                + chance.randbytes(chance.choice([0, 0, 1, 100, 16384]))
+            ),
             2: lambda: bytes(5),
             3: lambda: b"\0\0\0\x08",
             4: lambda: b"\0\x04" + chance.choice([0, 1, 100, 65535, 1 << 20]).to_bytes(4, "big"),
@@ -81,12 +107,35 @@ async def play(seed: int) -> int:
     chance = random.Random(seed)
     began: list[Exchange] = []
     ended: Counter[Exchange] = Counter()
-    hooks = Hooks(exchange_began=began.append, exchange_ended=lambda exchange: ended.update([exchange]))
+    closed: Counter[WebSocket] = Counter()
+
+    def end(exchange: Exchange) -> None:
+        ended[exchange] += 1
+
+    def close(websocket: WebSocket) -> None:
+        closed[websocket] += 1
+
+    hooks = Hooks(exchange_began=began.append, exchange_ended=end, handshake_ended=end, websocket_closed=close)
     made = Settings(http2=True, limits=Limits(body_bytes=300_000))
     loop = asyncio.get_running_loop()
     context = Context(loop, made, app, ServerState(), clock=HandClock(loop), hooks=hooks)
     hand, peer = Hand(context), Peer(chance)
     data = PREFACE + raw(4, 0, 0, b"") + b"".join(peer.frame() for _ in range(chance.randrange(3, 80)))
+    await feed(hand, data, chance)
+    for turn in range(150):
+        await asyncio.sleep(0)
+        if turn == 50:
+            hand.close()
+    assert not (context.connections or context.tasks or hand.faults), (seed, hand.faults)
+    assert sorted(map(id, ended)) == sorted(map(id, began)) and set(ended.values()) <= {1}, seed
+    opened = [one for one in ended if isinstance(one, WebSocket) and one.is_accepted]
+    assert closed == Counter(opened), seed
+    check(bytes(hand.written), seed)
+    return len(began)
+
+
+async def feed(hand: Hand, data: bytes, chance: random.Random) -> None:
+    """Give a connection what its peer sends, in pieces, while other things happen."""
     while data and not hand.is_closing():
         if not hand.is_paused:
             size = chance.choice([9, 50, 1000, 70_000])
@@ -98,14 +147,6 @@ async def play(seed: int) -> int:
             await asyncio.sleep(0)
     if not hand.is_closing():
         hand.connection.resume_writing()
-    for turn in range(150):
-        await asyncio.sleep(0)
-        if turn == 50:
-            hand.close()
-    assert not (context.connections or context.tasks or hand.faults), (seed, hand.faults)
-    assert sorted(map(id, ended)) == sorted(map(id, began)) and set(ended.values()) <= {1}, seed
-    check(bytes(hand.written), seed)
-    return len(began)
 
 
 def happen(hand: Hand, what: float) -> None:

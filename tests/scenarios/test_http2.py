@@ -20,6 +20,7 @@ from duallisten import Config
 from duallisten.registry.http import client as registry_client
 from tests.http.http2_client import asking, http2
 from tests.support.applications import Observed
+from tests.support.chromium import browsing
 from tests.support.running import FREE, address, launched, run, serving
 
 DEMO = "duallisten.demo:app"
@@ -57,6 +58,36 @@ def test_each_side_speaks_it_where_it_is_asked_for(authority: tuple[ssl.SSLConte
         assert httpx.get(server.url("public"), verify=trusting).http_version == "HTTP/1.1"
         assert httpx.get(server.url("private")).http_version == "HTTP/1.1"
     assert [(scope["http_version"], scope["scheme"]) for scope in app.scopes[:2]] == [("2", "https"), ("2", "http")]
+
+
+@pytest.mark.needs_chromium
+def test_a_browser_has_a_websocket_on_the_connection_of_its_page(authority: tuple[ssl.SSLContext, list[str]]) -> None:
+    _, (key, certificate) = authority
+    app = Observed()
+    with (
+        serving(app, http2=True, private_paths=["/internal"], ssl_keyfile=key, ssl_certfile=certificate) as server,
+        browsing("--ignore-certificate-errors") as page,
+    ):
+        page.open(server.url("public"))
+        page.run(TALK)
+        assert page.eventually("window.got.length === 2")
+        assert page.run("window.got") == ["public", "x".ljust(100_000, "x")]
+        page.run("window.talk.close(4000)")
+        assert page.eventually("window.code === 4000")
+        page.run("window.denied = ''; new WebSocket('/internal/feed').onerror = () => window.denied = 'denied'")
+        assert page.eventually("window.denied === 'denied'")
+    (websocket,) = [scope for scope in app.scopes if scope["type"] == "websocket"]
+    assert (websocket["http_version"], websocket["scheme"], websocket["path"]) == ("2", "wss", "/feed")
+    assert len({scope["client"] for scope in app.scopes if scope["path"] in ("/", "/feed")}) == 1
+
+
+TALK = """
+window.got = [];
+window.talk = new WebSocket('/feed');
+window.talk.onmessage = event => window.got.push(event.data);
+window.talk.onopen = () => window.talk.send('x'.repeat(100000));
+window.talk.onclose = event => window.code = event.code;
+"""
 
 
 def test_one_side_may_speak_it_alone() -> None:

@@ -112,10 +112,10 @@ class Page:
 
 
 @contextmanager
-def browsing() -> Iterator[Page]:
+def browsing(*flags: str) -> Iterator[Page]:
     """Open a browser with an empty page, and end it when the block ends."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        command = ["chromium", *FLAGS, f"--user-data-dir={profile}", "about:blank"]
+        command = ["chromium", *FLAGS, *flags, f"--user-data-dir={profile}", "about:blank"]
         with Launched(command, group=True) as browser:
             try:
                 with connect(_page_url(browser), max_size=None, proxy=None, ping_interval=None) as connection:

@@ -6,12 +6,14 @@ channel's: when to read on, when there is room to send, what an end means. So bo
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from duallisten.http.context import Context
     from duallisten.http.exchange import Exchange
+    from duallisten.http.websocket_protocol import WebSocketProtocol
 
 
 class Channel(Protocol):
@@ -74,6 +76,36 @@ class Channel(Protocol):
 
     def abort(self) -> None:
         """End at once."""
+
+
+class WebSocketChannel(Channel, Protocol):
+    """Carries the handshake of a WebSocket and, when that is accepted, the bytes of its frames.
+
+    Attributes:
+        exchange: The handshake.
+    """
+
+    exchange: Any
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        """What the bytes go through, both ways."""
+
+    @property
+    def tls(self) -> dict[str, Any] | None:
+        """What ASGI tells of TLS; None without it."""
+
+    def has_received(self) -> bool:
+        """Whether something has come that is not used yet."""
+
+    def hand_over(self, protocol: WebSocketProtocol) -> bytes:
+        """Let a protocol go on; return what has come for it already. It tells when the transport is lost."""
+
+    def tunnel(self, data: bytes) -> None:
+        """Write bytes of frames."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let go: the transport is lost."""
 
 
 def exchanges_of(connection: Any) -> Iterable[Exchange]:

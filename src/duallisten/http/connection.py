@@ -120,8 +120,7 @@ class Connection(Flow):
         """Let go of everything: the connection has ended."""
         context = self.context
         context.connections.discard(self)
-        self.stage = CLOSED
-        self.deadline = NEVER
+        self.stage, self.deadline = CLOSED, NEVER
         self._reader.close()
         self._inbox.clear()
         self.resume_writing()
@@ -211,8 +210,7 @@ class Connection(Flow):
             raise BadRequest(400, "a WebSocket handshake with a body")
         from duallisten.http.websocket import WebSocket  # its library takes 30 ms to import
 
-        self.stage = EXCHANGE
-        self.deadline = NEVER
+        self.stage, self.deadline = EXCHANGE, NEVER
         self._inbox.extend(rest)
         WebSocket(self, scope, keep_alive=framing.keep_alive).start()
 
@@ -220,8 +218,8 @@ class Connection(Flow):
         """Go on as HTTP/2: the rest of the client's preface comes next, of which `data` is there."""
         from duallisten.http.http2 import Http2Connection
 
-        self.release()
-        Http2Connection(self, preface).start(data)
+        http2 = Http2Connection(self, preface)
+        http2.start(self.hand_over(http2) + data)
 
     def _begin(self, scope: Scope, framing: Framing, rest: bytes) -> None:
         """Build the exchange, take what has come of its body (`rest`), and start its application."""
@@ -230,8 +228,7 @@ class Connection(Flow):
         if most is not None and length is not None and length > most:
             raise BadRequest(413, f"a body of more than {most} bytes")
         self.exchange = exchange = Exchange(self, scope, framing.keep_alive, length != 0)
-        self.stage = EXCHANGE
-        self.deadline = NEVER
+        self.stage, self.deadline = EXCHANGE, NEVER
         if framing is not PLAIN:
             self.is_http_1_0 = scope["http_version"] == "1.0"
             if length != 0:
@@ -341,6 +338,8 @@ class Connection(Flow):
         self.sent += len(data)
         self.transport.write(data)
 
+    tunnel = write
+
     def linger(self) -> None:
         """Close our half, drop what the peer still sends, and close the rest when it has had the time to read."""
         self._inbox.clear()
@@ -350,13 +349,15 @@ class Connection(Flow):
         else:
             self.close()
 
-    def release(self) -> bytes:
-        """Let go of the transport, which goes on with another protocol; return what has come, and is not used yet."""
-        self.stage = CLOSED
-        self.deadline = NEVER
+    def hand_over(self, protocol: Flow) -> bytes:
+        """Let another protocol go on, which tells when the transport is lost; return what has come and is not used."""
+        self.stage, self.deadline = CLOSED, NEVER
         self.exchange = None
         self._reader.close()
-        return self._inbox.take()
+        self._give_transport(protocol)
+        data = self._inbox.take()
+        self.resume_reading()
+        return data
 
     def close(self) -> None:
         """Close the connection when what was written has been sent."""

@@ -202,6 +202,12 @@ class Flow(asyncio.Protocol):
 
     # Time, and the end.
 
+    def _give_transport(self, protocol: Flow) -> None:
+        """Let another protocol go on in the place of this one."""
+        self.context.connections.discard(self)
+        self.context.connections.add(protocol)
+        self.transport.set_protocol(protocol)
+
     def _give_time_to_send(self) -> None:
         self._unsent = self.transport.get_write_buffer_size()
         self.deadline = self.context.clock.after(self.context.limits.send_seconds)

@@ -36,9 +36,10 @@ from duallisten.http.exchange import Abort, Exchange
 from duallisten.http.websocket_protocol import WebSocketProtocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from duallisten.http.connection import Connection
+    from duallisten.http.channel import WebSocketChannel
+    from duallisten.http.head import Field
     from duallisten.http.settings import WebSocketSettings
     from duallisten.sides import Application, Scope
 
@@ -59,21 +60,24 @@ class WebSocket(Exchange):
     """One WebSocket handshake, and the WebSocket that it becomes.
 
     Args:
-        connection: The connection that the handshake came on.
+        connection: What the handshake came on.
         scope: The scope of the request, which is made one of a WebSocket.
         keep_alive: Whether the connection may live on when the handshake is denied.
 
     Attributes:
-        status: How the handshake was answered: 101 when it was accepted; 0 before that.
+        accepted_status: The status of an answer that accepts a handshake.
+        status: How the handshake was answered; 0 before that.
         sent: Bytes of the answer.
         complete: Whether the answer is complete.
         disconnected: Whether the client is gone, or the engine has answered in the application's place.
     """
 
-    connection: Connection
+    accepted_status = 101
+
+    connection: WebSocketChannel
     _offer: Response  # the answer that accepts it, if nothing is wrong with it
 
-    def __init__(self, connection: Connection, scope: Scope, *, keep_alive: bool) -> None:
+    def __init__(self, connection: WebSocketChannel, scope: Scope, *, keep_alive: bool) -> None:
         super().__init__(connection, scope, keep_alive, False)
         settings = connection.context.settings.websocket
         assert settings is not None  # noqa: S101
@@ -99,7 +103,7 @@ class WebSocket(Exchange):
             self.began = time.perf_counter()
         if context.on_begin is not None:
             context.on_begin(self)
-        self._offer = self._frames.accept(_as_request(self.scope))
+        self._offer = self._frames.accept(self._as_request())
         if self._offer.status_code != 101:
             self.by_engine = True
             fields = ((b"content-type", b"text/plain; charset=utf-8"), (b"sec-websocket-version", b"13"))
@@ -125,6 +129,11 @@ class WebSocket(Exchange):
             self.disconnected = True
             self.tell_end(ABNORMAL)
             self.answer_and_close(503)
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether the handshake was accepted."""
+        return self._protocol is not None
 
     # What the protocol calls.
 
@@ -250,7 +259,7 @@ class WebSocket(Exchange):
             )
 
     def _accept(self, message: Any) -> None:
-        """Answer 101, and let the transport go on as a WebSocket."""
+        """Answer that the handshake is accepted, and let the transport go on as a WebSocket."""
         connection = self.connection
         if connection.transport.is_closing():
             raise ClientDisconnected
@@ -258,18 +267,21 @@ class WebSocket(Exchange):
         subprotocol = message.get("subprotocol")
         if subprotocol:
             fields.append((b"sec-websocket-protocol", subprotocol.encode("latin-1")))
-        lines = encode_checked(fields)
         offered = self._offer.headers.raw_items()
         own = [(name.lower().encode(), value.encode()) for name, value in offered if name != "Date"]
+        head = self._encode_acceptance(own, fields)
         logger.info("connection open")
-        self.status = 101
-        connection.write(
-            b"".join((STATUS_LINES[101], encode_checked(own), connection.context.default_fields, lines, b"\r\n"))
-        )
+        self.status = self.accepted_status
+        connection.write(head)
         self.complete = True
         self._protocol = protocol = WebSocketProtocol(self, self._frames)
         self._end()
-        protocol.start(_take_over(connection, protocol))
+        protocol.start(connection.hand_over(protocol))
+
+    def _encode_acceptance(self, own: Sequence[Field], fields: Sequence[Any]) -> bytes:
+        """Write the answer that accepts the handshake: with our own fields, and those of the application."""
+        default = self.connection.context.default_fields
+        return b"".join((STATUS_LINES[101], encode_checked(own), default, encode_checked(fields), b"\r\n"))
 
     def _deny(self, answer: Answer) -> None:
         """Deny the handshake with an answer of our own."""
@@ -312,6 +324,11 @@ class WebSocket(Exchange):
             self.ended = time.perf_counter()
             hook(self)
 
+    def _as_request(self) -> Request:
+        """Write the handshake as websockets wants it."""
+        headers = Headers([(name.decode("ascii"), value.decode("latin-1")) for name, value in self.scope["headers"]])
+        return Request(self.scope["raw_path"].decode("ascii"), headers)
+
     def _wake(self) -> None:
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
@@ -343,23 +360,3 @@ def _make_websocket_scope(scope: Scope) -> None:
     scope["scheme"] = "wss" if scope["scheme"] == "https" else "ws"
     scope["extensions"] = extensions
     scope["subprotocols"] = [token.strip() for value in offered for token in value.split(",")]
-
-
-def _as_request(scope: Scope) -> Request:
-    """Write a handshake as websockets wants it."""
-    headers = Headers([(name.decode("ascii"), value.decode("latin-1")) for name, value in scope["headers"]])
-    return Request(scope["raw_path"].decode("ascii"), headers)
-
-
-def _take_over(connection: Connection, protocol: WebSocketProtocol) -> bytes:
-    """Put a protocol in a connection's place on its transport; return what has come, and is not used yet.
-
-    The protocol tells the connection when the transport is lost.
-    """
-    connections = connection.context.connections
-    connections.discard(connection)
-    connections.add(protocol)
-    data = connection.release()
-    connection.transport.set_protocol(protocol)
-    connection.resume_reading()
-    return data

@@ -69,7 +69,7 @@ class WebSocketProtocol(Flow):
         frames: What parses and writes its frames; the handshake is done.
 
     Attributes:
-        connection: The connection as it was before.
+        connection: What the handshake came on.
         server: Our own address, as in a scope.
     """
 
@@ -364,7 +364,7 @@ class WebSocketProtocol(Flow):
 
     def _write(self, data: bytes) -> None:
         if not self.transport.is_closing():
-            self.connection.write(data)
+            self.connection.tunnel(data)
 
 
 class FrameCutter:

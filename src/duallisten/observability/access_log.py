@@ -229,7 +229,7 @@ class TextHandshakeLog(Observer):
         """Write the line of a handshake, as uvicorn does when it is answered by the application."""
         if websocket.status:
             scope = websocket.scope
-            what = "[accepted]" if websocket.status == 101 else str(websocket.status)
+            what = "[accepted]" if websocket.is_accepted else str(websocket.status)
             message = '%s - "WebSocket %s" ' + what + self._suffix
             logger.info(message, client_text(scope), full_path(scope), extra=self._extra)
 

@@ -56,7 +56,7 @@ class RequestCounter(Observer):
         """Note a handshake, which is counted when it is answered."""
         if websocket.status:
             self._noted["websocket"][websocket.status // 100].append(0.0)
-            self.add(Cell.WEBSOCKETS, int(websocket.status == 101))
+            self.add(Cell.WEBSOCKETS, int(websocket.is_accepted))
 
     def websocket_closed(self, websocket: WebSocket) -> None:
         """Count one less that is open."""

@@ -66,6 +66,7 @@ class Http2Connection(Flow):
     Attributes:
         connection: As it was before: what observers hear of.
         streams: Those that are open, by number.
+        takes_websockets: Whether a stream may become a WebSocket: where the engine serves them.
         last: The largest number of a stream that the peer has opened.
         unwanted: Streams that were reset, and whose application has not returned yet.
         ended: The last streams that have ended, and whether it was we who reset them.
@@ -89,6 +90,7 @@ class Http2Connection(Flow):
         "server",
         "stage",
         "streams",
+        "takes_websockets",
         "unwanted",
     )
 
@@ -99,7 +101,8 @@ class Http2Connection(Flow):
         self.transport, self.tls = connection.transport, connection.tls
         self.client, self.server = connection.client, connection.server
         self.is_write_paused = connection.is_write_paused
-        self.stage = OPEN
+        self.takes_websockets = context.settings.websocket is not None and context.hand_over is None
+        self.stage, self._is_half_closed = OPEN, False
         self.streams: dict[int, Stream] = {}
         self.last = self.unwanted = 0
         self.ended: dict[int, bool] = {}
@@ -108,24 +111,20 @@ class Http2Connection(Flow):
         self.resets_left = calm.Budget(calm.RESETS, calm.RESETS_PER_SECOND, context.loop.time, "streams that are reset")
         self.sending = Sending(self)
         self._receiving = Receiving(self, preface)
-        self._is_half_closed = False
         self._window_deadline = self._write_deadline = NEVER
         self._own_deadline = self.deadline = context.clock.after(context.limits.head_seconds)
 
     def start(self, data: bytes) -> None:
         """Begin, with what has come already."""
-        limits = self.context.limits
-        self.context.connections.discard(self.connection)
-        self.context.connections.add(self)
-        self.transport.set_protocol(self)
         self._trace("HTTP/2 connection made")
         values = {
             frames.MAX_CONCURRENT_STREAMS: MAX_STREAMS,
             frames.INITIAL_WINDOW_SIZE: WINDOW,
+            frames.ENABLE_CONNECT_PROTOCOL: int(self.takes_websockets),
             frames.NO_RFC7540_PRIORITIES: 1,
         }
-        if limits.head_bytes is not None:
-            values[frames.MAX_HEADER_LIST_SIZE] = limits.head_bytes
+        if (head_bytes := self.context.limits.head_bytes) is not None:
+            values[frames.MAX_HEADER_LIST_SIZE] = head_bytes
         self.write(frames.settings(values) + frames.window_update(0, CONNECTION_WINDOW - 65535))
         if data:
             self.data_received(data)
@@ -159,8 +158,7 @@ class Http2Connection(Flow):
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of everything: the connection has ended."""
         self.context.connections.discard(self)
-        self.stage = CLOSED
-        self.deadline = NEVER
+        self.stage, self.deadline = CLOSED, NEVER
         self._receiving.close()
         self._abandon_all()
         self.resume_writing()
@@ -234,7 +232,7 @@ class Http2Connection(Flow):
 
     def was_reset(self, stream: Stream) -> None:
         """End a stream that the peer has reset."""
-        if not stream.exchange.complete:
+        if not stream.exchange.is_over:
             self.resets_left.spend()
         stream.abandon()
         self.forget(stream)
@@ -341,6 +339,8 @@ class Http2Connection(Flow):
             self.write(frames.goaway(frames.MAX_STREAM, frames.NO_ERROR) + frames.frame(frames.PING, 0, 0, GOODBYE))
             self._own_deadline = self.context.clock.after(LINGER_SECONDS)
             self._set_deadline()
+            for exchange in list(self.exchanges):
+                exchange.shutdown()
 
     def knows_of_end(self) -> None:
         """Refuse what comes from now on: the peer has heard that the server ends, or had the time to."""

@@ -26,11 +26,16 @@ class Http2Exchange(Exchange):
 
     __slots__ = ("_is_last", "_trailers", "stream")
 
-    def __init__(self, stream: Stream, scope: Scope, has_body: bool) -> None:
-        super().__init__(stream, scope, True, has_body)
+    def __init__(self, stream: Stream, scope: Scope, keep_alive: bool, has_body: bool) -> None:
+        super().__init__(stream, scope, keep_alive, has_body)
         self.stream = stream
         self._is_last = False  # what is being sent is the end of the response
         self._trailers: list[Field] = []
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more is done for it."""
+        return self.complete
 
     async def run(self, app: Application) -> None:
         """Call the application; see `Exchange`."""

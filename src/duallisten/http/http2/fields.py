@@ -5,6 +5,9 @@ the pseudo-header fields and read by `read_line`; Host, lengths and the number o
 `read_framing` and `join_fields`. To that come the rules of HTTP/2: no field of the connection, small letters alone, no
 white space around a value, and each pseudo-header field once, in front of the others.
 
+A WebSocket's handshake is a CONNECT with a `:protocol` (RFC 8441, 4). Its target is read as that of a GET, which it is
+in HTTP/1.1.
+
 A response is written without a dynamic table: a field is the same bytes in every response, so it is encoded once and
 remembered. The peer is told so in the first head, and whenever it sets the size of its table (RFC 7541, 4.2).
 
@@ -43,7 +46,7 @@ OF_CONNECTION = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"
 
 SCHEMES = frozenset((b"http", b"https"))
 
-PSEUDO = frozenset((b":method", b":scheme", b":path", b":authority"))
+PSEUDO = frozenset((b":method", b":scheme", b":path", b":authority", b":protocol"))
 
 NO_TABLE = b"\x20"
 """Tells a peer that there is no dynamic table."""
@@ -57,19 +60,22 @@ class Request(NamedTuple):
         fields: Host first, and one `cookie` at most.
         length: Bytes of the body; None where none is said.
         expects_continue: Whether the client waits for 100 before it sends the body.
+        is_handshake: Whether it is that of a WebSocket.
     """
 
     line: RequestLine
     fields: list[Field]
     length: int | None
     expects_continue: bool
+    is_handshake: bool = False
 
 
-def read_request(found: Sequence[Field], max_fields: int | None) -> Request:
+def read_request(found: Sequence[Field], max_fields: int | None, *, takes_websockets: bool = False) -> Request:
     """Read the fields of a request's head, as they were sent.
 
     Raises:
-        BadRequest: 400 for what is malformed or could be read in two ways, 431 for too many fields.
+        BadRequest: 400 for what is malformed or could be read in two ways, 431 for too many fields, 501 for a protocol
+            that is not spoken.
     """
     pseudo: dict[bytes, bytes] = {}
     for name, value in found:
@@ -81,6 +87,9 @@ def read_request(found: Sequence[Field], max_fields: int | None) -> Request:
     method, path = pseudo.get(b":method"), pseudo.get(b":path")
     if method is None or path is None or pseudo.get(b":scheme", b"").lower() not in SCHEMES:
         raise BadRequest(400, "no method, no path, or no scheme of HTTP")
+    protocol = pseudo.get(b":protocol")
+    if protocol is not None:
+        method = _read_protocol(protocol, pseudo, takes_websockets=takes_websockets)
     if not (NAME.fullmatch(method.lower()) and VALUE.fullmatch(path)):
         raise BadRequest(400, "a method or a path with other characters than visible ASCII")
     line = _read_target(method, path)
@@ -88,7 +97,17 @@ def read_request(found: Sequence[Field], max_fields: int | None) -> Request:
     check_fields(fields)
     if sum(name == b"cookie" for name, _ in fields) > 1:
         fields = _join_cookies(fields)
-    return _with_host(line, fields, pseudo.get(b":authority"), max_fields)
+    request = _with_host(line, fields, pseudo.get(b":authority"), max_fields)
+    return request if protocol is None else request._replace(is_handshake=True)
+
+
+def _read_protocol(protocol: bytes, pseudo: dict[bytes, bytes], *, takes_websockets: bool) -> bytes:
+    """Check what a CONNECT wants to go on with; return the method by which the rest of its head is read."""
+    if not takes_websockets or pseudo[b":method"] != b"CONNECT" or b":authority" not in pseudo:
+        raise BadRequest(400, "a protocol without leave, without CONNECT or without an authority")
+    if protocol != b"websocket":
+        raise BadRequest(501, "CONNECT to go on with another protocol than WebSocket")
+    return b"GET"
 
 
 def _with_host(line: RequestLine, fields: list[Field], authority: bytes | None, max_fields: int | None) -> Request:

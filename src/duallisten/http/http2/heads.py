@@ -145,7 +145,8 @@ class Heads:
             shape = shape_of(block)
             found = self._decode(number, block, shape)
             try:
-                request = read_request(found, connection.context.limits.head_fields)
+                max_fields, takes_websockets = connection.context.limits.head_fields, connection.takes_websockets
+                request = read_request(found, max_fields, takes_websockets=takes_websockets)
             except BadRequest as error:
                 bad = error
             else:
@@ -167,11 +168,16 @@ class Heads:
         """Start the application for a request."""
         connection = self._connection
         first = connection.connection
-        stream = Stream(connection, number, has_body=not ends, length=request.length)
         scope = make_scope(first, request.line, request.fields.copy())
         if first.rewrite is not None:
             first.rewrite(scope)
-        stream.exchange = exchange = Http2Exchange(stream, scope, not ends)
+        if request.is_handshake:
+            from duallisten.http.http2.websocket import begin_websocket  # its library takes 30 ms to import
+
+            begin_websocket(connection, number, scope)
+            return
+        stream = Stream(connection, number, has_body=not ends, length=request.length)
+        stream.exchange = exchange = Http2Exchange(stream, scope, True, not ends)
         connection.opened(stream)
         if not ends:
             exchange.expects_continue = request.expects_continue
@@ -201,6 +207,8 @@ def _check_length(request: Request, most: int | None, *, ends: bool) -> BadReque
     """Say what is wrong with the length of a request's body."""
     if ends and request.length:
         return BadRequest(400, "a length, and no body")
+    if request.is_handshake and (ends or request.length is not None):
+        return BadRequest(400, "a WebSocket handshake with a body, or with the end of its stream")
     if most is not None and request.length is not None and request.length > most:
         return BadRequest(413, f"a body of more than {most} bytes")
     return None

@@ -26,9 +26,6 @@ MAX_WORK = 256
 WORK_OF_HEAD = 8
 """Frames that are read in one turn of the event loop, and how many a head counts for."""
 
-SMALL = 16
-"""Bytes of DATA below which a frame costs more than it brings."""
-
 
 class Receiving:
     """The receiving half of a connection.
@@ -171,9 +168,9 @@ class Receiving:
             self._received = 0
         at, end = frames.without_padding(data, at, end, flags)
         ends = bool(flags & frames.END_STREAM)
-        if end - at < SMALL and not ends:
-            connection.frames_left.spend()
         if stream is not None:
+            if end - at < stream.least_data and not ends:
+                connection.frames_left.spend()
             stream.take(data[at:end], size, ends=ends)
         elif connection.ended.get(number, True):  # on its way when we reset it
             connection.frames_left.spend()

@@ -50,6 +50,7 @@ class Stream:
         is_queued: Whether it has its turn among those that wait to send.
         deadline: When `expire` is called.
         sent: Bytes written on it.
+        least_data: Bytes of a frame of a body below which it costs more than it brings.
     """
 
     __slots__ = (
@@ -75,6 +76,7 @@ class Stream:
     exchange: Http2Exchange
 
     is_http_1_0 = is_half_closed = False
+    least_data = 16
 
     def __init__(self, connection: Http2Connection, number: int, *, has_body: bool, length: int | None) -> None:
         self.connection = connection
@@ -130,11 +132,7 @@ class Stream:
             BadStream: There is more or less of it than there may be.
             BadRequest: It is too large.
         """
-        if not self.has_body:
-            raise frames.BadStream(frames.STREAM_CLOSED, "a body that has ended")
-        self.receive_window -= size
-        if self.receive_window < 0:
-            raise frames.BadStream(frames.FLOW_CONTROL_ERROR, "more than the window of a stream")
+        self._count(size)
         exchange = self.exchange
         self.received += len(data)
         if self.left is not None:
@@ -155,6 +153,14 @@ class Stream:
         elif size > len(data):
             self.resume_reading()
         self._wait_for_body()
+
+    def _count(self, size: int) -> None:
+        """Count what has come of what the peer may send."""
+        if not self.has_body:
+            raise frames.BadStream(frames.STREAM_CLOSED, "a body that has ended")
+        self.receive_window -= size
+        if self.receive_window < 0:
+            raise frames.BadStream(frames.FLOW_CONTROL_ERROR, "more than the window of a stream")
 
     def _drop(self, *, ends: bool) -> None:
         """Go on when what nobody wants of the body has come, or is too much."""
@@ -237,8 +243,12 @@ class Stream:
     # The end.
 
     def response_complete(self, exchange: Exchange) -> None:
-        """End, or wait a moment for the rest of the body."""
+        """Count the response, which is the end of our half."""
         self.context.state.total_requests += 1
+        self.sent_end()
+
+    def sent_end(self) -> None:
+        """Let go, or wait a moment for the rest of the body: our half has ended."""
         if self.has_body:
             if self.receive_window <= 0:
                 self.connection.reset(self, frames.NO_ERROR)
@@ -250,7 +260,7 @@ class Stream:
     def abandon(self) -> None:
         """Let go: nothing more is sent or received on it."""
         self.is_abandoned = True
-        self.connection.unwanted += not self.exchange.complete
+        self.connection.unwanted += not self.exchange.is_over
         self.has_body = False
         self.deadline = NEVER
         self.exchange.disconnect()
@@ -258,7 +268,7 @@ class Stream:
 
     def application_ended(self) -> None:
         """Note that the application has returned."""
-        if self.is_abandoned and not self.exchange.complete:
+        if self.is_abandoned and not self.exchange.is_over:
             self.connection.unwanted -= 1
 
     def refuse(self, bad: BadRequest) -> None:
