@@ -1,13 +1,13 @@
-"""The engine: what turns the bytes of a connection into exchanges, and back.
+"""The engine: it turns the bytes of a connection into exchanges (a request and its response), and back.
 
-It speaks HTTP/1.1 and WebSocket by well-kept parsers, and HTTP/2. It knows no configuration, no platform and no
-scoreboard: whoever opens a listener makes a `Context` from `Settings`, an application and `Observer`s, and a
-`Connection` for each connection that is accepted.
+It speaks HTTP/1.1 and WebSocket, with well-maintained parser libraries, and HTTP/2. It knows no configuration, no
+platform and no scoreboard. The code that opens a listener builds a `Context` from `Settings`, an application and
+`Observer`s, and a `Connection` for each accepted connection.
 
     settings, observers  ->  context  ->  connection  ->  exchange   ->  the application
                                                       ->  websocket  ->  the application
                                                       ->  http2      ->  exchanges, a channel for each
-    what a connection rests on: flow, request, head, chunks (what is refused), parsers, answers, tls
+    used by connections: flow, request, head and chunks (they decide what is refused), parsers, answers, tls
 """
 
 from duallisten.http.channel import Channel, exchanges_of

@@ -1,14 +1,14 @@
-"""What a response begins with: its status line, header fields as they go out, and the answers that are our own.
+"""The first lines of a response (status line, header fields), and the engine's own answers.
 
-Applications send the same few fields again and again, so a field that was checked once is remembered as it goes out.
+Applications send the same few fields again and again, so the encoded form of a checked field is cached.
 
-An answer of our own, in the application's place or where there is none to ask, is an `Answer`. It tells a client
-nothing about why; the reason goes to the log and to the observers.
+An `Answer` is a response of the engine: instead of the application's, or before an application is called. It does not
+tell the client the reason. The reason goes to the log and to the observers.
 
-Facts it rests on: what a field may consist of (RFC 9110, 5.5 and 5.6.2).
+Facts it rests on: the characters of a field's name and value (RFC 9110, 5.5 and 5.6.2).
 
 Invariants:
-    - Nothing that the application sends can end a line, or begin another field.
+    - No header field of the application can end its line, or begin another field.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ TEXTS = {
     413: "Request body too large.",
     431: "Request head too large.",
 }
-"""What the body of an answer says, where that is not the status's own phrase."""
+"""The body of an answer by status, where it is not the status's reason phrase."""
 
 BODYLESS = frozenset((204, 304))
-"""Statuses of responses that have no body, beside those below 200."""
+"""Statuses whose responses have no body, in addition to those below 200."""
 
 BAD_NAME = re.compile(rb'[\x00-\x20\x7f()<>@,;:\\\[\]={}"/?]|[^\x00-\x7f]|^$')
-"""What no name of a header field has in it."""
+"""Finds what a header field's name must not contain."""
 
 BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-"""What no value of a header field has in it."""
+"""Finds what a header field's value must not contain."""
 
 CHUNKED, CLOSE = -1, -2
-"""What a field says of a response, beside a length: that it is chunked, that the connection ends with it."""
+"""The meaning of a field that announces no length: the response is chunked; the connection closes after it."""
 
 MAX_KNOWN_FIELDS = 2048
 MAX_KNOWN_FIELD = 256
-"""How many fields are remembered, and the bytes of the longest."""
+"""The number of cached fields, and the size of the largest in bytes."""
 
 
 def phrase_of(status: int) -> str:
@@ -57,16 +57,16 @@ def phrase_of(status: int) -> str:
 
 
 STATUS_LINES = {status: f"HTTP/1.1 {status} {phrase_of(status)}\r\n".encode() for status in range(100, 600)}
-"""The first line of a response, by status."""
+"""The status line of a response, by status."""
 
 
 class Answer(NamedTuple):
-    """A whole response of our own.
+    """A whole response of the engine.
 
     Attributes:
-        status: Its status.
-        body: Its body.
-        fields: Its header fields, in lower case; the length of the body is added to them.
+        status: The status.
+        body: The body.
+        fields: The header fields, names in lower case, without Content-Length, which is added.
     """
 
     status: int
@@ -75,70 +75,70 @@ class Answer(NamedTuple):
 
     @property
     def head(self) -> list[Field]:
-        """All header fields, with the length."""
+        """All header fields, with Content-Length."""
         return [*self.fields, (b"content-length", b"%d" % len(self.body))]
 
     def messages(self, prefix: str = "http.response", *, with_body: bool = True) -> tuple[dict[str, Any], ...]:
-        """Return the ASGI messages that send it.
+        """Return the ASGI messages that send this answer.
 
         Args:
-            prefix: What their types begin with: `websocket.http.response` where it denies a handshake.
-            with_body: Whether its body is sent, too; not where HEAD was asked.
+            prefix: The first part of their types; `websocket.http.response` denies a handshake.
+            with_body: Whether to send the body, too; False for a HEAD request.
         """
         start = {"type": f"{prefix}.start", "status": self.status, "headers": self.head}
         return start, {"type": f"{prefix}.body", "body": self.body if with_body else b""}
 
     async def send(self, scope: Any, send: Any) -> None:
-        """Answer an HTTP request with it."""
+        """Answer an HTTP request with this answer."""
         for message in self.messages(with_body=scope["method"] != "HEAD"):
             await send(message)
 
     def encode(self, default_fields: bytes = b"", *, with_body: bool = True) -> bytes:
-        """Return the bytes that send it as the last answer on a connection.
+        """Return the bytes of this answer, with `Connection: close`.
 
         Args:
-            default_fields: The fields that every response has, as `encode_fields` writes them.
-            with_body: Whether its body is sent, too; not where HEAD was asked.
+            default_fields: The fields of every response, as returned by `encode_fields`.
+            with_body: Whether to send the body, too; False for a HEAD request.
         """
         lines = encode_fields([*self.head, (b"connection", b"close")])
         return b"".join((STATUS_LINES[self.status], default_fields, lines, b"\r\n", self.body if with_body else b""))
 
 
 def text_answer(status: int, *fields: Field) -> Answer:
-    """Build the answer that says in plain text what its status means."""
+    """Build an answer with a short plain text about its status."""
     text = TEXTS.get(status) or phrase_of(status)
     return Answer(status, text.encode(), ((b"content-type", b"text/plain; charset=utf-8"), *fields))
 
 
 async def unavailable(scope: Any, receive: Any, send: Any) -> None:
-    """Answer 503 in an application's place: there are too many requests at a time."""
+    """Answer 503, as an ASGI application: the concurrency limit is reached."""
     await text_answer(503, (b"connection", b"close")).send(scope, send)
 
 
 def encode_fields(fields: Iterable[Field]) -> bytes:
-    """Write header fields of ours as they go out; they must be in order."""
+    """Encode our own header fields; they are not checked."""
     return b"".join(b"%s: %s\r\n" % field for field in fields)
 
 
 def encode_checked(fields: Iterable[Any]) -> bytes:
-    """Write header fields that an application gives as they go out; see `check_fields`."""
+    """Check and encode an application's header fields; see `check_fields`."""
     return b"".join(line for line, _ in check_fields(fields))
 
 
 def check_fields(fields: Iterable[Any]) -> list[tuple[bytes, int | None]]:
-    """Check the header fields that an application gives: pairs of a name and a value, as tuples or lists.
+    """Check an application's header fields: pairs of a name and a value, as tuples or lists.
 
     Returns:
-        For each what goes out, and what it says of the response: a length, `CHUNKED`, `CLOSE` or nothing (None).
+        For each field its encoded line, and its meaning for the response: a length, `CHUNKED`, `CLOSE`, or None.
 
     Raises:
-        RuntimeError: A name or a value has characters in it that could end its line or begin another field.
+        RuntimeError: A name or a value has characters that could end its line or begin another field.
     """
     if not isinstance(fields, list):
         fields = list(fields)
     try:
         return list(map(_known_field, fields))
-    except TypeError:  # lists, or values that cannot be looked up
+    except TypeError:  # a list or another unhashable value
         return [check_field(field) for field in fields]
 
 
@@ -163,7 +163,7 @@ def check_field(field: Any) -> tuple[bytes, int | None]:
 
 
 class _KnownFields(dict[Any, tuple[bytes, int | None]]):
-    """What `check_field` has returned, by field; checked when first looked up."""
+    """A cache of `check_field`'s results, by field."""
 
     def __missing__(self, field: Any) -> tuple[bytes, int | None]:
         line, says = check_field(field)
@@ -179,7 +179,7 @@ _warned_of: set[str] = set()
 
 
 def warn_once(message: str) -> None:
-    """Log a warning, once in a process."""
+    """Log a warning once per process."""
     if message not in _warned_of:
         _warned_of.add(message)
         logger.warning(message)

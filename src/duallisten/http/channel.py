@@ -1,7 +1,7 @@
-"""What an exchange asks of what its request came on: a connection of HTTP/1.1, or a stream of HTTP/2.
+"""The interface between an exchange and the connection (HTTP/1.1) or stream (HTTP/2) that carries its request.
 
-An exchange calls the application, keeps to ASGI's rules, and is what observers hear of. How bytes come and go is its
-channel's: when to read on, when there is room to send, what an end means. So both protocols run by the same code.
+The exchange calls the application, enforces ASGI's rules, and is passed to observers. The channel moves the bytes: it
+knows when to read on, when there is room to send, and how to end. So both protocols share the code of the exchange.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Channel(Protocol):
 
     Attributes:
         note: For observers.
-        is_starting: Whether the application is in its first step, after which a head that is held back is sent.
+        is_starting: Whether the application runs its first step. A head that it holds back is sent after that step.
     """
 
     note: Any
@@ -29,19 +29,19 @@ class Channel(Protocol):
 
     @property
     def context(self) -> Context:
-        """What the connections of the listener share."""
+        """The state that the listener's connections share."""
 
     @property
     def client(self) -> tuple[str, int] | None:
-        """The other end's address, as in a scope."""
+        """The client's address, as in an ASGI scope."""
 
     @property
     def server(self) -> tuple[str, int | None] | None:
-        """Our own address, as in a scope."""
+        """The server's address, as in an ASGI scope."""
 
     @property
     def is_trusted(self) -> bool:
-        """Whether the peer's forwarded headers are believed."""
+        """Whether the peer's forwarded headers are trusted."""
 
     @property
     def sent(self) -> int:
@@ -49,37 +49,37 @@ class Channel(Protocol):
 
     @property
     def is_http_1_0(self) -> bool:
-        """Whether the request is of HTTP/1.0."""
+        """Whether the request is HTTP/1.0."""
 
     @property
     def is_half_closed(self) -> bool:
-        """Whether the peer sends nothing more, and still reads."""
+        """Whether the peer has closed its sending half; it may still read."""
 
     @property
     def is_write_paused(self) -> bool:
-        """Whether the peer does not take what is written fast enough."""
+        """Whether the write buffer is full."""
 
     async def wait_for_room(self) -> None:
-        """Wait until the peer has taken enough of what was written."""
+        """Wait until the write buffer has room again."""
 
     def resume_reading(self) -> None:
-        """Read on: the application wants more of the body."""
+        """Read on: the application waits for more of the body."""
 
     def write(self, data: bytes) -> None:
-        """Write bytes as they go out."""
+        """Write encoded bytes."""
 
     def response_complete(self, exchange: Exchange) -> None:
-        """Go on after a response."""
+        """Continue after a complete response."""
 
     def close(self) -> None:
-        """End when what was written has been sent; the response is not complete."""
+        """End an incomplete response; bytes that were written are still sent."""
 
     def abort(self) -> None:
-        """End at once."""
+        """End at once; unsent bytes may be lost."""
 
 
 class WebSocketChannel(Channel, Protocol):
-    """Carries the handshake of a WebSocket and, when that is accepted, the bytes of its frames.
+    """Carries the handshake of a WebSocket and, once the handshake is accepted, the bytes of WebSocket frames.
 
     Attributes:
         exchange: The handshake.
@@ -89,27 +89,30 @@ class WebSocketChannel(Channel, Protocol):
 
     @property
     def transport(self) -> asyncio.Transport:
-        """What the bytes go through, both ways."""
+        """The transport for the bytes of both directions."""
 
     @property
     def tls(self) -> dict[str, Any] | None:
-        """What ASGI tells of TLS; None without it."""
+        """The value of ASGI's `tls` extension; None without TLS."""
 
     def has_received(self) -> bool:
-        """Whether something has come that is not used yet."""
+        """Whether received bytes wait to be used."""
 
     def hand_over(self, protocol: WebSocketProtocol) -> bytes:
-        """Let a protocol go on; return what has come for it already. It tells when the transport is lost."""
+        """Give the transport to `protocol`, and return the bytes already received for it.
+
+        The protocol calls `connection_lost` when the transport is lost.
+        """
 
     def tunnel(self, data: bytes) -> None:
-        """Write bytes of frames."""
+        """Write bytes of WebSocket frames."""
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Let go: the transport is lost."""
+        """Release everything: the transport is lost."""
 
 
 def exchanges_of(connection: Any) -> Iterable[Exchange]:
-    """Return the requests in hand on a connection; none, where it is of a protocol that the user brings."""
+    """Return the running requests of a connection; none for a protocol class that the user provides."""
     several = getattr(connection, "exchanges", None)
     one = getattr(connection, "exchange", None)
     return several if several is not None else () if one is None else (one,)

@@ -1,12 +1,15 @@
 r"""The chunked coding of a request's body: a guard in front of the parser.
 
-The parser decodes the chunks. The guard reads the same bytes before it and decides what is refused, so that httptools
-and h11 refuse alike (h11 takes `5 \r\n`, control characters in extensions, and bare LFs in trailers). It finds where
-the message ends, so that the parser never sees a byte of what follows. It reads the trailer section itself, and bounds
-it: both parsers take some of its fields for headers, and not the same ones. And it refuses framing that outweighs the
-data, for each line of framing costs us far more than it costs the sender.
+The parser decodes the chunks. The guard reads the same bytes first:
 
-It keeps no byte of the data. Of a line of framing that is not complete it keeps what has come.
+- It decides what is refused, so that httptools and h11 refuse the same bodies. (h11 accepts `5 \r\n`, control
+  characters in extensions, and bare LFs in trailers.)
+- It finds the end of the message, so that the parser never gets a byte after it.
+- It reads the trailer section itself, and limits its size. Both parsers take some trailer fields for headers, but not
+  the same ones.
+- It refuses framing that outweighs the data, because a line of framing costs us far more than the sender.
+
+It keeps no data, only the received part of an incomplete line of framing.
 
 Source: RFC 9112, 7.1.
 """
@@ -18,21 +21,21 @@ import re
 from duallisten.http.head import TEXT, BadRequest
 
 MAX_OVERHEAD = 16 * 1024
-"""Bytes of framing beyond those of data, from which on a body is refused. Real clients send chunks of kilobytes; a
-client that sends lines of text as chunks stays far below."""
+"""The most bytes of framing in excess of the bytes of data; a body with more is refused. Real clients send chunks of
+kilobytes; a client that sends lines of text as chunks stays far below."""
 
 MAX_LINE = 4096
-"""Bytes of the longest line of framing. nginx, node and Go take 4 to 16 KiB."""
+"""The longest line of framing, in bytes. nginx, node and Go accept 4 to 16 KiB."""
 
 TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
 QUOTED = rb'"(?:[\t\x20\x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*+"'
 
 SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;%b(?:=(?:%b|%b))?)*+\r\n" % (TOKEN, TOKEN, QUOTED))
-"""A chunk's size, below 2**60, and its extensions, which mean nothing to us; white space around their signs, which is
-allowed for the sake of old clients, is refused as by llhttp."""
+"""A chunk's size, below 2**60, and its extensions, which are ignored. White space around `;` and `=`, which the RFC
+allows for old clients, is refused as in llhttp."""
 
 TRAILER = re.compile(TOKEN + rb":[\t\x20-\x7e\x80-\xff]*\r\n")
-"""A field of the trailer section, not folded. Fields of it are checked and thrown away (RFC 9110, 6.5.1)."""
+"""A field of the trailer section, not folded. Trailer fields are checked and dropped (RFC 9110, 6.5.1)."""
 
 
 class ChunkGuard:
@@ -43,14 +46,14 @@ class ChunkGuard:
         max_body_bytes: The largest body; None for no limit.
 
     Attributes:
-        complete: Whether the last byte of the message has been seen.
-        lines: Lines of framing so far: a measure of the work that the body has caused.
+        complete: Whether the last byte of the message has been read.
+        lines: The number of lines of framing so far: a measure of the work that the body has caused.
     """
 
     def __init__(self, max_trailer_bytes: int | None, max_body_bytes: int | None) -> None:
         self._max_trailer = max_trailer_bytes
         self._max_body = max_body_bytes
-        self._data_left = 0  # of the chunk at hand, with its CRLF
+        self._data_left = 0  # unread bytes of the current chunk, with its CRLF
         self._in_trailer = False
         self._line = b""
         self._overhead = self._received = self._trailer_bytes = 0
@@ -58,16 +61,16 @@ class ChunkGuard:
         self.lines = 0
 
     def check(self, data: bytes, max_lines: int) -> tuple[int, int]:
-        """Check bytes of the message, and say how many of them are its own, and how many the parser gets.
+        """Check the next bytes of the message.
 
         Args:
-            data: What came next.
-            max_lines: Lines of framing after which to stop, so that others have their turn.
+            data: The next received bytes.
+            max_lines: The number of lines of framing to stop after, so that other connections get their turn.
 
         Returns:
-            The number of bytes that are part of this message and in order, and how many of those stand before its
-            trailer section. Where the first is fewer than there are, the message is `complete`, or `max_lines` was
-            reached.
+            The number of checked bytes of this message, and the number of those before its trailer section, which the
+            parser gets. If the first number is less than the length of `data`, the message is `complete`, or
+            `max_lines` was reached.
 
         Raises:
             BadRequest: 400 for malformed framing or too much of it, 413 for too large a body.
@@ -82,12 +85,12 @@ class ChunkGuard:
         return at, chunks_end
 
     def _skip_data(self, data: bytes, at: int) -> int:
-        """Step over the data of a chunk, and check the CRLF after it."""
+        """Skip the data of a chunk, and check the CRLF after it."""
         left = self._data_left
         end = min(len(data), at + left)
         if left > 2:
             self._overhead -= min(left - 2, end - at)
-        if end - at > left - 2:  # some of the CRLF has come
+        if end - at > left - 2:  # a part of the CRLF was received
             tail = data[max(at, at + left - 2) : end]
             if tail != b"\r\n"[2 - min(left, 2) :][: len(tail)]:
                 raise BadRequest(400, "a chunk that is longer or shorter than its size")
@@ -95,7 +98,7 @@ class ChunkGuard:
         return end
 
     def _read_line(self, data: bytes, at: int) -> int:
-        """Read a line of framing, or as much of it as there is."""
+        """Read a line of framing, or the received part of one."""
         end = data.find(b"\n", at) + 1
         part = data[at : end or len(data)]
         line = self._line + part if self._line else part
@@ -141,6 +144,6 @@ class ChunkGuard:
 
 
 def _check_beginning(line: bytes) -> None:
-    """Refuse the beginning of a line that has a control character in it, whatever follows."""
+    """Refuse an incomplete line that already contains a control character."""
     if line.removesuffix(b"\r").translate(None, TEXT):
         raise BadRequest(400, "a control character in chunk framing")

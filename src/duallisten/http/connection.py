@@ -1,24 +1,24 @@
 """A connection that speaks HTTP/1.1: bytes in, exchanges out, in order.
 
-The engine reads one request at a time. Bytes that come while one is in hand wait here, and reading stops when there are
-many; so requests that a client sends ahead are answered in their order without a queue of their own. A request is in
-hand until its response is complete *and* its body has been read; what nobody wants of the body is thrown away.
+The engine serves one request at a time. Bytes that arrive meanwhile wait in an inbox, and reading pauses when it is
+full. So pipelined requests are answered in order without a queue of their own. The current request ends when its
+response is complete *and* its body has been read; the part of the body that the application does not read is dropped.
 
-For each request the engine finds where the head ends, has its bytes checked (`head`), has it parsed (`parsers`), has
-the framing decided (`head` again), and calls the application in a task (`exchange`). The parser gets the head and the
-body, never what follows, so a WebSocket handshake or an ignored upgrade cannot swallow the next request.
+For each request the engine finds the end of the head, checks its bytes (`head`), parses it (`parsers`), decides the
+framing (`head` again), and calls the application in a task (`exchange`). The parser never gets a byte behind the head
+and the body, so a WebSocket handshake or an ignored upgrade cannot swallow the next request.
 
-How it ends. What cannot be served gets one answer, after the answers before it, and the connection lingers: our half is
-closed, and what the peer still sends is dropped for a second (`flow`). A peer that has closed its sending half (RFC
-9293, 3.6) is answered first; its application is told that it is gone, for nobody can tell the two apart.
+How it ends. A bad request gets one answer, after the answers to earlier requests, and the connection lingers: our
+sending half is closed, and bytes of the peer are dropped for a second (`flow`). A peer that has closed its sending half
+(RFC 9293, 3.6) still gets its answer. But `receive` reports a disconnect, because a closed client looks the same.
 
 Fairness. A read may hold thousands of chunks, or requests. After `MAX_LINES` lines of framing, and after each request
-whose answer is complete, the rest waits for the next turn of the event loop.
+whose answer is complete, the remaining bytes wait for the next turn of the event loop.
 
 Invariants:
     - The bytes of one request never reach the parser, or the application, as part of another.
-    - Nothing is written within another answer.
-    - A connection has a deadline whenever it is the peer's turn to do something.
+    - No answer is written into the middle of another.
+    - A connection has a deadline whenever it waits for the peer.
 """
 
 from __future__ import annotations
@@ -37,27 +37,27 @@ if TYPE_CHECKING:
     from duallisten.sides import Scope
 
 HIGH_WATER = 1 << 16
-"""Bytes of a body, or of requests to come, from which on nothing more is read until they are used up."""
+"""Reading pauses when more bytes than this wait, of a body or of further requests."""
 
 HEAD, EXCHANGE, LINGER, CLOSED = range(4)
-"""What a connection waits for, or does. HEAD: the head of a request. EXCHANGE: a request is in hand. LINGER: our half
-is closed, and what the peer sends is dropped. CLOSED: the transport is closed, or handed over."""
+"""The stages of a connection. HEAD: it waits for a request's head. EXCHANGE: a request is being served. LINGER: our
+sending half is closed, and bytes of the peer are dropped. CLOSED: the transport is closed, or handed over."""
 
 
 class Connection(Flow):
     """One connection of a listener.
 
     Args:
-        context: What the listener's connections share.
+        context: The state that the listener's connections share.
 
     Attributes:
-        server: Our own address, as in a scope.
+        server: The server's address, as in an ASGI scope.
         scheme: `http` or `https`.
-        scope, extensions: What the scopes of its requests have in common.
-        is_trusted: Whether the peer's forwarded headers are believed.
-        rewrite: Rewrites a scope by forwarded headers that are believed; else None.
-        exchange: The request in hand.
-        sent: Bytes written so far, of whatever kind.
+        scope, extensions: The common part of the scopes of its requests.
+        is_trusted: Whether the peer's forwarded headers are trusted.
+        rewrite: Rewrites a scope by trusted forwarded headers; None if they are not trusted.
+        exchange: The current request.
+        sent: Bytes written so far, of all kinds.
         note: For observers.
     """
 
@@ -89,7 +89,7 @@ class Connection(Flow):
         self.note: Any = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for a request."""
+        """Start to wait for a request."""
         context = self.context
         self.transport = transport
         self.server = own_address(transport.get_extra_info("sockname"))
@@ -117,7 +117,7 @@ class Connection(Flow):
             self._begin_http2(PREFACE, b"")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Let go of everything: the connection has ended."""
+        """Release everything: the connection is closed."""
         context = self.context
         context.connections.discard(self)
         self.stage, self.deadline = CLOSED, NEVER
@@ -132,7 +132,7 @@ class Connection(Flow):
             context.hooks.connection_lost(self)
 
     def data_received(self, data: bytes) -> None:
-        """Take what the peer has sent."""
+        """Process bytes from the peer."""
         try:
             if self.stage == HEAD and not self._inbox:
                 self._read_head(data)
@@ -145,19 +145,19 @@ class Connection(Flow):
             self.refuse(bad)
 
     def eof_received(self) -> bool:
-        """Keep our half open while there is something to answer: the peer sends nothing more."""
+        """Keep our sending half open while a request must be answered: the peer has closed its own."""
         self.is_half_closed = True
         if self.tls is not None:
             return False
         if self.stage == EXCHANGE and self.exchange is not None:
             self.exchange.half_close()
             return not self.exchange.disconnected
-        return self._is_scheduled  # a request that was sent ahead is about to be read
+        return self._is_scheduled  # a pipelined request is about to be read
 
     # Reading.
 
     def _read_on(self) -> None:
-        """Use what is in the inbox, as far as it can be used now."""
+        """Process the inbox as far as possible now."""
         inbox = self._inbox
         if self.stage == HEAD:
             if inbox.has_head(self.context.max_head):
@@ -170,10 +170,10 @@ class Connection(Flow):
             self.pause_reading()
 
     def _read_head(self, data: bytes) -> None:
-        """Read the head of a request, if all of it is there, and call the application; the inbox is empty."""
+        """Read the head of a request, if it is complete, and call the application; the inbox is empty."""
         context = self.context
         end = data.find(b"\r\n\r\n") + 4
-        if end < 4 or data[0] == 13:  # it is not all there, or an empty line is in front of it
+        if end < 4 or data[0] == 13:  # it is incomplete, or an empty line precedes it
             self._inbox.extend(data)
             self._read_on()
             if self.stage == HEAD and self._inbox and self._reader.host is not None:
@@ -193,7 +193,7 @@ class Connection(Flow):
             self._begin_http2(PREFACE.removeprefix(PREFACE_HEAD), rest)
             return
         if framing.wants_websocket and context.hand_over is not None:
-            self.connection_lost(None)  # for the engine
+            self.connection_lost(None)  # for this protocol and its observers
             context.hand_over(self.transport, data + rest)
             return
         scope = make_scope(self, line, fields)
@@ -205,7 +205,7 @@ class Connection(Flow):
             self._begin(scope, framing, rest)
 
     def _begin_websocket(self, scope: Scope, framing: Framing, rest: bytes) -> None:
-        """Ask the application whether it accepts the WebSocket; `rest` came behind the handshake."""
+        """Ask the application whether it accepts the WebSocket; `rest` was received after the handshake."""
         if framing.length != 0:
             raise BadRequest(400, "a WebSocket handshake with a body")
         from duallisten.http.websocket import WebSocket  # its library takes 30 ms to import
@@ -215,14 +215,14 @@ class Connection(Flow):
         WebSocket(self, scope, keep_alive=framing.keep_alive).start()
 
     def _begin_http2(self, preface: bytes, data: bytes) -> None:
-        """Go on as HTTP/2: the rest of the client's preface comes next, of which `data` is there."""
+        """Continue as HTTP/2; `preface` must come next from the client, and `data` was already received."""
         from duallisten.http.http2 import Http2Connection
 
         http2 = Http2Connection(self, preface)
         http2.start(self.hand_over(http2) + data)
 
     def _begin(self, scope: Scope, framing: Framing, rest: bytes) -> None:
-        """Build the exchange, take what has come of its body (`rest`), and start its application."""
+        """Build the exchange, use the bytes received after the head (`rest`), and start the application."""
         context = self.context
         length, most = framing.length, context.limits.body_bytes
         if most is not None and length is not None and length > most:
@@ -243,7 +243,7 @@ class Connection(Flow):
         context.call(app, exchange)
 
     def _read_body(self, data: bytes) -> None:
-        """Pass on what has come of the body, or throw it away if the application has answered."""
+        """Pass bytes of the body to the exchange, which drops them if the response is complete."""
         exchange, reader = self.exchange, self._reader
         assert exchange is not None  # noqa: S101
         pieces, size = reader.read_body(data)
@@ -257,14 +257,14 @@ class Connection(Flow):
                 self._end_exchange()
         elif waiting > HIGH_WATER and not exchange.complete:
             self.pause_reading()
-        elif self._inbox:  # this turn's share of work is done
+        elif self._inbox:  # the limit of work for this turn is reached
             self.pause_reading()
             self.resume_reading()
         else:
             self._set_deadline()
 
     def _go_on(self) -> None:
-        """Go on with what is in the inbox, in another turn of the event loop."""
+        """Process the inbox, in another turn of the event loop."""
         self._is_scheduled = False
         if self.stage in (HEAD, EXCHANGE):
             try:
@@ -278,11 +278,11 @@ class Connection(Flow):
         self._set_deadline()
 
     def has_received(self) -> bool:
-        """Whether something has come that is not used yet."""
+        """Whether received bytes wait to be used."""
         return bool(self._inbox) and self.stage != LINGER
 
     def response_complete(self, exchange: Exchange) -> None:
-        """Go on after a response: with the rest of the body, the next request, or the end."""
+        """Continue after a response: with the rest of the body, the next request, or the end."""
         context = self.context
         context.state.total_requests += 1
         if not exchange.keep_alive:
@@ -296,13 +296,13 @@ class Connection(Flow):
             self._set_deadline()
         elif self._inbox or self.is_read_paused or self.is_half_closed:
             self._end_exchange()
-        else:  # as nearly always
+        else:  # the usual case
             self.exchange = None
             self.stage = HEAD
             self.deadline = context.clock.now + context.keep_alive
 
     def _end_exchange(self) -> None:
-        """Wait for the next request, of which some may be there."""
+        """Start to wait for the next request; a part of it may be in the inbox."""
         self.exchange = None
         self.stage = HEAD
         if self._inbox:
@@ -316,11 +316,11 @@ class Connection(Flow):
 
     @property
     def has_request(self) -> bool:
-        """Whether a request is in hand that is not answered yet."""
+        """Whether there is a current request, and its response is not complete."""
         return self.exchange is not None and not self.exchange.complete
 
     def refuse(self, bad: BadRequest) -> None:
-        """Answer what cannot be served, unless an answer has begun, and end the connection."""
+        """Answer a bad request, unless a response has begun, and end the connection."""
         exchange, self.exchange = self.exchange, None
         answer = text_answer(bad.status)
         self.context.tell_refused(self, bad.status, bad.reason)
@@ -334,14 +334,14 @@ class Connection(Flow):
         self.linger()
 
     def write(self, data: bytes) -> None:
-        """Write, and count what is written."""
+        """Write bytes, and count them."""
         self.sent += len(data)
         self.transport.write(data)
 
     tunnel = write
 
     def linger(self) -> None:
-        """Close our half, drop what the peer still sends, and close the rest when it has had the time to read."""
+        """Close our sending half, drop what the peer sends for `LINGER_SECONDS`, and then close the connection."""
         self._inbox.clear()
         if self._close_half():
             self.stage = LINGER
@@ -350,7 +350,7 @@ class Connection(Flow):
             self.close()
 
     def hand_over(self, protocol: Flow) -> bytes:
-        """Let another protocol go on, which tells when the transport is lost; return what has come and is not used."""
+        """Give the transport to `protocol`, and return the unused bytes; `protocol` calls our `connection_lost` later."""
         self.stage, self.deadline = CLOSED, NEVER
         self.exchange = None
         self._reader.close()
@@ -360,7 +360,7 @@ class Connection(Flow):
         return data
 
     def close(self) -> None:
-        """Close the connection when what was written has been sent."""
+        """Close the connection when the write buffer has been sent."""
         if self.stage != CLOSED:
             self.stage = CLOSED
             self._give_time_to_send()
@@ -372,20 +372,20 @@ class Connection(Flow):
         self.transport.abort()
 
     def shutdown(self) -> None:
-        """End after the request in hand, or at once where there is none: the server ends."""
+        """End after the current request, or at once if there is none: the server shuts down."""
         if self.exchange is not None and not self.exchange.complete:
             self.exchange.shutdown()
         elif self.stage != LINGER:
             self.close()
 
     def _set_deadline(self) -> None:
-        """Set the deadline for what the peer is to do while a request is in hand."""
+        """Set the deadline for the peer to send more of the current request's body."""
         if self.stage == EXCHANGE and not self.is_write_paused:
             waits = self._reader.has_body and not self.is_read_paused
             self.deadline = self.context.clock.after(self.context.limits.body_seconds) if waits else NEVER
 
     def expire(self) -> None:
-        """Do what is due: the peer has not done in time what it was to do."""
+        """Handle a passed deadline: the peer was too slow."""
         if self.stage == LINGER:
             self.close()
         elif self.stage == CLOSED or self.is_write_paused:

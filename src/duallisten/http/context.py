@@ -1,12 +1,12 @@
-"""What the connections of one listener share in a process, and who is told of what happens on them.
+"""The state that the connections of one listener share in a process, and the observers of their events.
 
-Access lines, metrics, request ids and limits on connections are observers. Each is an `Observer` that overrides what
-it wants to hear of; `Hooks` holds for each kind of event one plain function, or None where nobody listens. So an event
-that nobody listens to costs the engine the question whether there is a hook.
+Access lines, metrics, request ids and connection limits are observers. Each is a subclass of `Observer` that overrides
+the methods of the events it needs. `Hooks` holds one plain function for each kind of event, or None if no observer
+needs the event. Such an event costs the engine no more than a test for None.
 
 Invariants:
-    - Whatever begins also ends: `connection_lost` follows each `connection_made`, `exchange_ended` each
-      `exchange_began`, `websocket_closed` each handshake that was accepted.
+    - Every begin event has its end event: `connection_lost` follows each `connection_made`, `exchange_ended` each
+      `exchange_began`, `websocket_closed` each accepted handshake.
     - An observer must not raise, await, or write to the connection.
 """
 
@@ -40,35 +40,35 @@ logger = getLogger("uvicorn.error")
 
 
 class Observer:
-    """Hears of what happens on the connections of one listener. What is not overridden is not asked for."""
+    """Receives the events of one listener's connections. Methods that are not overridden are never called."""
 
     def connection_made(self, connection: Connection) -> None:
-        """A connection was accepted, and its TLS handshake is complete."""
+        """A connection was accepted; its TLS handshake, if any, is complete."""
 
     def connection_lost(self, connection: Connection) -> None:
-        """It has ended, as HTTP or as a WebSocket."""
+        """A connection has ended, as HTTP or as a WebSocket."""
 
     def exchange_began(self, exchange: Exchange) -> None:
-        """A request's head is complete; its application is about to be called."""
+        """A request's head is complete; the application is about to be called."""
 
     def response_started(self, exchange: Exchange) -> None:
         """The application has begun to answer: `exchange.status` is known."""
 
     def exchange_ended(self, exchange: Exchange) -> None:
-        """The answer is complete (`exchange.complete`), or will never be."""
+        """The response is complete (`exchange.complete`), or will never be."""
 
     def handshake_ended(self, websocket: WebSocket) -> None:
-        """A WebSocket handshake was answered, with `websocket.status`; 0 where the client left before that."""
+        """A WebSocket handshake was answered with `websocket.status`; 0 if the client left before the answer."""
 
     def websocket_closed(self, websocket: WebSocket) -> None:
-        """A WebSocket that was open has ended."""
+        """An open WebSocket has ended."""
 
     def refused(self, connection: Connection, status: int, reason: str) -> None:
-        """The engine has refused a request before there was an exchange; status 0 for a connection that was closed."""
+        """The engine has refused a request; status 0 if it closed the connection or reset the stream instead."""
 
 
 class Hooks(NamedTuple):
-    """For each kind of event what is to be called, or None."""
+    """The function to call for each kind of event, or None."""
 
     connection_made: Callable[[Connection], None] | None = None
     connection_lost: Callable[[Connection], None] | None = None
@@ -84,7 +84,7 @@ NO_HOOKS = Hooks()
 
 
 def hooks_of(observers: Iterable[Observer]) -> Hooks:
-    """Build the hooks that tell these observers, in this order."""
+    """Build the hooks that call these observers, in this order."""
     observers = list(observers)
     return Hooks(**{name: _combine(observers, name) for name in Hooks._fields})
 
@@ -103,7 +103,7 @@ def _combine(observers: list[Observer], name: str) -> Callable[..., None] | None
 
 
 class State(Protocol):
-    """The connections and tasks of a side, as `uvicorn.server.ServerState` holds them."""
+    """The connections and tasks of a side, with the attributes of `uvicorn.server.ServerState`."""
 
     total_requests: int
     connections: set[Any]
@@ -111,27 +111,27 @@ class State(Protocol):
 
 
 class Context:
-    """What the connections of one listener share in a process.
+    """The state that the connections of one listener share in a process.
 
     Args:
         loop: The running event loop.
-        settings: What the listener grants its peers.
+        settings: The engine's settings for the listener.
         app: The application; it may be replaced at any time.
         state: Where connections and tasks are registered.
-        clock: Where time-outs come from, one for the process.
-        app_state: What the lifespan of the application shares with its requests.
-        hooks: Who is told of what happens.
-        believe: Given a peer's host, returns what rewrites a scope by the forwarded headers of that peer, or None
-            where they are not believed. Asked once per connection.
-        describe: Given a connection and an exchange on it (or None), returns what to add to log records about them.
+        clock: Checks the deadlines of connections; one for the process.
+        app_state: The lifespan state, which every request gets a copy of.
+        hooks: The functions to call for events.
+        believe: Takes the peer's host. Returns a function that rewrites a scope by the peer's forwarded headers, or
+            None if those headers are not trusted. Called once per connection.
+        describe: Takes a connection and an exchange on it (or None). Returns extra fields for log records about them.
 
     Attributes:
         is_ending: Whether every response says `Connection: close` from now on.
         call: Calls an application for an exchange, in a task.
-        default_fields: The fields that every response has, as they go out.
-        default_block: The same as HTTP/2 has them; empty where it is not spoken.
-        hand_over: Who serves WebSocket connections in the engine's place, given the transport, and the handshake as it
-            came with what came behind it; None for nobody.
+        default_fields: The header fields of every response, encoded for HTTP/1.1.
+        default_block: The same fields, encoded for HTTP/2; empty if HTTP/2 is off.
+        hand_over: Another WebSocket implementation that replaces the engine's, or None. It is called with the
+            transport, and with the bytes of the handshake and those received after it.
     """
 
     def __init__(  # noqa: PLR0913
@@ -176,7 +176,7 @@ class Context:
         self.keep_alive = settings.keep_alive + self.clock.interval
 
     def set_default_fields(self, fields: Iterable[Field]) -> None:
-        """Set the fields that every response has; they are not checked."""
+        """Set the header fields of every response; they are not checked."""
         fields = list(fields)
         self.default_fields = encode_fields(fields)
         if self.settings.http2:
@@ -186,13 +186,13 @@ class Context:
 
     @property
     def is_over_limit(self) -> bool:
-        """Whether a further request is to be answered with 503."""
+        """Whether a new request must be answered with 503."""
         limit = self.settings.limit_concurrency
         running = len(self.tasks) + self._calls.waiting
         return limit is not None and (len(self.connections) >= limit or running >= limit)
 
     def begin(self, exchange: Exchange) -> Application:
-        """Tell the observers that an exchange begins; return who answers: the application, or `unavailable` (503)."""
+        """Tell the observers that an exchange begins; return the application to call, or `unavailable` (503)."""
         app = self.app
         if self.is_limited and self.is_over_limit:
             app = unavailable
@@ -205,7 +205,7 @@ class Context:
         return app
 
     def hold(self, exchange: Exchange) -> None:
-        """Send the head that an exchange holds back when this turn of the event loop is over."""
+        """Send the head that an exchange holds back, at the end of this turn of the event loop."""
         if not self._held:
             self.loop.call_soon(self._release)
         self._held.append(exchange)
@@ -217,7 +217,7 @@ class Context:
                 exchange.flush()
 
     def tell_refused(self, connection: Any, status: int, reason: str) -> None:
-        """Tell the observers what the engine refuses; status 0 for a connection that is closed."""
+        """Tell the observers that the engine refuses a request; for status 0 see `Observer.refused`."""
         if self.hooks.refused is not None:
             self.hooks.refused(connection, status, reason)
 

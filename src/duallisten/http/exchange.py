@@ -1,18 +1,18 @@
 """An exchange: one request and its response, as the application sees them.
 
-`receive` returns the body as it comes, `send` writes what it answers. The rules are ASGI's (HTTP &
-WebSocket message format, 2.3) and, where that leaves something open, uvicorn's, down to the texts of its errors.
+`receive` returns the parts of the body, `send` writes the response. The rules are ASGI's (HTTP & WebSocket message
+format, 2.3) and, where ASGI leaves something open, uvicorn's, including the texts of its errors.
 
-The head of a response is held back until the first of its body comes, so that both leave in one write: with
-TCP_NODELAY, two writes are two system calls and two segments. It is never held longer than the turn of the event loop
-in which the application sent it.
+The head of a response is held back until the first part of its body, so that both leave in one write: with
+TCP_NODELAY, two writes are two system calls and two segments. The head is held at most until the end of the turn of
+the event loop in which the application sent it.
 
 Facts it rests on: which responses have no body (RFC 9112, 6.3), chunked coding (7.1) and its absence in HTTP/1.0 (6.1),
 `Connection: close` (9.6); 100 Continue (RFC 9110, 10.1.1); no length in a 204 (8.6).
 
 Invariants:
-    - Nothing that the application sends can end a line, begin another header, or go beyond the length it announced.
-    - `exchange_ended` is told once, when the response is complete or can no longer be.
+    - No field of the application can end its line or begin another, and no body can exceed its announced length.
+    - `exchange_ended` is called once, when the response is complete or never will be.
 """
 
 from __future__ import annotations
@@ -37,30 +37,30 @@ if TYPE_CHECKING:
     from duallisten.sides import Application, Scope
 
 MAX_COPIED = 1 << 16
-"""Bytes; a body up to this size is copied behind its head, which costs less than a second write."""
+"""Bytes; a body up to this size is appended to its head, because the copy costs less than a second write."""
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Abort(Exception):  # noqa: N818
-    """Raised by an application of ours: close the connection at once, and say nothing of it."""
+    """Raised by one of our own applications to close the connection at once, without a log record."""
 
 
 class Exchange:
     """One request and its response.
 
     Attributes:
-        connection: What it came on: a connection of HTTP/1.1, or a stream of HTTP/2.
+        connection: The channel of the request: a connection of HTTP/1.1, or a stream of HTTP/2.
         scope: The ASGI scope.
         status: The status of the response; 0 before it has begun.
         held: The head, in parts, while it is held back; else None.
         expects_continue: Whether the client waits for 100 before it sends its body.
         complete: Whether the response is complete.
-        began: When the application was called, on `time.perf_counter`; 0 where nobody asks for it.
-        ended: When the response was complete, or the exchange aborted; likewise.
+        began: When the application was called, by `time.perf_counter`; 0 if no observer needs it.
+        ended: When the response was complete, or the exchange was aborted; 0 likewise.
         by_engine: Whether the engine answers in the application's place (503).
-        request_id: The request's id, where an observer has given it one.
-        is_own: For observers: that this is no request of the application's.
+        request_id: The request's id, if an observer has set one.
+        is_own: For observers: whether the request is not for the application.
     """
 
     __slots__ = (
@@ -114,13 +114,13 @@ class Exchange:
 
     @property
     def sent(self) -> int:
-        """Bytes of the response so far: its head, its body, and interim responses before it."""
+        """Bytes of the response written so far, including interim responses."""
         return self.connection.sent - self._sent_before
 
     # What the connection calls.
 
     def feed(self, pieces: list[bytes]) -> int:
-        """Take pieces of the body; return the bytes that wait for the application."""
+        """Add pieces of the body; return the number of bytes that wait for the application."""
         if not (self.complete or self.disconnected):
             self._body += pieces
             self.body_bytes += sum(map(len, pieces))
@@ -128,26 +128,26 @@ class Exchange:
         return self.body_bytes
 
     def end_body(self) -> None:
-        """Take the end of the body: it has come whole."""
+        """Note that the body is complete."""
         self._more_body = False
         self._wake()
 
     def disconnect(self) -> None:
-        """Tell the application that the client is gone; nothing more is sent."""
+        """Tell the application that the client is gone; stop sending."""
         self.disconnected = True
         if self._event is not None:
             self._event.set()
         self._end()
 
     def half_close(self) -> None:
-        """Tell the application that the client sends nothing more; it still reads."""
+        """Tell the application that the client has closed its sending half; it may still read."""
         if self._more_body:
             self.disconnect()
         elif self._event is not None:
             self._event.set()
 
     def shutdown(self) -> None:
-        """End the connection after the response: the server ends."""
+        """Close the connection after the response: the server shuts down."""
         self.keep_alive = False
 
     def flush(self) -> None:
@@ -158,7 +158,7 @@ class Exchange:
             self.connection.write(b"".join(head))
 
     async def run(self, app: Application) -> None:
-        """Call the application, and ensure that there is an answer."""
+        """Call the application, and ensure that the client gets a response."""
         try:
             result: Any = await app(  # type: ignore[func-returns-value]
                 self.scope, self.receive, self.send
@@ -174,7 +174,7 @@ class Exchange:
                 )
                 self.flush()
                 self.connection.close()
-            elif self._knows_of_end and not self.complete:  # it has given up, as it may
+            elif self._knows_of_end and not self.complete:  # it stopped after `http.disconnect`, which is allowed
                 self.disconnect()
                 self.connection.close()
             elif not self.complete and not self.disconnected:
@@ -185,7 +185,7 @@ class Exchange:
                 self.connection.context.tasks.discard(self.task)
 
     def _fail(self, message: str, *, error: BaseException | None = None) -> None:
-        """Log what went wrong, and answer 500 if there was no answer; else end the connection."""
+        """Log an error, and answer 500 if the response has not begun; else close the connection."""
         connection = self.connection
         connection.context.log_error(message, about=self, error=error)
         if self.disconnected or self.complete:
@@ -197,7 +197,7 @@ class Exchange:
             self.answer_and_close(500)
 
     def answer_and_close(self, status: int) -> None:
-        """Answer in the application's place, and end the connection."""
+        """Answer in the application's place, and close the connection."""
         context = self.connection.context
         self.status = status
         if context.on_start is not None:
@@ -212,7 +212,7 @@ class Exchange:
     # What the application calls.
 
     async def receive(self) -> dict[str, Any]:
-        """Return the next part of the body, or tell that the client is gone or has its answer (ASGI's `receive`)."""
+        """Return the next part of the body, or `http.disconnect` (client gone, or response complete): ASGI's `receive`."""
         connection = self.connection
         if self.expects_continue and self._more_body and not (self.status or self.disconnected):
             self.expects_continue = False
@@ -235,7 +235,7 @@ class Exchange:
         return {"type": "http.request", "body": body, "more_body": self._more_body}
 
     async def send(self, message: Any) -> None:
-        """Send a part of the response (ASGI's `send`); nothing, where the client is gone.
+        """Send a part of the response (ASGI's `send`); do nothing if the client is gone.
 
         Raises:
             RuntimeError: The message is out of order, or malformed.
@@ -265,7 +265,7 @@ class Exchange:
     # The response.
 
     def _start(self, message: Any) -> None:
-        """Form the head, and hold it back."""
+        """Build the head, and hold it back."""
         connection = self.connection
         context = connection.context
         self.status = status = message["status"]
@@ -298,10 +298,10 @@ class Exchange:
             context.hold(self)
 
     def _frame(self, parts: list[bytes], length: int | None, chunked: bool) -> tuple[int | None, bool]:
-        """Decide how a response is framed that is not simply a body of a known length.
+        """Decide the framing of a response, unless it is simply a body of known length.
 
         Returns:
-            The length of the body and whether it comes in chunks; None and False for one that ends with the connection.
+            The length of the body, and whether it is chunked; None and False for a body that ends with the connection.
         """
         is_old = self.connection.is_http_1_0
         dropped: tuple[bytes, ...] = ()
@@ -323,7 +323,7 @@ class Exchange:
         return length, chunked
 
     def _continue(self) -> None:
-        """Ask the client for the body that it waits to send."""
+        """Send 100 Continue: ask the client to send its body."""
         self.connection.write(CONTINUE)
 
     def _hint(self, message: Any) -> None:
@@ -356,7 +356,7 @@ class Exchange:
             self._finish()
 
     def _encode(self, body: bytes, more: bool) -> bytes:
-        """Return what goes out for a part of the body: nothing, or a chunk."""
+        """Return the encoded part of the body: nothing for a bodyless response, else a chunk."""
         if self._bodyless:
             if body and self.method != "HEAD":
                 warn_once(f"A response with status {self.status} has no body; the application's was dropped.")
@@ -376,7 +376,7 @@ class Exchange:
             self._finish()
 
     def _finish(self) -> None:
-        """End the response: it is complete."""
+        """Mark the response as complete, and tell the channel."""
         self.complete = True
         if self._event is not None:
             self._event.set()

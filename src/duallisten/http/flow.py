@@ -1,20 +1,20 @@
-"""What HTTP and WebSocket have in common: the flow of bytes on a connection, both ways, and time-outs.
+"""The common base of HTTP and WebSocket connections: flow control in both directions, and time-outs.
 
-Receiving. Reading pauses while the application has enough, or while others have their turn of the event loop. What has
-been received already is used first when it goes on.
+Receiving. Reading pauses while the application has enough data, or while other connections have their turn of the
+event loop. When it resumes, bytes that were already received are used first.
 
-Sending. A transport says when more waits to be sent than its high-water mark (`pause_writing`). Whoever sends waits
-then. A peer that takes nothing for `send_seconds` is given up; one that takes a little at a time is not.
+Sending. The transport calls `pause_writing` when its write buffer exceeds the high-water mark. Senders wait then. A
+peer that reads nothing for `send_seconds` is disconnected; a peer that reads slowly is not.
 
-The end. A transport that is closed goes on sending what was written, for as long as the peer likes; so a closed
-connection has a deadline, too. Closed with bytes of the peer unread, a socket sends a reset, which overtakes the last
-answer (RFC 9112, 9.6). So our half is closed alone, and the rest a moment later. TLS has no halves in asyncio.
+The end. A closed transport still sends its write buffer, however long the peer takes. So a closed connection has a
+deadline, too. If a socket is closed with unread bytes of the peer, it sends a reset, which can destroy the last answer
+(RFC 9112, 9.6). So we first close our sending half, and the rest a moment later. asyncio cannot half-close TLS.
 
-Time. A timer for each request costs a heap operation when it is set and another when it is cancelled, for something
-that nearly never happens. Here a connection has a `deadline`, a plain number that it sets for the price of an
-attribute, and `Clock` looks at all of them a few times a second. A deadline is met late by up to one look, and never
-early. Setting one needs the time, and asking the event loop for it is a call. So `Clock.now` is the time of the last
-look, and `Clock.after` makes up for its age.
+Time. A timer for each request costs two heap operations, to set it and to cancel it, and nearly never fires. Here a
+connection has a `deadline`, a plain number, which costs no more than to set an attribute. `Clock` checks all deadlines
+a few times a second. A passed deadline is noticed up to one interval late, and never early. Setting a deadline needs
+the current time, and asking the event loop for it is a call. So `Clock.now` is the time of the last check, and
+`Clock.after` adds one interval to make up for its age.
 """
 
 from __future__ import annotations
@@ -34,24 +34,24 @@ TRACE = 5
 """uvicorn's level below DEBUG."""
 
 LINGER_SECONDS = 1.0
-"""The time for a peer to read our last words, and to stop sending."""
+"""The time for a peer to read our last answer, and to stop sending."""
 
 NEVER = float("inf")
 
 SHORTEST_LOOK = 0.02
 LONGEST_LOOK = 0.5
-"""Seconds between two looks at the deadlines."""
+"""The least and the most seconds between two checks of the deadlines."""
 
 
 class Clock:
-    """Looks at the deadlines of connections.
+    """Checks the deadlines of connections.
 
     Args:
         loop: The event loop of the process.
 
     Attributes:
-        now: The time of the last look, on the event loop's clock.
-        interval: Seconds between two looks: a tenth of the shortest time-out, within bounds.
+        now: The time of the last check, on the event loop's clock.
+        interval: Seconds between two checks: a tenth of the shortest time-out, within bounds.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -62,9 +62,9 @@ class Clock:
         self.interval = LONGEST_LOOK
 
     def watch(self, connections: Iterable[Any], time_outs: Iterable[float | None]) -> None:
-        """Look at `connections` from now on, as often as their time-outs (seconds) need it.
+        """Check `connections` from now on, as often as their time-outs (seconds) need.
 
-        Those that have no `deadline` are left alone: a protocol class that the user brings has connections there, too.
+        Connections without a `deadline` are skipped: those of a protocol class that the user provides.
         """
         shortest = min((seconds for seconds in time_outs if seconds), default=LONGEST_LOOK * 10)
         self.interval = min(self.interval, max(SHORTEST_LOOK, shortest / 10))
@@ -74,11 +74,11 @@ class Clock:
             self._look()
 
     def after(self, seconds: float | None) -> float:
-        """Return the deadline for what may take `seconds` from now on; None is `NEVER`."""
+        """Return the deadline `seconds` from now; `NEVER` for None."""
         return NEVER if seconds is None else self.now + self.interval + seconds
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop checking deadlines."""
         self._sets.clear()
         if self._timer is not None:
             self._timer.cancel()
@@ -93,16 +93,16 @@ class Clock:
 
 
 class Flow(asyncio.Protocol):
-    """A protocol that need not take all that comes, and whose peer may be slow to read.
+    """A protocol with flow control for reading and writing, and a deadline.
 
     Attributes:
-        context: What the listener's connections share.
+        context: The state that the listener's connections share.
         transport: The transport.
-        tls: What ASGI tells of TLS; None without it.
-        client: The other end's address, as in a scope; None for a UNIX domain socket.
-        deadline: When `expire` is called, on the event loop's clock; `NEVER` for not at all.
-        is_read_paused: Whether nothing more is read for now.
-        is_write_paused: Whether the peer does not take what we write fast enough.
+        tls: The value of ASGI's `tls` extension; None without TLS.
+        client: The client's address, as in an ASGI scope; None for a UNIX domain socket.
+        deadline: When `expire` is called, on the event loop's clock; `NEVER` for no deadline.
+        is_read_paused: Whether reading is paused.
+        is_write_paused: Whether the transport's write buffer is full.
     """
 
     __slots__ = (
@@ -127,44 +127,44 @@ class Flow(asyncio.Protocol):
         self.deadline = NEVER
         self.is_read_paused = self.is_write_paused = False
         self._is_scheduled = False  # `_go_on` will be called
-        self._unsent = 0  # bytes that waited to be sent when that was last looked at
-        self._room: deque[asyncio.Future[None]] = deque()  # who waits for room
+        self._unsent = 0  # size of the write buffer at the last check
+        self._room: deque[asyncio.Future[None]] = deque()  # senders that wait for room
 
-    # What HTTP and WebSocket do in their own way.
+    # To be overridden by HTTP and WebSocket.
 
     def has_received(self) -> bool:
-        """Whether there is something that was received, and can be used when reading goes on."""
+        """Whether received bytes wait to be used when reading resumes."""
         raise NotImplementedError
 
     def _go_on(self) -> None:
-        """Use what was received, and read again if that is used up."""
+        """Use the received bytes, and resume reading if none are left."""
         raise NotImplementedError
 
     def _reading_has_changed(self) -> None:
-        """Do what is due when reading was paused, or goes on."""
+        """Update the state after reading was paused or resumed."""
 
     def _set_deadline(self) -> None:
-        """Set the deadline anew: for what the peer is to do, now that it reads again."""
+        """Set the deadline for the peer's next action; called when the write buffer has room again."""
         raise NotImplementedError
 
     # Receiving.
 
     def pause_reading(self) -> None:
-        """Read nothing more for now."""
+        """Pause reading."""
         if not self.is_read_paused and not self.transport.is_closing():
             self.is_read_paused = True
             self.transport.pause_reading()
             self._reading_has_changed()
 
     def resume_reading(self) -> None:
-        """Read again, if reading was paused: first what has come already, then what the peer sends."""
+        """Resume reading; bytes that were already received are used first."""
         if self.is_read_paused and self.has_received():
             self._schedule()
         else:
             self._resume()
 
     def _schedule(self) -> None:
-        """Call `_go_on` in another turn of the event loop."""
+        """Call `_go_on` in the next turn of the event loop."""
         if not self._is_scheduled:
             self._is_scheduled = True
             self.context.loop.call_soon(self._go_on)
@@ -179,12 +179,12 @@ class Flow(asyncio.Protocol):
     # Sending.
 
     def pause_writing(self) -> None:
-        """Let whoever sends wait: the peer does not take what we write fast enough."""
+        """Make senders wait: the transport's write buffer is full."""
         self.is_write_paused = True
         self._give_time_to_send()
 
     def resume_writing(self) -> None:
-        """Let whoever sends go on."""
+        """Let senders continue."""
         if self.is_write_paused:
             self.is_write_paused = False
             self._set_deadline()
@@ -194,7 +194,7 @@ class Flow(asyncio.Protocol):
                 waiter.set_result(None)
 
     async def wait_for_room(self) -> None:
-        """Wait until the peer has taken enough of what was written."""
+        """Wait until the transport's write buffer has room again."""
         while self.is_write_paused:
             waiter = self.context.loop.create_future()
             self._room.append(waiter)
@@ -203,7 +203,7 @@ class Flow(asyncio.Protocol):
     # Time, and the end.
 
     def _give_transport(self, protocol: Flow) -> None:
-        """Let another protocol go on in the place of this one."""
+        """Replace this protocol on the transport by another one."""
         self.context.connections.discard(self)
         self.context.connections.add(protocol)
         self.transport.set_protocol(protocol)
@@ -213,14 +213,14 @@ class Flow(asyncio.Protocol):
         self.deadline = self.context.clock.after(self.context.limits.send_seconds)
 
     def _is_stuck(self) -> bool:
-        """Whether the peer has taken nothing since the last look; if it has, it gets more time."""
+        """Whether the write buffer has not shrunk since the last check; if it has, the deadline is extended."""
         if 0 < self.transport.get_write_buffer_size() < self._unsent:
             self._give_time_to_send()
             return False
         return True
 
     def _close_half(self) -> bool:
-        """Close our half, and leave the peer a moment; return False where there are no halves."""
+        """Close our sending half, and set a deadline to close the rest; return False if that is not possible."""
         transport = self.transport
         if transport.is_closing() or self.tls is not None or not transport.can_write_eof():
             return False

@@ -1,19 +1,19 @@
-"""The head of a request: what is refused, and how its message is framed.
+"""The head of a request: which heads are refused, and how the message is framed.
 
-Both parsers are libraries, and they differ in what they take: httptools serves two `Host` lines and `RTSP/1.0`, h11
-serves two equal lengths and lines that end in a bare LF. Where two readers of the same bytes can disagree, one of them
-may be a proxy in front of us, and a request can be smuggled past it. So everything that must be refused is decided
-here, before and after the parser, and only here. A parser may refuse more; it cannot make us serve what fails here.
+Both parser libraries accept requests that must be refused, and not the same ones: httptools accepts two `Host` lines
+and `RTSP/1.0`, h11 accepts two equal lengths and lines that end in a bare LF. If a proxy in front of us reads the same
+bytes differently, a request can be smuggled past it. So all checks of the head are here, before and after the parser.
+A parser may refuse more, but a head that fails here is never served.
 
-The engine always has the whole head in one piece. `check_head` looks at its bytes before the parser does;
-`join_fields`, `check_host` and `read_framing` look at the fields that the parser has found.
+The engine always has the whole head in one piece. `check_head` checks its bytes before the parser reads them.
+`join_fields`, `check_host` and `read_framing` check the fields that the parser returns.
 
 Sources: RFC 9112, 2.2 (line ends, leading CRLF), 3 (request line), 3.2 (Host), 5.2 (folding), 6.1 and 6.3 (length and
 chunks), 9.3 (keep-alive); RFC 9110, 7.8 (Upgrade), 9.1 (methods), 10.1.1 (Expect).
 
 Invariants:
     - A request with two possible lengths never gets a `Framing`.
-    - An upgrade that is not taken changes nothing about how a message is framed.
+    - An upgrade that we ignore does not change how the message is framed.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ ACL BIND CHECKOUT COPY LINK LOCK M-SEARCH MERGE MKACTIVITY MKCALENDAR MKCOL MOVE
 REBIND REPORT SEARCH SUBSCRIBE UNBIND UNLINK UNLOCK UNSUBSCRIBE
 """
 METHODS = {name.encode(): name for name in SERVED.split()}
-"""The methods that are served: those that llhttp knows, without CONNECT. We are no proxy, and what follows a CONNECT
-is not HTTP."""
+"""The methods that are served: those of llhttp, except CONNECT. We are no proxy, and the bytes after a CONNECT are not
+HTTP."""
 
 VERSIONS = {b"HTTP/1.1": "1.1", b"HTTP/1.0": "1.0"}
 
 PREFACE_HEAD = b"PRI * HTTP/2.0\r\n\r\n"
 PREFACE = PREFACE_HEAD + b"SM\r\n\r\n"
-"""What a client of HTTP/2 sends first (RFC 9113, 3.4); it begins as a request does that HTTP/1.1 refuses."""
+"""The first bytes of an HTTP/2 client (RFC 9113, 3.4). They look like a request that HTTP/1.1 refuses."""
 
 TEXT = bytes([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)])
-"""Every byte that may stand within a line: all but control characters, the tab excepted."""
+"""Every byte that is allowed within a line: the tab, and all that are not control characters."""
 
 LENGTH = re.compile(rb"[0-9]{1,19}")
 """A length in decimal digits (RFC 9110, 8.6), of at most 64 bits."""
@@ -51,31 +51,31 @@ LENGTH = re.compile(rb"[0-9]{1,19}")
 HOST = re.compile(
     rb"(?:(?:\[[0-9A-Za-z:._~%-]+\]|(?:[A-Za-z0-9._~!$&'()*+;=-]|%[0-9A-Fa-f]{2})+)(?::[0-9]*)?)?", re.ASCII
 )
-"""A host with an optional port (RFC 3986, 3.2.2), or nothing. There is no user information in it (RFC 9110, 4.2.4), no
-port without a host (4.2.1), and no comma, which would make it two values of a list."""
+"""A host with an optional port (RFC 3986, 3.2.2), or nothing. It has no user information (RFC 9110, 4.2.4), no port
+without a host (4.2.1), and no comma, which would make it a list of two values."""
 
 SINGLE = frozenset((b"host", b"content-length", b"transfer-encoding"))
-"""Fields of which a second one makes a request ambiguous, whatever it says."""
+"""Fields that may occur once; a second one makes a request ambiguous, even with the same value."""
 
 FRAMING_FIELDS = frozenset((b"connection", b"content-length", b"transfer-encoding", b"expect"))
-"""Fields that say how a message is framed, or what becomes of the connection."""
+"""Fields that affect how a message is framed, or whether the connection stays open."""
 
 WHOLE_HEAD = re.compile(rb"([\t\x20-\x7e\x80-\xff]++)\r\n(?![\t ])(?:[\t\x20-\x7e\x80-\xff]++\r\n(?![\t ]))*+\r\n")
-"""Lines of `TEXT`, each of which ends in CRLF and none of which is folded, and an empty line."""
+"""Lines of `TEXT` that end in CRLF and are not folded, and an empty line."""
 
 LARGE = 4096
-"""Bytes of a head from which on its fields are counted before it is parsed, too."""
+"""The fields of a head larger than this many bytes are also counted before it is parsed."""
 
 MAX_KNOWN_LINE = 256
-"""Bytes of the longest request line that is remembered."""
+"""The longest request line that is cached, in bytes."""
 
 
 class BadRequest(Exception):  # noqa: N818
     """A request that is not served.
 
     Attributes:
-        status: How it is answered.
-        reason: What is wrong with it, for logs and observers; never sent.
+        status: The status of the answer.
+        reason: What is wrong with the request, for logs and observers; never sent.
     """
 
     def __init__(self, status: int, reason: str) -> None:
@@ -86,14 +86,14 @@ class BadRequest(Exception):  # noqa: N818
 
 @dataclass(frozen=True, slots=True)
 class RequestLine:
-    """What the first line of a request says.
+    """The parsed first line of a request.
 
     Attributes:
         method: One of `METHODS`.
         raw_path: The path as it was sent, percent-encoding included.
-        path: The same, decoded.
-        query: What follows the question mark.
-        version: `1.1` or `1.0`.
+        path: The path, decoded.
+        query: The part after the question mark.
+        version: `1.1` or `1.0`; `2` for a request of HTTP/2.
         authority: The authority of a target in absolute form; None for the usual form.
     """
 
@@ -107,13 +107,13 @@ class RequestLine:
 
 @dataclass(frozen=True, slots=True)
 class Framing:
-    """How a request's message is delimited, and what it means for the connection.
+    """How a request's message is framed, and its effect on the connection.
 
     Attributes:
-        length: Bytes of the body; None where it comes in chunks.
-        keep_alive: Whether the connection may live on after the answer.
+        length: The length of the body in bytes; None for a chunked body.
+        keep_alive: Whether the connection may stay open after the response.
         expects_continue: Whether the client waits for 100 before it sends the body.
-        wants_websocket: Whether the client asks to go on as a WebSocket.
+        wants_websocket: Whether the client asks for an upgrade to WebSocket.
     """
 
     length: int | None = 0
@@ -123,7 +123,7 @@ class Framing:
 
 
 PLAIN = Framing()
-"""A request without a body, on a connection that lives on: nearly all are."""
+"""A request without a body, on a connection that stays open: the usual case."""
 
 
 def check_head(head: bytes, max_fields: int | None) -> RequestLine:
@@ -131,10 +131,10 @@ def check_head(head: bytes, max_fields: int | None) -> RequestLine:
 
     Args:
         head: From the first byte of the request line to the empty line at its end.
-        max_fields: The most header fields; None for any number.
+        max_fields: The largest number of header fields; None for no limit.
 
     Raises:
-        BadRequest: 400 for what is not HTTP/1.1 or HTTP/1.0, or could be read in two ways; 431 for far too many fields.
+        BadRequest: 400 if it is not HTTP/1.1 or HTTP/1.0, or is ambiguous; 431 for a large head with too many fields.
     """
     if len(head) > LARGE and max_fields is not None and head.count(b"\n") - 2 > max_fields:
         raise BadRequest(431, f"more than {max_fields} header fields")
@@ -145,10 +145,10 @@ def check_head(head: bytes, max_fields: int | None) -> RequestLine:
 
 
 def read_line(line: bytes) -> RequestLine:
-    """Read the first line of a request, which has no control characters in it.
+    """Parse the first line of a request; it contains no control characters but tabs.
 
     Raises:
-        BadRequest: It is none of a request that is served.
+        BadRequest: The line is malformed, or such requests are not served.
     """
     return _read_known_line(line) if len(line) <= MAX_KNOWN_LINE else _read_line(line)
 
@@ -172,11 +172,11 @@ def _read_line(line: bytes) -> RequestLine:
 
 
 _read_known_line = lru_cache(maxsize=2048)(_read_line)
-"""The same for lines that come again and again."""
+"""The same with a cache, for lines that come again and again."""
 
 
 def _read_other_form(method: str, target: bytes) -> tuple[bytes, bytes, bytes | None]:
-    """Read a target that is not a path: `*`, or an absolute URL as clients send it to a proxy (RFC 9112, 3.2.2).
+    """Parse a target that is not a path: `*`, or an absolute URL as clients send it to a proxy (RFC 9112, 3.2.2).
 
     Returns:
         The path, the query and the authority.
@@ -195,11 +195,11 @@ def read_framing(line: RequestLine, found: dict[bytes, bytes]) -> Framing:
     """Decide how a request is framed.
 
     Args:
-        line: Its first line.
-        found: Its header fields, as `join_fields` makes them.
+        line: The first line.
+        found: The header fields, as returned by `join_fields`.
 
     Raises:
-        BadRequest: 400 for a length or a transfer coding that is malformed or not known, and for both of them.
+        BadRequest: 400 for a malformed length, an unknown transfer coding, or a length with a transfer coding.
     """
     length: int | None = 0
     if b"content-length" in found or b"transfer-encoding" in found:
@@ -217,10 +217,10 @@ def read_framing(line: RequestLine, found: dict[bytes, bytes]) -> Framing:
 
 
 def join_fields(fields: Sequence[Field], max_fields: int | None) -> dict[bytes, bytes]:
-    """Return the value of each field by its name; values of fields with one name are joined (RFC 9110, 5.3).
+    """Return the values of the fields by name; the values of fields with the same name are joined (RFC 9110, 5.3).
 
     Raises:
-        BadRequest: 400 for a second one of `SINGLE`; 431 for too many.
+        BadRequest: 400 for a second field of `SINGLE`; 431 for too many fields.
     """
     if max_fields is not None and len(fields) > max_fields:
         raise BadRequest(431, f"more than {max_fields} header fields")
@@ -239,7 +239,7 @@ def check_host(line: RequestLine, host: bytes | None) -> None:
     """Check the Host field, and the authority of a request target that has one (RFC 9112, 3.2).
 
     Raises:
-        BadRequest: 400 where there is none and must be one, or it is malformed.
+        BadRequest: 400 if Host is missing in HTTP/1.1, or if one of them is malformed.
     """
     if host is None:
         if line.version != "1.0":
@@ -251,7 +251,7 @@ def check_host(line: RequestLine, host: bytes | None) -> None:
 
 
 def _read_length(found: dict[bytes, bytes], version: str) -> int | None:
-    """Read the length of a body; None where it comes in chunks."""
+    """Return the length of a body; None for a chunked body."""
     length, coding = found.get(b"content-length"), found.get(b"transfer-encoding")
     if coding is not None:
         if length is not None:

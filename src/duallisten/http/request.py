@@ -1,8 +1,8 @@
-"""Reading a request: what has come of it, its head, its body, and the scope that its application gets.
+"""Reading a request: the received bytes, the head, the body, and the ASGI scope.
 
-The parser gets the head, and a body that comes in chunks, never a byte of what follows. A body of known length needs no
-parsing: it is counted here, and passed on without a copy. What must be refused is decided around the parser (`head`,
-`chunks`), so both parsers refuse alike.
+The parser gets the head and a chunked body, and no byte after them. A body of known length needs no parsing: its bytes
+are counted here, and passed on without a copy. `head` and `chunks` decide what is refused, so both parsers refuse the
+same requests.
 """
 
 from __future__ import annotations
@@ -32,44 +32,44 @@ if TYPE_CHECKING:
     from duallisten.sides import Scope
 
 MAX_LINES = 512
-"""Lines of chunk framing that are read in one turn of the event loop: about a millisecond of work."""
+"""The most lines of chunk framing that are read in one turn of the event loop: about a millisecond of work."""
 
 TAB_BEHIND_CODING = re.compile(rb"\r\ntransfer-encoding:[^\r]*\t *\r", re.IGNORECASE)
-"""What llhttp refuses, though not always, and h11 does not."""
+"""A tab after the coding. llhttp refuses it, but not always; h11 accepts it."""
 
 BLANK_LINES = re.compile(rb"(?:\r\n)+")
 
 
 class Inbox(bytearray):
-    """What a connection has received and not used yet: a head that comes in parts, or what a client sends ahead.
+    """Bytes that a connection has received and not used yet: an incomplete head, or requests sent ahead.
 
-    Nearly always that is nothing. Whether there is anything is asked for each request, so it is a bytearray.
+    It is nearly always empty, and tested for each request. It is a bytearray because that test is fast.
     """
 
     __slots__ = ("_searched",)
 
     def __init__(self) -> None:
         super().__init__()
-        self._searched = 0  # bytes in which no head ends, and no line in a bare LF
+        self._searched = 0  # bytes already searched: no head ends in them, and no line ends in a bare LF
 
     def take(self) -> bytes:
-        """Return all of it, and keep nothing."""
+        """Return all bytes, and clear the inbox."""
         data = bytes(self)
         self.clear()
         return data
 
     def clear(self) -> None:
-        """Throw all of it away."""
+        """Drop all bytes."""
         super().clear()
         self._searched = 0
 
     def has_head(self, max_bytes: int) -> bool:
-        """Whether there is a whole head of a request of at most `max_bytes`; each byte is looked at once.
+        """Whether the inbox holds a whole request head; each byte is searched once.
 
-        Empty lines before it are thrown away (RFC 9112, 2.2).
+        Empty lines before the head are dropped (RFC 9112, 2.2).
 
         Raises:
-            BadRequest: 431 for a larger one, 400 for what cannot become a head.
+            BadRequest: 431 for an incomplete head of more than `max_bytes`, 400 for bytes that cannot become a head.
         """
         if self.startswith(b"\r"):
             if (match := BLANK_LINES.match(self)) is not None:
@@ -93,11 +93,11 @@ class RequestReader:
 
     Args:
         parser: The parser of the connection.
-        limits: What the peer may send.
+        limits: The limits for heads and bodies.
 
     Attributes:
-        has_body: Whether some of the body of the last request is still to come.
-        host: The last Host that was found in order; None before the first.
+        has_body: Whether a part of the last request's body has not been read yet.
+        host: The last valid Host; None before the first.
     """
 
     __slots__ = ("_guard", "_left", "_limits", "_max_fields", "_parser", "has_body", "host")
@@ -106,7 +106,7 @@ class RequestReader:
         self._parser = parser
         self._limits = limits
         self._max_fields = sys.maxsize if limits.head_fields is None else limits.head_fields
-        self._left = 0  # bytes of the body that are still to come, where its length is known
+        self._left = 0  # bytes of the body that have not been read yet, if its length is known
         self._guard: ChunkGuard | None = None
         self.has_body = False
         self.host: bytes | None = None
@@ -115,7 +115,7 @@ class RequestReader:
         """Read a whole head, up to the empty line at its end.
 
         Raises:
-            BadRequest: It is malformed, or could be read in two ways.
+            BadRequest: It is malformed or ambiguous.
         """
         line = check_head(head, self._max_fields)
         fields = self._parser.read_head(head)
@@ -126,7 +126,7 @@ class RequestReader:
         if host != self.host or host is None or line.authority is not None:
             check_host(line, host)
             self.host = host
-            if line.authority is not None:  # it counts, and Host does not (RFC 9112, 3.2.2)
+            if line.authority is not None:  # it replaces Host (RFC 9112, 3.2.2)
                 fields = [(name, line.authority if name == b"host" else value) for name, value in fields]
         if line.version == "1.1" and FRAMING_FIELDS.isdisjoint(found):
             return line, fields, PLAIN
@@ -136,7 +136,7 @@ class RequestReader:
         return line, fields, framing
 
     def begin_body(self, length: int | None) -> None:
-        """Prepare to read a body of `length` bytes; None for one that comes in chunks."""
+        """Prepare to read a body of `length` bytes; None for a chunked body."""
         self.has_body = True
         if length is None:
             self._guard = ChunkGuard(self._limits.head_bytes, self._limits.body_bytes)
@@ -145,13 +145,13 @@ class RequestReader:
             self._parser.skip_body()
 
     def read_body(self, data: bytes) -> tuple[list[bytes], int]:
-        """Read bytes of the body, as far as this turn of the event loop goes.
+        """Read bytes of the body, at most as many as one turn of the event loop may.
 
         Returns:
-            What they hold, in pieces, and how many were read.
+            The decoded data in pieces, and the number of bytes read.
 
         Raises:
-            BadRequest: They are malformed, or too many.
+            BadRequest: The framing is malformed, or the body is too large.
         """
         guard = self._guard
         if guard is None:
@@ -161,17 +161,17 @@ class RequestReader:
             return [data if size == len(data) else data[:size]], size
         size, end = guard.check(data, MAX_LINES)
         self.has_body = not guard.complete
-        if not end:  # nothing for the parser; to h11, no bytes are the end of the connection
+        if not end:  # nothing for the parser; h11 takes b"" as the end of the connection
             return [], size
         return self._parser.read_body(data if end == len(data) else data[:end]), size
 
     def close(self) -> None:
-        """Let go of the parser: the connection has ended."""
+        """Release the parser: the connection is closed."""
         self._parser.close()
 
 
 def connection_scope(connection: Connection) -> dict[str, Any]:
-    """Build what the scopes of a connection have in common; it is copied for each request, and never handed out."""
+    """Build the common part of a connection's scopes; each request gets a copy."""
     return {
         "type": "http",
         "asgi": None,
@@ -191,7 +191,7 @@ def connection_scope(connection: Connection) -> dict[str, Any]:
 
 
 def make_scope(connection: Connection, line: RequestLine, fields: list[Field]) -> Scope:
-    """Build the scope of a request; every dict in it is new, but for the empty ones of extensions."""
+    """Build the scope of a request; every dict in it is new, except the values of `extensions`."""
     context = connection.context
     scope: Scope = connection.scope.copy()  # a copy costs less than a dict of so many keys
     scope["method"] = line.method
@@ -207,12 +207,12 @@ def make_scope(connection: Connection, line: RequestLine, fields: list[Field]) -
 
 
 def peer_address(name: Any) -> tuple[str, int] | None:
-    """Return the other end's address as in a scope; None where it has none, as at a UNIX domain socket."""
+    """Return the client's address as in an ASGI scope; None if it has none (UNIX domain socket)."""
     return (str(name[0]), int(name[1])) if isinstance(name, tuple | list) and len(name) >= 2 else None
 
 
 def own_address(name: Any) -> tuple[str, int | None] | None:
-    """Return our own address as in a scope: host and port, or a path and None."""
+    """Return the server's address as in an ASGI scope: host and port, or a path and None."""
     if isinstance(name, str) and name:
         return name, None
     return peer_address(name)

@@ -1,7 +1,7 @@
-"""What one listener grants its peers, and how it speaks to them: one frozen value for the engine.
+"""The engine's settings for one listener: limits, time-outs and protocols, as one frozen value.
 
-The engine knows no configuration, no platform and no command line. Whoever opens a listener makes a `Settings` from
-what the user asked for, and hands it in. None means no limit everywhere.
+The engine knows no configuration, no platform and no command line. The code that opens a listener builds `Settings`
+from the user's options and passes it in. For every limit, None means no limit.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ ParserName = Literal["auto", "httptools", "h11"]
 
 
 class Limits(NamedTuple):
-    """What a peer may take up on one connection.
+    """Limits on what a peer may send, and on the time that it may take, on one connection.
 
     Attributes:
-        head_bytes: The largest head of a request, request line included. More is answered with 431.
-        head_fields: The most header fields in a head. More is answered with 431.
-        body_bytes: The largest body of a request, whether its length is announced or not. More is answered with 413.
-        head_seconds: The time for a whole head from the first byte (on a new connection: from its start), and for a
-            TLS handshake.
-        body_seconds: The longest time between two reads of a body, while the application wants more of it.
-        send_seconds: The longest time in which a peer that we write to takes nothing.
+        head_bytes: The largest request head in bytes, including the request line. A larger one is answered with 431.
+        head_fields: The largest number of header fields in a head. More are answered with 431.
+        body_bytes: The largest request body in bytes, announced or chunked. A larger one is answered with 413.
+        head_seconds: The time to receive a whole head, counted from its first byte (on a new connection: from the
+            start of the connection), and the time for a TLS handshake.
+        body_seconds: The longest time between two reads of a body, while the application waits for more of it.
+        send_seconds: The longest time in which a peer reads nothing of what we have written.
     """
 
     head_bytes: int | None = 65536
@@ -37,7 +37,7 @@ class WebSocketSettings(NamedTuple):
 
     Attributes:
         max_size: The largest message in bytes, after decompression.
-        max_queue: Messages that wait for the application before nothing more is read.
+        max_queue: Reading pauses when this many messages wait for the application.
         ping_interval: Seconds between two pings; None or 0 for no pings.
         ping_timeout: Seconds that a peer has to answer a ping.
         per_message_deflate: Whether compression is offered.
@@ -51,17 +51,17 @@ class WebSocketSettings(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """All that the engine has to know of a listener.
+    """Everything that the engine needs to know about a listener.
 
     Attributes:
         parser: Which library parses HTTP/1.1. `auto`: httptools where it is installed, else h11.
-        limits: What a peer may take up.
+        limits: Limits for each connection.
         keep_alive: Seconds that a connection stays open without a request.
-        websocket: How WebSocket connections are served; None where they are not.
-        root_path: The path prefix that a proxy in front has taken off.
+        websocket: How WebSocket connections are served; None if they are not served.
+        root_path: The path prefix that a proxy in front has removed.
         asgi_version: The version of ASGI that the application speaks.
-        limit_concurrency: Open connections, or running requests, from which on requests are answered with 503.
-        http2: Whether HTTP/2 is spoken, too, with those who begin with it.
+        limit_concurrency: At this number of open connections or running requests, new requests are answered with 503.
+        http2: Whether clients may use HTTP/2, too: by ALPN, or by sending its preface first.
         reset_contextvars: Whether each request runs in an empty context instead of a copy of the server's.
     """
 
@@ -77,7 +77,7 @@ class Settings(NamedTuple):
 
     @property
     def time_outs(self) -> tuple[float | None, ...]:
-        """The seconds after which something is due on a connection; None and 0 where it never is."""
+        """All time-outs of a connection in seconds; None and 0 mean no time-out."""
         limits, websocket = self.limits, self.websocket
         pings = () if websocket is None else (websocket.ping_interval, websocket.ping_timeout)
         return (limits.head_seconds, limits.body_seconds, limits.send_seconds, self.keep_alive, *pings)

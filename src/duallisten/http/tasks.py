@@ -1,19 +1,18 @@
-"""Calling applications, each in a task of its own.
+"""Calls the application for each request, in a task of its own.
 
-Where Python can (3.12 and newer), a task is started eagerly: its first step, which for most requests is the whole of
-it, runs at once, and the event loop never hears of it. That is done for all requests of a turn of the loop together,
-when the turn has read what there was to read. Started one by one between two reads they cost about 6 % more CPU:
-reading and answering each do better in a row.
+On Python 3.12 and newer a task is started eagerly: its first step runs at once, without a pass through the event loop.
+For most requests the first step is the whole task. All requests of one turn of the event loop are started together,
+after the turn has read its data. Starting each request right after its own read costs about 6 % more CPU.
 
-A task gets a copy of the context in which the listener was opened. The current one will not do: what goes on after an
-answer (the next request, reading again) runs in the context of the request before.
+A task gets a copy of the context (contextvars) in which the listener was opened. The current context would be wrong:
+the code that runs after a response (reading on, the next request) runs in the context of the previous request.
 
-Facts it rests on: `eager_start` of `asyncio.Task` registers the task as the current one while its first step runs; a
-task factory is called by `create_task` alone.
+Facts it rests on: with `eager_start`, `asyncio.Task` registers the task as the current one while its first step runs;
+only `create_task` calls a task factory.
 
 Invariants:
-    - What one request puts into its context variables, no other request sees.
-    - Where one request's task cannot be started, the others' are.
+    - No request sees the context variables that another request has set.
+    - If one request's task cannot be started, the other requests still are.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 IS_EAGER = sys.version_info >= (3, 12)
 """Whether asyncio can run the first step of a task at once."""
 
-_new_task: Any = asyncio.Task  # what type checkers know of it is of Python 3.11
+_new_task: Any = asyncio.Task  # Any: type checkers use the signature of Python 3.11
 
 
 class Tasks:
@@ -40,8 +39,8 @@ class Tasks:
 
     Args:
         loop: The running event loop.
-        running: Where tasks are kept that have not ended.
-        reset_variables: Whether each task has an empty context (`--reset-contextvars`).
+        running: The set that holds the running tasks.
+        reset_variables: Whether each task gets an empty context (`--reset-contextvars`).
     """
 
     __slots__ = ("_is_reset", "_loop", "_running", "_variables", "_waiting", "call")
@@ -57,7 +56,7 @@ class Tasks:
 
     @property
     def waiting(self) -> int:
-        """How many requests of this turn of the event loop are yet to be started."""
+        """The number of requests in this turn of the event loop that are not started yet."""
         return len(self._waiting)
 
     def _call_soon(self, app: Application, exchange: Exchange) -> None:
@@ -75,7 +74,7 @@ class Tasks:
                 self._loop.call_exception_handler({"message": "A request's task cannot be started", "exception": error})
 
     def _call(self, app: Application, exchange: Exchange) -> None:
-        """Call an application; the head of a response that it holds back in its first step is sent after that."""
+        """Call an application; after its first step, send the response head if it is held back."""
         connection = exchange.connection
         connection.is_starting = True
         exchange.task = task = self._start(exchange.run(app))
@@ -86,10 +85,10 @@ class Tasks:
                 exchange.flush()
 
     def _start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run a coroutine in a task, with variables of its own."""
+        """Run a coroutine in a task with its own context."""
         variables = Variables() if self._is_reset else self._variables.copy()
         loop = self._loop
-        if loop.get_task_factory() is not None:  # the program's, which need not know of contexts
+        if loop.get_task_factory() is not None:  # set by the user; it may not support the `context` argument
             return variables.run(loop.create_task, coroutine)
         if IS_EAGER:
             task: asyncio.Task[None] = _new_task(coroutine, loop=loop, context=variables, eager_start=True)

@@ -1,10 +1,10 @@
-"""What an application is told of a TLS connection: ASGI's extension `tls`.
+"""ASGI's extension `tls`: it describes the TLS connection to the application.
 
-With `--ssl-cert-reqs` (or `--private-ssl-cert-reqs`) it says who the peer is: the certificate that it has shown, and
-the name in it.
+With `--ssl-cert-reqs` (or `--private-ssl-cert-reqs`) it identifies the client: it contains the client's certificate
+and the name in it.
 
-Source: ASGI, TLS extension 0.2; RFC 4514 for the form of a name. Python does not tell our own certificate, nor before
-3.13 the chain above the peer's.
+Source: ASGI, TLS extension 0.2; RFC 4514 for the form of a name. Python does not expose the server's own certificate
+and, before 3.13, not the chain above the client's certificate.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ SHORT_NAMES = {
     "domainComponent": "DC",
     "userId": "UID",
 }
-"""Types of attributes by OpenSSL's names, and what RFC 4514, 3, calls them."""
+"""OpenSSL's names of attribute types, and the short names of RFC 4514, 3."""
 
 
 def describe_tls(transport: asyncio.BaseTransport) -> dict[str, Any]:
-    """Describe the TLS connection of a transport, as a scope has it."""
+    """Return the value of the `tls` extension for a transport."""
     tls: Any = transport.get_extra_info("ssl_object")
     described: dict[str, Any] = {
         "server_cert": None,
@@ -40,7 +40,7 @@ def describe_tls(transport: asyncio.BaseTransport) -> dict[str, Any]:
         "tls_version": None,
         "cipher_suite": None,
     }
-    if tls is None:  # a transport that does not tell
+    if tls is None:  # the transport does not expose it
         return described
     described["tls_version"] = VERSIONS.get(tls.version() or "")
     described["cipher_suite"] = _suite(tls)
@@ -52,7 +52,7 @@ def describe_tls(transport: asyncio.BaseTransport) -> dict[str, Any]:
 
 
 def has_chosen_http2(transport: asyncio.BaseTransport) -> bool:
-    """Whether the peer has chosen HTTP/2 in the handshake (ALPN; RFC 7301)."""
+    """Whether HTTP/2 was negotiated in the TLS handshake (ALPN; RFC 7301)."""
     tls: Any = transport.get_extra_info("ssl_object")
     return tls is not None and tls.selected_alpn_protocol() == "h2"
 
@@ -64,14 +64,14 @@ def _chain(tls: Any, certificate: bytes) -> list[bytes]:
 
 
 def _suite(tls: Any) -> int | None:
-    """Return the number of the cipher suite, as registered with IANA."""
+    """Return the IANA number of the cipher suite."""
     cipher = tls.cipher()
     known = {one["name"]: one["id"] & 0xFFFF for one in tls.context.get_ciphers()}
     return known.get(cipher[0]) if cipher else None
 
 
 def name_of(subject: Any) -> str:
-    """Write a certificate's subject as RFC 4514 has it: the last part first.
+    """Format a certificate's subject as in RFC 4514: the last part first.
 
     Args:
         subject: As in `ssl.SSLSocket.getpeercert()`.

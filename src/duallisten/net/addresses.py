@@ -1,8 +1,8 @@
-"""Addresses and networks, as values: read once, and never passed on as text.
+"""Addresses and networks, as values: parsed once, and never passed on as text.
 
 Invariants:
-    - An IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2), which is how a dual-stack socket shows an IPv4 peer, is read as
-      its IPv4 address in every decision; `canonical` is the one place that does it.
+    - An IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2) is treated as its IPv4 address in every decision. Dual-stack
+      sockets report IPv4 peers in that form. Only `canonical` converts it.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ PRIVATE_NETWORKS: tuple[IPNetwork, ...] = (
     IPv4Network("100.64.0.0/10"),
     IPv6Network("fc00::/7"),
 )
-"""Addresses that no route of the internet leads to: RFC 1918; RFC 6598, which overlay networks use; RFC 4193."""
+"""Networks that are not routed on the internet: RFC 1918; RFC 6598, which overlay networks use; RFC 4193."""
 
 LONGEST_ADDRESS = 80
-"""Characters; the longest text of an IPv6 address has 45, and a zone after it is the name of an interface."""
+"""Characters. The longest text of an IPv6 address has 45; a zone after it is the name of an interface."""
 
 
 class TCPAddress(NamedTuple):
-    """An IP address (with its zone, if it has one) and a port in host order; 0 lets the kernel choose."""
+    """An IP address (with its zone, if it has one) and a port in host order; with port 0 the kernel chooses one."""
 
     host: str
     port: int
@@ -41,11 +41,11 @@ class TCPAddress(NamedTuple):
 
     @property
     def is_wildcard(self) -> bool:
-        """Whether it stands for every address of the host."""
+        """Whether it means every address of the host."""
         return self.host in ("0.0.0.0", "::")  # noqa: S104
 
     def covers(self, other: TCPAddress) -> bool:
-        """Whether a socket bound here also gets what is sent to `other`; `::` is bound for both families."""
+        """Whether a socket bound here also receives connections to `other`; `::` is bound for both families."""
         if self.port != other.port or self.port == 0:
             return False
         return self.host in (other.host, "::") or (self.host == "0.0.0.0" and ":" not in other.host)  # noqa: S104
@@ -61,7 +61,7 @@ class UnixAddress(NamedTuple):
 
 
 class InheritedSocket(NamedTuple):
-    """A socket that the process was started with, and where it is bound, if that has been looked up."""
+    """A socket that the process has inherited, and its bound address, if that has been looked up."""
 
     descriptor: int
     address: TCPAddress | UnixAddress | None = None
@@ -71,7 +71,7 @@ class InheritedSocket(NamedTuple):
 
 
 class Passed(NamedTuple):
-    """The sockets that a service manager has bound for the listeners, by their sides."""
+    """The sockets that a service manager has bound for the listeners, by side."""
 
     public: tuple[InheritedSocket, ...] = ()
     private: tuple[InheritedSocket, ...] = ()
@@ -91,9 +91,9 @@ def canonical(address: IPAddress) -> IPAddress:
 
 
 def read_address(text: str) -> IPAddress | None:
-    """Read the host part of a socket's name, or what a header has in its place; None where it is no IP address.
+    """Parse the host part of a socket name, or of a header; return None if it is not an IP address.
 
-    Returns it in canonical form. What a header says may be of any length, and must not fill the cache.
+    The result is in canonical form. A header may contain a text of any length, which must not fill the cache.
     """
     return _read_address(text) if len(text) <= LONGEST_ADDRESS else None
 
@@ -113,10 +113,10 @@ def covers(networks: Iterable[IPNetwork], address: IPAddress) -> bool:
 
 
 def parse_network(value: object) -> IPNetwork:
-    """Read a network in CIDR form, or a single address as the network of itself.
+    """Parse a network in CIDR form, or a single address as a network of one address.
 
-    Returns the IPv4 network that one of IPv4-mapped addresses stands for. Raises ValueError with the reason, and with
-    the network that was probably meant where bits of the host are set.
+    A network of IPv4-mapped addresses is returned as its IPv4 network. Raises ValueError with the reason; if host bits
+    are set, also with the network that was probably meant.
     """
     if isinstance(value, IPv4Network | IPv6Network):
         return _without_mapping(value)
@@ -132,13 +132,13 @@ def parse_network(value: object) -> IPNetwork:
 
 
 def _without_mapping(network: IPNetwork) -> IPNetwork:
-    """Return the IPv4 network that a network of IPv4-mapped addresses stands for; any other as it is."""
+    """Return the IPv4 network of a network of IPv4-mapped addresses; any other network unchanged."""
     inner = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
     return network if inner is None or network.prefixlen < 96 else IPv4Network((inner, network.prefixlen - 96))
 
 
 def join(networks: Iterable[IPNetwork]) -> str:
-    """List networks in a message; one that is a single address without its prefix length."""
+    """List networks for a message; a network of one address is written without prefix length."""
     return ", ".join(
         str(network.network_address) if network.prefixlen == network.max_prefixlen else str(network)
         for network in networks

@@ -1,7 +1,7 @@
-"""The interfaces and addresses of this host, and the networks that an interface leads to.
+"""The interfaces and addresses of this host, and the networks that are routed through an interface.
 
-A private address is found by the network it lies in, never by the name of an interface: platforms promise the
-block, and nothing about names. A user may name an interface.
+A private address is found by its network, never by the name of its interface: platforms document the network, not the
+name. A user may name an interface.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from duallisten.net.addresses import IPAddress, IPNetwork, canonical
 
 
 class Interface(NamedTuple):
-    """A network interface of this host: its name and the addresses that it owns."""
+    """A network interface of this host: its name and its addresses."""
 
     name: str
     addresses: tuple[IPAddress, ...]
 
 
 class Host(NamedTuple):
-    """What a plan needs to know of the machine.
+    """The facts about the machine that a plan needs.
 
     Attributes:
         interfaces: Every interface with its addresses, in the system's order.
-        resolve: Returns the addresses that a host name stands for; empty where it stands for none.
-        routed: Returns the networks that an interface leads to, by its name, the default route aside.
+        resolve: Returns the addresses of a host name; empty if it has none.
+        routed: Takes an interface's name. Returns the networks routed through it, without the default route.
     """
 
     interfaces: tuple[Interface, ...]
@@ -42,18 +42,18 @@ class Host(NamedTuple):
         return tuple(address for interface in self.interfaces for address in interface.addresses)
 
     def owns(self, address: IPAddress) -> bool:
-        """Whether `address` belongs to an interface of this host; all of 127.0.0.0/8 does (RFC 1122)."""
+        """Whether `address` belongs to this host; all of 127.0.0.0/8 does (RFC 1122)."""
         address = canonical(address)
         return address in map(canonical, self.addresses) or (address.version == 4 and address.is_loopback)
 
     def describe(self) -> str:
-        """Every address with its interface, for a message: `lo 127.0.0.1, eth0 172.17.0.2`."""
+        """List every address with its interface, for a message: `lo 127.0.0.1, eth0 172.17.0.2`."""
         found = (f"{interface.name} {address}" for interface in self.interfaces for address in interface.addresses)
         return ", ".join(found) or "none"
 
 
 def read_host() -> Host:
-    """Read the interfaces of this host now; raises LaunchError where the system does not tell them."""
+    """Read the interfaces of this host now; raises LaunchError if the system call fails."""
     if sys.platform == "linux":
         return Host(_ask_kernel(), resolve_name, _routes_of_kernel)
     return Host(_ask_psutil(), resolve_name, _networks_of_psutil)
@@ -83,7 +83,7 @@ def _routes_of_kernel(interface: str) -> tuple[IPNetwork, ...]:
 
 
 def _from_packed(packed: bytes, interface: str) -> IPAddress:
-    """Read an address of an interface; an IPv6 link-local one is one only with its zone (RFC 4007, 6)."""
+    """Build the address of an interface; an IPv6 link-local address gets its zone (RFC 4007, 6)."""
     address = ip_address(packed)
     return IPv6Address(f"{address}%{interface}") if address.version == 6 and address.is_link_local else address
 
@@ -99,7 +99,7 @@ def _ask_psutil() -> tuple[Interface, ...]:
 
 
 def _networks_of_psutil(interface: str) -> tuple[IPNetwork, ...]:
-    """Return the networks of an interface's own addresses; where it has routes to others, nobody says so."""
+    """Return the networks of an interface's own IPv4 addresses; psutil knows no other routes."""
     import psutil
 
     entries = psutil.net_if_addrs().get(interface, ())
@@ -108,7 +108,7 @@ def _networks_of_psutil(interface: str) -> tuple[IPNetwork, ...]:
 
 
 def resolve_name(name: str) -> tuple[IPAddress, ...]:
-    """Ask the system's resolver for the addresses of `name`, in its order, each once."""
+    """Return the addresses of `name` from the system's resolver, in its order, without duplicates."""
     try:
         answers = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):

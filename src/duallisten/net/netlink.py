@@ -1,24 +1,26 @@
-"""The addresses of this host and the routes of its interfaces, asked of the Linux kernel itself.
+"""The addresses of this host and the routes of its interfaces, read from the Linux kernel by netlink.
 
-A launch needs its addresses before anything else, and a library that knows all of a system takes a tenth of the whole
-start to import; these are the two questions that are asked of it. The facts it rests on (netlink(7), rtnetlink(7), and
-the kernel's `linux/netlink.h`, `linux/rtnetlink.h` and `linux/if_addr.h`):
+A launch needs its addresses before anything else. A library for this (psutil) would take a tenth of the whole start to
+import, and these two queries are all that is needed of it. The facts it rests on (netlink(7), rtnetlink(7), and the
+kernel's `linux/netlink.h`, `linux/rtnetlink.h` and `linux/if_addr.h`):
 
-- RTM_GETADDR with NLM_F_DUMP is answered with one RTM_NEWADDR for each address, in as many datagrams as it takes, and
-  with NLMSG_DONE. NLMSG_ERROR in its place has a negated errno. Messages and attributes are padded to four bytes, and
-  their numbers are in the order of the host. RTM_GETROUTE is answered likewise, with the routes of all tables.
-- NLM_F_DUMP_INTR marks an answer that something was changed under: it is asked for anew.
-- Of an interface to one peer IFA_ADDRESS is the peer's; ours is IFA_LOCAL. IPv6 interfaces seldom have IFA_LOCAL.
-- An IPv6 address that is still being looked for on the link (IFA_F_TENTATIVE without IFA_F_OPTIMISTIC) cannot be bound.
-  For us it is not there yet; a launch that waits for its private address finds it a moment later.
-- A route of RTN_UNICAST leads out of the interface RTA_OIF to RTA_DST, of `rtm_dst_len` bits; the default route has no
-  RTA_DST. The host's own and broadcast addresses are routes of other types. One over several interfaces at once
-  (RTA_MULTIPATH) has no RTA_OIF, and is nobody's here.
+- The kernel answers RTM_GETADDR with NLM_F_DUMP by one RTM_NEWADDR for each address, in one or more datagrams, and by
+  NLMSG_DONE at the end. On failure it sends NLMSG_ERROR with a negated errno. Messages and attributes are padded to
+  four bytes, and their numbers are in host byte order. RTM_GETROUTE is answered likewise, with the routes of all
+  tables.
+- NLM_F_DUMP_INTR marks an answer that is inconsistent because of a concurrent change: the query is repeated.
+- On a point-to-point interface IFA_ADDRESS is the peer's address, and ours is IFA_LOCAL. IPv6 interfaces seldom have
+  IFA_LOCAL.
+- An IPv6 address under duplicate address detection (IFA_F_TENTATIVE without IFA_F_OPTIMISTIC) cannot be bound. It is
+  left out here; a launch that waits for its private address finds it a moment later.
+- A route of RTN_UNICAST leads through the interface RTA_OIF to the network RTA_DST of `rtm_dst_len` bits. The default
+  route has no RTA_DST. The host's own and broadcast addresses are routes of other types. A route over several
+  interfaces (RTA_MULTIPATH) has no RTA_OIF, and is ignored here.
 
 `read_datagram` is pure.
 
 Invariants:
-    - Nothing but addresses and routes is asked, and nothing is ever changed.
+    - It queries nothing but addresses and routes, and never changes anything.
 """
 
 from __future__ import annotations
@@ -43,21 +45,21 @@ RTN_UNICAST = 1
 IFA_F_OPTIMISTIC, IFA_F_TENTATIVE = 0x04, 0x40
 
 ATTEMPTS = 10
-"""How often an answer that was disturbed is asked for anew."""
+"""How many times a query is made until its answer is not disturbed."""
 
 LONGEST_DATAGRAM = 1 << 16
-"""Bytes; the kernel fills at most 32 KiB at a time."""
+"""Bytes; the kernel sends at most 32 KiB at a time."""
 
 
 class Owned(NamedTuple):
-    """An address of this host, 4 or 16 bytes, and the number of the interface that owns it."""
+    """An address of this host, in 4 or 16 bytes, and the index of its interface."""
 
     interface: int
     packed: bytes
 
 
 class Routed(NamedTuple):
-    """A network, of 4 or 16 bytes and so many bits, and the number of the interface that leads to it."""
+    """A network (its address in 4 or 16 bytes, and its prefix length in bits), and the index of its interface."""
 
     interface: int
     packed: bytes
@@ -65,7 +67,14 @@ class Routed(NamedTuple):
 
 
 class Datagram(NamedTuple):
-    """What a datagram of the kernel's says: also whether it was `disturbed` by a change, and is the answer's last."""
+    """A datagram of the kernel.
+
+    Attributes:
+        addresses: The addresses in it.
+        routes: The routes in it.
+        disturbed: Whether a concurrent change makes the answer inconsistent.
+        last: Whether it is the last datagram of the answer.
+    """
 
     addresses: tuple[Owned, ...]
     routes: tuple[Routed, ...]
@@ -74,13 +83,13 @@ class Datagram(NamedTuple):
 
 
 def owned_addresses() -> list[Owned]:
-    """Ask for every IPv4 and IPv6 address of this network namespace, in the kernel's order; raises OSError."""
+    """Return every IPv4 and IPv6 address of this network namespace, in the kernel's order; raises OSError."""
     answer = _ask(RTM_GETADDR, ADDRESS.pack(socket.AF_UNSPEC, 0, 0, 0, 0))
     return [owned for datagram in answer for owned in datagram.addresses]
 
 
 def routed_networks(interface: int) -> list[Routed]:
-    """Ask for every network that an interface leads to, by its number, without the default route; raises OSError."""
+    """Return the networks routed through the interface of this index, without the default route; raises OSError."""
     answer = _ask(RTM_GETROUTE, ROUTE.pack(socket.AF_UNSPEC, 0, 0, 0, 0, 0, 0, 0, 0))
     return [route for datagram in answer for route in datagram.routes if route.interface == interface]
 
@@ -99,7 +108,7 @@ def _ask(kind: int, question: bytes) -> list[Datagram]:
 
 
 def read_datagram(data: bytes) -> Datagram:
-    """Read a datagram of the kernel's; raises OSError for the error that it tells."""
+    """Parse a datagram of the kernel; raises OSError if it contains an error."""
     addresses: list[Owned] = []
     routes: list[Routed] = []
     disturbed = last = False
@@ -137,7 +146,7 @@ def _read_route(body: bytes) -> Routed | None:
 
 
 def _records(data: bytes, header: struct.Struct) -> Iterator[tuple[list[int], bytes]]:
-    """Return the fields of each header, which begins with the length of all, and what follows it."""
+    """Return each record's header fields after its length, and its payload."""
     at = 0
     while at + header.size <= len(data):
         length, *fields = header.unpack_from(data, at)

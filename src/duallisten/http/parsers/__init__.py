@@ -1,8 +1,8 @@
-"""The parsers of HTTP/1.1: one small interface, and a module for each library behind it.
+"""The parsers of HTTP/1.1: one small interface, and a module for each library.
 
-The engine gives a parser the whole head of a message, then its body if that comes in chunks, and never a byte of what
-follows. A library's own parser that has read anything but a plain head is not used again, so that nothing of one
-message can reach the next.
+The engine gives a parser the whole head of a message, then its body if it is chunked, and never a byte after them. A
+library's parser object is reused only if it has read nothing but plain heads, so that no state of one message can
+reach the next.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ class Parser(Protocol):
         """
 
     def skip_body(self) -> None:
-        """Expect the head of another message next: this one's body is of known length, and not read here."""
+        """Expect the head of the next message: the body of this one has a known length, and is not parsed."""
 
     def read_body(self, data: bytes) -> list[bytes]:
-        """Read bytes of a body that comes in chunks.
+        """Read bytes of a chunked body.
 
         Returns:
-            What they hold once decoded, in pieces. Fields of a trailer section are thrown away.
+            The decoded data, in pieces. Trailer fields are dropped.
 
         Raises:
             BadRequest: It is malformed.
         """
 
     def close(self) -> None:
-        """Let go of everything: the connection has ended."""
+        """Release everything: the connection is closed."""
 
 
 def parser_class(name: ParserName) -> Callable[[], Parser]:
-    """Return what makes a parser by the name of its library; `auto` is httptools where it is installed, else h11.
+    """Return the parser class for a library's name; `auto` is httptools if it is installed, else h11.
 
     Raises:
         ImportError: The library is not installed.

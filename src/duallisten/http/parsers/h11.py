@@ -1,4 +1,4 @@
-"""HTTP/1.1 by h11, in Python: for platforms without a wheel of httptools, and for those who want to read the parser."""
+"""HTTP/1.1 by h11, in Python: for platforms without a wheel of httptools, and for users who want a readable parser."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import h11
 from duallisten.http.head import BadRequest, Field
 
 NORMALIZED = frozenset((b"content-length", b"transfer-encoding"))
-"""Fields that h11 changes: it makes one of several lengths that are equal, and writes codings in small letters."""
+"""Fields that h11 changes: it merges equal lengths into one, and lowercases codings."""
 
 SENT = re.compile(rb"\r\n(content-length|transfer-encoding):([^\r]*)", re.IGNORECASE)
-"""The same fields in a head, as they were sent."""
+"""Finds these fields in a head, as they were sent."""
 
 NO_LIMIT = 1 << 62
-"""Bytes of the largest head and line of framing. The engine has checked both before h11 sees them."""
+"""The largest head and line of framing for h11, in bytes. The engine has checked both before."""
 
 
 class H11Parser:
@@ -40,11 +40,11 @@ class H11Parser:
         return fields if NORMALIZED.isdisjoint(name for name, _ in fields) else _as_sent(fields, head)
 
     def skip_body(self) -> None:
-        """Let go of the message at hand."""
+        """Release the h11 connection of the current message."""
         self._connection = None
 
     def read_body(self, data: bytes) -> list[bytes]:
-        """Read bytes of a body that comes in chunks."""
+        """Read bytes of a chunked body."""
         connection = self._connection
         assert connection is not None  # noqa: S101
         body: list[bytes] = []
@@ -57,12 +57,12 @@ class H11Parser:
         return body
 
     def close(self) -> None:
-        """Let go of the message at hand."""
+        """Release the h11 connection of the current message."""
         self._connection = None
 
 
 def _as_sent(fields: list[Field], head: bytes) -> list[Field]:
-    """Put what was sent in the place of what h11 has made of it."""
+    """Replace the fields that h11 has changed by the fields as they were sent."""
     sent = [(name.lower(), value.strip(b" \t")) for name, value in SENT.findall(head)]
     found: list[Field] = []
     for field in fields:

@@ -12,9 +12,9 @@ from duallisten.http.head import BadRequest, Field
 class HttpToolsParser:
     """Reads the messages of one connection; see `Parser`.
 
-    After any `Upgrade` that a client asks for, llhttp takes what follows for another protocol's, and httptools skips
-    the body. We decide about upgrades ourselves: a request that has one gets a parser for its body that never hears of
-    the upgrade.
+    After a request with `Upgrade`, llhttp takes the bytes that follow for another protocol, and httptools skips the
+    body. We decide about upgrades ourselves. So the body of such a request is read by a new parser that does not know
+    of the upgrade.
     """
 
     __slots__ = ("_body", "_fields", "_is_plain", "_parser")
@@ -33,7 +33,7 @@ class HttpToolsParser:
             try:
                 self._parser.feed_data(head)
             except (httptools.HttpParserUpgrade, httptools.HttpParserError):
-                pass  # an earlier `Proxy-Connection: close` may be why: after it, llhttp takes nothing more
+                pass  # perhaps because of an earlier `Proxy-Connection: close`: llhttp accepts nothing after it
             else:
                 return fields
         return self._read_with_new_parser(head)
@@ -52,7 +52,7 @@ class HttpToolsParser:
         return fields
 
     def _read_coding_alone(self) -> None:
-        """Feed a new parser that field alone that says that the body comes in chunks."""
+        """Give a new parser a head with nothing but the Transfer-Encoding field."""
         lines = [b"%s: %s\r\n" % field for field in self._fields if field[0] == b"transfer-encoding"]
         self._fields = []
         self._parser = httptools.HttpRequestParser(self)
@@ -67,9 +67,9 @@ class HttpToolsParser:
         self._is_plain = False
 
     def read_body(self, data: bytes) -> list[bytes]:
-        """Read bytes of a body that comes in chunks."""
+        """Read bytes of a chunked body."""
         self._is_plain = False
-        self._fields = []  # trailers go here, and nowhere else
+        self._fields = []  # takes the trailer fields, and is not used
         body: list[bytes] = []
         self._body = body
         try:
@@ -79,15 +79,15 @@ class HttpToolsParser:
         return body
 
     def close(self) -> None:
-        """Let go of llhttp, which holds on to this object."""
+        """Release llhttp's parser, which references this object."""
         self._parser = None
 
     # What llhttp calls.
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a field."""
+        """Add a header field."""
         self._fields.append((name.lower(), value.strip(b" \t")))
 
     def on_body(self, data: bytes) -> None:
-        """Take a part of the body."""
+        """Add a part of the body."""
         self._body.append(data)
