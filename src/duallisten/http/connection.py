@@ -350,7 +350,7 @@ class Connection(Flow):
             self.close()
 
     def hand_over(self, protocol: Flow) -> bytes:
-        """Give the transport to `protocol`, and return the unused bytes; `protocol` calls our `connection_lost` later."""
+        """Give the transport to `protocol`, which calls our `connection_lost` later; return the unused bytes."""
         self.stage, self.deadline = CLOSED, NEVER
         self.exchange = None
         self._reader.close()

@@ -212,7 +212,7 @@ class Exchange:
     # What the application calls.
 
     async def receive(self) -> dict[str, Any]:
-        """Return the next part of the body, or `http.disconnect` (client gone, or response complete): ASGI's `receive`."""
+        """Return the next part of the body, or `http.disconnect` if the client is gone or has the whole response."""
         connection = self.connection
         if self.expects_continue and self._more_body and not (self.status or self.disconnected):
             self.expects_continue = False

@@ -1,20 +1,20 @@
-"""A WebSocket, as its application sees it: a handshake that it accepts or denies, and then messages.
+"""A WebSocket, as the application sees it: a handshake that it accepts or denies, and then messages.
 
-A handshake is an exchange: a request that is answered in its turn, on a connection that lives on when the answer is no.
-So a `WebSocket` is an `Exchange` with other messages. When the application accepts, the transport goes on with a
-`WebSocketProtocol`, and the `WebSocket` stands between that and the application.
+A handshake is an exchange: a request that is answered in order, on a connection that may stay open after a denial. So
+a `WebSocket` is an `Exchange` with other messages. When the application accepts, a `WebSocketProtocol` takes over the
+transport, and the `WebSocket` passes messages between the protocol and the application.
 
 The rules are ASGI's (HTTP & WebSocket message format, 2.4, with the extension `websocket.http.response`) and, where
-that leaves something open, uvicorn's, down to codes and the texts of errors. Two things differ: a denied handshake does
-not end the connection, and `receive` tells of the end as often as it is asked.
+ASGI leaves something open, uvicorn's, including codes and the texts of errors. Two things differ: a denied handshake
+does not always end the connection, and `receive` returns `websocket.disconnect` again at every further call.
 
-Facts it rests on: RFC 6455, 4.2 (the handshake), 4.4 (a refusal names the version that is spoken), 7.4 (close codes);
-1005 and 1006 are never sent, they say that no code was.
+Facts it rests on: RFC 6455, 4.2 (the handshake), 4.4 (a refusal names the supported version), 7.4 (close codes; 1005
+and 1006 are never sent: they mean that the peer sent no code, or no Close).
 
 Invariants:
-    - Each handshake gets one answer, and `handshake_ended` is told of it once.
-    - Messages reach the application in their order, before the end is told.
-    - What the application sends after the end raises `ClientDisconnected`, and does nothing else.
+    - Each handshake gets at most one answer, and `handshake_ended` is called once.
+    - Messages reach the application in order, and before `websocket.disconnect`.
+    - `send` after the end raises `ClientDisconnected`, and has no other effect.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger("uvicorn.error")
 
 NO_STATUS, ABNORMAL = 1005, 1006
-"""Codes of an end without a Close: after the handshake, and before."""
+"""The codes of an end without a Close: after the handshake, and before it."""
 
 MAX_WAITING = 1 << 16
-"""Bytes, or characters, of messages that wait for the application before nothing more is read."""
+"""Reading pauses when messages of more than this many bytes wait for the application."""
 
 
 class ClientDisconnected(OSError):  # noqa: N818
@@ -60,13 +60,13 @@ class WebSocket(Exchange):
     """One WebSocket handshake, and the WebSocket that it becomes.
 
     Args:
-        connection: What the handshake came on.
-        scope: The scope of the request, which is made one of a WebSocket.
-        keep_alive: Whether the connection may live on when the handshake is denied.
+        connection: The channel of the handshake.
+        scope: The scope of the request; it is changed into the scope of a WebSocket.
+        keep_alive: Whether the connection may stay open when the handshake is denied.
 
     Attributes:
         accepted_status: The status of an answer that accepts a handshake.
-        status: How the handshake was answered; 0 before that.
+        status: The status of the answer to the handshake; 0 before it.
         sent: Bytes of the answer.
         complete: Whether the answer is complete.
         disconnected: Whether the client is gone, or the engine has answered in the application's place.
@@ -75,7 +75,7 @@ class WebSocket(Exchange):
     accepted_status = 101
 
     connection: WebSocketChannel
-    _offer: Response  # the answer that accepts it, if nothing is wrong with it
+    _offer: Response  # websockets' answer to the handshake: it accepts, or reports a malformed handshake
 
     def __init__(self, connection: WebSocketChannel, scope: Scope, *, keep_alive: bool) -> None:
         super().__init__(connection, scope, keep_alive, False)
@@ -83,10 +83,10 @@ class WebSocket(Exchange):
         assert settings is not None  # noqa: S101
         self._frames = _make_frames(settings)
         self._max_queue = settings.max_queue
-        self._protocol: WebSocketProtocol | None = None  # once it is open
-        self._denial: Any = None  # the start of a response that denies the handshake, until its body comes
+        self._protocol: WebSocketProtocol | None = None  # set when the handshake is accepted
+        self._denial: Any = None  # the start of a response that denies the handshake, until its body is sent
         self._messages: deque[dict[str, Any]] = deque()
-        self._size = 0  # bytes of the messages since the last time when none waited
+        self._size = 0  # bytes of the messages added since the queue was last empty
         self._disconnect: dict[str, Any] | None = None  # the last message
         self._has_closed = False  # the application has sent a Close
         self._waiters: list[asyncio.Future[None]] = []
@@ -113,17 +113,17 @@ class WebSocket(Exchange):
         context.call(context.app, self)
 
     def half_close(self) -> None:
-        """End: a client that sends nothing more wants no WebSocket."""
+        """End: a client that has closed its sending half cannot use a WebSocket."""
         self.disconnect()
 
     def disconnect(self) -> None:
-        """Tell the application that the client is gone; nothing more is sent."""
+        """Tell the application that the client is gone; stop sending."""
         self.disconnected = True
         self.tell_end(NO_STATUS if self._protocol is not None else ABNORMAL)
         self._end()
 
     def shutdown(self) -> None:
-        """Answer 503 if the application has not decided yet, for the server ends: the client may try elsewhere."""
+        """Answer 503 if the application has not answered: the server shuts down, and the client may try elsewhere."""
         self.keep_alive = False
         if not self.status:
             self.disconnected = True
@@ -138,14 +138,14 @@ class WebSocket(Exchange):
     # What the protocol calls.
 
     def put(self, message: dict[str, Any], size: int) -> None:
-        """Take a message for the application."""
+        """Add a message for the application."""
         self._messages.append(message)
         self._size += size
         if self._waiters:
             self._wake()
 
     def tell_end(self, code: int, reason: str | None = None) -> None:
-        """Tell the application, after the messages that wait, that it was the last; a second end is not told."""
+        """Queue `websocket.disconnect` behind the messages that wait; a second call does nothing."""
         if self._disconnect is None:
             self._disconnect = {"type": "websocket.disconnect", "code": code}
             if reason is not None:
@@ -154,13 +154,13 @@ class WebSocket(Exchange):
 
     @property
     def is_full(self) -> bool:
-        """Whether so much waits for the application that nothing more should be read."""
+        """Whether reading should pause because many messages wait for the application."""
         return self._size > MAX_WAITING or len(self._messages) >= self._max_queue
 
     # What the application calls.
 
     async def run(self, app: Application) -> None:
-        """Call the application, and ensure that there is an answer, and an end."""
+        """Call the application, and ensure that the handshake is answered and the WebSocket is closed."""
         context = self.connection.context
         try:
             result: Any = await app(self.scope, self.receive, self.send)  # type: ignore[func-returns-value]
@@ -184,7 +184,7 @@ class WebSocket(Exchange):
                 self.answer_and_close(500)
 
     async def receive(self) -> dict[str, Any]:
-        """Return the next message: a client asks to connect, has sent something, or is gone (ASGI's `receive`)."""
+        """Return the next message: `websocket.connect`, `websocket.receive` or `websocket.disconnect`."""
         messages = self._messages
         while not messages:
             if self._disconnect is not None:
@@ -205,7 +205,7 @@ class WebSocket(Exchange):
         Raises:
             ClientDisconnected: The client is gone.
             RuntimeError: The message is out of order, or malformed.
-            websockets.exceptions.ProtocolError: A close code or a reason that cannot be sent.
+            websockets.exceptions.ProtocolError: The close code or the reason cannot be sent.
         """
         flow = self._protocol or self.connection
         if flow.is_write_paused:
@@ -223,7 +223,7 @@ class WebSocket(Exchange):
             self._decide(message)
 
     def _send(self, protocol: WebSocketProtocol, message: Any) -> None:
-        """Send a message, or a Close."""
+        """Send a message or a Close."""
         kind = message["type"]
         if self._has_closed:
             raise RuntimeError(f"Unexpected ASGI message '{kind}', after sending 'websocket.close'.")
@@ -242,7 +242,7 @@ class WebSocket(Exchange):
     # The answer.
 
     def _decide(self, message: Any) -> None:
-        """Accept or deny the handshake, as the application says."""
+        """Accept or deny the handshake, by the application's message."""
         kind = message["type"]
         if kind == "websocket.accept":
             self._accept(message)
@@ -259,7 +259,7 @@ class WebSocket(Exchange):
             )
 
     def _accept(self, message: Any) -> None:
-        """Answer that the handshake is accepted, and let the transport go on as a WebSocket."""
+        """Accept the handshake, and give the transport to a `WebSocketProtocol`."""
         connection = self.connection
         if connection.transport.is_closing():
             raise ClientDisconnected
@@ -279,20 +279,20 @@ class WebSocket(Exchange):
         protocol.start(connection.hand_over(protocol))
 
     def _encode_acceptance(self, own: Sequence[Field], fields: Sequence[Any]) -> bytes:
-        """Write the answer that accepts the handshake: with our own fields, and those of the application."""
+        """Encode the answer that accepts the handshake, with our fields and the application's."""
         default = self.connection.context.default_fields
         return b"".join((STATUS_LINES[101], encode_checked(own), default, encode_checked(fields), b"\r\n"))
 
     def _deny(self, answer: Answer) -> None:
-        """Deny the handshake with an answer of our own."""
+        """Deny the handshake with the engine's own answer."""
         start, body = answer.messages()
         self._start_denial(start)
         self._send_body(body)
 
     def _send_denial(self, message: Any) -> None:
-        """Send a part of the response that the application denies the handshake with.
+        """Send a part of the application's response that denies the handshake.
 
-        A response that comes in one piece gets a length: clients of WebSockets often know no chunks.
+        A response with a single body message gets a length: WebSocket clients often cannot read chunks.
         """
         if message["type"] != "websocket.http.response.body":
             raise RuntimeError(f"Expected ASGI message 'websocket.http.response.body' but got '{message['type']}'.")
@@ -308,7 +308,7 @@ class WebSocket(Exchange):
     def _start_denial(self, start: dict[str, Any]) -> None:
         """Begin a response that denies the handshake.
 
-        It ends the connection, as clients of WebSockets wait for it, unless a request was sent ahead.
+        It closes the connection, as WebSocket clients expect, unless another request was sent ahead.
         """
         logger.info("connection rejected (%d %s)", start["status"], phrase_of(start["status"]))
         self.tell_end(ABNORMAL)
@@ -316,7 +316,7 @@ class WebSocket(Exchange):
         self._start(start)
 
     def _tell_start(self, hook: Callable[[Exchange], None]) -> None:
-        pass  # `handshake_ended` says it
+        pass  # observers get `handshake_ended` instead
 
     def _end(self) -> None:
         hook = self.connection.context.hooks.handshake_ended
@@ -325,7 +325,7 @@ class WebSocket(Exchange):
             hook(self)
 
     def _as_request(self) -> Request:
-        """Write the handshake as websockets wants it."""
+        """Return the handshake as a request of the websockets library."""
         headers = Headers([(name.decode("ascii"), value.decode("latin-1")) for name, value in self.scope["headers"]])
         return Request(self.scope["raw_path"].decode("ascii"), headers)
 
@@ -337,9 +337,10 @@ class WebSocket(Exchange):
 
 
 def _make_frames(settings: WebSocketSettings) -> ServerProtocol:
-    """Build what decides about a handshake, and then parses and writes frames; compression is as in uvicorn.
+    """Build the protocol object that checks a handshake, and then parses and encodes frames.
 
-    It is open from the start, for it never sees the bytes of the handshake.
+    Compression is set as in uvicorn. The state is OPEN from the start, because the object never gets the bytes of the
+    handshake.
     """
     deflate = ServerPerMessageDeflateFactory(
         server_max_window_bits=12, client_max_window_bits=12, compress_settings={"memLevel": 5}
@@ -349,7 +350,7 @@ def _make_frames(settings: WebSocketSettings) -> ServerProtocol:
 
 
 def _make_websocket_scope(scope: Scope) -> None:
-    """Turn the scope of a request into that of a WebSocket."""
+    """Change the scope of a request into the scope of a WebSocket."""
     extensions: dict[str, Any] = {"websocket.http.response": {}}
     if "tls" in scope["extensions"]:
         extensions["tls"] = scope["extensions"]["tls"]

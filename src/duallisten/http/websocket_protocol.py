@@ -1,31 +1,30 @@
-"""An open WebSocket: bytes in, messages out, and back, until both sides have closed.
+"""An open WebSocket: bytes to messages, and back, until both sides have closed.
 
-`websockets` parses, inflates and writes the frames, and checks their order; this is what it leaves to whoever has the
-connection: messages out of fragments, how much is read and when, what is sent when there is no room, pings, and the
-end.
+`websockets` parses, inflates and encodes the frames, and checks their order. The rest is done here: joining fragments
+to messages, flow control in both directions, pings, and the end.
 
-Room. A message is inflated within its limit, by websockets. That limit counts bytes; a fragment costs memory though it
-be empty, so their number has a limit, too. Nothing more is read while much waits for the application. While the peer
-does not read, of its pings only the latest will be answered (RFC 6455, 5.5.3).
+Limits. `websockets` limits the size of an inflated message. That limit counts bytes, but an empty fragment costs
+memory, too, so the number of fragments is also limited. Reading pauses while many messages wait for the application.
+While the write buffer is full, only the peer's latest ping will be answered (RFC 6455, 5.5.3).
 
-Fairness. `websockets` parses all that it is given at once, and a read may hold 40,000 frames without data: a quarter of
-a second of work, or many messages that are small until they are inflated (one byte deflated makes at most 1,032, by
-zlib's technical details). So what was read is cut at the ends of frames (RFC 6455, 5.2) and parsed a piece at a time,
-and after `MAX_FRAMES` frames the rest waits for the next turn of the event loop.
+Fairness. `websockets` parses all the bytes that it is given at once. A read may hold 40,000 frames without data, which
+take a quarter of a second, or many small messages that become large when they are inflated (one deflated byte makes at
+most 1,032, by zlib's technical details). So each read is cut into pieces at the ends of frames (RFC 6455, 5.2), and
+after `MAX_FRAMES` frames the remaining bytes wait for the next turn of the event loop.
 
-How it ends. Whoever sends a Close first waits for the other's, but not for ever. The server closes the transport when
-both are there (RFC 6455, 7.1.1). A peer that breaks the rules is sent a Close with the reason, and may still be
-sending: our half is closed, and what comes is dropped for a moment, because closed with bytes unread, a socket sends a
-reset, which overtakes the Close.
+How it ends. The side that sends a Close first waits for the other's Close, for a limited time. When both were sent, the
+server closes the transport (RFC 6455, 7.1.1). A peer that breaks the rules gets a Close with the reason. It may still
+be sending, and a socket that is closed with unread bytes sends a reset, which can destroy the Close. So our sending
+half is closed first, and the peer's bytes are dropped for a moment.
 
-Time. There is one deadline: for the end when that has begun, else for the peer to take what we write, else for pings.
+Time. There is one deadline: for the end if it has begun, else for a full write buffer, else for pings.
 
 Invariants:
     - No callback raises.
     - A connection whose end has begun has a deadline.
-    - `websocket_closed` is told once.
-    - What is held of a message is bounded by its size and by `MAX_FRAGMENTS`.
-    - A piece holds at most `PIECE` bytes, and then the rest of one frame.
+    - `websocket_closed` is called once.
+    - The memory for an incomplete message is limited by its size and by `MAX_FRAGMENTS`.
+    - A piece is at most `PIECE` bytes and the rest of one frame.
 """
 
 from __future__ import annotations
@@ -43,13 +42,13 @@ if TYPE_CHECKING:
     from duallisten.http.websocket import WebSocket
 
 MAX_FRAGMENTS = 4096
-"""Fragments of one message."""
+"""The most fragments of one message."""
 
 PIECE = 2048
 """Bytes that are parsed at a time: some 340 frames without data, or a millisecond of work."""
 
 MAX_FRAMES = 256
-"""Frames after which the rest waits for the next turn of the event loop."""
+"""The number of frames after which the remaining bytes wait for the next turn of the event loop."""
 
 CLOSE_SECONDS = 10.0
 """The time for a peer to answer our Close; uvicorn's."""
@@ -57,20 +56,20 @@ CLOSE_SECONDS = 10.0
 DATA = frozenset((Opcode.TEXT, Opcode.BINARY, Opcode.CONT))
 
 OPEN, CLOSING, LINGERING, CLOSED = range(4)
-"""OPEN: messages go both ways. CLOSING: we have sent a Close, and wait for the peer's. LINGERING: our half is closed,
-and what the peer sends is dropped. CLOSED: the transport is closed when what was written has been sent."""
+"""OPEN: both sides may send messages. CLOSING: we have sent a Close, and wait for the peer's. LINGERING: our sending
+half is closed, and bytes of the peer are dropped. CLOSED: the transport closes when its write buffer has been sent."""
 
 
 class WebSocketProtocol(Flow):
     """An open WebSocket on its transport.
 
     Args:
-        websocket: What stands between it and the application.
-        frames: What parses and writes its frames; the handshake is done.
+        websocket: The application's side of the WebSocket.
+        frames: Parses and encodes the frames; the handshake is done.
 
     Attributes:
-        connection: What the handshake came on.
-        server: Our own address, as in a scope.
+        connection: The channel of the handshake.
+        server: The server's address, as in an ASGI scope.
     """
 
     def __init__(self, websocket: WebSocket, frames: ServerProtocol) -> None:
@@ -86,16 +85,16 @@ class WebSocketProtocol(Flow):
         self._settings = settings
         self._frames = frames
         self._stage = OPEN
-        self._fragments: list[Any] = []  # of the message that is not complete
-        self._is_text = False  # the message is
+        self._fragments: list[Any] = []  # of the incomplete message
+        self._is_text = False  # of the current message
         self._cut = FrameCutter().cut
-        self._rest = b""  # what has been read of the socket, and is not parsed yet: from `_at` on
+        self._rest = b""  # received bytes; those from `_at` on are not parsed yet
         self._at = 0
-        self._ping: bytes | None = None  # the last one, until it is answered
-        self._pong = b""  # the answer to the latest ping that there was no room for
+        self._ping: bytes | None = None  # our last ping, until it is answered
+        self._pong = b""  # the pong for the latest ping, while the write buffer is full
 
     def start(self, data: bytes) -> None:
-        """Begin, with what came behind the handshake."""
+        """Start with the bytes received after the handshake."""
         self._trace("WebSocket connection made")
         self._set_deadline()
         if data:
@@ -106,7 +105,7 @@ class WebSocketProtocol(Flow):
     # What the transport calls.
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Let go of everything: the connection has ended."""
+        """Release everything: the connection is closed."""
         context = self.context
         context.connections.discard(self)
         self._stage = CLOSED
@@ -121,7 +120,7 @@ class WebSocketProtocol(Flow):
         self.connection.connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take what the peer has sent."""
+        """Process bytes from the peer."""
         if self._stage > CLOSING:
             return
         if self._rest:
@@ -132,18 +131,18 @@ class WebSocketProtocol(Flow):
         self._read(data, 0)
 
     def eof_received(self) -> None:
-        """Close: a peer that sends nothing more cannot answer a Close, nor a ping."""
+        """Close: a peer that has closed its sending half cannot answer a Close or a ping."""
         self.websocket.tell_end(1005)
         self._close()
 
     def pause_writing(self) -> None:
-        """Let the application wait: the peer does not take what we write fast enough."""
+        """Make the application wait: the transport's write buffer is full."""
         self.is_write_paused = True
         self._unsent = self.transport.get_write_buffer_size()
         self._set_deadline()
 
     def resume_writing(self) -> None:
-        """Let the application go on, and answer the latest ping."""
+        """Let the application continue, and answer the latest ping."""
         super().resume_writing()
         pong, self._pong = self._pong, b""
         if pong:
@@ -152,10 +151,10 @@ class WebSocketProtocol(Flow):
     # Reading.
 
     def _read(self, data: bytes, at: int) -> bool:
-        """Parse what was read from the socket, from `at` on, as far as this turn of the event loop goes.
+        """Parse received bytes from `at` on, at most as many as one turn of the event loop may.
 
         Returns:
-            Whether more is needed from the socket.
+            Whether all complete frames were parsed, so that the socket should be read on.
         """
         frames, websocket = self._frames, self.websocket
         left = MAX_FRAMES
@@ -184,7 +183,7 @@ class WebSocketProtocol(Flow):
         return True
 
     def _reply(self) -> None:
-        """Send what the frames that were read call for: pongs, or a Close, behind which stands an empty end."""
+        """Send the replies that `websockets` has queued: pongs, or a Close followed by an empty end marker."""
         replies = self._frames.data_to_send()
         if replies:
             if self.is_write_paused and replies[-1]:
@@ -193,7 +192,7 @@ class WebSocketProtocol(Flow):
                 self._write(b"".join(replies))
 
     def _take(self, frame: Any) -> None:
-        """Take a frame; none after the end has begun."""
+        """Process a frame; ignore it if the connection is lingering or closed."""
         opcode = frame.opcode
         if self._stage > CLOSING:
             return
@@ -214,7 +213,7 @@ class WebSocketProtocol(Flow):
                 self._set_deadline()
 
     def _take_data(self, frame: Any) -> None:
-        """Take a data frame, and pass on the message that it completes."""
+        """Process a data frame, and pass on the message that it completes."""
         data: Any = frame.data
         if frame.opcode is not Opcode.CONT:
             self._is_text = frame.opcode is Opcode.TEXT
@@ -237,17 +236,17 @@ class WebSocketProtocol(Flow):
             self.websocket.put({"type": "websocket.receive", key: value}, len(data))
 
     def has_received(self) -> bool:
-        """Whether something was received that can be used when reading goes on."""
+        """Whether received bytes wait to be parsed when reading resumes."""
         return bool(self._rest) and self._stage <= CLOSING
 
     def _go_on(self) -> None:
-        """Go on with what is left of the last read."""
+        """Parse the remaining bytes of the last read."""
         self._is_scheduled = False
         data, at, self._rest, self._at = self._rest, self._at, b"", 0
         if self._stage <= CLOSING and self._read(data, at):
             self._resume()
 
-    # What the application's side calls.
+    # What `WebSocket` calls.
 
     @property
     def is_open(self) -> bool:
@@ -255,7 +254,7 @@ class WebSocketProtocol(Flow):
         return self._stage == OPEN
 
     def send(self, data: bytes | None, text: str | None) -> None:
-        """Send a message: bytes, or else a text; it must be open."""
+        """Send a message: bytes, or else a text; the WebSocket must be open."""
         if data is not None:
             self._frames.send_binary(data)
         elif text is not None:
@@ -263,7 +262,7 @@ class WebSocketProtocol(Flow):
         self._send()
 
     def send_close(self, code: int, reason: str, seconds: float = CLOSE_SECONDS) -> None:
-        """Send a Close; it must be open.
+        """Send a Close; the WebSocket must be open.
 
         Args:
             seconds: How long the peer has to answer it.
@@ -278,14 +277,14 @@ class WebSocketProtocol(Flow):
         self.resume_reading()
 
     def end(self) -> None:
-        """Close the transport, unless it is about to be: the application has returned."""
+        """Close the transport, unless a Close is under way: the application has returned."""
         if self._stage == OPEN:
             self._close()
 
     # The end.
 
     def shutdown(self) -> None:
-        """Close with 1012: the server ends, and a client may come back."""
+        """Close with 1012: the server shuts down, and the client may reconnect."""
         if self._stage == OPEN:
             self.send_close(1012, "", LINGER_SECONDS)
             self.websocket.tell_end(1012)
@@ -293,16 +292,16 @@ class WebSocketProtocol(Flow):
             self._close()
 
     def _fail(self, code: int, reason: str) -> None:
-        """End with a Close that says what is wrong with a message."""
+        """End with a Close that reports what is wrong with a message."""
         self._frames.fail(code, reason)
         self._break_off()
 
     def _break_off(self) -> None:
-        """End after a Close that says why; the peer may still be sending."""
+        """End after sending the Close that reports an error; the peer may still be sending."""
         self._reply()
         error = self._frames.parser_exc
         if error is not None:
-            error.with_traceback(None)  # which would keep what was inflated
+            error.with_traceback(None)  # the traceback would keep the inflated data in memory
         close = self._frames.close_sent
         if close is not None:
             self.websocket.tell_end(close.code, close.reason)
@@ -314,7 +313,7 @@ class WebSocketProtocol(Flow):
             self._close()
 
     def _close(self) -> None:
-        """Close the transport when what was written has been sent."""
+        """Close the transport when its write buffer has been sent."""
         if self._stage != CLOSED:
             self._stage = CLOSED
             self._rest = b""
@@ -325,11 +324,11 @@ class WebSocketProtocol(Flow):
 
     @property
     def _must_take(self) -> bool:
-        """Whether it is the peer's turn to take what was written."""
+        """Whether we wait for the peer to read what was written."""
         return self._stage == CLOSED or (self._stage == OPEN and self.is_write_paused)
 
     def _set_deadline(self) -> None:
-        """Set the deadline for the peer to take what was written, or for the next ping or its answer."""
+        """Set the deadline for the peer to read what was written, or for the next ping or its answer."""
         after, settings = self.context.clock.after, self._settings
         if self._must_take:
             self.deadline = after(self.context.limits.send_seconds)
@@ -338,7 +337,7 @@ class WebSocketProtocol(Flow):
             self.deadline = after((settings.ping_timeout if is_due else settings.ping_interval) or None)
 
     def expire(self) -> None:
-        """Do what is due."""
+        """Handle a passed deadline: send a ping, or end the connection."""
         if self._must_take:
             if self._is_stuck():
                 self._stage = CLOSED
@@ -351,7 +350,7 @@ class WebSocketProtocol(Flow):
             self._send()
             self._set_deadline()
         elif self.is_read_paused:
-            self._set_deadline()  # its answer may be among what the application has no time for
+            self._set_deadline()  # the answer may be in the bytes that wait while reading is paused
         else:
             self._trace("WebSocket keepalive ping timeout")
             self._frames.fail(1011, "keepalive ping timeout")
@@ -368,15 +367,15 @@ class WebSocketProtocol(Flow):
 
 
 class FrameCutter:
-    """Cuts what was read from one WebSocket at the ends of frames."""
+    """Cuts the received bytes of one WebSocket into pieces at the ends of frames."""
 
     def __init__(self) -> None:
-        self._missing = 0  # bytes of the last frame that are still to come
+        self._missing = 0  # bytes of the last frame that were not received yet
 
     def cut(self, data: bytes, begin: int) -> int:
-        """Return where the piece ends that begins at `begin`, which is less than the length of `data`.
+        """Return the end of the piece that begins at `begin`, which is less than the length of `data`.
 
-        It is `begin` itself where there is only a part of a frame's head, to be given again with what comes next.
+        If `data` ends within the first frame's head, return `begin`; call again when more bytes were received.
         """
         end = len(data)
         at = begin + self._missing
@@ -385,7 +384,7 @@ class FrameCutter:
                 break
             length = data[at + 1]
             size = 2
-            if length & 0x80:  # it has a mask
+            if length & 0x80:  # the frame is masked
                 length &= 0x7F
                 size = 6
             if length > 125:

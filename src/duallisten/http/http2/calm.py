@@ -1,12 +1,12 @@
-"""What a peer may ask of us that leads to nothing: floods of small frames, and of streams that it resets at once.
+"""Rate limits for frames that cost us work but carry no request: floods of small frames, and of streams reset at once.
 
-A frame may cost its sender 9 bytes and us microseconds, and much of HTTP/2 asks for no answer of an application:
-PING, SETTINGS, PRIORITY, WINDOW_UPDATE, empty frames, streams that are reset. A `Budget` has so many units, of which
-such a frame takes one; useful work and time give them back. For a request and its answer alone nothing is counted, and
-no clock asked. Who has spent a budget is told to calm down, and the connection ends.
+A frame may cost its sender 9 bytes and us microseconds, and many frames of HTTP/2 need no answer of an application:
+PING, SETTINGS, PRIORITY, WINDOW_UPDATE, empty frames, resets of streams. Each such frame takes a unit from a `Budget`.
+Useful work and time give units back. A plain request and its response take no unit, and need no clock. When a budget
+is used up, the peer gets GOAWAY with ENHANCE_YOUR_CALM, and the connection ends.
 
-Precedents: nghttp2 lets 1,000 streams be reset at once, and 33 a second (CVE-2023-44487); nginx ends a connection whose
-frames outweigh what they carry by 1 MiB; h2's floods of CVE-2019-9511 to 9518.
+Precedents: nghttp2 allows 1,000 stream resets at once, and 33 a second (CVE-2023-44487); nginx closes a connection
+whose frames outweigh their useful content by 1 MiB; the floods of CVE-2019-9511 to 9518.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from collections.abc import Callable
 from duallisten.http.http2.frames import ENHANCE_YOUR_CALM, BadConnection
 
 FRAMES, FRAMES_PER_SECOND = 1000, 100
-"""Frames that lead to nothing."""
+"""The budget for frames without use, and its units per second."""
 
 RESETS, RESETS_PER_SECOND = 200, 33
-"""Streams whose answer is not wanted any more; each costs a call of the application."""
+"""The budget for streams that the peer resets before the response; each costs a call of the application."""
 
 
 class Budget:
-    """So many units, which come back with time.
+    """A number of units that are spent, and come back with time (a token bucket).
 
     Args:
-        most: Units at the beginning, and at most.
-        per_second: Units that come back in a second.
-        now: Tells the time.
-        what: What they are spent on, for the log.
+        most: The units at the beginning, and at most.
+        per_second: The units that come back per second.
+        now: Returns the time in seconds.
+        what: What the units are spent on, for the log.
     """
 
     __slots__ = ("_last", "_most", "_now", "_per_second", "_what", "left")
@@ -41,10 +41,10 @@ class Budget:
         self.left = most
 
     def spend(self, units: int = 1) -> None:
-        """Spend some.
+        """Spend units.
 
         Raises:
-            BadConnection: There are none.
+            BadConnection: There are not enough.
         """
         self.left -= units
         if self.left < 0:
@@ -55,5 +55,5 @@ class Budget:
                 raise BadConnection(ENHANCE_YOUR_CALM, f"too many {self._what}")
 
     def earn(self, units: int) -> None:
-        """Get some back, for useful work."""
+        """Give units back, for useful work."""
         self.left = min(self._most, self.left + units)

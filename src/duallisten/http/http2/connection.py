@@ -1,24 +1,23 @@
 """A connection that speaks HTTP/2: frames in, exchanges out, many at a time.
 
-It goes on where a `Connection` has found that the client wants HTTP/2: by its choice in the TLS handshake (ALPN), or by
-the preface that it begins with. `receiving` reads its frames; this is what the rest is for: its streams, what is
-written and when, time-outs, and the end.
+It takes over from a `Connection` whose client has chosen HTTP/2: in the TLS handshake (ALPN), or by sending the preface
+first. `receiving` reads the frames. This module keeps the streams, writes, and handles time-outs and the end.
 
-Room. What a peer may hold of us: `MAX_STREAMS` streams with a window each, one head that is not complete, and the rest
-of one read. A stream whose client has reset it counts until its application has returned. While the peer does not read,
-answers to its PINGs and SETTINGS would pile up; so nothing more is read then.
+Limits. A peer may hold `MAX_STREAMS` streams with a window each, one incomplete head, and the unprocessed bytes of one
+read. A stream that the client has reset counts until its application has returned. If the peer does not read, replies
+to its PING and SETTINGS frames would fill the write buffer, so reading pauses.
 
-Fairness. A read may hold thousands of frames; after `receiving.MAX_WORK` of them the rest waits for the next turn of
-the event loop. What leads to nothing is limited by budgets (`calm`).
+Fairness. A read may hold thousands of frames. After `receiving.MAX_WORK` of them the remaining bytes wait for the next
+turn of the event loop. Frames that carry no request are rate-limited (`calm`).
 
-How it ends. When the server ends, the client is told so (GOAWAY with the largest number), and asked for a sign that it
-has heard (PING); what it had sent before is served. Then it is told the last stream that is answered, and later ones
-are refused, which a client may send again elsewhere (RFC 9113, 6.8). The connection ends with the last exchange. A peer
-that breaks the rules is told the reason at once, and all its exchanges end.
+How it ends. When the server shuts down, it sends GOAWAY with the largest stream number, and a PING. Requests that
+arrive before the reply to the PING are served. Then it sends GOAWAY with the last stream that it answers, and refuses
+later streams, which a client may send again elsewhere (RFC 9113, 6.8). The connection ends with the last exchange. A
+peer that breaks the rules gets a GOAWAY with the error code at once, and all its exchanges end.
 
 Invariants:
-    - A connection has a deadline whenever it is the peer's turn to do something.
-    - A stream is told of, once, to those who observe exchanges.
+    - A connection has a deadline whenever it waits for the peer.
+    - Observers of exchanges are told once of each stream.
 """
 
 from __future__ import annotations
@@ -39,39 +38,39 @@ if TYPE_CHECKING:
     from duallisten.http.head import BadRequest
 
 MAX_STREAMS = 100
-"""Streams that may be open at a time; the least that RFC 9113, 6.5.2, recommends."""
+"""The most open streams at a time; the least value that RFC 9113, 6.5.2, recommends."""
 
 CONNECTION_WINDOW = 1 << 20
-"""Bytes of bodies that may be on their way to us on all streams. They count against the windows of their streams, too,
-so this one is opened again as soon as they come."""
+"""The connection's receive window in bytes. Each stream's window limits its unread body, so this window is opened again
+as soon as data arrives."""
 
 MAX_ENDED = 256
-"""How many streams are remembered that have ended."""
+"""The number of ended streams that are remembered."""
 
 GOODBYE = b"goodbye!"
-"""What a peer sends back when it has heard that the server ends."""
+"""The payload of the PING that follows the first GOAWAY; the peer returns it."""
 
 OPEN, ENDING, LAST, LINGER, CLOSED = range(5)
-"""OPEN: streams come. ENDING: the peer has been told that we end, and has yet to say that it knows. LAST: later streams
-are refused. LINGER: our half is closed, and what the peer sends is dropped. CLOSED: the transport is closed."""
+"""OPEN: new streams are served. ENDING: GOAWAY was sent; new streams are served until the peer replies. LAST: new
+streams are refused. LINGER: our half is closed, and received bytes are dropped. CLOSED: the transport is closed."""
 
 
 class Http2Connection(Flow):
     """One connection.
 
     Args:
-        connection: As it was before.
-        preface: What the client has to send first.
+        connection: The `Connection` that HTTP/2 was chosen on.
+        preface: The rest of the preface, which the client must send first.
 
     Attributes:
-        connection: As it was before: what observers hear of.
-        streams: Those that are open, by number.
-        takes_websockets: Whether a stream may become a WebSocket: where the engine serves them.
-        last: The largest number of a stream that the peer has opened.
-        unwanted: Streams that were reset, and whose application has not returned yet.
-        ended: The last streams that have ended, and whether it was we who reset them.
-        sending: What waits to be sent.
-        frames_left, resets_left: What the peer may ask for that leads to nothing.
+        connection: The same `Connection`, which observers get.
+        streams: The open streams, by number.
+        takes_websockets: Whether a stream may become a WebSocket: only if the engine serves WebSockets.
+        last: The largest stream number that the peer has opened.
+        unwanted: The number of streams that were reset, but whose application has not returned yet.
+        ended: The streams that ended last, and for each whether we have reset it.
+        sending: The sending half.
+        frames_left, resets_left: Budgets for frames without use, and for streams that the peer resets.
     """
 
     __slots__ = (
@@ -115,7 +114,7 @@ class Http2Connection(Flow):
         self._own_deadline = self.deadline = context.clock.after(context.limits.head_seconds)
 
     def start(self, data: bytes) -> None:
-        """Begin, with what has come already."""
+        """Send SETTINGS, and process the bytes already received."""
         self._trace("HTTP/2 connection made")
         values = {
             frames.MAX_CONCURRENT_STREAMS: MAX_STREAMS,
@@ -132,7 +131,7 @@ class Http2Connection(Flow):
     # What the transport calls.
 
     def data_received(self, data: bytes) -> None:
-        """Take what the peer has sent."""
+        """Process bytes from the peer."""
         if self.stage >= LINGER:
             return
         try:
@@ -147,7 +146,7 @@ class Http2Connection(Flow):
             self._schedule()
 
     def eof_received(self) -> bool:
-        """Keep our half open while there is something to answer: the peer sends nothing more."""
+        """Keep our sending half open while requests must be answered: the peer has closed its own."""
         if self.tls is not None:
             return False
         self._is_half_closed = True
@@ -156,7 +155,7 @@ class Http2Connection(Flow):
         return bool(self.streams)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Let go of everything: the connection has ended."""
+        """Release everything: the connection is closed."""
         self.context.connections.discard(self)
         self.stage, self.deadline = CLOSED, NEVER
         self._receiving.close()
@@ -167,12 +166,12 @@ class Http2Connection(Flow):
         self.connection.connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """Let whoever sends wait: the peer does not take what we write fast enough."""
+        """Make senders wait: the transport's write buffer is full."""
         self.sending.unread = 0
         super().pause_writing()
 
     def resume_writing(self) -> None:
-        """Let whoever sends go on."""
+        """Let senders continue."""
         self._write_deadline = NEVER
         super().resume_writing()
         if self.stage < LINGER:
@@ -183,20 +182,20 @@ class Http2Connection(Flow):
 
     @property
     def exchanges(self) -> Iterator[Exchange]:
-        """The requests in hand."""
+        """The requests whose response is not complete."""
         return (stream.exchange for stream in self.streams.values() if not stream.exchange.complete)
 
     @property
     def is_serving(self) -> bool:
-        """Whether anything may still be sent on a stream."""
+        """Whether streams may still send."""
         return self.stage < LINGER
 
     def refuses(self, number: int) -> bool:
-        """Whether there is no room for a stream, or it comes too late."""
+        """Whether a new stream must be refused: there are too many, or the server shuts down."""
         return number > self._refuse_from or len(self.streams) + self.unwanted >= MAX_STREAMS
 
     def opened(self, stream: Stream) -> None:
-        """Take a stream whose request is about to be served."""
+        """Add a stream whose request is about to be served."""
         if not self.streams and self.stage == OPEN:
             self._own_deadline = self.deadline = NEVER
         self.streams[stream.number] = stream
@@ -209,7 +208,7 @@ class Http2Connection(Flow):
             del ended[next(iter(ended))]
 
     def forget(self, stream: Stream, *, by_us: bool = False) -> None:
-        """Let go of a stream that has ended."""
+        """Remove a stream that has ended."""
         if self.streams.pop(stream.number, None) is None:
             return
         self.note_ended(stream.number, by_us=by_us)
@@ -224,7 +223,7 @@ class Http2Connection(Flow):
                 self._own_deadline = self.deadline = self.context.clock.now + self.context.keep_alive
 
     def reset(self, stream: Stream, code: int) -> None:
-        """End a stream before its time, and tell the peer; an answer that was written stays written."""
+        """Reset a stream, and abandon its exchange; bytes already written are still sent."""
         if stream.number in self.streams and self.stage < LINGER:
             self.write(frames.reset(stream.number, code))
             stream.abandon()
@@ -243,21 +242,21 @@ class Http2Connection(Flow):
             stream.abandon()
 
     def tell_refused(self, bad: BadRequest) -> None:
-        """Tell observers and the log of a request that is not served."""
+        """Report a refused request to the observers and the log."""
         self.context.tell_refused(self.connection, bad.status, bad.reason)
         self.context.log_warning(text_answer(bad.status).body.decode(), self.connection)
 
     # Sending.
 
     def write(self, data: bytes) -> None:
-        """Write frames, with those of the same turn of the event loop."""
+        """Write frames, together with others of the same turn of the event loop."""
         if self.sending.write(data):
             self.pause_reading()
 
     # Receiving.
 
     def has_received(self) -> bool:
-        """Whether something has come that is not used yet."""
+        """Whether received frames wait to be processed."""
         return self._receiving.has_more and self.stage < LINGER
 
     def _go_on(self) -> None:
@@ -270,11 +269,11 @@ class Http2Connection(Flow):
     # Time.
 
     def watch(self, deadline: float) -> None:
-        """See that a stream's deadline is met."""
+        """Call `expire` by a stream's deadline, too."""
         self.deadline = min(self.deadline, deadline)
 
     def wait_for_head(self, *, is_begun: bool) -> None:
-        """Set the deadline for the rest of a head, or for nothing."""
+        """Set the deadline for the rest of a head, if one has begun; else for the end or for an idle connection."""
         context = self.context
         seconds = context.limits.head_seconds if is_begun else LINGER_SECONDS if self.stage == ENDING else None
         self._own_deadline = context.clock.after(seconds)
@@ -283,7 +282,7 @@ class Http2Connection(Flow):
         self._set_deadline()
 
     def wait_for_window(self, *, is_shut: bool) -> None:
-        """Set the deadline for the peer to open the connection's window, where streams wait for it."""
+        """Set the deadline for the peer to open the connection's window; clear it if no stream waits for it."""
         if not is_shut:
             self._window_deadline = NEVER
         elif self._window_deadline == NEVER:
@@ -300,7 +299,7 @@ class Http2Connection(Flow):
         self.deadline = min(*own, *(stream.deadline for stream in self.streams.values()))
 
     def expire(self) -> None:
-        """Do what is due: the peer has not done in time what it was to do."""
+        """Handle a passed deadline: the peer was too slow."""
         now = self.context.clock.now
         if self.stage == LINGER:
             self.close()
@@ -321,7 +320,7 @@ class Http2Connection(Flow):
                 self._set_deadline()
 
     def _end_in_time(self) -> None:
-        """End: a head did not come whole, the peer has been idle, or has not said that it knows of the end."""
+        """End: a head was not completed in time, the connection was idle, or the PING at shutdown got no reply."""
         if self._receiving.is_in_head:
             self.context.tell_refused(self.connection, 0, "no whole head came in time")
             self.fail(frames.BadConnection(frames.PROTOCOL_ERROR, "a head did not come in time"))
@@ -333,7 +332,7 @@ class Http2Connection(Flow):
     # The end.
 
     def shutdown(self) -> None:
-        """End after the requests in hand, and those that are on their way: the server ends."""
+        """Start a graceful end: the server shuts down; current requests and those under way are still served."""
         if self.stage == OPEN:
             self.stage = ENDING
             self.write(frames.goaway(frames.MAX_STREAM, frames.NO_ERROR) + frames.frame(frames.PING, 0, 0, GOODBYE))
@@ -343,7 +342,7 @@ class Http2Connection(Flow):
                 exchange.shutdown()
 
     def knows_of_end(self) -> None:
-        """Refuse what comes from now on: the peer has heard that the server ends, or had the time to."""
+        """Refuse new streams: the peer knows that the server shuts down, or its time to reply has passed."""
         if self.stage != ENDING:
             return
         self.stage = LAST
@@ -358,12 +357,12 @@ class Http2Connection(Flow):
             self._linger()
 
     def peer_ends(self) -> None:
-        """End after the requests in hand: the peer opens no more streams."""
+        """End after the current requests: the peer opens no more streams."""
         self.stage = LAST
         self._go_on_ending()
 
     def fail(self, bad: frames.BadConnection) -> None:
-        """Tell the peer which rule it has broken, and end."""
+        """Send the peer the error code of the rule that it has broken, and end."""
         self.context.tell_refused(self.connection, 0, bad.reason)
         self.context.log_warning(f"Invalid HTTP/2 received: {bad.reason}", self.connection)
         self._end(bad.code)
@@ -374,7 +373,7 @@ class Http2Connection(Flow):
             self._linger()
 
     def _linger(self) -> None:
-        """Close our half, drop what the peer still sends, and close the rest when it has had the time to read."""
+        """Close our sending half, drop what the peer sends for `LINGER_SECONDS`, and then close the connection."""
         self.sending.flush()
         stage, self.stage = self.stage, LINGER
         self._receiving.close()
@@ -386,7 +385,7 @@ class Http2Connection(Flow):
             self.close()
 
     def close(self) -> None:
-        """Close the connection when what was written has been sent."""
+        """Close the connection when the write buffer has been sent."""
         if self.stage != CLOSED:
             self.sending.flush()
             self.stage = CLOSED

@@ -1,7 +1,7 @@
-"""An exchange on a stream of HTTP/2: the same as on HTTP/1.1 but for how its response is written.
+"""An exchange on a stream of HTTP/2: the same as on HTTP/1.1, except for how its response is written.
 
-A head is held back until the first of its body comes, as on HTTP/1.1. `send` returns when the windows of the stream and
-of the connection, and the transport, had room for all of a body's part.
+A head is held back until the first part of its body, as on HTTP/1.1. `send` returns when the whole part of the body has
+fitted the windows of the stream and of the connection, and the transport's buffer.
 
 Source: RFC 9113, 8.1 (heads, bodies, trailers).
 """
@@ -29,12 +29,12 @@ class Http2Exchange(Exchange):
     def __init__(self, stream: Stream, scope: Scope, keep_alive: bool, has_body: bool) -> None:
         super().__init__(stream, scope, keep_alive, has_body)
         self.stream = stream
-        self._is_last = False  # what is being sent is the end of the response
+        self._is_last = False  # the part being sent is the end of the response
         self._trailers: list[Field] = []
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more is done for it."""
+        """Whether the request is finished."""
         return self.complete
 
     async def run(self, app: Application) -> None:
@@ -45,9 +45,9 @@ class Http2Exchange(Exchange):
             self.stream.application_ended()
 
     async def send(self, message: Any) -> None:
-        """Send a part of the response, and wait until there was room for it; see `Exchange`."""
+        """Send a part of the response, and wait until it was written; see `Exchange`."""
         if self.disconnected:
-            await asyncio.sleep(0)  # one that sends on and on must not hold up others, whose streams ended with its
+            await asyncio.sleep(0)  # an application that sends without end must not block the event loop
         await super().send(message)
         if self.stream.pending is not None:
             await self.stream.wait_until_sent()
@@ -74,7 +74,7 @@ class Http2Exchange(Exchange):
         self.status = status = message["status"]
         parts = [STATUSES[status], context.default_block]
         length: int | None = None
-        is_empty = status == 204 or status < 200  # which must not say a length (RFC 9110, 8.6)
+        is_empty = status == 204 or status < 200  # such a response must not have a length (RFC 9110, 8.6)
         for block, says in encode_checked(message.get("headers", ())):
             if says is not None:
                 if is_empty:
@@ -120,7 +120,7 @@ class Http2Exchange(Exchange):
             self._sent_all()
 
     def _sent_all(self) -> None:
-        """End the response, if what was sent was its end."""
+        """Finish the response, if its last part was sent."""
         if self._is_last and not self.disconnected:
             self._finish()
 
@@ -134,5 +134,5 @@ class Http2Exchange(Exchange):
 
 
 def encode_answer(answer: Answer, default_block: bytes) -> bytes:
-    """Write the head of an answer of our own."""
+    """Encode the head of one of the engine's own answers."""
     return STATUSES[answer.status] + default_block + encode_block(answer.head)

@@ -1,15 +1,15 @@
-"""The head of a request in HTTP/2, checked by the rules of HTTP/1.1, and that of a response as it goes out.
+"""The head of a request in HTTP/2, checked by the rules of HTTP/1.1, and the encoded head of a response.
 
-A request. What `head` refuses of HTTP/1.1 is refused here by the same functions: the first line is put together from
-the pseudo-header fields and read by `read_line`; Host, lengths and the number of fields are checked by `check_host`,
-`read_framing` and `join_fields`. To that come the rules of HTTP/2: no field of the connection, small letters alone, no
-white space around a value, and each pseudo-header field once, in front of the others.
+Requests. The functions of `head` refuse here what they refuse in HTTP/1.1: `read_line` reads a request line that is
+built from the pseudo-header fields; `check_host`, `read_framing` and `join_fields` check Host, lengths and the number
+of fields. HTTP/2 adds rules: no connection-specific fields, names in lower case, no white space around values, and each
+pseudo-header field once, before the other fields.
 
-A WebSocket's handshake is a CONNECT with a `:protocol` (RFC 8441, 4). Its target is read as that of a GET, which it is
-in HTTP/1.1.
+A WebSocket handshake is a CONNECT with a `:protocol` (RFC 8441, 4). Its target is read as that of a GET, as in
+HTTP/1.1.
 
-A response is written without a dynamic table: a field is the same bytes in every response, so it is encoded once and
-remembered. The peer is told so in the first head, and whenever it sets the size of its table (RFC 7541, 4.2).
+Responses are encoded without a dynamic table. So a field has the same bytes in every response, and is encoded once and
+cached. The peer is told so in the first head, and whenever it sets the size of its table (RFC 7541, 4.2).
 
 Source: RFC 9113, 8.2 and 8.3; RFC 7541, 6.2.2 (a literal that is not indexed).
 """
@@ -36,31 +36,31 @@ from duallisten.http.head import (
 )
 
 NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]++")
-"""The name of a field: a token (RFC 9110, 5.1) in small letters."""
+"""The name of a field: a token (RFC 9110, 5.1) in lower case."""
 
 VALUE = re.compile(rb"(?:[\x21-\x7e\x80-\xff](?:[\t\x20]*+[\x21-\x7e\x80-\xff]++)*+)?")
-"""The value of a field: what HTTP/1.1 takes, without white space around it."""
+"""The value of a field: as in HTTP/1.1, without white space around it."""
 
 OF_CONNECTION = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"))
-"""Fields that mean the connection of HTTP/1.1 (RFC 9113, 8.2.2); one of a response is dropped."""
+"""Connection-specific fields of HTTP/1.1 (RFC 9113, 8.2.2): refused in a request, dropped from a response."""
 
 SCHEMES = frozenset((b"http", b"https"))
 
 PSEUDO = frozenset((b":method", b":scheme", b":path", b":authority", b":protocol"))
 
 NO_TABLE = b"\x20"
-"""Tells a peer that there is no dynamic table."""
+"""A table size update to 0 (RFC 7541, 6.3): there is no dynamic table."""
 
 
 class Request(NamedTuple):
-    """The head of a request that is in order.
+    """The checked head of a request.
 
     Attributes:
-        line: As HTTP/1.1 would have it, with the version `2`.
-        fields: Host first, and one `cookie` at most.
-        length: Bytes of the body; None where none is said.
+        line: The request line as in HTTP/1.1, with the version `2`.
+        fields: The header fields: Host first if there is an authority, and at most one `cookie`.
+        length: The announced length of the body in bytes, or None.
         expects_continue: Whether the client waits for 100 before it sends the body.
-        is_handshake: Whether it is that of a WebSocket.
+        is_handshake: Whether it is a WebSocket handshake.
     """
 
     line: RequestLine
@@ -71,11 +71,11 @@ class Request(NamedTuple):
 
 
 def read_request(found: Sequence[Field], max_fields: int | None, *, takes_websockets: bool = False) -> Request:
-    """Read the fields of a request's head, as they were sent.
+    """Check and read the decoded fields of a request's head.
 
     Raises:
-        BadRequest: 400 for what is malformed or could be read in two ways, 431 for too many fields, 501 for a protocol
-            that is not spoken.
+        BadRequest: 400 for a malformed or ambiguous head, 431 for too many fields, 501 for a `:protocol` that is not
+            supported.
     """
     pseudo: dict[bytes, bytes] = {}
     for name, value in found:
@@ -102,7 +102,7 @@ def read_request(found: Sequence[Field], max_fields: int | None, *, takes_websoc
 
 
 def _read_protocol(protocol: bytes, pseudo: dict[bytes, bytes], *, takes_websockets: bool) -> bytes:
-    """Check what a CONNECT wants to go on with; return the method by which the rest of its head is read."""
+    """Check the `:protocol` of a CONNECT; return the method that the rest of its head is read with."""
     if not takes_websockets or pseudo[b":method"] != b"CONNECT" or b":authority" not in pseudo:
         raise BadRequest(400, "a protocol without leave, without CONNECT or without an authority")
     if protocol != b"websocket":
@@ -111,7 +111,7 @@ def _read_protocol(protocol: bytes, pseudo: dict[bytes, bytes], *, takes_websock
 
 
 def _with_host(line: RequestLine, fields: list[Field], authority: bytes | None, max_fields: int | None) -> Request:
-    """Put the authority in Host's place, and read the rest."""
+    """Replace Host by the authority, if there is one, and check the remaining fields."""
     by_name = join_fields(fields, max_fields)
     host = by_name.get(b"host")
     if authority is not None:
@@ -134,16 +134,16 @@ def _read_known_target(method: bytes, path: bytes) -> RequestLine:
 
 
 def _read_target(method: bytes, path: bytes) -> RequestLine:
-    """Read a method and a path by the rules of a request line."""
+    """Parse a method and a path by the rules of a request line."""
     read = _read_known_target if len(path) < MAX_KNOWN_FIELD else _read_known_target.__wrapped__
     return read(method, path)
 
 
 def check_fields(fields: Iterable[Field]) -> None:
-    """Check the fields of a head behind its pseudo-header fields, or those of a trailer section.
+    """Check the fields of a head after its pseudo-header fields, or those of a trailer section.
 
     Raises:
-        BadRequest: One is malformed, or has no place in HTTP/2.
+        BadRequest: A field is malformed, or not allowed in HTTP/2.
     """
     for name, value in fields:
         if not NAME.fullmatch(name) or not VALUE.fullmatch(value):
@@ -161,11 +161,11 @@ def _join_cookies(fields: list[Field]) -> list[Field]:
 
 
 class BlockShape(NamedTuple):
-    """What can be told of a block of fields without decoding it.
+    """Facts about an encoded block of fields that are known without decoding it.
 
     Attributes:
-        fields: How many it has, updates of the table's size included.
-        is_stateless: Whether it leaves the dynamic table as it is.
+        fields: The number of its fields, including updates of the table's size.
+        is_stateless: Whether decoding it does not change the dynamic table.
     """
 
     fields: int
@@ -173,7 +173,7 @@ class BlockShape(NamedTuple):
 
 
 def shape_of(block: bytes) -> BlockShape:
-    """Look through an encoded block (RFC 7541, 6); one that is malformed is left to the decoder."""
+    """Scan an encoded block (RFC 7541, 6); a malformed block is left to the decoder to refuse."""
     at = count = 0
     is_stateless = True
     while at < len(block):
@@ -196,7 +196,7 @@ def shape_of(block: bytes) -> BlockShape:
 
 
 def _skip_number(block: bytes, at: int, prefix: int) -> tuple[int, int]:
-    """Read a number (RFC 7541, 5.1); return it, and where the next byte is."""
+    """Read a number (RFC 7541, 5.1); return it, and the position of the next byte."""
     if at >= len(block):
         return 0, at
     number = block[at] & prefix
@@ -217,31 +217,31 @@ def _skip_number(block: bytes, at: int, prefix: int) -> tuple[int, int]:
 
 
 def encode_field(name: bytes, value: bytes) -> bytes:
-    """Write a field in the same way whatever was written before it."""
-    written: bytes = Encoder().encode([(name, value, True)], huffman=True)  # True: nothing is kept of it
-    if written[0] & 0xF0 == 0x10:  # never to be indexed, by nobody: the encoder's word for that
+    """Encode a field; the result does not depend on fields encoded before."""
+    written: bytes = Encoder().encode([(name, value, True)], huffman=True)  # True: not added to the dynamic table
+    if written[0] & 0xF0 == 0x10:  # "never indexed"; it becomes "without indexing"
         written = bytes((written[0] & 0x0F,)) + written[1:]
     return written
 
 
 def encode_block(fields: Iterable[Field]) -> bytes:
-    """Write fields of ours; they are not checked, but those of the connection are left out."""
+    """Encode our own fields; they are not checked, but connection-specific fields are left out."""
     pairs = [(name.lower(), value.strip(b" \t")) for name, value in fields]
     return b"".join(encode_field(name, value) for name, value in pairs if name not in OF_CONNECTION)
 
 
 def encode_checked(fields: Iterable[Any]) -> list[tuple[bytes, int | None]]:
-    """Check the fields that an application gives, and write them.
+    """Check and encode an application's header fields.
 
     Returns:
-        For each what goes out (nothing, where it has no place in HTTP/2), and the length that it says, or None.
+        For each field its encoded bytes (empty if it is not allowed in HTTP/2), and the length it announces, or None.
 
     Raises:
-        RuntimeError: A name or a value has characters in it that have no place there.
+        RuntimeError: A name or a value contains characters that are not allowed.
     """
     try:
         return [_known_field(field) for field in fields]
-    except TypeError:  # lists, or values that cannot be looked up
+    except TypeError:  # a list or another unhashable value
         return [_encode_checked(field) for field in fields]
 
 
@@ -254,7 +254,7 @@ def _encode_checked(field: Any) -> tuple[bytes, int | None]:
 
 
 class _KnownFields(dict[Any, tuple[bytes, int | None]]):
-    """What `_encode_checked` has returned, by field; written when first looked up."""
+    """A cache of `_encode_checked`'s results, by field."""
 
     def __missing__(self, field: Any) -> tuple[bytes, int | None]:
         found = _encode_checked(field)
@@ -267,7 +267,7 @@ _known_field = _KnownFields().__getitem__
 
 
 class _Statuses(dict[int, bytes]):
-    """How a head begins, by status; written when first looked up, for all of them take 20 ms."""
+    """The encoded `:status` field, by status; filled on demand, because encoding all of them takes 20 ms."""
 
     def __missing__(self, status: int) -> bytes:
         if not 100 <= status <= 599:

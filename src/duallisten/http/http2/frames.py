@@ -1,6 +1,6 @@
-"""Frames: what their bytes are, and what is wrong with a connection or a stream that breaks their rules.
+"""Frames: how they are encoded, and the errors of connections and streams.
 
-Source: RFC 9113, 4.1 (the head of a frame), 6 (each kind), 7 (error codes).
+Source: RFC 9113, 4.1 (the head of a frame), 6 (each type), 7 (error codes).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PADDED = 0x8
 HAS_PRIORITY = 0x20
 
 MAX_FRAME = 16384
-"""Bytes of the largest frame that is taken, and of the largest that is sent: the least that all must take (4.2)."""
+"""The largest payload in bytes of frames that we accept or send: the least that every peer must accept (4.2)."""
 
 MAX_STREAM = MAX_WINDOW = (1 << 31) - 1
 
@@ -46,7 +46,7 @@ PAIR = Struct(">LL")
 
 
 class BadConnection(Exception):  # noqa: N818
-    """A peer breaks the rules such that the connection cannot go on (RFC 9113, 5.4.1).
+    """The peer breaks a rule so that the connection must end (RFC 9113, 5.4.1).
 
     Attributes:
         code: The error code.
@@ -60,7 +60,7 @@ class BadConnection(Exception):  # noqa: N818
 
 
 class BadStream(Exception):  # noqa: N818
-    """A stream cannot go on; the connection can (RFC 9113, 5.4.2).
+    """A stream must end, but not the connection (RFC 9113, 5.4.2).
 
     Attributes:
         code: The error code.
@@ -72,32 +72,32 @@ class BadStream(Exception):  # noqa: N818
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
-    """Write a frame of at most 64 KiB."""
+    """Encode a frame; its payload has at most `MAX_FRAME` bytes."""
     return HEAD.pack(len(payload) >> 8, len(payload) & 0xFF, kind, flags, stream) + payload
 
 
 def reset(stream: int, code: int) -> bytes:
-    """Write RST_STREAM."""
+    """Encode RST_STREAM."""
     return frame(RST_STREAM, 0, stream, NUMBER.pack(code))
 
 
 def goaway(last: int, code: int) -> bytes:
-    """Write GOAWAY; `last` is the last stream that is, or will be, answered."""
+    """Encode GOAWAY; `last` is the last stream that is, or will be, answered."""
     return frame(GOAWAY, 0, 0, PAIR.pack(last, code))
 
 
 def window_update(stream: int, size: int) -> bytes:
-    """Write WINDOW_UPDATE; stream 0 is the connection."""
+    """Encode WINDOW_UPDATE; stream 0 is the connection."""
     return frame(WINDOW_UPDATE, 0, stream, NUMBER.pack(size))
 
 
 def settings(values: dict[int, int]) -> bytes:
-    """Write SETTINGS."""
+    """Encode SETTINGS."""
     return frame(SETTINGS, 0, 0, b"".join(SETTING.pack(*pair) for pair in values.items()))
 
 
 def head(stream: int, block: bytes, *, ends: bool) -> bytes:
-    """Write HEADERS, and CONTINUATIONs where one frame is too small for the block."""
+    """Encode HEADERS, and CONTINUATION frames if one frame is too small for the block."""
     flags = END_STREAM if ends else 0
     if len(block) <= MAX_FRAME:
         return frame(HEADERS, flags | END_HEADERS, stream, block)
@@ -108,7 +108,7 @@ def head(stream: int, block: bytes, *, ends: bool) -> bytes:
 
 
 def without_padding(data: bytes, at: int, end: int, flags: int) -> tuple[int, int]:
-    """Return where the payload of a frame begins and ends without its padding (RFC 9113, 6.1).
+    """Return the begin and the end of a frame's payload without its padding (RFC 9113, 6.1).
 
     Raises:
         BadConnection: There is more padding than payload.

@@ -1,14 +1,14 @@
-"""The heads of requests in HTTP/2: put together from frames, decoded, and given to the application.
+"""The heads of requests in HTTP/2: joined from frames, decoded, and passed to the application.
 
-A head is decoded as soon as it is whole, whatever becomes of its stream, for both sides must agree on the compression's
-table. Decoding takes longer than all the rest of a small request. Clients send the same head again and again; so where
-a block leaves the table as it is, what it says is remembered until another one changes the table.
+Every complete head is decoded, even if its stream is refused, because both sides must keep the same compression table.
+Decoding takes longer than all other work on a small request, and clients send the same head again and again. So the
+result of a block that does not change the table is cached until another block changes the table.
 
-Source: RFC 9113, 4.3 (blocks of fields), 5.1 (states of streams), 6.2, 6.10, 8.1 (what a head may be).
+Source: RFC 9113, 4.3 (blocks of fields), 5.1 (states of streams), 6.2, 6.10, 8.1 (the form of a head).
 
 Invariants:
     - A block that is not decoded ends the connection.
-    - What is kept of a head that is not whole is at most `--max-head-size`.
+    - Of an incomplete head at most `--max-head-size` bytes are kept, or one frame if that is larger.
 """
 
 from __future__ import annotations
@@ -32,17 +32,18 @@ if TYPE_CHECKING:
     from duallisten.http.http2.connection import Http2Connection
 
 MAX_CONTINUATIONS = 64
-"""Frames of one head."""
+"""The most frames of one head."""
 
 MAX_CRUMBS = 4
-"""How many times as many fields as may be a large block may have before it is decoded: cookies come in several."""
+"""A large block with more than this many times `--max-head-fields` is refused without decoding. A block with fewer
+fields may still be valid, because a cookie may come in several fields."""
 
 COST_OF_REFUSAL = 10
-"""What a request that is refused takes of the budget for frames: it is answered, and logged."""
+"""The units that a refused request takes from the budget for frames, because it is answered and logged."""
 
 MAX_KNOWN = 64
 MAX_KNOWN_BLOCK = 512
-"""How many heads of a connection are remembered, and the bytes of the longest block."""
+"""The number of cached heads of a connection, and the size of the largest block in bytes."""
 
 
 class Heads:
@@ -52,7 +53,7 @@ class Heads:
         connection: The connection.
 
     Attributes:
-        stream: Whose head has begun to come, and is not whole; 0 for none.
+        stream: The stream whose head is incomplete; 0 for none.
     """
 
     __slots__ = ("_block", "_connection", "_decoder", "_flags", "_frames", "_known", "stream")
@@ -66,7 +67,7 @@ class Heads:
         self._flags = self._frames = 0
 
     def take(self, flags: int, number: int, data: bytes, at: int, end: int) -> None:
-        """Take HEADERS."""
+        """Process HEADERS."""
         at, end = frames.without_padding(data, at, end, flags)
         if number % 2 == 0:
             raise BadConnection(frames.PROTOCOL_ERROR, "a head on a stream that is none of a client's")
@@ -84,7 +85,7 @@ class Heads:
         self._connection.wait_for_head(is_begun=True)
 
     def take_continuation(self, flags: int, number: int, data: bytes, at: int, end: int) -> None:
-        """Take CONTINUATION."""
+        """Process CONTINUATION."""
         block = self._block
         if not self.stream:
             raise BadConnection(frames.PROTOCOL_ERROR, "a CONTINUATION of nothing")
@@ -119,7 +120,7 @@ class Heads:
         )
 
     def _decode(self, number: int, block: bytes, shape: BlockShape) -> list[Field]:
-        """Decode a block; one that changes the table makes what is known worthless."""
+        """Decode a block; clear the cache if the block changes the table."""
         limits = self._connection.context.limits
         if len(block) > LARGE and limits.head_fields is not None and shape.fields > MAX_CRUMBS * limits.head_fields:
             self._refuse_head(number, "far too many fields")
@@ -134,7 +135,7 @@ class Heads:
             raise BadConnection(frames.COMPRESSION_ERROR, f"hpack: {error}") from None
 
     def _read_head(self, number: int, block: bytes, *, ends: bool) -> None:
-        """Read a whole head: of a request, or of the trailer section behind its body."""
+        """Read a complete head: of a request, or of the trailer section after its body."""
         connection = self._connection
         if number <= connection.last:
             self._read_trailers(number, self._decode(number, block, shape_of(block)), ends=ends)
@@ -193,7 +194,7 @@ class Heads:
                 raise BadConnection(frames.PROTOCOL_ERROR, "a stream whose number is too low")
             if not connection.ended[number]:
                 raise BadConnection(frames.STREAM_CLOSED, "a head on a stream that has ended")
-            connection.frames_left.spend()  # on its way when we reset it
+            connection.frames_left.spend()  # sent before the peer knew of our reset
             return
         if not stream.has_body:
             raise BadStream(frames.STREAM_CLOSED, "a head behind the end of a stream")
@@ -204,7 +205,7 @@ class Heads:
 
 
 def _check_length(request: Request, most: int | None, *, ends: bool) -> BadRequest | None:
-    """Say what is wrong with the length of a request's body."""
+    """Return what is wrong with the length of a request's body, or None."""
     if ends and request.length:
         return BadRequest(400, "a length, and no body")
     if request.is_handshake and (ends or request.length is not None):

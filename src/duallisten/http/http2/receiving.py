@@ -1,11 +1,11 @@
-"""The receiving half of a connection of HTTP/2: the frames of the peer, each checked and carried out.
+"""The receiving half of a connection of HTTP/2: it checks and handles the frames of the peer.
 
 Facts it rests on: the order of frames and the states of streams (RFC 9113, 5.1), which errors end a stream and which
-the connection (5.4), what each kind of frame may be (6).
+the connection (5.4), the rules of each frame type (6).
 
 Invariants:
-    - Whatever a frame asks for that leads to nothing is paid from a budget.
-    - What is kept of what has come is one frame that is not whole, and the rest of one read.
+    - Every frame without use is charged to a budget.
+    - Of the received bytes it keeps one incomplete frame, and the unprocessed rest of one read.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 MAX_WORK = 256
 WORK_OF_HEAD = 8
-"""Frames that are read in one turn of the event loop, and how many a head counts for."""
+"""The number of frames that are read in one turn of the event loop; a head counts as 8."""
 
 
 class Receiving:
@@ -32,10 +32,10 @@ class Receiving:
 
     Args:
         connection: The connection.
-        preface: What the peer has to send first.
+        preface: The bytes that the peer must send first.
 
     Attributes:
-        has_more: Whether some of what has come could be used, and waits for its turn.
+        has_more: Whether complete frames wait for the next turn of the event loop.
     """
 
     __slots__ = (
@@ -55,7 +55,7 @@ class Receiving:
         self._inbox = b""
         self.has_more = False
         self._is_first = True
-        self._received = 0  # bytes of bodies, by which the connection's window is yet to be opened
+        self._received = 0  # bytes of bodies since the connection's window was last opened
         self._heads = heads = Heads(connection)
         self._handlers: tuple[Callable[[int, int, bytes, int, int], None], ...] = (
             self._take_data,
@@ -71,18 +71,18 @@ class Receiving:
         )
 
     def close(self) -> None:
-        """Let go of what has come, and of the connection."""
+        """Drop the received bytes, and release the connection."""
         self._inbox = b""
         self.has_more = False
         self._handlers = ()
 
     @property
     def is_in_head(self) -> bool:
-        """Whether the beginning of a head has come, or the beginning of the connection has not."""
+        """Whether a head has begun and is incomplete, or the peer's first SETTINGS has not arrived."""
         return self._heads.stream > 0 or self._is_first
 
     def take(self, data: bytes) -> None:
-        """Take what the peer has sent, behind what has come before; read as much of it as is one turn's share.
+        """Process bytes from the peer, at most `MAX_WORK` frames in one turn of the event loop.
 
         Raises:
             BadConnection: The peer breaks the rules.
@@ -109,7 +109,7 @@ class Receiving:
                 break
             work += WORK_OF_HEAD if kind == frames.HEADERS else 1
             self._take_frame(kind, flags, number & frames.MAX_STREAM, data, at + 9, end)
-            if not self._handlers:  # it has ended
+            if not self._handlers:  # closed meanwhile
                 return
             at = end
         self._inbox = data[at:] if at else data
@@ -150,7 +150,7 @@ class Receiving:
             connection.note_ended(number, by_us=True)
 
     def _stream(self, number: int) -> Stream | None:
-        """Return a stream; None for one that has ended."""
+        """Return a stream; None if it has ended."""
         stream = self._connection.streams.get(number)
         if stream is None and (number > self._connection.last or number % 2 == 0):
             raise BadConnection(frames.PROTOCOL_ERROR, "a frame for a stream that is not open")
@@ -172,12 +172,12 @@ class Receiving:
             if end - at < stream.least_data and not ends:
                 connection.frames_left.spend()
             stream.take(data[at:end], size, ends=ends)
-        elif connection.ended.get(number, True):  # on its way when we reset it
+        elif connection.ended.get(number, True):  # sent before the peer knew of our reset
             connection.frames_left.spend()
         else:
             raise BadStream(frames.STREAM_CLOSED, "a body on a stream that has ended")
 
-    # What is neither head nor body.
+    # Other frames.
 
     def _take_priority(self, flags: int, number: int, data: bytes, at: int, end: int) -> None:
         self._connection.frames_left.spend()

@@ -1,13 +1,13 @@
-"""What waits to be sent on a connection of HTTP/2, and whose turn it is.
+"""The sending half of a connection of HTTP/2: flow-control windows, and the queue of streams that wait to send.
 
-A part of a body goes out at once where the windows of its stream and of the connection have room for it, and the
-transport takes it. Else it waits here. Streams that wait take turns, a frame each. The bytes of one turn of the event
-loop are written together.
+A part of a body is sent at once if it fits the windows of its stream and of the connection, and the transport's buffer
+is not full. Otherwise its stream waits here. Waiting streams take turns, one frame each. The bytes of one turn of the
+event loop are written together.
 
 Invariants:
-    - No more is sent than both windows allow; a window may be below zero (RFC 9113, 6.9.2).
-    - A stream that waits for the connection's window, or for the transport, is in the queue; one that waits for its own
-      window is not, and has a deadline.
+    - No more data is sent than both windows allow; a window may be below zero (RFC 9113, 6.9.2).
+    - A stream that waits for the connection's window or for the transport is in the queue. A stream that waits for its
+      own window is not in the queue, and has a deadline.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ if TYPE_CHECKING:
     from duallisten.http.http2.stream import Stream
 
 DEFAULT_WINDOW = 65535
-"""Bytes of each window before anybody says otherwise (RFC 9113, 6.9.2)."""
+"""The initial size of each window in bytes (RFC 9113, 6.9.2)."""
 
 MAX_TURN = 1 << 20
-"""Bytes that are sent in one turn of the event loop."""
+"""Bytes that queued streams may send in one turn of the event loop."""
 
 MAX_OUT = 1 << 16
-"""Bytes that are kept for one write."""
+"""Frames are collected for one write up to this many bytes."""
 
 MAX_UNREAD = 4096
-"""Bytes written while the peer does not read, from which on nothing more is read of it."""
+"""Reading pauses when more bytes than this were written while the transport's write buffer is full."""
 
 WORTHWHILE = 1024
-"""Bytes of a frame from which on the peer may answer with opening its windows, at no cost to its budget."""
+"""For a DATA frame of at least this many bytes, the peer may send two WINDOW_UPDATEs at no cost to its budget."""
 
 
 class Sending:
@@ -55,7 +55,7 @@ class Sending:
         window: Bytes that may be sent on the connection now.
         initial_window: Bytes that may be sent on a new stream.
         queue: Streams that wait for their turn.
-        unread: Bytes written since the peer does not read.
+        unread: Bytes written since the transport's write buffer became full.
     """
 
     __slots__ = (
@@ -80,7 +80,7 @@ class Sending:
         self._is_scheduled = False
 
     def write(self, data: bytes) -> bool:
-        """Write frames, with those of the same turn of the event loop; return whether the peer leaves much unread."""
+        """Write frames, together with others of this turn of the event loop; return whether reading should pause."""
         self._out.append(data)
         self._size += len(data)
         if self._size >= MAX_OUT:
@@ -95,7 +95,7 @@ class Sending:
 
     @property
     def is_unread(self) -> bool:
-        """Whether so much has been written while the peer does not read that nothing more should be read of it."""
+        """Whether more than `MAX_UNREAD` bytes were written while the transport's write buffer is full."""
         return self.unread > MAX_UNREAD
 
     def _flush(self) -> None:
@@ -103,7 +103,7 @@ class Sending:
         self.flush()
 
     def flush(self) -> None:
-        """Give to the transport what was written."""
+        """Pass the collected bytes to the transport."""
         connection = self._connection
         if self._out:
             data = b"".join(self._out)
@@ -113,21 +113,21 @@ class Sending:
                 connection.transport.write(data)
 
     def clear(self) -> None:
-        """Keep nothing of what was written."""
+        """Drop the collected bytes."""
         self._out.clear()
         self._size = 0
 
     def announce(self) -> bytes:
-        """Return what stands in front of the next block: nothing, or that there is no dynamic table."""
+        """Return the bytes before the next block of fields: nothing, or the announcement of no dynamic table."""
         said, self._announcement = self._announcement, b""
         return said
 
     def announce_again(self) -> None:
-        """Say with the next block that there is no dynamic table."""
+        """Announce with the next block that there is no dynamic table."""
         self._announcement = NO_TABLE
 
     def send(self, stream: Stream, data: bytes, *, ends: bool) -> None:
-        """Write a part of a body, or have it wait as the stream's `pending`."""
+        """Write a part of a body, or keep it in the stream's `pending`."""
         size = len(data)
         has_room = size <= self.window and size <= stream.send_window and size <= MAX_FRAME
         if size == 0 or (has_room and not self.queue and not self._connection.is_write_paused):
@@ -147,7 +147,7 @@ class Sending:
             self._connection.frames_left.earn(2)
 
     def go_on(self) -> None:
-        """Write what there is room for, a frame of each stream in turn."""
+        """Write pending data as far as the windows and the transport allow, a frame of each stream in turn."""
         queue, connection = self.queue, self._connection
         sent = 0
         while queue and self.window > 0 and not connection.is_write_paused:
@@ -180,20 +180,20 @@ class Sending:
             self.go_on()
 
     def open_window(self, size: int) -> None:
-        """Take the peer's word that so much more may be sent on the connection.
+        """Enlarge the connection's send window by `size` bytes.
 
         Raises:
-            BadConnection: That is too much.
+            BadConnection: The window becomes too large.
         """
         self.window += size
         if self.window > MAX_WINDOW:
             raise BadConnection(FLOW_CONTROL_ERROR, "a window of more than 2**31 - 1 bytes")
 
     def open_stream(self, stream: Stream, size: int) -> None:
-        """Take the peer's word that so much more (or less) may be sent on a stream.
+        """Enlarge a stream's send window by `size` bytes, which may be negative.
 
         Raises:
-            BadStream: That is too much.
+            BadStream: The window becomes too large.
         """
         stream.send_window += size
         if stream.send_window > MAX_WINDOW:

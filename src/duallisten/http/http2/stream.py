@@ -1,17 +1,17 @@
-"""A stream of HTTP/2: the channel of one exchange, with the windows of flow control in both directions.
+"""A stream of HTTP/2: the channel of one exchange, with the flow-control windows of both directions.
 
-Receiving. A peer may send a stream `WINDOW` bytes. As the application reads them, the window is opened again, and not
-before: what nobody reads is held back by its sender.
+Receiving. A peer may send `WINDOW` bytes on a stream. The window is opened again only when the application reads them,
+so the peer must hold back a body that the application does not read.
 
-Sending. What there is no room for, in the window of the stream or of the connection or in the transport, is `pending`
-until the connection (`sending`) has written it; whoever sends waits for that.
+Sending. Data that does not fit the stream's window, the connection's window or the transport's buffer is kept in
+`pending` until `Sending` writes it. The sender waits meanwhile.
 
-The end. A stream ends when both sides have sent all they have to. Where the response is complete before the request
-is, the peer has a moment to end its body, which is dropped; then the stream is reset without an error (RFC 9113, 8.1).
+The end. A stream ends when both sides have sent END_STREAM. If the response is complete before the request, the peer
+gets a moment to end its body, which is dropped. Then the stream is reset without an error (RFC 9113, 8.1).
 
 Invariants:
-    - After its end, nothing of a stream is written but RST_STREAM, once.
-    - A stream has a deadline whenever it is the peer's turn to send its body, or to open its window.
+    - After its end, nothing is written on a stream but one RST_STREAM.
+    - A stream has a deadline whenever it waits for the peer to send a body or to open a window.
 """
 
 from __future__ import annotations
@@ -31,26 +31,26 @@ if TYPE_CHECKING:
     from duallisten.http.http2.connection import Http2Connection
 
 WINDOW = 1 << 17
-"""Bytes of a body that a peer may send before the application reads them."""
+"""The receive window of a stream: bytes of a body that a peer may send before the application reads them."""
 
 
 class Stream:
     """One stream; see `Channel`.
 
     Attributes:
-        connection: What it is on.
-        number: Its number.
-        exchange: Its request.
-        has_body: Whether the peer has still something to send on it.
-        left: Bytes of the body to come, where the request says so.
+        connection: The connection.
+        number: The stream's number.
+        exchange: The request.
+        has_body: Whether the peer has not sent END_STREAM yet.
+        left: Bytes of the body still to be received, if the request announces a length.
         receive_window: Bytes that the peer may send now.
         send_window: Bytes that we may send now.
-        pending: What waits to be sent; None where nothing does.
-        pending_ends: Whether that is the end of the response.
-        is_queued: Whether it has its turn among those that wait to send.
+        pending: Data that waits to be sent; None if there is none.
+        pending_ends: Whether the pending data is the end of the response.
+        is_queued: Whether the stream is in the queue of `Sending`.
         deadline: When `expire` is called.
-        sent: Bytes written on it.
-        least_data: Bytes of a frame of a body below which it costs more than it brings.
+        sent: Bytes written on the stream.
+        least_data: A DATA frame with less data, in bytes, costs more than it brings, and is rate-limited.
     """
 
     __slots__ = (
@@ -92,26 +92,26 @@ class Stream:
         self.deadline = NEVER
         self._waiter: asyncio.Future[None] | None = None
 
-    # What observers ask.
+    # What observers use.
 
     @property
     def client(self) -> tuple[str, int] | None:
-        """The other end's address, as in a scope."""
+        """The client's address, as in an ASGI scope."""
         return self.connection.client
 
     @property
     def server(self) -> tuple[str, int | None] | None:
-        """Our own address, as in a scope."""
+        """The server's address, as in an ASGI scope."""
         return self.connection.server
 
     @property
     def is_trusted(self) -> bool:
-        """Whether the peer's forwarded headers are believed."""
+        """Whether the peer's forwarded headers are trusted."""
         return self.connection.connection.is_trusted
 
     @property
     def note(self) -> Any:
-        """What an observer has noted of the connection."""
+        """The connection's note, for observers."""
         return self.connection.connection.note
 
     @note.setter
@@ -121,16 +121,16 @@ class Stream:
     # Receiving.
 
     def take(self, data: bytes, size: int, *, ends: bool) -> None:
-        """Take a part of the body.
+        """Process a part of the body.
 
         Args:
-            data: It.
-            size: Bytes that it takes of the window: with its padding.
-            ends: Whether it is the last.
+            data: The data, without padding.
+            size: The bytes that it uses of the window, padding included.
+            ends: Whether it is the last part.
 
         Raises:
-            BadStream: There is more or less of it than there may be.
-            BadRequest: It is too large.
+            BadStream: The body has ended before, or exceeds the window.
+            BadRequest: 400 if the body is longer or shorter than announced, 413 if it is too large.
         """
         self._count(size)
         exchange = self.exchange
@@ -155,7 +155,7 @@ class Stream:
         self._wait_for_body()
 
     def _count(self, size: int) -> None:
-        """Count what has come of what the peer may send."""
+        """Subtract received bytes from the window."""
         if not self.has_body:
             raise frames.BadStream(frames.STREAM_CLOSED, "a body that has ended")
         self.receive_window -= size
@@ -163,7 +163,7 @@ class Stream:
             raise frames.BadStream(frames.FLOW_CONTROL_ERROR, "more than the window of a stream")
 
     def _drop(self, *, ends: bool) -> None:
-        """Go on when what nobody wants of the body has come, or is too much."""
+        """Drop body data after a complete response; end the stream at its end, or if the window is used up."""
         if ends:
             self.has_body = False
             self.connection.forget(self)
@@ -171,19 +171,19 @@ class Stream:
             self.connection.reset(self, frames.NO_ERROR)
 
     def _wait_for_body(self) -> None:
-        """Set the deadline for the next part of the body, if the peer may send any."""
+        """Set the deadline for the next part of the body, if the window is open."""
         if self.has_body and self.receive_window > 0:
             self.wait(self.context.limits.body_seconds)
         elif self.pending is None:
             self.deadline = NEVER
 
     def wait(self, seconds: float | None) -> None:
-        """Set the deadline."""
+        """Set the deadline to `seconds` from now; None for no deadline."""
         self.deadline = self.context.clock.after(seconds)
         self.connection.watch(self.deadline)
 
     def resume_reading(self) -> None:
-        """Open the window by what the application has read, when that is half of it."""
+        """Open the window by the bytes that the application has read, once they are half of it."""
         credit = WINDOW - self.receive_window - self.exchange.body_bytes
         if credit >= WINDOW // 2 and self.has_body and not self.is_abandoned:
             self.receive_window += credit
@@ -194,37 +194,37 @@ class Stream:
 
     @property
     def is_write_paused(self) -> bool:
-        """Whether the peer does not take what is written fast enough."""
+        """Whether the transport's write buffer is full."""
         return self.connection.is_write_paused
 
     async def wait_for_room(self) -> None:
-        """Wait until the peer has taken enough of what was written."""
+        """Wait until the transport's write buffer has room again."""
         await self.connection.wait_for_room()
 
     def write(self, data: bytes) -> None:
-        """Write frames, unless the stream has been reset."""
+        """Write frames, unless the stream is abandoned."""
         if not self.is_abandoned:
             self.sent += len(data)
             self.connection.write(data)
 
     def send_head(self, block: bytes, *, ends: bool) -> None:
-        """Write fields."""
-        if self.is_abandoned:  # a head that was held back
+        """Write a HEADERS frame with an encoded block."""
+        if self.is_abandoned:  # the head was held back until after the reset
             return
         self.write(frames.head(self.number, self.connection.sending.announce() + block, ends=ends))
 
     def send_data(self, data: bytes, *, ends: bool) -> None:
-        """Write a part of a body, or have it wait for room: `pending` then."""
+        """Write a part of a body; if it does not fit, keep it in `pending`."""
         self.connection.sending.send(self, data, ends=ends)
 
     async def wait_until_sent(self) -> None:
-        """Wait until what is pending has been written, or is not wanted any more."""
+        """Wait until the pending data was written or dropped."""
         while self.pending is not None:
             self._waiter = self.context.loop.create_future()
             await self._waiter
 
     def sent_all(self) -> None:
-        """Let whoever sends go on: nothing is pending any more."""
+        """Let the sender continue: nothing is pending any more."""
         self.pending = None
         if not self.is_abandoned:
             self.deadline = NEVER
@@ -234,7 +234,7 @@ class Stream:
             self._waiter.set_result(None)
 
     def answer(self, answer: Answer, *, with_body: bool = True) -> None:
-        """Write an answer of our own, which is short."""
+        """Write one of the engine's own answers, which are short."""
         body = answer.body if with_body else b""
         self.send_head(encode_answer(answer, self.context.default_block), ends=not body)
         if body:
@@ -243,12 +243,12 @@ class Stream:
     # The end.
 
     def response_complete(self, exchange: Exchange) -> None:
-        """Count the response, which is the end of our half."""
+        """Count the response; it ends our half of the stream."""
         self.context.state.total_requests += 1
         self.sent_end()
 
     def sent_end(self) -> None:
-        """Let go, or wait a moment for the rest of the body: our half has ended."""
+        """Remove the stream, or wait a moment for the rest of the body: our half has ended."""
         if self.has_body:
             if self.receive_window <= 0:
                 self.connection.reset(self, frames.NO_ERROR)
@@ -258,7 +258,7 @@ class Stream:
             self.connection.forget(self)
 
     def abandon(self) -> None:
-        """Let go: nothing more is sent or received on it."""
+        """Stop sending and receiving on the stream, and tell the application that the client is gone."""
         self.is_abandoned = True
         self.connection.unwanted += not self.exchange.is_over
         self.has_body = False
@@ -272,7 +272,7 @@ class Stream:
             self.connection.unwanted -= 1
 
     def refuse(self, bad: BadRequest) -> None:
-        """Answer a request that cannot be served any further, unless an answer has begun, and end the stream."""
+        """Answer a bad request, unless a response has begun, and reset the stream."""
         exchange = self.exchange
         answer = text_answer(bad.status)
         self.connection.tell_refused(bad)
@@ -286,15 +286,15 @@ class Stream:
         self.connection.reset(self, frames.PROTOCOL_ERROR if is_malformed else frames.NO_ERROR)
 
     def close(self) -> None:
-        """Reset it: the response is not complete."""
+        """Reset the stream with INTERNAL_ERROR: the response is not complete."""
         self.connection.reset(self, frames.INTERNAL_ERROR)
 
     def abort(self) -> None:
-        """Reset it: the response is not complete."""
+        """Reset the stream with CANCEL: the response is not complete."""
         self.connection.reset(self, frames.CANCEL)
 
     def expire(self) -> None:
-        """Do what is due: the peer has not done in time what it was to do."""
+        """Handle a passed deadline: the peer was too slow."""
         self.deadline = NEVER
         if self.exchange.complete:
             self.connection.reset(self, frames.NO_ERROR)

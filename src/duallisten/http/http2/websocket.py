@@ -2,19 +2,20 @@
 
     stream  ->  its transport  ->  WebSocketProtocol  ->  WebSocket  ->  the application
 
-The client asks with CONNECT and `:protocol: websocket`, and is answered 200. From there the bodies of both sides carry
-the bytes of WebSocket frames. A `StreamTransport` is to `WebSocketProtocol` what a socket's transport is.
+The client sends CONNECT with `:protocol: websocket`, and the answer is 200. From then on the bodies of both directions
+carry the bytes of WebSocket frames. A `StreamTransport` replaces the socket's transport for the `WebSocketProtocol`.
 
-Receiving. What comes while the protocol does not read waits here; it is at most the window of the stream, which is
-opened again as the protocol reads.
+Receiving. Bytes received while the protocol does not read are kept here. They are limited by the stream's window, which
+is opened again as the protocol reads.
 
-Sending. What the windows have no room for waits here, and the protocol is told when that is much, and when it has gone.
+Sending. Bytes that do not fit the windows are kept here. The protocol is told when they exceed `HIGH_WATER`, and when
+they have been sent.
 
-The end. Where a connection would be closed, the stream ends (END_STREAM); where it would be reset, so is the stream
-(CANCEL). What comes behind our end is dropped.
+The end. On HTTP/1.1 the connection is closed or reset; here the stream is: with END_STREAM, or with RST_STREAM
+(CANCEL). Bytes received after our end are dropped.
 
-Facts it rests on: RFC 8441, 3 (a client asks only where the server has said that it may), 4 (what replaces a
-connection's end), 5 (no `Sec-WebSocket-Key` and no `Sec-WebSocket-Accept`; version, subprotocols and extensions stay).
+Facts it rests on: RFC 8441, 3 (a client asks only if the server has announced support in its SETTINGS), 4 (the end of
+the stream), 5 (no `Sec-WebSocket-Key` and `Sec-WebSocket-Accept`; version, subprotocols and extensions as before).
 """
 
 from __future__ import annotations
@@ -39,11 +40,11 @@ if TYPE_CHECKING:
     from duallisten.sides import Application, Scope
 
 HIGH_WATER = 1 << 16
-"""Bytes that wait to be sent before the protocol is told; asyncio's."""
+"""The protocol must pause writing when more than this many bytes wait to be sent; asyncio's value."""
 LOW_WATER = HIGH_WATER // 4
 
 UPGRADE = (("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Key", "AAAAAAAAAAAAAAAAAAAAAA=="))
-"""What a handshake has in HTTP/1.1 in place of `:protocol`, for the library that checks the rest of it."""
+"""The fields of a handshake in HTTP/1.1 that `:protocol` replaces; the websockets library expects them."""
 
 
 def begin_websocket(connection: Http2Connection, number: int, scope: Scope) -> None:
@@ -55,7 +56,7 @@ def begin_websocket(connection: Http2Connection, number: int, scope: Scope) -> N
 
 
 class Http2WebSocket(WebSocket, Http2Exchange):
-    """The handshake of a WebSocket on a stream, and what it becomes; a denial is an answer like others."""
+    """A WebSocket handshake on a stream, and the WebSocket that it becomes; a denial is an ordinary response."""
 
     accepted_status = 200
     stream: WebSocketStream
@@ -64,7 +65,7 @@ class Http2WebSocket(WebSocket, Http2Exchange):
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more is done for it: it was denied, or the application has returned."""
+        """Whether the request is finished: the handshake was denied, or the application has returned."""
         return self._has_returned or (self.complete and not self.is_accepted)
 
     async def run(self, app: Application) -> None:
@@ -101,8 +102,8 @@ class WebSocketStream(Stream):
     """The stream of a WebSocket; see `WebSocketChannel`.
 
     Attributes:
-        transport: What goes through it when the handshake is accepted.
-        has_sent_end: Whether our half has ended.
+        transport: The transport for the WebSocket protocol.
+        has_sent_end: Whether we have sent END_STREAM.
     """
 
     __slots__ = ("has_sent_end", "transport")
@@ -118,32 +119,32 @@ class WebSocketStream(Stream):
 
     @property
     def tls(self) -> dict[str, Any] | None:
-        """What ASGI tells of TLS; None without it."""
+        """The value of ASGI's `tls` extension; None without TLS."""
         return self.connection.tls
 
     @property
     def is_write_paused(self) -> bool:
-        """Whether the peer does not take what is written fast enough."""
+        """Whether too many bytes wait to be sent."""
         return self.transport.is_paused
 
     def has_received(self) -> bool:
-        """Whether something has come on the connection that is not used yet."""
+        """Whether received frames of the connection wait to be processed."""
         return self.connection.has_received()
 
     def hand_over(self, protocol: WebSocketProtocol) -> bytes:
-        """Let a protocol go on; return what has come for it already."""
+        """Give the stream to a protocol; return the bytes already received for it."""
         self.context.connections.add(protocol)
         return self.transport.start(protocol)
 
     def tunnel(self, data: bytes) -> None:
-        """Write bytes of frames."""
+        """Write bytes of WebSocket frames."""
         self.transport.write(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Do nothing: a stream ends by itself."""
 
     def take(self, data: bytes, size: int, *, ends: bool) -> None:
-        """Take bytes of frames; see `Stream`."""
+        """Process bytes of WebSocket frames; see `Stream`."""
         self._count(size)
         self.received += len(data)
         websocket, transport = self.exchange, self.transport
@@ -156,35 +157,35 @@ class WebSocketStream(Stream):
             self.has_body = not ends
             transport.receive(data, ends=ends)
             self.resume_reading()
-        else:  # a client that sends nothing more wants no WebSocket
+        else:  # the client has ended its half before the handshake was answered
             self.abort()
 
     def resume_reading(self) -> None:
-        """Open the window by what has been read, unless more waits."""
+        """Open the window by the bytes that were read, unless unread bytes wait."""
         if not self.transport.has_unread:
             super().resume_reading()
 
     def _wait_for_body(self) -> None:
-        """Set no deadline: a WebSocket has nothing to send by then."""
+        """Set no deadline: a WebSocket client may stay silent."""
 
     def sent_all(self) -> None:
-        """Go on with what waits for the last part to be sent."""
+        """Send the bytes that have waited for the pending part."""
         super().sent_all()
         if not self.is_abandoned:
             self.transport.send_on()
 
     def sent_end(self) -> None:
-        """Wait a moment for the peer to end, too."""
+        """Wait a moment for the peer to end its half, too."""
         self.has_sent_end = True
         super().sent_end()
 
     def abandon(self) -> None:
-        """Let go: nothing more is sent or received on it."""
+        """Stop sending and receiving on the stream; see `Stream`."""
         super().abandon()
         self.transport.lose()
 
     def expire(self) -> None:
-        """Do what is due, unless that is for the protocol to know."""
+        """Handle a passed deadline; the protocol has its own while the WebSocket is open."""
         if self.exchange.is_accepted and not self.has_sent_end:
             self.deadline = NEVER
         else:
@@ -192,10 +193,10 @@ class WebSocketStream(Stream):
 
 
 class StreamTransport(asyncio.Transport):
-    """What a WebSocket on a stream has in place of a socket's transport.
+    """The transport of a WebSocket on a stream, in place of a socket's transport.
 
     Attributes:
-        is_paused: Whether the protocol has been told that much waits to be sent.
+        is_paused: Whether the protocol was told to pause writing.
     """
 
     def __init__(self, stream: WebSocketStream) -> None:
@@ -203,15 +204,15 @@ class StreamTransport(asyncio.Transport):
         self._stream = stream
         self._protocol: WebSocketProtocol | None = None
         self._received: list[bytes] = []
-        self._has_ended = False  # the peer sends nothing more, and the protocol has yet to be told
+        self._has_ended = False  # the peer has sent END_STREAM, but the protocol was not told yet
         self._is_reading = True
-        self._unsent: list[bytes] = []  # behind what is pending on the stream
+        self._unsent: list[bytes] = []  # to be sent after the stream's pending data
         self._unsent_size = 0
         self._is_closing = self._is_lost = False
         self.is_paused = False
 
     def start(self, protocol: WebSocketProtocol) -> bytes:
-        """Let a protocol go on; return what has come for it already."""
+        """Set the protocol; return the bytes already received for it."""
         self._protocol = protocol
         self._stream.context.loop.call_soon(self._stream.resume_reading)
         return self._take_received()
@@ -220,18 +221,18 @@ class StreamTransport(asyncio.Transport):
 
     @property
     def has_unread(self) -> bool:
-        """Whether something waits that the protocol has not read."""
+        """Whether received bytes wait for the protocol."""
         return bool(self._received)
 
     def receive(self, data: bytes, *, ends: bool) -> None:
-        """Take bytes, or the end of what the peer sends."""
+        """Pass received bytes, or the peer's end, to the protocol; keep them while it does not read."""
         if data:
             self._received.append(data)
         self._has_ended = ends
         self._deliver()
 
     def send_on(self) -> None:
-        """Send what has waited for what was pending, or the end."""
+        """Send the bytes that have waited; when all are sent, send END_STREAM or resume writing."""
         if self._unsent:
             data = b"".join(self._unsent)
             self._unsent.clear()
@@ -246,7 +247,7 @@ class StreamTransport(asyncio.Transport):
             self._protocol.resume_writing()
 
     def lose(self) -> None:
-        """Tell the protocol that this is over, once."""
+        """Tell the protocol once that the connection is lost."""
         self._is_closing = True
         self._received.clear()
         self._unsent.clear()
@@ -257,7 +258,7 @@ class StreamTransport(asyncio.Transport):
     # What the protocol calls.
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Return what is known of the connection."""
+        """Return a fact about the connection's transport."""
         return self._stream.connection.transport.get_extra_info(name, default)
 
     def is_closing(self) -> bool:
@@ -270,16 +271,16 @@ class StreamTransport(asyncio.Transport):
         return self._unsent_size + (0 if pending is None else len(pending))
 
     def pause_reading(self) -> None:
-        """Keep what comes."""
+        """Keep received bytes from now on."""
         self._is_reading = False
 
     def resume_reading(self) -> None:
-        """Give the protocol what comes, and in another turn of the event loop what has come."""
+        """Pass received bytes to the protocol again; bytes kept so far follow in the next turn of the event loop."""
         self._is_reading = True
         self._stream.context.loop.call_soon(self._read_on)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Send bytes, or have them wait for room."""
+        """Send bytes, or keep them until there is room."""
         if self._is_closing:
             return
         if self._stream.pending is None:
@@ -292,11 +293,11 @@ class StreamTransport(asyncio.Transport):
             self._protocol.pause_writing()
 
     def can_write_eof(self) -> bool:
-        """Return False: a protocol that closes goes the same way as one that closes its half first."""
+        """Return False: `close` ends only our half of the stream anyway."""
         return False
 
     def close(self) -> None:
-        """End the stream when what was written has been sent."""
+        """End our half of the stream when all written bytes have been sent."""
         if not self._is_closing:
             self._is_closing = True
             if self._stream.pending is None:
