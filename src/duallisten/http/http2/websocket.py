@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 HIGH_WATER = 1 << 16
 """The protocol must pause writing when more than this many bytes wait to be sent; asyncio's value."""
-LOW_WATER = HIGH_WATER // 4
 
 UPGRADE = (("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Key", "AAAAAAAAAAAAAAAAAAAAAA=="))
 """The fields of a handshake in HTTP/1.1 that `:protocol` replaces; the websockets library expects them."""
