@@ -216,7 +216,7 @@ class Watch:
             return make_history(self._history.samples(), self._samples[-1], 3 * STEP)
 
     def _recent(self, now: float) -> list[Sample]:
-        """Return kept samples to compare with if nobody has watched lately: at least one, if any is kept."""
+        """Return samples from the history to compare with, at least one if there is any; for a first reading."""
         kept = [sample for sample in self._history.samples() if now - sample.now >= INTERVAL]
         return [sample for sample in kept if now - sample.now <= WINDOW] or kept[-1:]
 

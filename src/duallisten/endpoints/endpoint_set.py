@@ -42,8 +42,7 @@ def endpoint_set(
     Args:
         app, side: The application, and the side that its requests come from.
         rules: What is hidden from the public side. The private side reaches everything.
-        is_engine: Whether our engine made the scopes: each has its own `extensions`, and only our observers write
-            to them.
+        is_engine: Whether our engine made the scopes: each has its own `extensions`, written only by our observers.
         remember: Whether all requests have the same root path, so that verdicts can be kept by raw path.
         note_hidden: Called for each hidden request.
     """

@@ -34,7 +34,7 @@ A_READING = 200
 """The weight of one reading, besides its characters; doubled for a path that is not all ASCII."""
 
 A_SIGN = 14
-"""The extra weight of a percent sign or a dot, each of which is looked at by itself."""
+"""The extra weight of each percent sign or dot, because the steps examine them one by one."""
 
 OUTSIDE_ASCII = 4
 """The weight of a character in a path that is not all ASCII: its compatibility forms are looked up."""

@@ -115,7 +115,7 @@ def matches(route: Route, path: str) -> bool:
 
 
 def is_general(route: Route) -> bool:
-    """Whether a route names no path of its own: a catch-all for what other routes do not match."""
+    """Whether a route's path has no literal segment, like that of a catch-all."""
     return all(not segment or _PARAMETER.search(segment) for segment in route.path.split("/"))
 
 

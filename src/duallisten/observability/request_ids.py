@@ -1,9 +1,10 @@
 """The id of a request: the one that a trusted peer sends, otherwise a new one.
 
 The id appears in the logs of every service that the request passes through, so the id of a router or of another service
-is kept. A request from an untrusted peer (the same check as for forwarded headers) always gets a new id. So does a
-request whose id is too long, or contains characters that are invisible or escaped in JSON, where a search in the logs
-would miss it.
+is kept. A request from an untrusted peer always gets a new id. On the private side all peers are trusted; on the public
+side, peers whose forwarded headers are trusted and that do not pass on ids of clients (`config.trust`). A request also
+gets a new id if its own is too long, or contains characters that are invisible or escaped in JSON, where a search in
+the logs would miss it.
 
 A new id is a random prefix, one for each side of each process, and a counter: unique, cheap, and not a secret.
 """
