@@ -9,8 +9,8 @@ is blocked, another thread calls it (`server.fallback_responder`).
 Invariants:
 - The application, its middleware and its tracing never see a request for a page.
 - Such a request appears in no access log and no metric (`server.services`).
-- A page of the private side refuses browsers that another site has sent (`admin.hostnames`). The page of the public
-  side reveals nothing confidential.
+- A page of the private side refuses cross-site requests and unknown host names (`admin.hostnames`). The page of the
+  public side reveals nothing confidential.
 """
 
 from __future__ import annotations

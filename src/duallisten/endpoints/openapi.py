@@ -2,8 +2,8 @@
 
 Invariants:
 
-- A removed path leaves no trace: no component that only this path refers to (by `$ref`, by a discriminator's mapping or
-  as a security scheme), and no description of a tag that only this path has.
+- Removed paths leave no trace: no component that only they refer to (by `$ref`, by a discriminator's mapping or as a
+  security scheme), and no description of a tag that only they have.
 - No argument is changed. Pure.
 """
 

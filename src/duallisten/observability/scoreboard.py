@@ -16,7 +16,7 @@ gets the file's descriptor. The file vanishes with the last process that has it 
 
 Invariants:
     - Nothing here blocks, asks another process, or keeps a process from starting or ending.
-    - The scoreboard contains nothing but numbers about requests.
+    - Of requests, the scoreboard contains only numbers, never their content.
 """
 
 from __future__ import annotations

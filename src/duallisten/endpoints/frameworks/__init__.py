@@ -2,7 +2,7 @@
 
 Each has a module with `read_routes(app)` and, if needed, `mounted_apps(app)` and `prepare(app, …)`.
 
-No framework is imported here: if its module is not loaded, the application is not one of its own. An application is
+No framework is imported here: if a framework's module is not loaded, the application does not use it. An application is
 found through the middleware around it, which keeps it in one of a few attributes (`INNER`). Other applications are
 served, too, but have no routes to show.
 """
