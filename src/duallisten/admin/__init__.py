@@ -1,6 +1,6 @@
-"""duallisten's own endpoints, in front of the application on the private side: health, metrics, status page.
+"""duallisten's own endpoints, in front of the application: health, metrics and the status page.
 
-`routes` says which there are, `pages` how they are answered, and `hostnames` to whom. All of them read the scoreboard
-of the launch, so that any process may be asked about all. Other rooms import the modules one by one: metrics need
-`prometheus_client`, and a launch without these endpoints needs none of it.
+`routes` chooses the pages of a process, `pages` answers them, and `hostnames` checks the `Host` of requests. All pages
+read the scoreboard of the launch, so any process can report on all processes. Other packages import these modules one
+by one: `metrics` needs `prometheus_client`, and a launch without these endpoints imports none of them.
 """

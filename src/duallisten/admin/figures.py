@@ -1,11 +1,11 @@
-"""The figures of the status page: what the processes of a launch do, and what each side has to do. Pure.
+"""The figures of the status page: the state of the processes, and the load of each side. Pure.
 
-They compare two readings of the scoreboard: the latest and an earlier one. What only grows is divided by the time
-between the two. Without an earlier one, figures are averages since the launch began, when all counters were zero.
+They compare two readings of the scoreboard: the latest and an earlier one. Rates are the growth of counters, divided by
+the time between the two. Without an earlier reading they are averages since the launch began, when all were zero.
 
-The scoreboard keeps durations in buckets, so a percentile is an estimate: durations are taken to lie evenly within a
-bucket. One above the last bound counts as that bound. The handshake of a WebSocket has no duration, and an aborted
-request tells more of its client than of the application: neither counts for percentiles.
+The scoreboard keeps durations in buckets, so a percentile is an estimate: durations are assumed to be spread evenly
+within a bucket. A duration above the last bound counts as that bound. WebSocket handshakes have no duration, and
+aborted requests say more about the client than about the application, so percentiles leave both out.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ COUNTED = {
     "hidden": (Cell.HIDDEN,),
     "bad": (Cell.BAD,),
 }
-"""The figures of a side that stand on the scoreboard, and the cells that are added up for each."""
+"""The figures of a side that are sums of scoreboard cells, and these cells."""
 
 
 LATEST_EVENTS = 10
-"""How many events of a launch are told."""
+"""The most events of a launch that are shown."""
 
 
 class Totals(NamedTuple):
-    """The requests of one side up to some time, and what was open then.
+    """The requests of one side up to some time, and the open connections then.
 
-    statuses: how many, by class of their status, in the order of `STATUSES`
-    durations: those of complete answers, by bucket
-    hidden: how many path rules hid; their answers are among `statuses`
-    open, in_flight: connections and requests
+    statuses: number of requests by class of status, in the order of `STATUSES`
+    durations: number of complete responses by bucket of duration
+    hidden: number of requests hidden by path rules; `statuses` includes them
+    open, in_flight: number of connections and of requests
     """
 
     statuses: tuple[int, ...] = (0,) * len(STATUSES)
@@ -50,9 +50,9 @@ class Totals(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """What is kept of a reading, to be compared with a later one.
+    """The part of a reading that is kept to compare it with a later one.
 
-    now: when that was, in seconds of the monotonic clock
+    now: the time of the reading, in seconds of the monotonic clock
     """
 
     now: float
@@ -60,28 +60,28 @@ class Sample(NamedTuple):
 
 
 def read(view: View) -> Sample:
-    """Take what is to be compared from a view."""
+    """Take a sample from a view."""
     return Sample(view.now, {side: _totals(view.sides[side]) for side in view.expected})
 
 
 def make_figures(view: View, now: Sample, earlier: Sample | None, stall: float) -> dict[str, Any]:
-    """Return the figures of a launch, as the status page's JSON has them.
+    """Return the figures of a launch, as in the status page's JSON.
 
-    `reasons` says why the launch should get no requests or needs a restart; empty where all is well. For each side:
+    `reasons` says why the launch should get no requests or needs a restart; empty if all is well. For each side:
 
-    - `seconds`: how long the time is that rate, shares and percentiles are of
-    - `rate`, `hidden_rate`: requests a second: all, and those that path rules hid
-    - `client_errors`, `server_errors`: shares of the requests, from 0 to 1; hidden requests are no errors
-    - `median`, `p99`: of the durations, in seconds; None where nothing was answered
+    - `seconds`: the length of the period of rates, shares and percentiles
+    - `rate`, `hidden_rate`: requests per second: all requests, and those hidden by path rules
+    - `client_errors`, `server_errors`: shares of the requests, from 0 to 1; hidden requests are not errors
+    - `median`, `p99`: of the durations, in seconds; None if no request was answered
     - `in_flight`, `open`, `websockets`: requests, connections and WebSockets, now
-    - `requests`, `aborted`, `hidden`, `bad`: requests since the launch began: all, not brought to their end, hidden by
-      path rules, malformed; `refused`: connections that were closed unread, since then
+    - `requests`, `aborted`, `hidden`, `bad`: requests since the launch began: all, aborted, hidden by path rules,
+      malformed; `refused`: connections closed unread, since then
 
-    `events` are the latest of the launch, each with its age in seconds.
+    `events` are the latest events of the launch, each with its age in seconds.
 
-    now: what was read of `view`
-    earlier: an earlier reading; None to compare with the beginning of the launch
-    stall: seconds that an event loop may be stuck
+    now: the sample of `view`
+    earlier: an earlier sample; None to compare with the beginning of the launch
+    stall: seconds after which an event loop that does not turn counts as stuck
     """
     earlier = earlier or Sample(view.now - view.age, {})
     seconds = max(now.now - earlier.now, 1e-3)
@@ -103,11 +103,11 @@ def make_figures(view: View, now: Sample, earlier: Sample | None, stall: float) 
 
 
 def make_history(samples: Sequence[Sample], now: Sample, longest: float) -> dict[Side, list[dict[str, float | None]]]:
-    """Return what each side had to do between one sample and the next, for charts, with the age of each in seconds.
+    """Return the load of each side between one sample and the next, for charts, with the age of each in seconds.
 
-    samples: in their order
-    now: the latest reading
-    longest: seconds; over a longer time than that nothing is averaged
+    samples: in order of time
+    now: the latest sample
+    longest: the longest period, in seconds, for which rates are given
     """
     history: dict[Side, list[dict[str, float | None]]] = {side: [] for side in now.sides}
     for earlier, later in itertools.pairwise(samples):
@@ -121,9 +121,9 @@ def make_history(samples: Sequence[Sample], now: Sample, longest: float) -> dict
 
 
 def percentile(durations: Sequence[int], share: float) -> float | None:
-    """Estimate the duration that `share` of the requests do not exceed, in seconds; None where there are none.
+    """Estimate the duration that `share` of the requests do not exceed, in seconds; None without requests.
 
-    durations: how many lie in each bucket
+    durations: the number of requests in each bucket
     """
     wanted = share * sum(durations)
     if not wanted:
@@ -166,11 +166,11 @@ def _side(view: SideView, now: Totals, earlier: Totals, seconds: float) -> dict[
 
 
 def _rates(now: Totals, earlier: Totals, seconds: float) -> dict[str, float | None]:
-    """Return what `make_figures` tells of the time between two readings."""
+    """Return the figures of `make_figures` that concern the time between two readings."""
     answered = dict(zip(STATUSES, _difference(now.statuses, earlier.statuses), strict=True))
     durations = _difference(now.durations, earlier.durations)
     count = sum(answered.values())
-    hidden = min(max(0, now.hidden - earlier.hidden), answered["4xx"])  # counted a moment before their answers
+    hidden = min(max(0, now.hidden - earlier.hidden), answered["4xx"])  # counted a moment before their responses
     return {
         "rate": count / seconds,
         "hidden_rate": hidden / seconds,
@@ -182,7 +182,7 @@ def _rates(now: Totals, earlier: Totals, seconds: float) -> dict[str, float | No
 
 
 def _events(view: View) -> list[dict[str, Any]]:
-    """Return what has happened to the processes of a launch, the latest first."""
+    """Return the events of the processes of a launch, the latest first."""
     events = [(view.age, "launched")]
     for process in view.processes:
         events.append((process.age, f"process {process.pid} started"))

@@ -1,18 +1,18 @@
 """Health: the answers to an orchestrator's probes, from the scoreboard of the launch. Pure.
 
-Three questions, each answered with its reasons:
+There are three questions. Each answer gives its reasons:
 
-- *livez*: is every process alive? A process whose event loop has not turned for longer than `--health-stall` is not,
-  and nothing but a restart helps. A process that starts or ends may take its time, so that no probe kills it for that.
-- *readyz*: should requests be sent here? Yes when the application has started, every listener of the plan has a process
-  that accepts and is not stuck, no stop signal has come, and no operator has said otherwise (`duallisten.control`).
-- *startupz*: has the launch come to serve, once?
+- *livez*: is every process alive? A process whose event loop has not turned for longer than `--health-stall` is not
+  alive and needs a restart. Processes that start or end are exempt, so that no probe kills them.
+- *readyz*: should requests be sent here? Yes if the application has started, every listener of the plan has a process
+  that accepts and is not stuck, no stop signal has come, and no operator has drained it (`duallisten.control`).
+- *startupz*: has startup finished?
 
-The public side answers one question alone, and to anybody: *is it ready itself?* A private listener that is missing, or
-whose workers have died, is no reason for a platform to take the public one away.
+The public side answers only one question, to any client: *is the public side ready?* A missing private listener, or
+dead workers of it, is no reason for a platform to stop routing requests to the public one.
 
 Invariants:
-- The answer is about all processes of the launch, never about the one that was asked alone.
+- The answer is about all processes of the launch, not only about the process that answers.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ STATES = {phase: phase.label for phase in (Phase.STARTING, Phase.READY, Phase.DR
 """The states of a process, and their names."""
 
 DRAINED = "drained by an operator"
-"""Why a launch that was drained by the control socket is not ready."""
+"""The reason why a launch that was drained through the control socket is not ready."""
 
 
 class Health(NamedTuple):
-    """An answer to one of the questions.
+    """The answer to one of the questions.
 
-    reasons: why not; empty where all is well
+    reasons: why the answer is no; empty if it is yes
     """
 
     reasons: tuple[str, ...]
@@ -41,11 +41,11 @@ class Health(NamedTuple):
 
     @property
     def status(self) -> int:
-        """The status of the HTTP answer."""
+        """The status of the HTTP response."""
         return 503 if self.reasons else 200
 
     def as_json(self) -> bytes:
-        """Return the answer's body."""
+        """Return the body of the HTTP response."""
         body = {
             "status": "unavailable" if self.reasons else "ok",
             "reasons": self.reasons,
@@ -56,14 +56,14 @@ class Health(NamedTuple):
 
 
 def is_stuck(process: ProcessView, stall: float) -> bool:
-    """Whether a process that serves has an event loop that has not turned for longer than `stall` seconds."""
+    """Whether a process is ready but its event loop has not turned for longer than `stall` seconds."""
     return process.state is Phase.READY and process.heartbeat_age > stall
 
 
 def livez(view: View, stall: float) -> Health:
     """Whether every process is alive.
 
-    stall: seconds that an event loop may be stuck
+    stall: seconds after which an event loop that does not turn counts as stuck
     """
     reasons = [
         f"process {process.pid} is stuck: its event loop has not turned for {process.heartbeat_age:.1f} s"
@@ -78,7 +78,7 @@ def livez(view: View, stall: float) -> Health:
 def readyz(view: View, stall: float) -> Health:
     """Whether requests should be sent here.
 
-    stall: seconds after which a process whose event loop is stuck does not count
+    stall: seconds after which a process whose event loop does not turn is left out
     """
     if view.phase is not Phase.READY:
         return Health((view.phase.label,), view)
@@ -92,14 +92,14 @@ def readyz(view: View, stall: float) -> Health:
 def is_public_ready(view: View, stall: float) -> bool:
     """Whether requests should be sent to the public side.
 
-    stall: seconds after which a process whose event loop is stuck does not count
+    stall: seconds after which a process whose event loop does not turn is left out
     """
     able = (process for process in view.processes if process.state is Phase.READY and not is_stuck(process, stall))
     return view.phase.serves and not view.is_drained and any("public" in process.sides for process in able)
 
 
 def startupz(view: View, stall: float) -> Health:
-    """Whether the launch has come to serve."""
+    """Whether startup has finished."""
     return Health((view.phase.label,) if view.phase is Phase.STARTING else (), view)
 
 
@@ -107,7 +107,7 @@ QUESTIONS = dict(zip(HEALTH_QUESTIONS, (livez, readyz, startupz), strict=True))
 
 
 def describe(process: ProcessView) -> dict[str, Any]:
-    """Return a process as JSON has it; times in seconds."""
+    """Return a process as it appears in JSON; times in seconds."""
     return {
         "pid": process.pid,
         "state": STATES[process.state],

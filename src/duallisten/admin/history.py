@@ -1,11 +1,11 @@
 """The last minutes of a launch, kept on its scoreboard, so that the charts of the status page are not empty at first.
 
-Every `STEP` seconds a slot is filled with the totals of each side (`admin.figures`) by the first process that comes to
-it. Slots are used in turn. Which time one is of, its first word says, which is written last; so a reader sees no slot
-that is half filled. Two processes that fill one at the same time write all but the same, and no harm is done.
+Every `STEP` seconds, the first process that gets to it fills a slot with the totals of each side (`admin.figures`).
+Slots are used in turn. The first word of a slot is the number of its step. It is written last, so that no reader uses a
+half-filled slot. If two processes fill a slot at the same time, they write nearly the same values, which does no harm.
 
 Invariants:
-- Nobody waits: there is no lock, and a process that is blocked or dead leaves the filling to the next.
+- Nothing waits: there is no lock. If a process is blocked or dead, another process fills the slot.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ STEP = 5.0
 """Seconds between two samples."""
 
 KEPT = 300.0
-"""Seconds that are told of; a little less than there are slots for, so that none is read while it is filled anew."""
+"""Seconds that readers get; a little less than the slots hold, so that no slot is read while it is filled again."""
 
 SIDE_WORDS = len(STATUSES) + BUCKETS + 3
 
 
 class History:
-    """The last minutes of the launch that has this scoreboard."""
+    """The last minutes of the launch that uses this scoreboard."""
 
     def __init__(self, board: Scoreboard) -> None:
         self._board = board
 
     @property
     def _step(self) -> int:
-        """The number of the step that it is now, from 1 on."""
+        """The number of the current step, from 1 on."""
         return int((time.monotonic_ns() - self._board.head[Head.STARTED]) / 1e9 / STEP) + 1
 
     def record(self) -> None:
-        """Fill the slot of this time, unless somebody has."""
+        """Fill the slot of the current step, unless another process has done so."""
         words, step = self._board.history, self._step
         begin = step % HISTORY * HISTORY_WORDS
         if words[begin] == step:
@@ -52,7 +52,7 @@ class History:
         words[begin] = step
 
     def samples(self) -> list[Sample]:
-        """Return what is kept, in its order."""
+        """Return the samples of the last `KEPT` seconds, in order of time."""
         return list(self._samples())
 
     def _samples(self) -> Iterator[Sample]:

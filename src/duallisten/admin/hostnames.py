@@ -1,22 +1,22 @@
-"""The host names that the private side answers to, so that a browser cannot be used against it.
+"""The host names that the private side answers to, so that a browser cannot be used to attack it.
 
-A browser inside the private network, or a developer's own, runs what any site sends it, and its connections come from a
-peer that is admitted. Two ways lead from there to the private side:
+A browser inside the private network, or a developer's own, runs the scripts of any site, and its connections come from
+an admitted peer. An attacker can use it in two ways:
 
-- *DNS rebinding*: a site lets its own name stand for a private address. To the browser our answer is that site's, and
-  its script reads it. `Host` gives it away, for it has the site's name, and no script can change it (Fetch standard,
-  2.2.2, forbidden request headers).
-- *Cross-site requests*: a page asks for our address. Its script cannot read the answer, but the request is carried out.
-  The browser says `Sec-Fetch-Site: cross-site` (W3C, Fetch Metadata Request Headers) where it finds an address
+- *DNS rebinding*: a site makes its own name resolve to a private address. The browser then treats our response as the
+  site's, and the site's script reads it. `Host` reveals this: it has the site's name, and no script can change it
+  (Fetch standard, 2.2.2, forbidden request headers).
+- *Cross-site requests*: a page requests our address. Its script cannot read the response, but the request is carried
+  out. The browser sends `Sec-Fetch-Site: cross-site` (W3C, Fetch Metadata Request Headers) if it considers the address
   trustworthy: over HTTPS, and at loopback.
 
-So our own pages answer only where `Host` is an IP address, which nobody can rebind, `localhost`, or a name that is the
-host's own; other names get 421 (RFC 9110, 7.4 and 15.5.20), and cross-site requests 403. With `--private-hostname` the
-names hold for the whole private side. A request without a name is served: HTTP/1.0 need not have `Host`, and browsers
+So our own pages answer only if `Host` is an IP address, which cannot be rebound, `localhost`, or one of this host's
+names. Other names get 421 (RFC 9110, 7.4 and 15.5.20), and cross-site requests 403. With `--private-hostname` the names
+are checked on the whole private side. A request without `Host` is served: HTTP/1.0 does not require it, and browsers
 always send it. The engine has put the authority of an absolute target into `Host` (RFC 9112, 3.2.2).
 
 Invariants:
-- No name is looked up: what DNS says of it is what an attacker decides.
+- Names are never resolved, because an attacker controls the answer of DNS.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ class Hostnames:
     """A set of host names.
 
     Args:
-        names: Those that are known. Case, and a dot at the end, make no difference.
+        names: The known names. Case and a trailing dot are ignored.
         domains: All names below these are known, too.
 
     Attributes:
-        knows: Tells whether a value of `Host`, with or without a port, is an IP address or a known name.
+        knows: Whether a value of `Host`, with or without a port, is an IP address or a known name.
     """
 
     def __init__(self, names: Iterable[str], domains: Iterable[str] = ()) -> None:
@@ -67,7 +67,7 @@ class Hostnames:
         return name in self._names or name.endswith(self._domains) or read_address(name) is not None
 
     def admit(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
-        """Whether a request with these headers is meant for this host; the log says so now and then if it is not."""
+        """Whether a request with these headers is meant for this host; logs a rate-limited warning if not."""
         for name, value in headers:
             if name == b"host" and not self.knows(value):
                 if self._throttle.lets_through(time.monotonic()):
@@ -81,7 +81,7 @@ class Hostnames:
         return True
 
     def in_front_of(self, app: Application) -> Application:
-        """Build the application that refuses requests and WebSocket handshakes for other hosts with 421."""
+        """Build an application that refuses requests and WebSocket handshakes for other hosts with 421."""
         admit, refuse = self.admit, refusal(421)
 
         def known_hosts(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
@@ -91,7 +91,7 @@ class Hostnames:
 
 
 def hostnames_of(config: Config) -> Hostnames:
-    """Return the names of this host: its own, the platform's, and those that were asked for."""
+    """Return the names of this host: its own, the platform's, and the configured ones."""
     place, options = config.place, config.options
     own = gethostname()
     names = [own, own.partition(".")[0], place.private_hostname or "", *options.private_hostnames]
@@ -103,5 +103,5 @@ def hostnames_of(config: Config) -> Hostnames:
 
 
 def _plain(name: str) -> str:
-    """Return a name in lower case, without the dot that may end a full one."""
+    """Return a name in lower case, without a trailing dot."""
     return name.lower().removesuffix(".")

@@ -1,23 +1,23 @@
 """Metrics for Prometheus: duallisten's own, from the scoreboard of the launch, and the application's.
 
-Whichever process is scraped tells of all of them, for all share the scoreboard. `prometheus_client` makes the text, in
-the format that the scraper asks for. The application's metrics come from its default registry, or where there are
-several processes from the files that these share (`admin.metrics_multiprocess`). Those whose names begin with
-`duallisten_` are left out, and the log says so once: Prometheus throws a whole scrape away where two families have one
-name.
+Every process reports on all processes, because they share the scoreboard. `prometheus_client` writes the text, in the
+format that the scraper accepts. The application's metrics come from the default registry of `prometheus_client` or,
+with several processes, from the files that these share (`admin.metrics_multiprocess`). Metrics of the application whose
+names begin with `duallisten_` are left out, with one log line each: Prometheus rejects a whole scrape if two families
+have the same name.
 
-What is decided here:
+Design decisions:
 
-- The histogram of durations has the side as its only label. A method and a status would make it a hundred times as
-  large, and its sum is known for each side alone; `duallisten_http_requests_total` has both.
-- Every series is there from the start, at 0: to Prometheus, a counter that appears at 1 has not increased.
-- Nothing has a process id for a label: there would be series for each process that ever was.
+- The side is the only label of the histogram of durations. Method and status would make it a hundred times as large,
+  and its sum is known only per side. `duallisten_http_requests_total` has both labels.
+- Every series exists from the start, at 0: for Prometheus, a counter that appears at 1 has not increased.
+- No label is a process id: every process that ever ran would leave series behind.
 
 Invariants:
-- A counter never goes back, for Prometheus takes that for a restart.
-- A collector of the application's that fails does not take our metrics with it.
-- A scrape may be answered in any thread. It takes as long as the application's collectors do, so that the event loop
-  never waits for one (`admin.routes`).
+- A counter never decreases, because Prometheus would take that for a restart.
+- If a collector of the application fails, our metrics are still served.
+- A scrape may be answered in any thread. It takes as long as the application's collectors, so the event loop never
+  waits for a scrape (`admin.routes`).
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ from duallisten.sides import Side
 logger = logging.getLogger("uvicorn.error")
 
 OURS = "duallisten_"
-"""What the names of our metrics begin with."""
+"""The prefix of the names of our metrics."""
 
 COUNTERS = (
     ("sent_bytes", "Bytes that were sent, counted when their connection ends.", Cell.SENT),
@@ -62,24 +62,24 @@ COUNTERS = (
     ("bad_requests", "Malformed requests: answered with 400, 408, 413 or 431, and counted nowhere else.", Cell.BAD),
     ("busy_requests", "Requests above --limit-concurrency: answered with 503, and counted nowhere else.", Cell.BUSY),
 )
-"""Counters of each side: the name without `OURS` and `_total`, what is counted, and where that is on the scoreboard."""
+"""Counters of each side: the name without `OURS` and `_total`, the help text, and the scoreboard cell."""
 
 GAUGES = (
     ("http_requests_in_flight", "Requests in flight, as of the last second.", Cell.IN_FLIGHT),
     ("connections_open", "Open connections, as of the last second.", Cell.OPEN),
     ("websockets_open", "Open WebSockets.", Cell.WEBSOCKETS),
 )
-"""Gauges of each side, in the same form."""
+"""Gauges of each side, in the form of `COUNTERS`."""
 
 REFUSALS: dict[Side, tuple[tuple[str, Cell], ...]] = {
     "public": (("side door", Cell.REFUSED_SIDE_DOOR), ("limit", Cell.REFUSED_LIMIT), ("proxy", Cell.REFUSED_PROXY)),
     "private": (("peer", Cell.REFUSED_PEER), ("limit", Cell.REFUSED_LIMIT), ("proxy", Cell.REFUSED_PROXY)),
 }
-"""Why connections to a side may be refused."""
+"""The reasons for refusing connections to a side, and their scoreboard cells."""
 
 
 class MetricsPage:
-    """The page of metrics of a process, an answer (`admin.pages`)."""
+    """The metrics page of a process, a `PageFunction` (`admin.pages`)."""
 
     def __init__(self, board: Scoreboard) -> None:
         self._board = board
@@ -90,13 +90,13 @@ class MetricsPage:
         """Answer a scrape."""
         try:
             encode, content_type = choose_encoder(request.header(b"accept"))
-        except (TypeError, ValueError):  # it cannot compare the version that was asked for with those that it knows
+        except (TypeError, ValueError):  # prometheus_client cannot parse the requested version
             encode, content_type = choose_encoder("")
         ours = list(families(self._board.read()))
-        collected: Any = SimpleNamespace(collect=lambda: [*ours, *self._applications()])  # all that is asked of it
+        collected: Any = SimpleNamespace(collect=lambda: [*ours, *self._applications()])  # `encode` uses only `collect`
         try:
             body = encode(collected)
-        except Exception as error:  # whatever a collector of the application's may raise
+        except Exception as error:  # a collector of the application may raise anything
             if self._throttle.lets_through(time.monotonic()):
                 logger.error("The application's metrics are left out, for they cannot be read: %r", error)
             collected.collect = lambda: ours
@@ -123,7 +123,7 @@ class MetricsPage:
 
 
 def families(view: View) -> Iterator[Metric]:
-    """Return our metrics, as of one reading of the scoreboard."""
+    """Yield our metrics, from one reading of the scoreboard."""
     sides = {side: view.sides[side] for side in SIDES}
     yield _requests(sides)
     yield _durations(sides)
@@ -169,7 +169,7 @@ def _requests(sides: dict[Side, SideView]) -> Metric:
 
 
 def _durations(sides: dict[Side, SideView]) -> Metric:
-    """Return the histogram: a bucket of the scoreboard counts what is in it, one of Prometheus all below it, too."""
+    """Return the histogram. Its buckets are cumulative, those of the scoreboard are not."""
     histogram = HistogramMetricFamily(
         OURS + "http_request_duration_seconds",
         "From the call of the application to the end of its answer; HTTP requests, the aborted ones included.",

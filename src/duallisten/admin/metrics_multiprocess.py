@@ -1,23 +1,24 @@
-"""The files in which several processes keep the application's own metrics, for whichever of them is scraped.
+"""The files in which several processes keep the application's own metrics, so that any of them can be scraped.
 
-`prometheus_client` keeps every number of such a process in files that it maps into memory, in the directory that
-`PROMETHEUS_MULTIPROC_DIR` names. The facts that this rests on:
+With `PROMETHEUS_MULTIPROC_DIR` set, `prometheus_client` keeps all numbers of a process in memory-mapped files in that
+directory. This module relies on these facts:
 
-- The variable is read when the package is imported, which an application does. So it is set before any worker or fork
-  server starts, in the supervisor's environment, which they inherit.
-- A file is named after the process that writes it, by default after its id (`values.MultiProcessValue`), and must be
-  kept when the process is gone, for it has its counts. A launch that replaces its workers for days would fill a disk,
-  and each scrape would read all of it. So files are named after the worker's row of the scoreboard: a row has one
-  process at a time, whose successor takes its files over and counts on. Processes that an application forks by itself
-  go by their ids.
-- After a fork the package notices that the process is another, and opens files of its own (`--preload`).
-- Gauges of a `live` mode vanish with their process: `mark_process_dead`, which the supervisor calls.
+- The package reads the variable when the application imports it. So it is set in the supervisor's environment, which
+  workers and the fork server inherit, before any of them starts.
+- A file is named after the process that writes it, by default after its id (`values.MultiProcessValue`). It must be
+  kept when the process is gone, because it holds the counts. A launch that replaces its workers for days would fill a
+  disk, and each scrape would read all files. So files are named after the worker's scoreboard row: a row has one
+  process at a time, and the next process of the row continues its files. Processes that the application forks itself
+  are named after their ids.
+- After a fork (`--preload`) the package notices the new process id, and opens new files.
+- Gauges of a `live` mode are removed with their process: the supervisor calls `mark_process_dead`.
 - A launch that was killed leaves its directory behind. Each process of a launch holds a lock on its directory
-  (flock(2)), and the next launch removes those that nobody holds. The same lock keeps systemd-tmpfiles(8) away.
+  (flock(2)), and the next launch removes directories without a lock. The same lock keeps systemd-tmpfiles(8) from
+  removing a directory in use.
 
 Invariants:
-- A directory that the user has named stays. What earlier launches have left in it (`*.db`) is removed at launch, as the
-  package asks for, and nothing else.
+- A directory that the user has named is kept. At launch, the files of earlier launches in it (`*.db`) are removed, as
+  the package requires, and nothing else.
 """
 
 from __future__ import annotations
@@ -36,11 +37,11 @@ from duallisten.errors import LaunchError
 
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 PREFIX = "duallisten-metrics-"
-"""What the names of our own directories begin with."""
+"""The prefix of the names of our own directories."""
 
 
 def directory() -> str | None:
-    """Return the directory that the processes share, by the variable or its older name; None where there is none."""
+    """Return the shared directory, from the variable or its older lower-case name; None if neither is set."""
     return os.environ.get(VARIABLE) or os.environ.get(VARIABLE.lower()) or None
 
 
@@ -48,7 +49,7 @@ def directory() -> str | None:
 def shared_directory(*, several: bool) -> Iterator[None]:
     """Ensure that the processes of a launch have an empty directory for their files, if there are several.
 
-    Raises LaunchError where the directory that the user has named cannot be used.
+    Raises LaunchError if the directory named by the user cannot be used.
     """
     named = directory()
     if named is not None:
@@ -67,7 +68,7 @@ def shared_directory(*, several: bool) -> Iterator[None]:
 
 
 def _empty(path: Path) -> None:
-    """Remove what earlier launches have left, but not what this process, having imported the application, has begun."""
+    """Remove the files of earlier launches; this process's own are kept if it has imported `prometheus_client`."""
     kept = f"_{os.getpid()}.db" if "prometheus_client" in sys.modules else None
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -79,14 +80,14 @@ def _empty(path: Path) -> None:
 
 
 def _make() -> tuple[Path, int]:
-    """Make a directory of our own and lock it; return its path and the lock."""
+    """Create a directory and lock it; return its path and the lock."""
     try:
         _sweep(Path(tempfile.gettempdir()))
         while True:
             path = Path(tempfile.mkdtemp(prefix=PREFIX))
             lock = _open(path)
             fcntl.flock(lock, fcntl.LOCK_SH)
-            if path.exists():  # another launch, which sweeps, has not been quicker
+            if path.exists():  # not removed by another launch's `_sweep` before it was locked
                 return path, lock
             os.close(lock)
     except OSError as error:
@@ -100,7 +101,7 @@ def _open(path: Path) -> int:
 
 
 def _sweep(parent: Path) -> None:
-    """Remove the directories of this user's launches that have no process left."""
+    """Remove the directories of this user's launches that have no processes left."""
     for path in parent.glob(f"{PREFIX}*"):
         with suppress(OSError):
             if path.lstat().st_uid != os.geteuid():
@@ -114,7 +115,7 @@ def _sweep(parent: Path) -> None:
 
 
 class _Membership:
-    """How this process takes part: the row that its files are named after, and its lock on the directory."""
+    """This process's use of the directory: the row that its files are named after, and its lock."""
 
     row = 0
     pid = 0
@@ -131,13 +132,13 @@ _own = _Membership()
 def join(row: int = 0) -> None:
     """Name the files of this process after its row; called before it imports the application.
 
-    row: 0 for a process that has none, or is yet to be forked and given one; its files are named after its id
+    row: 0 for a process without a row, or one whose forks will get rows; its files are named after its id
     """
     shared = directory()
     if shared is None:
         return
     _own.row, _own.pid = row, os.getpid()
-    if _own.lock is not None:  # a fork of a process that has joined: the package asks for its name again
+    if _own.lock is not None:  # a fork of a process that has joined: the package calls `name` again
         return
     from prometheus_client import values
 
@@ -150,7 +151,7 @@ def join(row: int = 0) -> None:
 def leave(row: int = 0, pid: int = 0) -> None:
     """Remove the `live` gauges of a process that is gone; called by the supervisor.
 
-    row, pid: the name that its files have: its row's, or its id
+    row, pid: what its files are named after: its row, or its id if the row is 0
     """
     shared = directory()
     if shared is None:

@@ -1,16 +1,16 @@
-"""duallisten's own pages: the answers it gives itself, in front of the application.
+"""duallisten's own pages, answered in front of the application.
 
-A page has one exact path and no other spelling of it, so that nothing of the application is shadowed by accident. Where
-the application's routes can be read, a clash stops the launch (`config.admin_paths`).
+A page has exactly one path, in one spelling, so that it does not hide a path of the application by accident. If the
+application's routes can be read, a clash stops the launch (`config.admin_paths`).
 
-An answer is a plain function of the request. It is quick, and safe to call in any thread: while the event loop is
-blocked, another thread calls it (`server.fallback_responder`).
+A `PageFunction` is a plain function of the request. It is quick, and safe to call in any thread: while the event loop
+is blocked, another thread calls it (`server.fallback_responder`).
 
 Invariants:
 - The application, its middleware and its tracing never see a request for a page.
-- Such a request is in no access log and no metric (`server.services`).
-- A page of the private side answers a browser only where its address was meant (`admin.hostnames`). That of the public
-  side tells nothing that is not for everybody.
+- Such a request appears in no access log and no metric (`server.services`).
+- A page of the private side refuses cross-site requests and unknown host names (`admin.hostnames`). The page of the
+  public side reveals nothing confidential.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Request(NamedTuple):
-    """A request for a page; its path is known.
+    """A request for a page, without its path.
 
     headers: names in lower case
     """
@@ -35,7 +35,7 @@ class Request(NamedTuple):
     headers: Iterable[tuple[bytes, bytes]] = ()
 
     def header(self, name: bytes) -> str:
-        """Return the value of a header; empty where there is none."""
+        """Return the value of a header; empty if there is none."""
         return next((value.decode("latin-1") for key, value in self.headers if key == name), "")
 
 
@@ -43,7 +43,7 @@ PageFunction = Callable[[Request], Answer]
 
 
 def page(status: int, content_type: str, body: bytes, *fields: tuple[bytes, bytes]) -> Answer:
-    """Build an answer that nobody keeps."""
+    """Build an answer that must not be cached."""
     return Answer(status, body, ((b"content-type", content_type.encode()), (b"cache-control", b"no-store"), *fields))
 
 
@@ -63,11 +63,11 @@ def _nothing() -> None:
 class Pages:
     """The pages of one side in a process.
 
-    answers: by raw path
-    applications: answers that take time, by raw path; they are called for `METHODS` alone
-    end: called when the server begins to end
-    record: called once a second, by the event loop
-    hostnames: the names that requests may be for; None for any, from whatever site
+    answers: page functions, by raw path
+    applications: ASGI applications for pages that take time, by raw path; called only for `METHODS`
+    end: called when the server begins to shut down
+    record: called once a second, in the event loop
+    hostnames: the host names that requests may have; None to allow any name, and cross-site requests
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Pages:
         self.record = record
 
     def in_front_of(self, app: Application) -> Application:
-        """Build the application that answers these pages itself, and leaves all else to `app`."""
+        """Build an application that answers these pages itself, and passes other requests to `app`."""
         paths, serve = self.paths, self.serve
 
         def pages_or_app(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
@@ -106,11 +106,11 @@ class Pages:
             await (refused or self.answers[raw_path](request)).send(scope, send)
 
     def answer(self, raw_path: bytes, request: Request) -> Answer:
-        """Return the page at a path of `answers`."""
+        """Call the page function at a path of `answers`."""
         return self._refuse(request) or self.answers[raw_path](request)
 
     def _refuse(self, request: Request) -> Answer | None:
-        """Return the answer to a request that gets no page."""
+        """Return the error for a request that is refused; None if it is not."""
         if self._hostnames is not None:
             if not self._hostnames.admit(request.headers):
                 return MISDIRECTED

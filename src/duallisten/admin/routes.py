@@ -1,4 +1,4 @@
-"""Which pages a process serves: those that options ask for, at their paths."""
+"""The pages that a process serves: those that the options ask for, at their paths."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from duallisten.sides import Application, Receive, Scope, Send, Side
 
 READY = page(200, TEXT, b"ok\n")
 NOT_READY = page(503, TEXT, b"unavailable\n")
-"""What the public side answers."""
+"""The answers of the public side's health page."""
 
 
 def page_set(config: Config, side: Side, board: Scoreboard, listeners: ListenerSet) -> Pages | None:
-    """Build the pages of a side in a process, None where there are none; the configuration must be loaded."""
+    """Build the pages of a side in a process; None if it has none. The configuration must be loaded."""
     if not own_paths(config.options, side):
         return None
     return _public(config, board) if side == "public" else _private(config, board, listeners)
@@ -56,7 +56,7 @@ def _private(config: Config, board: Scoreboard, listeners: ListenerSet) -> Pages
         from duallisten.admin.metrics import MetricsPage
 
         path = (root + options.private_metrics).encode()
-        answers[path] = MetricsPage(board)  # for the fallback responder, which is a thread already
+        answers[path] = MetricsPage(board)  # for the fallback responder, which runs in a thread already
         applications[path] = _in_thread(answers[path])
     return Pages(answers, applications, end, record, hostnames_of(config))
 
@@ -67,10 +67,10 @@ def _health(question: Callable[[View, float], Health], board: Scoreboard, stall:
 
 
 def _in_thread(answer: PageFunction) -> Application:
-    """Call an answer, one call at a time, in a thread of its own that nobody waits for.
+    """Build an application that calls `answer` in a new daemon thread, one call at a time.
 
-    The threads of an executor may all be busy for the application, and are waited for when the process ends, while a
-    collector of the application's metrics may hang.
+    An executor is not used: the application may keep all its threads busy, and the process would wait for them when it
+    ends, although a collector of the application's metrics may hang.
     """
     turn = asyncio.Lock()
 

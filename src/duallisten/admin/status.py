@@ -1,28 +1,29 @@
-"""The status page: a page for a person, what it shows as JSON, and events that keep it up to date.
+"""The status page: an HTML page, its content as JSON, and an event stream that keeps the page up to date.
 
-The page (`status.html`) is static; its script shows the JSON. That is one document in three parts:
+The page (`status.html`) is static; its script shows the JSON. The JSON is one document with three parts:
 
-- `launch`: who is admitted where, and what each side gets of each route, as `--check` and `--routes` show them. It is
-  read anew for each document, for an application may add routes.
-- `figures`: what changes by the second (`admin.figures`).
-- `history`: what each side had to do in the last minutes (`admin.history`).
+- `launch`: the listeners and who is admitted to them, and which side reaches each route, as `--check` and `--routes`
+  show them. It is read again for each document, because an application may add routes.
+- `figures`: the figures that change by the second (`admin.figures`).
+- `history`: the load of each side in the last minutes (`admin.history`).
 
-A stream of events (server-sent events; HTML standard, 9.2) begins with the whole document and goes on with the figures
-alone, once a second. A client that has lost its stream comes back by itself after `RETRY`, to whatever process is there
-then, and gets the whole document again: after a deployment, the page shows what is served now. A page without events
-for a few seconds asks for the document, which is answered also while the event loop is blocked; it knows that from
-`figures`, which say which process answers and when its event loop last turned.
+A stream of server-sent events (HTML standard, 9.2) begins with the whole document, followed once a second by the
+figures only. A client whose stream breaks reconnects after `RETRY`, to any process that is then there, and gets the
+whole document again: after a deployment, the page shows the new launch. A page that gets no events for a few seconds
+requests the document, which is answered even while the event loop is blocked. The page detects that from `figures`,
+which contain the id of the answering process and when its event loop last turned.
 
-What it rests on: the engine's `send` waits while a client reads nothing, and its `Abort` closes the connection.
+This relies on two facts: the engine's `send` waits while the client does not read, and its `Abort` closes the
+connection.
 
 Invariants:
-- The page asks for nothing from elsewhere and runs nothing that is not ours: its policy (Content-Security-Policy, level
-  3) allows its own style sheet and script, by their hashes, and requests to this side.
-- Nothing that the application or a client has said is taken for HTML: the script writes text only.
-- Streams are no burden: the scoreboard is read once a second for all of them together, there are at most `MOST`, and a
-  client that does not read what it is sent loses its stream.
-- Streams do not keep a server from ending: `end` ends them all before connections are drained, and cuts off clients
-  that do not read. A client that comes back meanwhile gets one event.
+- The page loads nothing from other origins and runs only our script: its policy (Content-Security-Policy, level 3)
+  allows its own style sheet and script, by their hashes, and requests to this side.
+- Data from the application or a client is never treated as HTML: the script writes only text.
+- Streams are cheap: the scoreboard is read once a second for all of them, there are at most `MOST`, and a client that
+  does not read its events loses its stream.
+- Streams do not delay a shutdown: `end` ends them all before connections are drained, and aborts those of clients that
+  do not read. A client that reconnects meanwhile gets one event.
 """
 
 from __future__ import annotations
@@ -60,24 +61,24 @@ INTERVAL = 1.0
 """Seconds between two events."""
 
 WINDOW = 10.0
-"""Seconds that rates and percentiles are of, as soon as somebody has looked for as long."""
+"""The period of rates and percentiles, in seconds, once the page has been watched for as long."""
 
 MOST = 16
-"""Streams that a process has at a time."""
+"""The most streams of a process at a time."""
 
 RETRY = 2.0
-"""Seconds after which a client comes back."""
+"""Seconds after which a client reconnects."""
 
 PATIENCE = 10.0
-"""Seconds that a client has to take an event."""
+"""The most seconds that a client may take to receive an event."""
 
 CLOSE_TIMEOUT = 0.5
-"""Seconds that a client has to take the end of its stream."""
+"""The most seconds that a client may take to receive the end of its stream."""
 
 EVENT_HEADERS = [
     (b"content-type", b"text/event-stream"),
     (b"cache-control", b"no-store"),
-    (b"x-accel-buffering", b"no"),  # nginx would hold events back
+    (b"x-accel-buffering", b"no"),  # otherwise nginx buffers the events
 ]
 
 WEIGHT = re.compile(r"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?")
@@ -86,7 +87,7 @@ FULL = page(503, TEXT, b"Too many clients watch this page")
 
 
 class StatusPage:
-    """The status page of a process: two answers (`admin.pages`), and an ASGI application for its events."""
+    """The status page of a process: two page functions (`admin.pages`), and an ASGI application for its events."""
 
     def __init__(self, config: Config, board: Scoreboard, listeners: ListenerSet) -> None:
         from duallisten.admin.history import History
@@ -99,14 +100,14 @@ class StatusPage:
         self._ended = asyncio.Event()
 
     def page(self, request: Request) -> Answer:
-        """Return the page for a person; what it shows, to whoever rather has JSON than HTML (RFC 9110, 12.5.1)."""
+        """Return the HTML page, or the JSON document if the client prefers JSON (RFC 9110, 12.5.1)."""
         accept = request.header(b"accept")
         is_person = quality(accept, "text/html") >= quality(accept, "application/json")
         answer = static_page() if is_person else self.document(request)
         return answer._replace(fields=((b"vary", b"accept"), *answer.fields))
 
     def document(self, request: Request) -> Answer:
-        """Return what the page shows."""
+        """Return the JSON document that the page shows."""
         return page(200, "application/json", json.dumps(self._document()).encode() + b"\n")
 
     def _document(self) -> dict[str, Any]:
@@ -125,7 +126,7 @@ class StatusPage:
             self._open -= 1
 
     def end(self) -> None:
-        """End all streams; further ones end after one event."""
+        """End all streams; later streams end after one event."""
         self._ended.set()
 
     def _launch(self) -> dict[str, Any]:
@@ -156,7 +157,7 @@ class StatusPage:
             await asyncio.gather(writing, leaving, ended, return_exceptions=True)
 
     async def _write(self, send: Send) -> None:
-        """Send events, a last one when all end; raises TimeoutError where the client takes none."""
+        """Send events, and a last one after `end`; raises TimeoutError if the client does not read."""
         told = self._document()
         begin = f"retry: {RETRY * 1000:.0f}\n"
         while True:
@@ -173,22 +174,22 @@ class StatusPage:
 
 
 class Watch:
-    """Reads the scoreboard, not too often, and remembers as much of it as the next look needs.
+    """Reads the scoreboard at a limited rate, and remembers the samples that the next reading is compared with.
 
-    stall: seconds that an event loop may be stuck
+    stall: seconds after which an event loop that does not turn counts as stuck
     """
 
     def __init__(self, board: Scoreboard, history: History, stall: float) -> None:
         self._board = board
         self._history = history
         self._stall = stall
-        self._spent: dict[int, tuple[float, float]] = {}  # of each process: when, and its seconds of CPU till then
-        self._lock = threading.Lock()  # any thread may ask (`admin.pages`)
+        self._spent: dict[int, tuple[float, float]] = {}  # by process id: time of the reading, and CPU seconds so far
+        self._lock = threading.Lock()  # any thread may call (`admin.pages`)
         self._samples: deque[Sample] = deque()
         self._latest: dict[str, Any] = {}
 
     def look(self, *, anew: bool = False) -> dict[str, Any]:
-        """Return the figures as of less than a second ago, or as of now."""
+        """Return the figures; they are up to half an `INTERVAL` old, unless `anew`."""
         from duallisten.admin.figures import make_figures, read
 
         with self._lock:
@@ -207,7 +208,7 @@ class Watch:
             return self._latest
 
     def look_back(self) -> dict[Side, list[dict[str, float | None]]]:
-        """Return the points of the charts up to the latest figures."""
+        """Return the points of the charts, up to the latest figures."""
         from duallisten.admin.figures import make_history
         from duallisten.admin.history import STEP
 
@@ -215,12 +216,12 @@ class Watch:
             return make_history(self._history.samples(), self._samples[-1], 3 * STEP)
 
     def _recent(self, now: float) -> list[Sample]:
-        """Return what there is to compare with where nobody has looked of late; at least one, if one is kept."""
+        """Return samples from the history to compare with, at least one if there is any; for a first reading."""
         kept = [sample for sample in self._history.samples() if now - sample.now >= INTERVAL]
         return [sample for sample in kept if now - sample.now <= WINDOW] or kept[-1:]
 
     def _add_usage(self, processes: list[dict[str, Any]], now: float) -> None:
-        """Add memory (bytes) and CPU (share of one, since the last look or the start of the process)."""
+        """Add memory (bytes) and CPU (share of one CPU, since the last reading or the start of the process)."""
         before, self._spent = self._spent, {}
         for process in processes:
             pid, used = process["pid"], usage(process["pid"])
@@ -233,7 +234,7 @@ class Watch:
 
 
 def describe_launch(config: Config, plan: Plan, bound: Iterable[BoundSocket]) -> dict[str, Any]:
-    """Return what can be said of a launch without its application: versions, and each listener with its limits."""
+    """Describe a launch without its application: versions, and each listener with its limits."""
     from dataclasses import asdict
     from importlib.metadata import version
 
@@ -267,8 +268,8 @@ def describe_launch(config: Config, plan: Plan, bound: Iterable[BoundSocket]) ->
 def usage(pid: int) -> tuple[int, float, float] | None:
     """Return the memory (resident, in bytes), the CPU time and the age (in seconds) of a process; None if unknown.
 
-    They are in /proc/PID/statm and /proc/PID/stat (proc(5)): pages, and in ticks the fields 14 and 15, and 22, which
-    counts from when the system was booted.
+    They come from /proc/PID/statm (in pages) and /proc/PID/stat (in ticks: fields 14 and 15 for the CPU time, and 22
+    for the start, counted from boot); see proc(5).
     """
     try:
         pages = Path(f"/proc/{pid}/statm").read_bytes().split()[1]
@@ -280,7 +281,7 @@ def usage(pid: int) -> tuple[int, float, float] | None:
 
 
 def quality(accept: str, media: str) -> float:
-    """Return how much a client wants a media type, from 0 to 1, by its Accept header (RFC 9110, 12.5.1)."""
+    """Return the weight of a media type in a client's Accept header, from 0 to 1 (RFC 9110, 12.5.1)."""
     ranges = ("*/*", f"{media.partition('/')[0]}/*", media)
     found = (-1, 0.0 if accept else 1.0)
     for item in accept.lower().split(","):
@@ -293,7 +294,7 @@ def quality(accept: str, media: str) -> float:
 
 @cache
 def static_page() -> Answer:
-    """Return the page, with its policy."""
+    """Return the HTML page, with its Content-Security-Policy."""
     html = Path(__file__).with_name("status.html").read_text(encoding="utf-8")
     style, script = (_hash(html, element) for element in ("style", "script"))
     policy = (
@@ -309,7 +310,7 @@ def static_page() -> Answer:
 
 
 def _limits(config: Config, side: Side) -> dict[str, float | None]:
-    """Return what a peer may take up; None for no limit."""
+    """Return the limits of a side; None for no limit."""
     one = config.side(side)
     return {
         "connections": one.limit_connections,
@@ -320,7 +321,7 @@ def _limits(config: Config, side: Side) -> dict[str, float | None]:
 
 
 def _application(section: AppRoutes) -> dict[str, Any]:
-    """Return what each side gets of an application's routes, in the words of `--routes`; None where unknown."""
+    """Return an application's routes and which side reaches them, in the words of `--routes`; None if unknown."""
     from duallisten.endpoints.routes import COLUMNS, cells
 
     routes, rules = section.routes, section.rules
@@ -336,7 +337,7 @@ def _application(section: AppRoutes) -> dict[str, Any]:
 
 
 def _hash(html: str, element: str) -> str:
-    """Return the hash of an element's content, as a policy names it."""
+    """Return the hash of an element's content, in the form of a Content-Security-Policy."""
     content = html.partition(f"<{element}>")[2].partition(f"</{element}>")[0]
     return f"sha256-{b64encode(sha256(content.encode()).digest()).decode()}"
 

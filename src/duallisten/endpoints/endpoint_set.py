@@ -4,17 +4,17 @@ The function is called once per request and returns the application's own corout
 stamps the side into `scope["extensions"]["duallisten"]`, where only a server can write. On the public side it also
 applies the path rules (`endpoints.path_rules`).
 
-The server reads the body of a hidden request and throws it away, so that the connection stays usable. Where the
-connection ends with the answer, the body is read here first: closed with bytes unread, a connection is reset, and the
-client may never see the answer (RFC 9112, 9.6). A WebSocket handshake is answered with an HTTP response (ASGI's
-extension `websocket.http.response`): closing it would be a 403, which says that something is there.
+The server reads the body of a hidden request and throws it away, so that the connection stays usable. If the
+connection closes after the response, the body is read here first: closing a connection with unread bytes resets it,
+and the client may never see the response (RFC 9112, 9.6). A WebSocket handshake is answered with an HTTP response
+(ASGI's extension `websocket.http.response`): `websocket.close` would become a 403, which reveals that the path exists.
 
 Invariants:
 
-- The side is fixed when the function is built, one per listener. No request can change it, and whatever stood in the
-  stamp's place is replaced.
+- The side is fixed when the function is built, one per listener. No request can change it, and the stamp replaces any
+  side that the scope already had.
 - Only the path of a request decides whether it is hidden.
-- A hidden request never reaches the application, and all of them get the same answer.
+- A hidden request never reaches the application, and all hidden requests get the same response.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ def endpoint_set(
     remember: bool = False,
     note_hidden: Callable[[], None] | None = None,
 ) -> Application:
-    """Build the application that `side` reaches: `app`, which is told the side, without what `rules` hide from it.
+    """Build an application that stamps `side` into each scope, hides what `rules` hide from it, and calls `app`.
 
     Args:
-        app, side: The application, and the side whose requests will come.
+        app, side: The application, and the side that its requests come from.
         rules: What is hidden from the public side. The private side reaches everything.
-        is_engine: Whether scopes are the engine's: with extensions of their own, in which only observers of ours write.
-        remember: Whether all requests have one root path, so that a verdict holds for a raw path.
-        note_hidden: Called for each request that is hidden.
+        is_engine: Whether our engine made the scopes: each has its own `extensions`, written only by our observers.
+        remember: Whether all requests have the same root path, so that verdicts can be kept by raw path.
+        note_hidden: Called for each hidden request.
     """
     hides_something = side == "public" and rules.hide_something
     matcher = PathMatcher(rules, root_paths(app) if hides_something else ())
@@ -57,7 +57,7 @@ def endpoint_set(
             stamp: dict[str, Any] = extensions.get("duallisten") or {}
             stamp["side"] = side
             extensions["duallisten"] = stamp
-        else:  # a new dict for each request, which no application can change for the next
+        else:  # a new dict for each request, so that an application cannot change the next request's
             stamp = {"side": side}
             scope["extensions"] = {**(scope.get("extensions") or {}), "duallisten": stamp}
         if hides_something:
@@ -71,7 +71,7 @@ def endpoint_set(
 
 
 def refusal(status: int, note: Callable[[], None] | None = None) -> Application:
-    """Build the application that answers everything alike, with `status` and its phrase, and calls `note` each time."""
+    """Build an application that answers every request with `status` and its phrase, and calls `note` each time."""
     body = HTTPStatus(status).phrase.encode()
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(body))]
 
@@ -95,7 +95,7 @@ def refusal(status: int, note: Callable[[], None] | None = None) -> Application:
 
 
 def _will_close(scope: Scope) -> bool:
-    """Whether a request's connection ends with its answer (RFC 9112, 9.3)."""
+    """Whether the connection closes after the response (RFC 9112, 9.3)."""
     if scope.get("http_version") == "1.0":
         return True
     return any(name == b"connection" and b"close" in value.lower() for name, value in scope.get("headers", ()))

@@ -1,9 +1,9 @@
-"""OpenAPI documents (3.1) as data: taking paths out of one with all that only they need, and adding what one lacks.
+"""OpenAPI documents (3.1) as data: removing paths and everything that only they need, and merging two documents.
 
 Invariants:
 
-- What is taken out leaves nothing behind that names it: no component that only it refers to, whether by `$ref`, by a
-  discriminator's mapping or as a security scheme, and no description of a tag that only it bears.
+- Removed paths leave no trace: no component that only they refer to (by `$ref`, by a discriminator's mapping or as a
+  security scheme), and no description of a tag that only they have.
 - No argument is changed. Pure.
 """
 
@@ -18,7 +18,7 @@ _COMPONENTS = "#/components/"
 
 
 def without_paths(document: Document, hidden: Callable[[str], bool]) -> dict[str, Any]:
-    """Return `document` without the paths that are `hidden`, and without what only they need."""
+    """Return `document` without the `hidden` paths, and without the components and tags that only they need."""
     paths = document.get("paths", {})
     kept = {path: item for path, item in paths.items() if not hidden(path)}
     taken = [item for path, item in paths.items() if path not in kept]
@@ -26,10 +26,10 @@ def without_paths(document: Document, hidden: Callable[[str], bool]) -> dict[str
 
 
 def without_unused(rest: Document, document: Document, taken: Any) -> dict[str, Any]:
-    """Return `rest` without the components of `document` and the tags that `taken` needs and nothing else does.
+    """Return `rest` without the components of `document` and the tags that only `taken` needs.
 
     rest: the document without `taken`
-    taken: the parts of it that are taken out, as a list
+    taken: the removed parts of the document, as a list
     """
     components = document.get("components", {})
     around = {name: part for name, part in rest.items() if name not in ("components", "tags")}
@@ -56,12 +56,12 @@ def merged(document: Document, more: Document) -> dict[str, Any]:
 
 
 def _filled(own: Document, more: Document) -> dict[str, Any]:
-    """Return the parts of both, in the order of `more`; what each part has of its own goes first."""
+    """Return the parts of both, in the order of `more`; where both have a key, the value of `own` wins."""
     return {name: {**more.get(name, {}), **own.get(name, {})} for name in {**more, **own}}
 
 
 def _needed(part: Any, components: Document) -> set[tuple[str, str]]:
-    """Return the components that `part` refers to, and those that they refer to."""
+    """Return the components that `part` refers to, directly or through other components."""
     found: set[tuple[str, str]] = set()
     unread = [part]
     while unread:
@@ -81,7 +81,7 @@ def _references(part: Any) -> Iterator[tuple[str, str]]:
 
 
 def _tags(part: Any) -> set[str]:
-    """Return the tags that the operations in `part` bear."""
+    """Return the tags of the operations in `part`."""
     tags = [value for key, value in _values(part) if key == "tags" and isinstance(value, list)]
     return {tag for several in tags for tag in several if isinstance(tag, str)}
 

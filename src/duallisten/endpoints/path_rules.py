@@ -1,23 +1,23 @@
 """Path rules: which requests a public listener hides, decided from the request's path alone.
 
-A *private* prefix hides what it covers. *Public* prefixes are an allow-list, beyond which everything is hidden. A
+A *private* prefix hides the paths that it covers. *Public* prefixes are an allow-list: all other paths are hidden. A
 private prefix beats a public one. A prefix covers whole segments: `/internal` covers `/internal` and `/internal/x`,
 not `/internals`.
 
-A path is hidden if any of its readings (`endpoints.path_variants`) falls under a private prefix, whatever its case,
-with the suffix at its end or without: `/internal.json` is a format of `/internal` (`format_suffix_patterns` of Django
-REST framework). With an allow-list it is served only if the application's own reading and all others fall under it.
+A path is hidden if a private prefix covers any of its readings (`endpoints.path_variants`). Case is ignored, and so is
+a format suffix: `/internal.json` is a format of `/internal` (`format_suffix_patterns` of Django REST framework). With
+an allow-list, a path is served only if a public prefix covers the application's own reading and all other readings.
 
-A private prefix counts as it is written, and as the world writes it, with the root path that a proxy or the application
-takes off: below `/api`, `/api/internal` hides `/internal` as well.
+A private prefix may be written with or without the root path that a proxy or the application strips: with the root
+path `/api`, the prefix `/api/internal` hides `/internal` as well.
 
-Most paths have one reading: they are *plain*, and one look decides. The others are read once and remembered. The cost
-of a request depends neither on the number of rules nor on what they say.
+Most paths have one reading. They are *plain*, and one look-up decides. The verdicts on other paths are computed once
+and remembered. The cost of a request does not depend on the number or the content of the rules.
 
 Invariants:
 
-- Every doubt ends in "hidden": what cannot be read within bounds, too.
-- Nothing but the path is looked at.
+- When in doubt, a path is hidden, for example if it cannot be read within bounds.
+- Only the path is looked at.
 - Pure: nothing here knows a server or an event loop.
 """
 
@@ -30,18 +30,18 @@ from functools import cache, partial
 from typing import Any, NamedTuple
 
 REMEMBERED = 4096
-"""Paths whose verdict is kept, in each process."""
+"""The most paths whose verdicts are kept, in each process."""
 
 LONGEST_REMEMBERED = 256
-"""Bytes of the longest raw path whose verdict is kept: no client can fill the memory with more than 1.5 MiB."""
+"""Bytes of the longest raw path whose verdict is kept: clients can fill at most 1.5 MiB of memory."""
 
 LONGEST_READ = 2048
-"""Bytes of the longest raw path that is read; a longer one that is not plain is hidden."""
+"""Bytes of the longest raw path that is read. A longer path is hidden, unless it is plain."""
 
 _PLAIN = string.ascii_letters + string.digits + "_~@:,=!$&()*'-./"
 _PLAIN_AS_LETTERS = bytes(ord("a" if chr(code) in _PLAIN else "!") for code in range(256))
-"""Translates plain characters into a letter: all but percent-encodings and what anybody takes for another character or
-for none. A path is then plain if it `isalpha()`, which takes 75 ns; a regular expression takes 300."""
+"""Translates plain characters into a letter. Percent signs are not plain, nor is any character that some software
+replaces or drops. The translated path is plain if it `isalpha()`: 75 ns, where a regular expression takes 300."""
 
 _DOTS_AT_AN_END = re.compile(r"/\.|\.(?:/|$)")
 
@@ -60,9 +60,9 @@ NOT_IN_A_PREFIX = {
 class Rules(NamedTuple):
     """What a public listener hides.
 
-    private: prefixes that are hidden; `/` covers every path
-    public: prefixes beyond which everything is hidden; none means that there is no allow-list
-    hidden_status: the HTTP status of the answer, 404 or 403
+    private: hidden prefixes; `/` covers every path
+    public: the allow-list of prefixes; empty for no allow-list
+    hidden_status: the HTTP status for hidden requests, 404 or 403
     """
 
     private: tuple[str, ...] = ()
@@ -75,16 +75,16 @@ class Rules(NamedTuple):
         return bool(self.private or self.public)
 
     def below(self, roots: Iterable[str]) -> Rules:
-        """Return the rules as they are below root paths, which may follow each other, for whoever takes these off."""
+        """Return the rules for an application that strips `roots` from paths, one of them or several in a row."""
         tops = [f"/{name}" for root in roots if (name := folded(root).strip("/"))]
         private = list(map(folded, self.private))
-        for prefix in private:  # and then each that is appended
+        for prefix in private:  # also visits the prefixes appended below
             rests = ["/"] if any(map(Prefixes([prefix]).cover, tops)) else [prefix.removeprefix(top) for top in tops]
             private += [rest for rest in rests if rest.startswith("/") and rest not in private]
         return self._replace(private=tuple(private))
 
     def hide(self, path: str) -> bool:
-        """Whether the one reading `path` is hidden, or the path of a route as it is declared."""
+        """Whether `path` is hidden: a single reading of a request's path, or the declared path of a route."""
         if Prefixes(map(folded, self.private)).cover_formats(folded(path)):
             return True
         return bool(self.public) and not Prefixes(self.public).cover(path)
@@ -99,13 +99,13 @@ NO_RULES = Rules()
 
 
 class Prefixes:
-    """Path prefixes as a tree of segments, asked in a time that does not depend on how many there are."""
+    """Path prefixes as a tree of segments: the time of a look-up does not depend on their number."""
 
     def __init__(self, prefixes: Iterable[str]) -> None:
         self._tree: dict[str, Any] = {}
         self._depth = 0
         self._prefixes = frozenset(prefix.rstrip("/") for prefix in prefixes)
-        for prefix in sorted(self._prefixes, key=len, reverse=True):  # a shorter one replaces what lies below it
+        for prefix in sorted(self._prefixes, key=len, reverse=True):  # a shorter prefix replaces the longer ones below
             *around, last = prefix.split("/")
             self._depth = max(self._depth, len(around) + 1)
             node = self._tree
@@ -114,7 +114,7 @@ class Prefixes:
             node[last] = None
 
     def cover(self, path: str) -> bool:
-        """Whether `path` is one of them or lies below one, segment by segment."""
+        """Whether `path` is one of the prefixes or lies below one, segment by segment."""
         node: Any = self._tree
         for segment in path.split("/", self._depth):  # no prefix has more
             if segment not in node:
@@ -124,7 +124,7 @@ class Prefixes:
         return False
 
     def cover_formats(self, path: str) -> bool:
-        """Whether they cover `path`, or it is a format of what they cover, as `/x.json` is one of `/x`."""
+        """Whether the prefixes cover `path`, or `path` is a format of a prefix, as `/x.json` is a format of `/x`."""
         if "." in path:
             stem, _, suffix = path.rstrip("/").rpartition(".")
             if stem in self._prefixes and "/" not in suffix:
@@ -133,10 +133,11 @@ class Prefixes:
 
 
 def folded(path: str) -> str:
-    """Return a path as it is to those who ignore case, whatever that is to them.
+    """Return a path with all differences of case removed, under any definition of case.
 
-    This equates lower and upper case, what Unicode's case folding does, and what Python's `re.IGNORECASE` does: it
-    takes a dotless `i`, a long `s` and the sign of Kelvin for the letter, and so does Django in `(?i:…)`.
+    It equates lower and upper case, the letters that Unicode's case folding equates, and those that Python's
+    `re.IGNORECASE` equates: a dotless `i`, a long `s` and the Kelvin sign match the plain letter, so also in Django's
+    `(?i:…)`.
     """
     return path.lower() if path.isascii() else path.upper().casefold().replace("i\u0307", "i")
 
@@ -144,24 +145,24 @@ def folded(path: str) -> str:
 class PathMatcher:
     """Decides which requests of a public listener `rules` hide.
 
-    roots: path prefixes that the application takes off by itself, whatever the server's `root_path`
+    roots: path prefixes that the application itself strips, besides the server's `root_path`
     """
 
     def __init__(self, rules: Rules, roots: Iterable[str] = ()) -> None:
         self._roots = tuple(root for root in roots if root)
         self.rules = rules.below(self._roots)
-        """What is hidden from an application that takes `roots` off."""
+        """The rules for an application that strips `roots`."""
         self._private = Prefixes(self.rules.private)
         self._private_below = cache(lambda roots: Prefixes(rules.below(roots).private))
         self._public = Prefixes(rules.public)
         self._public_readings = cache(partial(_readings_of, rules.public))
         self._has_allow_list = bool(rules.public)
         self.verdicts: dict[bytes | None, bool] = {}
-        """What has been decided, by raw path, for a server in which that alone makes the path: where the root path is
-        the listener's own. A dict and no `lru_cache`: a look-up takes 50 ns instead of 130."""
+        """Whether a raw path is hidden, as decided before. Valid only if the raw path alone determines the path, that
+        is, if all requests have the same root path. A dict, not `lru_cache`: a look-up takes 50 ns instead of 130."""
 
     def decide(self, path: str, raw: bytes | None, root: str | None) -> bool:
-        """Whether a request is hidden, as `hides` does, and remember it in `verdicts`."""
+        """Return the result of `hides`, and remember it in `verdicts`."""
         hidden = self.hides(path, raw, root)
         if raw is not None and len(raw) <= LONGEST_REMEMBERED:
             if len(self.verdicts) >= REMEMBERED:
@@ -170,10 +171,10 @@ class PathMatcher:
         return hidden
 
     def hides(self, path: str, raw: bytes | None, root: str | None) -> bool:
-        """Whether a request is hidden, from its ASGI scope.
+        """Whether a request is hidden, by its ASGI scope.
 
-        path, raw, root: the scope's `path` (with the root path, decoded), `raw_path` (as received; None where the
-            server does not tell it), and `root_path`
+        path, raw, root: the scope's `path` (with the root path, decoded), `raw_path` (as received; None if the server
+            does not set it), and `root_path`
         """
         roots = (*self._roots, root) if root else self._roots
         private = self._private_below(roots) if root else self._private
@@ -185,7 +186,7 @@ class PathMatcher:
             return self._hides_plain(own, private)
         if len(received) > LONGEST_READ:
             return True
-        # Most launches have no rules, and most paths one reading.
+        # Imported here: most launches have no rules, and most paths have one reading.
         from duallisten.endpoints.path_variants import as_characters, readings
 
         alike = readings((own, as_characters(received)), roots)
@@ -200,14 +201,14 @@ class PathMatcher:
 
 
 def _readings_of(prefixes: Iterable[str], roots: tuple[str, ...] = ()) -> Prefixes:
-    """Return all that `prefixes` can be taken for, themselves included."""
+    """Return all readings of `prefixes`, the prefixes included."""
     from duallisten.endpoints.path_variants import readings
 
     return Prefixes(alike for prefix in prefixes for alike in readings([prefix], roots) or ())
 
 
 def _is_plain(path: str, raw: bytes | None) -> bool:
-    """Whether a path has one reading only: what was received is what is seen, however it is read."""
+    """Whether a path has only one reading, the path as received."""
     if raw is None or raw[:1] != b"/" or not raw.translate(_PLAIN_AS_LETTERS).isalpha():
         return False
     if "//" in path or raw != path.encode():
@@ -221,7 +222,7 @@ def _begins_with_one(path: str, roots: tuple[str, ...]) -> bool:
 
 
 def _without_root(path: str, roots: tuple[str, ...]) -> str:
-    """Take the first of `roots` off that ends where a segment does, as frameworks do; a path begins with a slash."""
+    """Strip the first of `roots` that ends at a segment boundary, as frameworks do; the result begins with a slash."""
     for root in roots:
         rest = path.removeprefix(root)
         if rest != path and (rest[:1] in ("", "/") or root.endswith("/")):
@@ -230,10 +231,10 @@ def _without_root(path: str, roots: tuple[str, ...]) -> str:
 
 
 def read_prefix(text: object) -> str:
-    """Return a rule's path prefix without the slash at its end.
+    """Return a rule's path prefix without a trailing slash.
 
     Raises:
-        ValueError: It is no path prefix, with the reason.
+        ValueError: `text` is not a path prefix; the message says why.
     """
     if not isinstance(text, str) or not text:
         raise ValueError("must be a path, such as /internal")
@@ -257,7 +258,7 @@ def read_prefix(text: object) -> str:
 
 
 def contradiction(rules: Rules) -> tuple[str, str] | None:
-    """Return a public prefix that could never match, and the private one that it lies in; None where there is none."""
+    """Return a public prefix that can never match, and the private prefix that covers it; None if there is none."""
     for private in rules.private:
         hides = PathMatcher(Rules((private,))).hides
         for public in rules.public:

@@ -1,19 +1,19 @@
-r"""The readings of a path: everything that somebody between the wire and a handler could take it for.
+r"""The readings of a path: every path that a proxy, framework or file system could understand it as.
 
-A rule that hides a path must agree with whoever routes the request. Frameworks, proxies and file systems decode
-percent-encodings (some twice), take `\` for `/`, drop what follows a `;`, resolve `..`, collapse `//`, fold
-compatibility characters, and do so in different orders. So no single normal form is compared with the rules. The
-*readings* of a path are the path and all that the steps below make of it, in any order and any number.
+A rule that hides a path must agree with the software that routes the request. Frameworks, proxies and file systems
+decode percent-encodings (some twice), take `\` for `/`, drop the parameters after a `;`, resolve `..`, collapse `//`
+and fold compatibility characters, in different orders. So the rules are not compared with a single normal form. The
+*readings* of a path are the path and all results of the steps below, in any order and any number.
 
 The steps rest on RFC 3986 (2.1 percent-encoding, 3.3 paths, 5.2.4 dot segments), RFC 9112 (3.2 forms of a request
-target), RFC 3629 (what is no UTF-8 decodes to U+FFFD here) and Unicode's compatibility forms (UAX 15).
+target), RFC 3629 (bytes that are not UTF-8 decode to U+FFFD here) and Unicode's compatibility forms (UAX 15).
 
 Invariants:
 
-- Nothing here changes what the application is given.
-- No step depends on another having been taken before.
-- The work is bounded: a path that is too long, or can be read in too many ways, has no readings (None), and the caller
-  must take the safe side.
+- Nothing here changes the path that the application gets.
+- No step depends on an earlier step.
+- The work is bounded: a path that is too long, or has too many readings, yields None, and the caller must then treat
+  the path as hidden.
 """
 
 from __future__ import annotations
@@ -24,37 +24,37 @@ import unicodedata
 from collections.abc import Callable, Iterable
 
 MOST_WORK = 10_800
-"""The most work of reading one path, in units of `weight`; a path that takes more has no readings.
+"""The most work for one path, in units of `weight`; a path that takes more has no readings.
 
-The worst paths that a search has found take a quarter of a millisecond, of any length that is read
-(`path_rules.LONGEST_READ`). There is room for 49 readings of 20 characters of ASCII, or 5 of 2,000. Of the targets used
-against such rules in the wild none has over 20 readings, and a plain path is not read at all."""
+The worst paths that a search found take a quarter of a millisecond, at any length that is read
+(`path_rules.LONGEST_READ`). The limit allows 49 readings of 20 ASCII characters, or 5 of 2,000. No request target that
+is used in the wild against such rules has more than 20 readings, and a plain path is not read at all."""
 
 A_READING = 200
-"""What taking all steps from a path weighs beside its characters; outside ASCII it is twice as much."""
+"""The weight of one reading, besides its characters; doubled for a path that is not all ASCII."""
 
 A_SIGN = 14
-"""What a percent sign or a dot weighs beside being a character: each has to be looked at by itself."""
+"""The extra weight of each percent sign or dot, because the steps examine them one by one."""
 
 OUTSIDE_ASCII = 4
-"""What a character weighs in a path that is not all ASCII: its compatibility forms are looked up."""
+"""The weight of a character in a path that is not all ASCII: its compatibility forms are looked up."""
 
 NOT_NORMAL = 50
-"""What each byte of UTF-8 beyond one a character weighs where compatibility forms replace some: a character may become
-eighteen, and marks of letters are sorted, in a time that grows with the square of their number."""
+"""The weight of each UTF-8 byte beyond one per character, if compatibility forms replace any: a character may become
+eighteen, and combining marks are sorted in a time that grows with the square of their number."""
 
 Step = Callable[[str], str]
 
 _OUTSIDE_ASCII = re.compile("(?:%[89A-Fa-f][0-9A-Fa-f])+")
 _ESCAPES = re.compile("%[uU][0-9A-Fa-f]{4}|(?:%[0-9A-Fa-f]{2})+")
 _ESCAPED = {f"%{high}{low}": chr(int(high + low, 16)) for high in "01234567" for low in string.hexdigits}
-"""The character of ASCII that an escape stands for."""
+"""The ASCII character of each escape."""
 _OVERLONG = re.compile(
     "%(?=[CcEeFf])(?:[Cc]|(?:[Ee]0|[Ff]0%[048Cc]0|[Ff]8(?:%[048Cc]0){2}|[Ff][Cc](?:%[048Cc]0){3})%[048Cc])([01])"
     "%([0-9A-Fa-f]{2})"
 )
-"""A character of ASCII in two to six bytes of UTF-8, which RFC 3629 (3) forbids and lenient decoders read; the most
-lenient take six bits of each byte after the first, whatever the other two are."""
+"""An ASCII character in two to six bytes of UTF-8. RFC 3629 (3) forbids it, but lenient decoders read it; the most
+lenient take six bits of each byte after the first and ignore the other two."""
 _SEPARATORS = "\\\u2044\u2215\u29f8\ufffd"
 _PARAMETERS = re.compile(";[^/]*")
 _UNSEEN = re.compile(
@@ -63,7 +63,7 @@ _UNSEEN = re.compile(
 )
 """Controls, spaces, `+`, U+FFFD, and Unicode's Default_Ignorable_Code_Point (DerivedCoreProperties.txt)."""
 _UNSEEN_IN_ASCII = bytes(range(0x21)) + b"+\x7f"
-"""Those of them that are ASCII; deleting them from bytes takes a tenth of the expression's time."""
+"""The ASCII characters among them; deleting these from bytes takes a tenth of the expression's time."""
 _MARKS = re.compile("[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]")
 """Unicode's blocks of combining marks for letters."""
 _TRAILING_DOTS = re.compile(r"\.(?<=[^/.]\.)\.*+(?=/|\Z)")
@@ -73,10 +73,10 @@ _SCHEME = re.compile("[A-Za-z][A-Za-z0-9+.-]*:(?!//)")
 
 
 def readings(paths: Iterable[str], roots: Iterable[str] = ()) -> frozenset[str] | None:
-    """Return all readings of `paths`, themselves included; None where there are too many or they are too long.
+    """Return all readings of `paths`, including `paths`; None if they are too many or too long.
 
-    paths: a path as it was received, and as the application will see it
-    roots: path prefixes that the application takes off by itself, such as FastAPI's `root_path`
+    paths: a path as received, and as the application will see it
+    roots: path prefixes that the application itself strips, such as FastAPI's `root_path`
     """
     steps = (*STEPS, *(_without(root.rstrip("/")) for root in roots if root.rstrip("/")))
     found = set(paths)
@@ -94,7 +94,7 @@ def readings(paths: Iterable[str], roots: Iterable[str] = ()) -> frozenset[str] 
 
 
 def weight(path: str) -> int:
-    """Return how much work it is to take all steps from a path, where a letter of ASCII is 1."""
+    """Return the work of taking all steps from a path; an ASCII letter counts as 1."""
     signs = A_SIGN * (path.count("%") + path.count("."))
     if path.isascii():
         return A_READING + signs + len(path)
@@ -104,19 +104,19 @@ def weight(path: str) -> int:
 
 
 def as_characters(path: str) -> str:
-    """Return the percent-encodings outside ASCII as the characters that they are (RFC 3987, 3.2), overlong ones too."""
+    """Decode the percent-encoded characters outside ASCII (RFC 3987, 3.2), and overlong encodings."""
     return _OUTSIDE_ASCII.sub(_decode, shortened(path))
 
 
 def shortened(path: str) -> str:
-    """Decode characters of ASCII that are written in more bytes than they take: `%c0%ae` is a dot."""
+    """Decode ASCII characters in an overlong encoding: `%c0%ae` is a dot."""
     if "%" not in path:
         return path
     return _OVERLONG.sub(lambda found: chr(int(found[1]) << 6 | int(found[2], 16) & 0x3F), path)
 
 
 def decoded(path: str) -> str:
-    """Decode percent-encodings once, IIS's `%u0069` too."""
+    """Decode percent-encodings once, including IIS's `%u0069`."""
     return _ESCAPES.sub(_decode, path) if "%" in path else path
 
 
@@ -130,7 +130,7 @@ def _decode(found: re.Match[str]) -> str:
 
 
 def separated(path: str) -> str:
-    """Take for a slash what is one to somebody: a backslash, its look-alikes, and what could not be decoded."""
+    """Replace what some software takes for a slash: a backslash, look-alikes, and U+FFFD for undecodable bytes."""
     if path.isascii():
         return path.replace("\\", "/")
     for separator in _SEPARATORS:
@@ -139,19 +139,19 @@ def separated(path: str) -> str:
 
 
 def without_parameters(path: str) -> str:
-    """Drop the parameters of each segment, from its `;` on."""
+    """Drop the parameters of each segment, from the `;` on."""
     return _PARAMETERS.sub("", path) if ";" in path else path
 
 
 def ended(path: str) -> str:
-    """End the path where a query, a fragment or, in C, a string would."""
+    """Cut the path where a query or a fragment begins, or at a NUL, which ends a string in C."""
     for end in "?#\0":
         path = path.partition(end)[0] if end in path else path
     return path
 
 
 def cleaned(path: str) -> str:
-    """Drop what is not seen: control and format characters, spaces (a `+` in forms), what could not be decoded."""
+    """Drop invisible characters: controls, formats, spaces (a `+` in forms), and U+FFFD for undecodable bytes."""
     if not path.isascii():
         return _UNSEEN.sub("", path)
     seen = path.encode().translate(None, _UNSEEN_IN_ASCII)
@@ -169,7 +169,7 @@ def compatible(path: str) -> str:
 
 
 def unaccented(path: str) -> str:
-    """Drop the marks of letters, also those that folding the case of a letter would leave."""
+    """Drop combining marks, including those that case folding would leave."""
     return path if path.isascii() else _MARKS.sub("", unicodedata.normalize("NFKD", path))
 
 
@@ -181,7 +181,7 @@ def resolved(path: str) -> str:
     kept: list[str] = []
     for segment in segments:
         if segment == "..":
-            if len(kept) > 1:  # the first is what stands before the root
+            if len(kept) > 1:  # the first is the empty string before the leading slash
                 kept.pop()
         elif segment != ".":
             kept.append(segment)
@@ -189,31 +189,31 @@ def resolved(path: str) -> str:
 
 
 def collapsed(path: str) -> str:
-    """Make one slash of several."""
+    """Replace several slashes in a row by one."""
     while "//" in path:
         path = path.replace("//", "/")
     return path
 
 
 def without_authority(path: str) -> str:
-    """Drop the scheme and host of a target in absolute form, or the host after two slashes."""
+    """Drop the scheme and host of a target in absolute form, or the host after a leading `//`."""
     found = _AUTHORITY.match(path) if "//" in path else None
     return path[found.end() :] if found else path
 
 
 def without_scheme(path: str) -> str:
-    """Drop a scheme that no host follows."""
+    """Drop a scheme that is not followed by a host."""
     found = _SCHEME.match(path) if ":" in path else None
     return path[found.end() :] if found else path
 
 
 def rooted(path: str) -> str:
-    """Begin with a slash."""
+    """Prepend a slash if there is none."""
     return path if path.startswith("/") else f"/{path}"
 
 
 def _without(root: str) -> Step:
-    """Build the step that takes `root` off, whatever its case and whether a segment ends there or not."""
+    """Build the step that strips `root`, ignoring case and segment boundaries."""
     folded = root.casefold()
 
     def without_root(path: str) -> str:

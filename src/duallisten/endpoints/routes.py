@@ -1,17 +1,16 @@
-"""Routes: what an application has declared, what each side gets of it, and both as `--routes` prints them.
+"""The routes of an application, which side reaches each of them, and the output of `--routes`.
 
-A `Route` is read from a framework (`endpoints.frameworks`). With the path rules it becomes an `Exposure`, and those of
-one application are an `AppRoutes`. A route is *decided* if a mark or a rule puts it on a side. One that is on the
-public side by default is not, and `--strict-routes` refuses it.
+A `Route` is read from a framework (`endpoints.frameworks`). The path rules turn it into an `Exposure`. An `AppRoutes`
+holds the exposures of one application. A route is *decided* if a mark or a rule puts it on a side. A route that is
+public only by default is undecided, and `--strict-routes` refuses it.
 
-A rule is applied to the path of a route as it is declared, in which a parameter (`{name}`, `<int:pk>`) is a segment
-like any other. Where a rule hides only some of the paths that a route matches, the route is reached with that
-exception.
+A rule is applied to the declared path of a route. A parameter (`{name}`, `<int:pk>`) is a segment like any other. If a
+rule hides only some of the paths that a route matches, the public side reaches the route with that exception.
 
 Invariants:
 
-- This shows what the endpoint sets do; it decides nothing for a request.
-- Pure, but for `print_table`.
+- This module describes what the endpoint sets do; it decides nothing for a request.
+- Pure, except for `print_table`.
 """
 
 from __future__ import annotations
@@ -29,22 +28,22 @@ _PARAMETER = re.compile(r"\{[^}]*\}|<[^>]*>|\(.*\)")
 _REST = re.compile(r"\{[^}]*:path\}|<path:[^>]*>|\(.*\)")
 
 COLUMNS = ("path", "methods", "public", "private", "decided by")
-"""What a person is shown of a route: see `cells`."""
+"""The columns of the table of routes: see `cells`."""
 
 
 NAMED = 5
-"""Routes that are named of those that a rule or a mark hides."""
+"""How many of the routes that a rule or a mark hides are named in a message."""
 
 
 class Route(NamedTuple):
-    """An endpoint as its framework has it.
+    """An endpoint as its framework declares it.
 
-    path: with the prefixes of what it is mounted or included in
-    methods: HTTP methods, in order; none where all are, or where the framework does not say
-    kind: `mount` is an application of which only the prefix is known
-    mark: the side it was declared to be on, or the nearest around it that says something
+    path: with the prefixes of the mounts and routers around it
+    methods: HTTP methods, sorted; empty if all are allowed or the framework does not say
+    kind: `mount` is an application whose prefix alone is known
+    mark: the side that the route, or else the nearest marked mount or router around it, was declared for
     host: the host name that it is bound to
-    per_side: the framework's own, which shows each side what is its own, such as an OpenAPI schema
+    per_side: whether it is the framework's own and shows each side its own content, such as an OpenAPI schema
     """
 
     path: str
@@ -56,16 +55,16 @@ class Route(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The path, with the host where there is one."""
+        """The path, preceded by the host if there is one."""
         return f"{self.host}{self.path}"
 
 
 class Exposure(NamedTuple):
-    """What each side gets of a route.
+    """Which sides reach a route.
 
     public, private: whether the side reaches it
     why: the mark or rule that decides
-    exceptions: prefixes below the route that the public side does not reach
+    exceptions: prefixes below the route that are hidden from the public side
     decided: whether a mark or rule decides
     """
 
@@ -80,10 +79,10 @@ class Exposure(NamedTuple):
 class AppRoutes(NamedTuple):
     """The routes of one application.
 
-    sides: the sides that it is served on
-    rules: what path rules leave of it to the public side
-    routes: what each side gets of each route; None where they cannot be read
-    roots: path prefixes that are taken off what the public side is asked for
+    sides: the sides that serve it
+    rules: the path rules of the public side
+    routes: the exposure of each route; None if the routes cannot be read
+    roots: path prefixes that are stripped from the paths of public requests
     """
 
     application: str
@@ -94,14 +93,14 @@ class AppRoutes(NamedTuple):
 
 
 def read_section(application: str, app: Any, rules: Rules, sides: tuple[Side, ...], root_path: str = "") -> AppRoutes:
-    """Read the routes of `app`, which is called `application` and served on `sides`, the public below `root_path`."""
+    """Read the routes of `app`. It is named `application` and served on `sides`; `root_path` is the public side's."""
     routes, roots = read_routes(app), (*root_paths(app), root_path)
     exposures = None if routes is None else tuple(reach(route, rules, sides, roots) for route in routes)
     return AppRoutes(application, sides, rules, exposures, roots)
 
 
 def reach(route: Route, rules: Rules, sides: tuple[Side, ...], roots: tuple[str, ...] = ()) -> Exposure:
-    """Return what each side gets of a route of an application that is served on `sides`, below `roots`."""
+    """Return which of `sides` reach a route of an application that they serve below `roots`."""
     private = "private" in sides
     if why := _why_hidden(route, rules, sides, roots):
         return Exposure(route, public=False, private=private, why=why)
@@ -111,17 +110,17 @@ def reach(route: Route, rules: Rules, sides: tuple[Side, ...], roots: tuple[str,
 
 
 def matches(route: Route, path: str) -> bool:
-    """Whether a route matches a path, which has no parameters, as far as its declaration says."""
+    """Whether a route's declaration matches a path without parameters."""
     return _begins(route, path, str, is_whole=True)
 
 
 def is_general(route: Route) -> bool:
-    """Whether a route names no path at all: it takes whatever no other route does."""
+    """Whether a route's path has no literal segment, like that of a catch-all."""
     return all(not segment or _PARAMETER.search(segment) for segment in route.path.split("/"))
 
 
 def _why_hidden(route: Route, rules: Rules, sides: tuple[Side, ...], roots: tuple[str, ...]) -> str:
-    """Say what keeps a route from the public side; empty where it is reached there."""
+    """Return what hides a route from the public side; empty if the public side reaches it."""
     if "public" not in sides:
         return "of the private application"
     if route.mark == "private":
@@ -133,7 +132,7 @@ def _why_hidden(route: Route, rules: Rules, sides: tuple[Side, ...], roots: tupl
 
 
 def _why_shown(route: Route, rules: Rules) -> str:
-    """Say what puts a route that is not hidden on the public side; empty where it is there by default."""
+    """Return what makes a route public that is not hidden; empty if it is public by default."""
     for prefix in rules.public:
         if not Rules(public=(prefix,)).hide(route.path):
             return f"--public-path {prefix}"
@@ -150,8 +149,8 @@ def _hides_some(prefix: str, route: Route, roots: tuple[str, ...]) -> bool:
 def _begins(route: Route, path: str, fold: Callable[[str], str], *, is_whole: bool) -> bool:
     """Whether some path that a route matches begins with all segments of `path`.
 
-    fold: makes segments alike that count as one
-    is_whole: whether it must have no others
+    fold: maps equivalent segments to the same text
+    is_whole: whether the matched path must have no further segments
     """
     pattern, wanted = route.path.strip("/").split("/"), path.strip("/").split("/")
     for index, segment in enumerate(wanted):
@@ -165,7 +164,7 @@ def _begins(route: Route, path: str, fold: Callable[[str], str], *, is_whole: bo
 
 
 def strict_errors(sections: Iterable[AppRoutes]) -> str:
-    """Say which routes have no side; empty where all have one."""
+    """Return an error that names the routes without a side; empty if every route has one."""
     for section in sections:
         if section.routes is None and "public" in section.sides and not section.rules.public:
             return (
@@ -181,7 +180,7 @@ def strict_errors(sections: Iterable[AppRoutes]) -> str:
 
 
 def describe_public(section: AppRoutes) -> str:
-    """Say what the public side serves: the rules, and how many routes each of them and each mark hides, and which."""
+    """Describe what the public side serves: the rules, and which routes each rule and each mark hides."""
     hidden: dict[str, list[str]] = {}
     for exposure in section.routes or ():
         if not exposure.public:
@@ -201,7 +200,7 @@ def _listed(names: list[str]) -> str:
 
 
 def unused_rules(sections: Iterable[AppRoutes]) -> str:
-    """Say which rules cover no route, with the nearest route; empty where all cover one, or routes cannot be read."""
+    """Name the rules that cover no route, each with the nearest route; empty if there are none or no routes known."""
     return "; ".join(
         f"{option} {prefix} covers no route of {section.application}{_nearest(prefix, section.routes)}"
         for section in sections
@@ -213,14 +212,14 @@ def unused_rules(sections: Iterable[AppRoutes]) -> str:
 
 
 def _concerns(option: str, prefix: str, route: Route, roots: tuple[str, ...]) -> bool:
-    """Whether a rule covers a route, or some of the paths that it matches."""
+    """Whether a rule covers a route, or some of the paths that the route matches."""
     if option == "--public-path":
         return not Rules(public=(prefix,)).hide(route.path) or _begins(route, prefix, str, is_whole=False)
     return Rules((prefix,)).below(roots).hide(route.path) or _hides_some(prefix, route, roots)
 
 
 def _nearest(prefix: str, exposures: Iterable[Exposure]) -> str:
-    """Say which route begins most like a prefix."""
+    """Name the route whose beginning is most similar to `prefix`."""
     from difflib import SequenceMatcher
 
     def likeness(path: str) -> float:
@@ -255,7 +254,7 @@ def _as_dict(exposure: Exposure) -> dict[str, Any]:
 
 
 def print_table(sections: Iterable[AppRoutes]) -> None:
-    """Print the routes as tables on standard output, a framework's own after the user's."""
+    """Print the routes as tables on standard output, the user's before the framework's own."""
     from duallisten.logs import print_line, print_rows
 
     for section in sections:
@@ -273,7 +272,7 @@ def print_table(sections: Iterable[AppRoutes]) -> None:
 
 
 def _undecided(section: AppRoutes) -> str:
-    """Say how many routes are public by default, and what makes that an error; empty where there are none."""
+    """Say how many routes are public by default, and which option makes that an error; empty if there are none."""
     count = sum(not exposure.decided for exposure in section.routes or ())
     if not count:
         return ""
@@ -282,7 +281,7 @@ def _undecided(section: AppRoutes) -> str:
 
 
 def cells(exposure: Exposure) -> tuple[str, ...]:
-    """Return what a person is shown of a route, by `COLUMNS`."""
+    """Return the table row of a route, in the order of `COLUMNS`."""
     route = exposure.route
     kinds = {"http": " ".join(route.methods) or "all", "websocket": "WebSocket", "mount": "all below"}
     public = f"except {', '.join(exposure.exceptions)}" if exposure.exceptions else "yes"

@@ -1,4 +1,4 @@
-"""Observers of the engine: access lines, request ids, counters, spans; and the scoreboard they are kept on."""
+"""Observers of the engine (access log, request ids, counters, spans), and the scoreboard that keeps the counters."""
 
 from duallisten.observability.access_log import AccessLines, TextAccessLog, TextHandshakeLog, full_path
 from duallisten.observability.lifecycle import Lifecycle, Phase, PhaseObserver

@@ -1,21 +1,21 @@
-"""The access log: a line for each request, as uvicorn writes it, byte for byte.
+"""The access log: a line for each request, byte for byte as uvicorn writes it.
 
 On the private side a line ends in ` (private)`. `logging` spends twice as long on such a line as uvicorn does on the
-request. Where nobody has changed how it is logged, its text is known beforehand: then it is formed with one f-string,
-and what came together in a turn of the event loop is written and flushed in one go when that turn is over, through the
-handler's own stream. No timer, no thread, and no line that waits longer than that.
+request. While the logging configuration is uvicorn's own, the text of a line is known beforehand. It is then built with
+one f-string. All lines of one turn of the event loop are written and flushed together at the end of the turn, to the
+handler's own stream. There is no timer and no thread, and no line waits longer than that turn.
 
-A program may change its logging at any time. So `AccessLines` looks anew in each turn whether logger, handler and
-formatter are as uvicorn makes them, and each second whether the classes are on the way of a line (`is_untouched`: a
-tracer may replace their methods). With a filter, another handler, level or format, with colours, or a factory of
-records, each line goes through `logging` at once, in the context of its request.
+A program may change its logging at any time. So `AccessLines` checks in each turn that logger, handler and formatter
+are as uvicorn configures them, and each second that the methods that a line passes through are the original ones
+(`is_untouched`: a tracer may replace them). With a filter, another handler, level or format, colours, or a record
+factory, each line goes through `logging` at once, in the context of its request.
 
-Facts it rests on: uvicorn calls `access_logger.info(message, client, method, path, http_version, status)`;
-`AccessFormatter` makes the line of these five, with `INFO:` padded to ten, and the status with its phrase.
+This relies on two facts: uvicorn calls `access_logger.info(message, client, method, path, http_version, status)`, and
+`AccessFormatter` builds the line from these five, with `INFO:` padded to ten, and the status with its phrase.
 
 Invariants:
-    - No line is written that `logging` would write otherwise, or not at all.
-    - A stream that blocks, blocks as it does there; one that is closed or broken is the handler's to report.
+    - No line is written that `logging` would write differently, or not at all.
+    - A stream that blocks, blocks here as in `logging`. The handler reports a closed or broken stream.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ if TYPE_CHECKING:
     from duallisten.http.websocket import WebSocket
 
 SUFFIXES: dict[Side, str] = {"public": "", "private": PRIVATE_MARK}
-"""What stands at the end of a line of each side."""
+"""The end of a line of each side."""
 
 MESSAGE = '%s - "%s %s HTTP/%s" %d'
-"""uvicorn's message of an access line."""
+"""uvicorn's message for an access line."""
 
 FORMAT = '%(levelprefix)s %(client_addr)s - "%(request_line)s" %(status_code)s'
-"""uvicorn's format of an access line."""
+"""uvicorn's format for an access line."""
 
 WHOLE = 4096
-"""Bytes that a pipe takes in one piece: PIPE_BUF of Linux. The lines are ASCII."""
+"""Bytes that are written to a pipe atomically: PIPE_BUF of Linux. The lines are ASCII."""
 
 KNOWN = 256
-"""The longest path with its query that is remembered."""
+"""The greatest length of path and query that is cached."""
 
 STATUSES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 
@@ -65,16 +65,16 @@ ON_THE_WAY: dict[type, tuple[str, ...]] = {
     AccessFormatter: ("format", "formatMessage", "usesTime", "get_status_code"),
     LogRecord: ("__init__", "getMessage"),
 }
-"""The methods that an access line passes in `logging`."""
+"""The methods that an access line passes through in `logging`."""
 
 HANDLER_FIELDS, LOGGER_FIELDS = len(StreamHandler().__dict__), len(logging.getLogger(ACCESS_LOGGER).__dict__)
-"""How many attributes a handler and a logger have on which nobody has set one of their own, such as a method."""
+"""How many attributes an unmodified handler and logger have; more if a method, say, was replaced on the instance."""
 
 logger = logging.getLogger("uvicorn.error")
 
 
 def is_untouched() -> bool:
-    """Whether the methods that a line passes are those of `logging` and uvicorn, and its level has its own name."""
+    """Whether the methods that a line passes through are the original ones, and the level INFO has its own name."""
     known = vars(logging), vars(sys.modules[AccessFormatter.__module__])
     return getLevelName(INFO) == "INFO" and all(
         any(getattr(getattr(kind, name), "__globals__", None) is one for one in known)
@@ -84,10 +84,10 @@ def is_untouched() -> bool:
 
 
 def plain_handler(logger: logging.Logger) -> logging.Handler | None:
-    """Return the handler that writes a line of `logger` at level INFO, if it is as uvicorn's configuration makes it.
+    """Return the handler that writes a line of `logger` at level INFO, if both are as uvicorn configures them.
 
     Returns:
-        None where something else is done with such a line, or more, or nothing. Its formatter is not looked at.
+        None if such a line is handled in any other way. The formatter is not looked at.
     """
     handlers = logger.handlers
     if type(logger) is not Logger or len(handlers) != 1 or logger.propagate:
@@ -105,10 +105,10 @@ def plain_handler(logger: logging.Logger) -> logging.Handler | None:
 
 
 def is_as_uvicorn_has_it(logger: logging.Logger) -> bool:
-    """Whether a line of `logger` at level INFO becomes what uvicorn's configuration makes of it, and no more."""
+    """Whether a line of `logger` at level INFO is written just as under uvicorn's own configuration."""
     handler = plain_handler(logger)
     formatter: Any = handler.formatter if handler is not None else None
-    if type(formatter) is SideFormatter:  # `logs.mark_private_lines` has put it around uvicorn's
+    if type(formatter) is SideFormatter:  # `logs.mark_private_lines` has wrapped uvicorn's formatter
         formatter = formatter.formatter
     return (
         type(formatter) is AccessFormatter
@@ -120,10 +120,10 @@ def is_as_uvicorn_has_it(logger: logging.Logger) -> bool:
 
 
 class AccessLines:
-    """The access lines of a process that are yet to be written.
+    """The access lines of a process that are still to be written.
 
     Args:
-        is_plain: Whether lines may be written without `logging`, as its configuration is now.
+        is_plain: Whether lines may be written without `logging`, under the present configuration of a logger.
     """
 
     def __init__(self, is_plain: Callable[[logging.Logger], bool] = is_as_uvicorn_has_it) -> None:
@@ -135,25 +135,25 @@ class AccessLines:
 
     @property
     def are_direct(self) -> bool:
-        """Whether a line may be given to `add` in this turn of the event loop; otherwise it is `logging`'s."""
+        """Whether lines may be passed to `add` in this turn of the event loop; otherwise `logging` must write them."""
         return bool(self._waiting) or (self._is_untouched and self._is_plain(self.logger))
 
     def look_again(self) -> None:
-        """See whether somebody has replaced methods that a line passes; called each second."""
+        """Check whether methods that a line passes through have been replaced; called each second."""
         self._is_untouched = is_untouched()
 
     def add(self, line: str) -> None:
-        """Add a line, with its end, to be written when this turn of the event loop is over."""
+        """Add a line, including its newline, to be written at the end of this turn of the event loop."""
         if not self._waiting:
             asyncio.get_running_loop().call_soon(self.write)
             self._handler = self.logger.handlers[0]
         self._waiting.append(line)
 
     def write(self) -> None:
-        """Write what there is; called when a turn of the loop is over, and before the process ends."""
+        """Write all waiting lines; called at the end of a turn of the loop, and before the process ends."""
         text = "".join(self._waiting)
         self._waiting.clear()
-        handler = self._handler  # as it was when the first of them came
+        handler = self._handler  # the handler when the first line was added
         if not text or not isinstance(handler, logging.StreamHandler):
             return
         handler.acquire()
@@ -169,9 +169,9 @@ class AccessLines:
 
 
 def pieces(text: str) -> Iterator[str]:
-    """Divide lines into pieces that a pipe takes whole; a line that is longer than that is a piece of its own.
+    """Divide lines into pieces that a pipe takes whole; a longer line is a piece of its own.
 
-    What several processes write to one pipe at a time is not mixed up to PIPE_BUF bytes (pipe(7)).
+    Writes of up to PIPE_BUF bytes from several processes to one pipe do not interleave (pipe(7)).
     """
     begin = 0
     while len(text) - begin > WHOLE:
@@ -183,11 +183,11 @@ def pieces(text: str) -> Iterator[str]:
 
 
 class TextAccessLog(Observer):
-    """Writes uvicorn's lines of the requests of one side (`--access-log`).
+    """Writes uvicorn's lines for the requests of one side (`--access-log`).
 
     Args:
-        lines: Those of the process.
-        side: Which side's.
+        lines: The waiting lines of the process.
+        side: The side of the requests.
     """
 
     def __init__(self, lines: AccessLines, side: Side) -> None:
@@ -196,7 +196,7 @@ class TextAccessLog(Observer):
         self._suffix = SUFFIXES[side]
 
     def response_started(self, exchange: Exchange) -> None:
-        """Write the line of a request, as uvicorn does when its answer begins."""
+        """Write the line of a request when its response begins, as uvicorn does."""
         if exchange.is_own:
             return
         scope, status = exchange.scope, exchange.status
@@ -219,14 +219,14 @@ class TextAccessLog(Observer):
 
 
 class TextHandshakeLog(Observer):
-    """Writes uvicorn's lines of the WebSocket handshakes of one side, which there always are."""
+    """Writes uvicorn's lines for the WebSocket handshakes of one side, also without `--access-log`."""
 
     def __init__(self, side: Side) -> None:
         self._suffix = SUFFIXES[side]
         self._extra = {"side": side} if side == "private" else None
 
     def handshake_ended(self, websocket: WebSocket) -> None:
-        """Write the line of a handshake, as uvicorn does when it is answered by the application."""
+        """Write the line of a handshake when the application answers it, as uvicorn does."""
         if websocket.status:
             scope = websocket.scope
             what = "[accepted]" if websocket.is_accepted else str(websocket.status)
@@ -235,22 +235,22 @@ class TextHandshakeLog(Observer):
 
 
 def client_text(scope: Any) -> str:
-    """Write a scope's client as uvicorn does; empty where there is none."""
+    """Format a scope's client as uvicorn does; empty if there is none."""
     client = scope.get("client")
     return f"{client[0]}:{client[1]}" if client else ""
 
 
 def full_path(scope: Any) -> str:
-    """Write the path with the query as uvicorn does: the decoded path, encoded again."""
+    """Format the path with the query as uvicorn does: the decoded path, encoded again."""
     path, query = quote(scope["path"]), scope["query_string"]
     return f"{path}?{query.decode('ascii')}" if query else path
 
 
 def _request(method: str, path: str, query: bytes, version: str, status: int) -> str:
-    """Write what comes behind the client and a quotation mark."""
+    """Format the rest of a line, after the client and a quotation mark."""
     full = full_path({"path": path, "query_string": query})
     return f'{method} {full} HTTP/{version}" {STATUSES.get(status) or f"{status} "}'
 
 
 _known_request = lru_cache(maxsize=2048)(_request)
-"""The same, remembered: most requests are like others."""
+"""`_request` with a cache: most requests repeat earlier ones."""

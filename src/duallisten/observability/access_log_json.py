@@ -1,17 +1,18 @@
-"""Access lines as JSON: one for each request whose answer is complete, or that has been aborted.
+"""Access lines as JSON: one for each request, when its response is complete or the request has been aborted.
 
-uvicorn writes its access line when an answer begins; this one is written when it has ended, so that it can tell how
-long it took and what was sent. A WebSocket's handshake has a line of the same form, with the status of its answer.
+uvicorn writes its access line when a response begins. This line is written when the response has ended, so it has the
+duration and the bytes sent. A WebSocket handshake has a line of the same form, with the status of its response.
 
-Like the lines of text (`access_log`), it is formed directly and written once per turn of the event loop, where the
-handler is as `logs` has made it; where the user has changed how the access log is written, it goes through
-`logging`: a record with uvicorn's five arguments and all fields as attributes. `fields_of` says what its fields are;
-the line that is formed directly is the same.
+Like a line of text (`access_log`), a JSON line is built directly and written once per turn of the event loop if the
+handler is as `logs` has configured it. If the user has changed how the access log is written, the line goes through
+`logging`, as a record with uvicorn's five arguments and all fields as attributes. `fields_of` defines the fields, also
+for a line that is built directly.
 
-A client can send any byte. Bytes are read as Latin-1, which has a character for each, so what was sent can be had back,
-and every text is written by `json`'s own encoder, but for ids: those have nothing in them that it would change.
+A client can send any byte. Bytes are read as Latin-1, which maps each byte to one character, so the original bytes can
+be recovered. `json`'s own encoder writes every text except ids, which contain nothing to escape.
 
-What the engine logs of a request, such as an exception of its application, says the same of it (`describe`).
+Other log records of the engine about a request, such as an exception of its application, have the same fields
+(`describe`).
 """
 
 from __future__ import annotations
@@ -42,12 +43,12 @@ def is_plain_json(logger: logging.Logger) -> bool:
 
 
 class Peer:
-    """What the lines of a connection have in common: kept in `Connection.note`.
+    """The parts that all lines of a connection have in common, kept in `Connection.note`.
 
     Attributes:
-        begin: Of a line, from the time on, up to the client.
-        end: From the client to the method, where the client is another than the peer.
-        alike: All of that where it is the peer.
+        begin: The part from the time to the client.
+        end: The part from the client to the method, if the client is not the peer.
+        alike: The part from the time to the method, if the client is the peer.
     """
 
     __slots__ = ("alike", "begin", "end")
@@ -63,16 +64,16 @@ class JSONAccessLog(Observer):
     """Writes the lines of the requests and handshakes of one side, and describes them for other log records.
 
     Args:
-        lines: Those of the process.
-        side: Which side's.
-        root_path: What the engine puts before the path.
+        lines: The waiting lines of the process.
+        side: The side of the requests.
+        root_path: The prefix that the engine puts before the path.
     """
 
     def __init__(self, lines: AccessLines, side: Side, root_path: str) -> None:
         self._lines = lines
         self._side: Side = side
         self._root = root_path.encode()
-        self._since = self._until = 0.0  # from when to when a time of day is `_stamp`
+        self._since = self._until = 0.0  # the period for which `_stamp` is the time of day
         self._stamp = ""
 
     def exchange_ended(self, exchange: Exchange) -> None:
@@ -112,15 +113,15 @@ class JSONAccessLog(Observer):
                 f'"bytes":{of.sent},"duration_ms":{microseconds // 1000}.{THREE_DIGITS[microseconds % 1000]},'
                 f'"request_id":"{of.request_id}"{_ABORTED if aborted else _DONE}'
             )
-        except (KeyError, TypeError, AttributeError):  # an application's own idea of its scope
+        except (KeyError, TypeError, AttributeError):  # the application has changed its scope
             fields = fields_of(of, self._side, self._root, aborted=aborted)
             lines.add(as_line({"time": self._stamp, "level": "INFO", "logger": ACCESS_LOGGER, **fields}) + "\n")
 
     def _tell_time(self, wrote: float) -> None:
-        """Find out what time of day it is, and from when to when that is the same to the millisecond.
+        """Format the time of day of `wrote`, and compute the period for which it is the same to the millisecond.
 
         Args:
-            wrote: A time within that, of `time.perf_counter`.
+            wrote: A time of `time.perf_counter`.
         """
         ahead = wall_clock() - time.perf_counter()
         milliseconds = int((wrote + ahead) * 1000)
@@ -128,7 +129,7 @@ class JSONAccessLog(Observer):
         self._stamp = timestamp(milliseconds)
 
     def _log(self, of: Ended, aborted: bool) -> None:
-        """Write a line through `logging`, where it is to be written."""
+        """Write a line through `logging`, if the logger is enabled."""
         logger = self._lines.logger
         if not logger.isEnabledFor(logging.INFO):
             return
@@ -137,7 +138,7 @@ class JSONAccessLog(Observer):
         logger.info(MESSAGE, *arguments, fields["status"] or 0, extra=fields)
 
     def describe(self, connection: Connection, of: Ended | None) -> dict[str, Any]:
-        """Return what a log record tells of a connection, and of an exchange or a WebSocket on it."""
+        """Return a log record's fields about a connection, and about an exchange or a WebSocket on it."""
         if of is None:
             return {"side": self._side, "client": address(connection.client), "local": address(connection.server)}
         fields = fields_of(of, self._side, self._root, aborted=False)
@@ -145,7 +146,7 @@ class JSONAccessLog(Observer):
 
 
 def address(of: Any) -> str | None:
-    """Write an address of a scope as in a URL; the host alone where it has no port."""
+    """Format an address of a scope as in a URL; only the host if there is no port."""
     if not of:
         return None
     try:
@@ -153,12 +154,12 @@ def address(of: Any) -> str | None:
         if not port:
             return str(host)
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    except (TypeError, ValueError):  # an application's own idea of a client
+    except (TypeError, ValueError):  # the application has changed the client
         return str(of)
 
 
 def as_text(text: str | None) -> str:
-    """Write a text, or that there is none, as JSON."""
+    """Return a text as JSON; None as `null`."""
     return "null" if text is None else quote(text)
 
 
@@ -167,17 +168,17 @@ def target(scope: Any, root: bytes) -> str:
 
     Args:
         scope: The scope of a request.
-        root: What the engine puts before the path.
+        root: The prefix that the engine puts before the path.
     """
     try:
         path, query = scope["raw_path"].removeprefix(root), scope["query_string"]
         return str((path + b"?" + query if query else path).decode("latin-1"))
-    except (KeyError, TypeError, AttributeError):  # an application's own idea of its scope
+    except (KeyError, TypeError, AttributeError):  # the application has changed its scope
         return str(scope.get("path"))
 
 
 def fields_of(of: Ended, side: Side, root: bytes, *, aborted: bool) -> dict[str, Any]:
-    """Return the fields of a line, beside time, level and logger."""
+    """Return the fields of a line, except time, level and logger."""
     scope, connection = of.scope, of.connection
     client = scope.get("client")
     return {

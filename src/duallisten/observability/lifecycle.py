@@ -1,7 +1,7 @@
-"""How a process, or a whole launch, stands: one list of phases, and whoever wants to hear of a change.
+"""The phases of a process or a whole launch, and the observers that are called when the phase changes.
 
 A server enters its phases in order. Its scoreboard row (which health and metrics read), the service manager and the
-registry are observers: nobody asks a server what it is doing, and a server knows none of them.
+registry are observers: they do not query the server, and the server does not know them.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from enum import IntEnum
 logger = logging.getLogger("uvicorn.error")
 
 PATIENCE = 4.0
-"""Seconds that an observer may take."""
+"""The most seconds that an observer may take."""
 
 
 class Phase(IntEnum):
-    """How a process or a launch stands; it is ready when every listener that it is to have accepts."""
+    """The phase of a process or a launch. It is ready when all its planned listeners accept."""
 
     STARTING = 0
     AWAITING_PRIVATE = 1
@@ -28,25 +28,25 @@ class Phase(IntEnum):
 
     @property
     def label(self) -> str:
-        """What it is called in health checks, metrics and on the status page."""
+        """The name of the phase in health checks, metrics and on the status page."""
         return "awaiting the private address" if self is Phase.AWAITING_PRIVATE else self.name.lower()
 
     @property
     def serves(self) -> bool:
-        """Whether connections are accepted, on one side at least."""
+        """Whether at least one side accepts connections."""
         return self in (Phase.AWAITING_PRIVATE, Phase.READY)
 
 
 PhaseObserver = Callable[[Phase], Awaitable[None] | None]
-"""Hears of each phase that is entered, in the event loop. What takes time is returned, to be awaited."""
+"""Called in the event loop with each phase that is entered. If the work takes time, it returns an awaitable."""
 
 
 class Lifecycle:
-    """The phase of a server, and who hears when it enters another.
+    """The phase of a server, and the observers of its changes.
 
     Attributes:
-        phase: The phase.
-        observers: They are told in this order. One that fails is logged, and keeps no other from being told.
+        phase: The current phase.
+        observers: Called in this order. If one fails, that is logged, and the others are still called.
     """
 
     def __init__(self) -> None:
@@ -54,10 +54,10 @@ class Lifecycle:
         self.observers: list[PhaseObserver] = []
 
     def enter(self, phase: Phase) -> Awaitable[object]:
-        """Enter a phase, and tell the observers; nothing where that is the phase already.
+        """Enter a phase, and call the observers; do nothing if the server is already in that phase.
 
         Returns:
-            Ends when all observers have acted, or `PATIENCE` is over. It need not be awaited.
+            An awaitable that ends when all observers are done, or after `PATIENCE`. It need not be awaited.
         """
         observers = self.observers if phase is not self.phase else ()
         self.phase = phase

@@ -1,8 +1,8 @@
-"""What is counted of the requests of one side.
+"""Counts the requests of one side.
 
-Of a request only its duration is noted, in a list for its method and status; with each heartbeat the lists are counted
-into the process's own row of the scoreboard, a tenth of what counting each would cost. What a process has noted since
-its last heartbeat is lost if it is killed.
+For each request only its duration is recorded, in a list for its method and status. Each heartbeat adds the lists to
+the process's own row of the scoreboard, which costs a tenth of counting each request there. If a process is killed, the
+requests since its last heartbeat are lost.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class RequestCounter(Observer):
         ]
 
     def exchange_ended(self, exchange: Exchange) -> None:
-        """Note a request: by the first digit of its status, or 0 where it was aborted."""
+        """Record a request by the first digit of its status, or 0 if it was aborted."""
         if exchange.is_own:
             return
         if exchange.by_engine:
@@ -53,40 +53,40 @@ class RequestCounter(Observer):
         self._noted.get(exchange.method, self._other)[kind].append(exchange.ended - exchange.began)
 
     def handshake_ended(self, websocket: WebSocket) -> None:
-        """Note a handshake, which is counted when it is answered."""
+        """Record a handshake if it was answered, and the WebSocket if it was accepted."""
         if websocket.status:
             self._noted["websocket"][websocket.status // 100].append(0.0)
             self.add(Cell.WEBSOCKETS, int(websocket.is_accepted))
 
     def websocket_closed(self, websocket: WebSocket) -> None:
-        """Count one less that is open."""
+        """Subtract an open WebSocket."""
         self.add(Cell.WEBSOCKETS, -1)
 
     def connection_lost(self, connection: Connection) -> None:
-        """Count what was sent on a connection."""
+        """Add the bytes that were sent on a connection."""
         self.add(Cell.SENT, connection.sent)
 
     def refused(self, connection: Connection, status: int, reason: str) -> None:
-        """Count what was no request."""
+        """Count a malformed request, if it was answered."""
         if status:
             self.add(Cell.BAD)
 
     def connection_accepted(self, *, is_side_door: bool) -> None:
-        """Count a connection that was admitted."""
+        """Count an admitted connection."""
         self.add(Cell.ACCEPTED)
         if is_side_door:
             self.add(Cell.SIDE_DOOR)
 
     def connection_refused(self, why: Literal["peer", "side door", "limit", "proxy"]) -> None:
-        """Count a connection that was closed before a byte of a request was read."""
+        """Count a connection that was closed before any byte of a request was read."""
         self.add(REFUSED[why])
 
     def add(self, cell: Cell, number: int = 1) -> None:
-        """Count what is no request."""
+        """Add `number` to a cell."""
         self.cells[cell] += number
 
     def count(self) -> None:
-        """Count what was noted."""
+        """Add the recorded requests to the scoreboard."""
         for begin, durations in self._places:
             if durations:
                 self._count(begin, durations)
@@ -96,7 +96,7 @@ class RequestCounter(Observer):
         cells = self.cells
         cells[Cell.SECONDS] += round(sum(durations) * 1e9)
         shortest = BOUNDS[0]
-        rest = [duration for duration in durations if duration > shortest]  # where all is quick, nothing is sorted
+        rest = [duration for duration in durations if duration > shortest]  # only slower requests need sorting
         cells[begin] += len(durations) - len(rest)
         rest.sort()
         counted = 0

@@ -1,12 +1,12 @@
-"""The id of a request: the one that a trusted peer has given it, else one that is made here.
+"""The id of a request: the one that a trusted peer sends, otherwise a new one.
 
-It goes through the logs of every service that a request passes, so a router's or a neighbour's id is kept. Whoever may
-not be believed (the same that `forwarded` asks about forwarded headers) gets an id of ours, whatever it sends; so does
-a request whose id is too long, or has characters in it that a log should not have: what cannot be seen, or is written
-otherwise in JSON, where nobody would find it again.
+The id appears in the logs of every service that the request passes through, so the id of a router or of another service
+is kept. A request from an untrusted peer always gets a new id. On the private side all peers are trusted; on the public
+side, peers whose forwarded headers are trusted and that do not pass on ids of clients (`config.trust`). A request also
+gets a new id if its own is too long, or contains characters that are invisible or escaped in JSON, where a search in
+the logs would miss it.
 
-An id of ours is the start of a random number, one for each process, and the count of its requests: unique, cheap, and
-not a secret.
+A new id is a random prefix, one for each side of each process, and a counter: unique, cheap, and not a secret.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from itertools import count
 from duallisten.http import Channel, Exchange, Observer
 
 ID = re.compile(rb"[!#-\[\]-~]{1,128}")
-"""What an id may consist of: visible characters of ASCII that a line of JSON has as they are, and not too many."""
+"""A valid id: up to 128 visible ASCII characters that JSON does not escape."""
 
-_LAST_DIGITS = tuple(f"{number:02d}" for number in range(100))  # few, so that they are at hand
+_LAST_DIGITS = tuple(f"{number:02d}" for number in range(100))  # few, so that they stay in the CPU's cache
 
 
 class RequestIds(Observer):
-    """Gives each request of a side its id: in `exchange.request_id`, and for the application in its scope.
+    """Sets the id of each request of a side: in `exchange.request_id`, and for the application in its scope.
 
     Args:
-        header: The name of the request header that holds the id that a peer has given it.
+        header: The name of the request header that holds the peer's id.
         trusts: Whether the ids of a connection's peer are kept.
     """
 
@@ -48,9 +48,9 @@ class RequestIds(Observer):
 
 
 def claimed(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> str | None:
-    """Find the id that a peer has given a request; None where there is none that can be kept.
+    """Return the id that a peer has sent with a request; None if there is no valid one.
 
-    name: of the header that holds it, in lower case
+    name: the name of the header, in lower case
     """
     for key, value in headers:
         if key == name and ID.fullmatch(value):
@@ -59,7 +59,7 @@ def claimed(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> str | None:
 
 
 def make_ids() -> Iterator[str]:
-    """Yield ids without end: two texts joined, which takes half as long as to format a number."""
+    """Yield ids without end. Joining two texts takes half as long as formatting a number."""
     prefix = os.urandom(8).hex()
     for hundreds in count():
         begin = f"{prefix}-{hundreds}"

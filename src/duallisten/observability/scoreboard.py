@@ -1,21 +1,22 @@
-"""The scoreboard: what the processes of a launch tell each other of themselves, in shared memory.
+"""The scoreboard: the state and counters of all processes of a launch, in shared memory.
 
-Health checks, metrics and the status page are about all processes. Any process that serves the private side may be
-asked, and must know of the others without asking them, for they may be busy, blocked or dead.
+Health checks, metrics and the status page are about all processes. Any process that serves the private side may get the
+request. It must know the state of the others without asking them, because they may be busy, blocked or dead.
 
-Each process has a row, and is the only one that writes to it: counters that only grow, and gauges. No locks: a row is
-made of machine words, aligned, which a processor writes and reads whole. So a reader may see one request counted in one
-word and not yet in the next; it never sees half a number. Row 0 is the past: when a process is gone, its supervisor,
-then the only one who knows of the row, adds its counters to the past and gives the row away. Readers notice that
-(`HEADER.changes` is odd meanwhile, or has changed) and read again, so that no counter ever goes back. It also notes
-which processes went last. Beside the rows there are slots for the last minutes, for the status page (`admin.history`).
+Each process has a row, which only this process writes: counters that only grow, and gauges. There are no locks: a row
+consists of aligned machine words, which a processor reads and writes whole. A reader may see a request counted in one
+word and not yet in the next, but it never sees half a number. Row 0 holds the totals of ended processes. When a process
+is gone, only its supervisor uses the row: it adds the row's counters to row 0 and frees the row. Readers notice that
+(`Head.CHANGES` is odd meanwhile, or has changed) and read again, so no counter ever decreases. The supervisor also
+records the last processes that ended. Besides the rows there are slots for the last minutes, for the status page
+(`admin.history`).
 
-The memory is a file without a name (memfd_create(2)), of which only what is written takes up any. A child process needs
-its descriptor; the file is gone with the last process that has it.
+The memory is a file without a name (memfd_create(2)); only the pages that are written take up memory. A child process
+gets the file's descriptor. The file vanishes with the last process that has it open.
 
 Invariants:
     - Nothing here blocks, asks another process, or keeps a process from starting or ending.
-    - Of a request there is nothing but numbers.
+    - Of requests, the scoreboard contains only numbers, never their content.
 """
 
 from __future__ import annotations
@@ -51,11 +52,11 @@ from duallisten.sides import Side
 
 
 class ProcessView(NamedTuple):
-    """What was read of one process.
+    """The state of one process, as read from the scoreboard.
 
     heartbeat_age: seconds since its event loop last turned
     age: seconds since it was started
-    state_age: seconds since it has its state
+    state_age: seconds since it entered its state
     """
 
     pid: int
@@ -67,10 +68,10 @@ class ProcessView(NamedTuple):
 
 
 class GoneView(NamedTuple):
-    """What was read of a process that is gone.
+    """A process that is gone, as read from the scoreboard.
 
-    state: its last
-    age: seconds since it was missed
+    state: its last state
+    age: seconds since the supervisor noticed its end
     """
 
     pid: int
@@ -79,7 +80,7 @@ class GoneView(NamedTuple):
 
 
 class SideView(NamedTuple):
-    """The numbers of one side, of one process or of all.
+    """The numbers of one side, for one process or all processes.
 
     cells: by `Cell`
     requests: by method, status and bucket, flat, in the order of `METHODS`, `STATUSES`, `BOUNDS`
@@ -90,15 +91,15 @@ class SideView(NamedTuple):
 
 
 class View(NamedTuple):
-    """All that was on the board at one time.
+    """The content of the scoreboard at one time.
 
-    now: when it was read, CLOCK_MONOTONIC in seconds
+    now: the time of reading, CLOCK_MONOTONIC in seconds
     age: seconds since the launch began
     expected: the sides that the launch is to serve
-    supervisor_age: seconds since the supervisor last looked around; None without one
-    epoch: when the launch began, in seconds since 1970
+    supervisor_age: seconds since the supervisor's loop last ran; None without a supervisor
+    epoch: the time when the launch began, in seconds since 1970
     gone: the last processes that have ended or died
-    is_drained: whether an operator wants no more requests sent here
+    is_drained: whether an operator has drained the launch: no more requests should be sent here
     """
 
     now: float
@@ -115,34 +116,34 @@ class View(NamedTuple):
 
 
 class RowRef(NamedTuple):
-    """A process's row on the board of its launch, for that process alone to write to; it can be pickled."""
+    """The row of a process on the scoreboard of its launch. Only that process writes to it. It can be pickled."""
 
     board: Scoreboard
     number: int
 
     @property
     def words(self) -> memoryview:
-        """What the process tells of itself, by `Own`, and the parts of the sides behind it."""
+        """The words of the row: the state of the process, by `Own`, and then the parts of the sides."""
         return self.board.words(self.number)
 
     def side(self, side: Side) -> memoryview:
-        """Return the part of a side: words by `Cell`, then the requests from `REQUESTS` on."""
+        """Return the part of a side: words by `Cell`, and from `REQUESTS` on the counts of requests."""
         begin = side_begin(SIDES.index(side))
         return self.words[begin : begin + SIDE_WORDS]
 
     def begin(self, pid: int) -> None:
-        """Note that its process starts."""
+        """Record that the process starts."""
         words = self.words
         words[Own.STARTED] = words[Own.CHANGED] = words[Own.HEARTBEAT] = time.monotonic_ns()
         words[Own.STATE] = Phase.STARTING
         words[Own.PID] = pid
 
     def beat(self) -> None:
-        """Note that the event loop turns."""
+        """Record that the event loop turns."""
         self.words[Own.HEARTBEAT] = time.monotonic_ns()
 
     def set_state(self, state: Phase, sides: Collection[Side]) -> None:
-        """Note how the process stands, and at whose listeners it accepts."""
+        """Record the state of the process, and the sides whose listeners it accepts at."""
         words = self.words
         if words[Own.STATE] != state:
             words[Own.CHANGED] = time.monotonic_ns()
@@ -156,10 +157,10 @@ class RowRef(NamedTuple):
 
 
 class Scoreboard:
-    """The board of a launch; pickled into its child processes, it is the same memory there.
+    """The scoreboard of a launch. Pickled to a child process, it uses the same memory there.
 
-    capacity: for how many processes at a time there are rows
-    descriptor: of its memory
+    capacity: the number of rows, including row 0
+    descriptor: the file descriptor of its memory
     history: the words of the last minutes, which `admin.history` writes and reads
     """
 
@@ -169,7 +170,7 @@ class Scoreboard:
         os.ftruncate(self.descriptor, self._size)
         self._map()
         self.head[Head.STARTED] = time.monotonic_ns()
-        self.head[Head.EPOCH] = round(wall_clock() * 1e9)  # to be shown
+        self.head[Head.EPOCH] = round(wall_clock() * 1e9)  # only for display
         self.head[Head.ROWS] = 1
         self._free: list[int] = []
 
@@ -180,7 +181,7 @@ class Scoreboard:
 
     @classmethod
     def attach(cls, capacity: int, descriptor: int) -> Scoreboard:
-        """Return a board that another process has made, of which this one has been given the descriptor."""
+        """Attach to the scoreboard of another process, by its file descriptor in this process."""
         board = cls.__new__(cls)
         board.capacity = capacity
         board.descriptor = descriptor
@@ -199,7 +200,7 @@ class Scoreboard:
         self.history = self._words[HISTORY_BEGIN:ROWS_BEGIN]
 
     def row(self, number: int) -> RowRef:
-        """Return a row, for its process to write to."""
+        """Return a reference to a row, for its process to write to."""
         return RowRef(self, number)
 
     def words(self, number: int) -> memoryview:
@@ -208,7 +209,7 @@ class Scoreboard:
         return self._words[begin : begin + ROW_WORDS]
 
     def take_row(self) -> int:
-        """Return the number of a free row; the supervisor's to call. 0, the past's, if there is none."""
+        """Take a free row, and return its number, or 0 if there is none; called only by the supervisor."""
         if self._free:
             return self._free.pop()
         number = int(self.head[Head.ROWS])
@@ -218,7 +219,7 @@ class Scoreboard:
         return number
 
     def retire_row(self, number: int) -> None:
-        """Add the counters of a process that is gone to the past, and free its row; the supervisor's to call."""
+        """Add the counters of a process that is gone to row 0, and free its row; called only by the supervisor."""
         if not number:
             return
         row, past = self.words(number), self.words(0)
@@ -242,7 +243,7 @@ class Scoreboard:
         self._free.append(number)
 
     def read(self) -> View:
-        """Read all of it, as of one time."""
+        """Read the whole scoreboard, and again if a row was retired meanwhile."""
         while True:
             before = self.head[Head.CHANGES]
             view = self._read()
@@ -251,7 +252,7 @@ class Scoreboard:
             time.sleep(0.0005)
 
     def processes(self) -> tuple[ProcessView, ...]:
-        """Read what the processes tell of themselves, without their numbers."""
+        """Read the states of the processes, without their counters."""
         rows = [self.words(number) for number in range(1, self.head[Head.ROWS])]
         return tuple(_read_processes(rows, time.monotonic_ns()))
 
@@ -298,7 +299,7 @@ def _sum(rows: list[memoryview], begin: int) -> SideView:
 
 
 def _nameless_file() -> int:
-    """Open a file in memory that has no name, and is not passed on by itself."""
+    """Open a nameless file in memory, whose descriptor is not inherited by programs that this process executes."""
     if hasattr(os, "memfd_create"):
         return os.memfd_create("duallisten-scoreboard", os.MFD_CLOEXEC)
     import tempfile

@@ -1,8 +1,8 @@
-"""How the scoreboard is laid out: which word is what. Pure, and the only place that knows.
+"""The layout of the scoreboard: the meaning of each word. Pure, and the only module that knows it.
 
-A board is a row of machine words: its head (`Head`), the processes that are gone, the last minutes, and a row for each
-process. A row has what the process tells of itself (`Own`), and a part for each side: its numbers (`Cell`), and behind
-them its requests by method, status and duration.
+A scoreboard is a sequence of machine words: the head (`Head`), the processes that are gone, the last minutes, and a row
+for each process. A row has the state of the process (`Own`), and a part for each side: its numbers (`Cell`), followed
+by its requests by method, status and duration.
 """
 
 from __future__ import annotations
@@ -13,31 +13,32 @@ from enum import IntEnum
 from duallisten.sides import Side
 
 WORD = 8
-"""Bytes of a word."""
+"""Bytes per word."""
 
 SIDES: tuple[Side, ...] = ("public", "private")
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other", "websocket")
-"""What requests are counted by; a WebSocket's handshake is a request of its own kind."""
+"""The methods that requests are counted by; a WebSocket handshake counts as the method `websocket`."""
 
 STATUSES = ("aborted", "1xx", "2xx", "3xx", "4xx", "5xx")
-"""Classes of answers; an aborted one did not come to its end, for the client or the application left."""
+"""Classes of responses. An aborted response is incomplete: the client disconnected or the application failed."""
 
 BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-"""Upper bounds of the durations that are counted apart, in seconds; one more bucket holds what is above."""
+"""Upper bounds of the buckets of durations, in seconds; one more bucket counts longer durations."""
 
 BUCKETS = len(BOUNDS) + 1
 
 
 class Cell(IntEnum):
-    """Where a side's numbers are in its part of a row; the requests come behind them.
+    """The positions of a side's numbers in its part of a row; the requests follow them.
 
-    OPEN and IN_FLIGHT are gauges, as of the last heartbeat; SECONDS is in nanoseconds; all others are counters.
+    OPEN and IN_FLIGHT are gauges, as of the last heartbeat. WEBSOCKETS is a gauge, too. All others are counters.
+    SECONDS: the sum of all durations, in nanoseconds
     REFUSED_PEER, REFUSED_LIMIT, REFUSED_SIDE_DOOR, REFUSED_PROXY: connections that were closed unread, by reason
     SIDE_DOOR: connections that came to the public listener on a private address
-    HIDDEN: requests that path rules hid
-    BAD: what was no request and was answered with 400 or 431
-    BUSY: requests that uvicorn answered with 503 (`--limit-concurrency`)
+    HIDDEN: requests hidden by path rules
+    BAD: malformed requests, which the engine answered with an error such as 400, 408, 413 or 431
+    BUSY: requests that the engine answered with 503 (`--limit-concurrency`)
     """
 
     OPEN = 0
@@ -57,7 +58,7 @@ class Cell(IntEnum):
 
 
 REQUESTS = 16
-"""Where the requests of a side begin: by method, status and duration."""
+"""Where the counts of a side's requests begin: by method, status and duration."""
 
 SIDE_WORDS = REQUESTS + len(METHODS) * len(STATUSES) * BUCKETS
 
@@ -65,12 +66,12 @@ GAUGES = (Cell.OPEN, Cell.IN_FLIGHT, Cell.WEBSOCKETS)
 
 
 class Own(IntEnum):
-    """Where what a row tells of its process is.
+    """The positions of the state of a process in its row.
 
     PID: 0 in a free row
     HEARTBEAT, STARTED: CLOCK_MONOTONIC, in nanoseconds
     SIDES: a bit for each of `SIDES` at whose listener it accepts
-    CHANGED: when STATE last became another, CLOCK_MONOTONIC in nanoseconds
+    CHANGED: the time when STATE last changed, CLOCK_MONOTONIC in nanoseconds
     """
 
     PID = 0
@@ -84,15 +85,15 @@ class Own(IntEnum):
 OWN_WORDS = 16
 ROW_WORDS = OWN_WORDS + len(SIDES) * SIDE_WORDS
 HEAD_WORDS = 16
-"""Words of what a process tells of itself, of a whole row, and of the head of the board."""
+"""Words of the state of a process, of a whole row, and of the head of the scoreboard."""
 
 GONE = 8
-"""How many of the processes that are gone are remembered: PID, STATE and when that was, each in `GONE_WORDS`."""
+"""How many ended processes are remembered, each in `GONE_WORDS`: PID, STATE and the time of its end."""
 
 GONE_WORDS = 4
 
 HISTORY = 64
-"""Slots for the last minutes, each of `HISTORY_WORDS`; the status page says what is in them (`admin.history`)."""
+"""Slots for the last minutes, each of `HISTORY_WORDS`; `admin.history` defines their content."""
 
 HISTORY_WORDS = 64
 
@@ -102,18 +103,18 @@ ROWS_BEGIN = HISTORY_BEGIN + HISTORY * HISTORY_WORDS
 
 
 class Head(IntEnum):
-    """Where what the board tells of the whole launch is.
+    """The positions of the words about the whole launch.
 
-    CHANGES: odd while a row is being added to the past
-    ROWS: how many rows have ever been used
-    PHASE: how the launch stands
-    STARTED: when it began, CLOCK_MONOTONIC in nanoseconds
-    RESTARTS: workers that were replaced after they had died
+    CHANGES: odd while a row is being added to row 0
+    ROWS: how many rows have ever been used, including row 0
+    PHASE: the phase of the launch
+    STARTED: the time when it began, CLOCK_MONOTONIC in nanoseconds
+    RESTARTS: how many workers were replaced after they had died
     SIDES: a bit for each of `SIDES` that the launch is to serve
-    PULSE: when the supervisor last looked around, CLOCK_MONOTONIC in nanoseconds; 0 without one
-    EPOCH: when it began by the clock on the wall, in nanoseconds since 1970, and one for all who are asked
-    ENDED: how many processes have gone
-    DRAINED: whether an operator wants no more requests sent here; the listeners stay open
+    PULSE: the time when the supervisor's loop last ran, CLOCK_MONOTONIC in nanoseconds; 0 without a supervisor
+    EPOCH: the time when it began by the wall clock, in nanoseconds since 1970; every process reports this value
+    ENDED: how many processes have ended
+    DRAINED: whether an operator has drained the launch: no more requests should be sent, but the listeners stay open
     """
 
     CHANGES = 0
@@ -129,23 +130,23 @@ class Head(IntEnum):
 
 
 def request_cell(method: str, status: str) -> int:
-    """Return where the durations of a kind of request begin in a side's part of a row."""
+    """Return where the buckets of durations for a method and status begin in a side's part of a row."""
     return REQUESTS + (METHODS.index(method) * len(STATUSES) + STATUSES.index(status)) * BUCKETS
 
 
 def bits(sides: Collection[Side]) -> int:
-    """Return the word that stands for sides."""
+    """Encode sides as the bits of a word."""
     return sum(1 << SIDES.index(side) for side in sides)
 
 
 def sides_of(word: int) -> tuple[Side, ...]:
-    """Return the sides that a word stands for."""
+    """Decode the sides from the bits of a word."""
     return tuple(side for index, side in enumerate(SIDES) if word & (1 << index))
 
 
 def side_begin(index: int) -> int:
     """Return where the part of a side begins in a row.
 
-    index: the side's in `SIDES`
+    index: the position of the side in `SIDES`
     """
     return OWN_WORDS + index * SIDE_WORDS

@@ -1,11 +1,12 @@
-"""Lines about slow requests (`--log-slow-requests`): one when a request has been in hand for so long, one when it ends.
+"""Log lines about slow requests (`--log-slow-requests`): one when a request becomes slow, and one when it ends.
 
-The first says where the request's task waits (`task_frames`). A timer looks at the connections of a side a few times in
-that time, and no request has a timer of its own; so the first line comes late by up to one look. While something blocks
-the event loop there is no look: then the line about the end is the only one.
+The first line says where the request's task waits (`task_frames`). One timer checks all connections of a side, several
+times in the period that makes a request slow; requests have no timers of their own. So the first line may be late by
+one interval of the timer. While the event loop is blocked the timer does not run: then only the line about the end is
+logged.
 
 Invariants:
-    - A WebSocket is no slow request, and neither is one for a page of duallisten's own.
+    - A WebSocket is never a slow request, nor is a request for one of duallisten's own pages.
     - A request has at most one line of each kind.
 """
 
@@ -30,16 +31,16 @@ if TYPE_CHECKING:
 logger = logging.getLogger("uvicorn.error")
 
 SHORTEST_LOOK, LONGEST_LOOK = 0.02, 0.5
-"""Seconds between two looks: a tenth of the time that makes a request slow, within these bounds."""
+"""Bounds of the timer's interval, in seconds; it is a tenth of the time that makes a request slow."""
 
 
 class SlowRequests(Observer):
     """Logs the slow requests of one side.
 
     Args:
-        seconds: How long a request is in hand before it is slow.
-        side: Which side's.
-        connections: Those of the side, as they now are.
+        seconds: The duration from which a request is slow.
+        side: The side of the requests.
+        connections: The open connections of the side, a live collection.
         loop: The running event loop.
     """
 
@@ -53,7 +54,7 @@ class SlowRequests(Observer):
         self._timer = loop.call_later(self._interval, self._look)
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop the timer."""
         self._timer.cancel()
 
     def _look(self) -> None:
@@ -90,7 +91,7 @@ class SlowRequests(Observer):
 
 
 def describe_wait(task: asyncio.Task[Any] | None) -> str:
-    """Say where a task waits: in which line of which file, and for which line of the application's."""
+    """Describe where a task waits: file and line, and the line of the application that called it."""
     frames = waiting_frames(task) if task is not None and not task.done() else []
     if not frames:
         return "its task has ended"
@@ -100,8 +101,8 @@ def describe_wait(task: asyncio.Task[Any] | None) -> str:
 
 
 def _is_library(file: str) -> bool:
-    """Whether a file is of Python, of an installed package, or of duallisten."""
-    import sysconfig  # only a slow request needs it
+    """Whether a file belongs to Python, an installed package or duallisten."""
+    import sysconfig  # needed only for a slow request
 
     folders = [sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")]
     return file.startswith((*folders, "<", __file__.removesuffix("observability/slow_requests.py")))

@@ -1,11 +1,11 @@
-"""Where tasks of asyncio are: the frames that a task waits in.
+"""The stack of a waiting asyncio task.
 
-Facts it rests on: `get_stack()` of a task that waits has one frame, that of its coroutine. From there `cr_await` of a
-coroutine and `gi_yieldfrom` of a generator lead to what it waits for, down to a future (documented with `inspect`).
-What an asynchronous generator waits for cannot be asked from outside: the way ends there, and so it does where a
-framework has the work done in another task or a thread.
+`get_stack()` of a waiting task has only one frame, that of its coroutine. From there `cr_await` of a coroutine and
+`gi_yieldfrom` of a generator lead to the awaited object, down to a future (documented with `inspect`). What an
+asynchronous generator awaits cannot be read from outside, so the stack ends there. It also ends if a framework does
+the work in another task or a thread.
 
-Any thread may ask. A task that runs meanwhile is seen as it was at some time during the question.
+Any thread may call this. If the task runs meanwhile, the result is its state at some time during the call.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from types import FrameType
 
 KINDS = (("cr_frame", "cr_await"), ("gi_frame", "gi_yieldfrom"))
-"""Of a coroutine and of a generator: its frame, and what it waits for."""
+"""The attributes of a coroutine and of a generator: its frame, and the object that it awaits."""
 
 DEEPEST = 1000
-"""How far a task is followed; an object of the application's may have any attribute."""
+"""The most objects that are followed: an application's object may have these attributes, too, and form a cycle."""
 
 
 def waiting_frames(task: asyncio.Task[Any]) -> list[FrameType]:
-    """Return the frames of a task that waits, the innermost last; empty where it has ended."""
+    """Return the frames of a waiting task, the innermost last; empty if the task has ended."""
     frames: list[FrameType] = []
     awaited: Any = task.get_coro()
     for _ in range(DEEPEST):

@@ -1,4 +1,4 @@
-"""Services that find each other by name, in a registry in Redis or PostgreSQL, or by the private network's DNS alone.
+"""Service discovery by name: a registry in Redis or PostgreSQL, or only the private network's DNS.
 
     async with Registry(url) as registry:
         await registry.instances("billing")
@@ -7,8 +7,8 @@
     async with duallisten.registry.http.client("billing", url) as client:
         await client.get("/invoices")
 
-`python -m duallisten.registry URL` shows who is there. A `Registrar` puts this process in, and keeps it in. `http` is
-imported by itself, for it needs httpx2 or httpx.
+`python -m duallisten.registry URL` lists the registered instances. A `Registrar` registers this process and keeps it
+registered. The module `http` must be imported separately, because it needs httpx2 or httpx.
 """
 
 from duallisten.net import PRIVATE_NETWORKS

@@ -1,8 +1,8 @@
-"""`python -m duallisten.registry URL [SERVICE]`: who is there, as a table or as JSON, once or whenever it changes.
+"""`python -m duallisten.registry URL [SERVICE]`: list the instances, as a table or JSON, once or at each change.
 
-In place of the URL the name of a variable may stand that holds it, so that no process list shows its password. No
-argument is ever repeated in a message, for it may be the URL. Entries are shown wherever they lead, except
-to link-local addresses, which nobody follows.
+Instead of the URL, the name of an environment variable that holds it may be given, so that no process list shows its
+password. No message repeats an argument, because it may be the URL. Entries with any address are shown, except
+link-local ones, which are never followed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ COLUMNS = ("service", "id", "state", "private side", "public port", "host", "con
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """Say how it is meant, and nothing of what was said."""
+        """Print the usage and exit, without repeating the arguments."""
         self.print_usage(sys.stderr)
         self.exit(UsageError.exit_code, "Error: give the registry's URL and at most one service\n")
 
@@ -49,14 +49,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         pass
     except BrokenPipeError:
-        # Or Python would complain of the pipe at its end.
+        # Otherwise Python reports the broken pipe when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
 async def _show(url: str, service: str | None, *, as_json: bool, watch: bool) -> None:
     async with Registry(url, networks=("0.0.0.0/0", "::/0")) as registry:
-        instances = await registry.instances(service)  # raises where it cannot be asked, which `watch` does not
+        instances = await registry.instances(service)  # raises if the registry is unreachable; `watch` does not
         if not watch:
             _print(instances, as_json=as_json, indent=2)
             return
@@ -70,7 +70,7 @@ def _print(instances: Iterable[Instance], *, as_json: bool, indent: int | None) 
         sys.stdout.write(json.dumps([one._asdict() for one in instances], indent=indent) + "\n")
         sys.stdout.flush()
         return
-    now = datetime.datetime.now(datetime.UTC)  # to show ages
+    now = datetime.datetime.now(datetime.UTC)
     rows = [_cells(one, now) for one in instances]
     if rows:
         print_rows(COLUMNS, rows)

@@ -1,23 +1,23 @@
-"""What a back end of the registry does, how one is chosen, and how its errors are described.
+"""The interface of a registry back end, how a back end is chosen, and how its errors are described.
 
 A back end keeps entries in a database: one for each id of a service, with an owner (random, new at each launch), a
-fencing token (the higher of two is the later registration) and the number of the write. Whether a write counts is
-decided in `write` alone, which the database carries out in one step, by its own clock.
+fencing token (of two registrations, the later has the higher token) and the number of the write. Only `write` decides
+whether a write counts. The database carries it out in one step, by its own clock.
 
-A further back end is an entry point of the group `duallisten.registry`, named after the URL's scheme: a callable
-that takes the URL, connects to nothing yet, and returns a `Backend`. Schemes that are built in cannot be replaced.
+Other back ends are entry points of the group `duallisten.registry`, named after the URL's scheme. An entry point is a
+callable that takes the URL and returns a `Backend` without connecting. Built-in schemes cannot be replaced.
 
 Invariants:
-    - The later registration of an id wins: one without a token gets a token above the one stored. So a container that
+    - The later registration of an id wins: a registration gets a token above the stored one. So a container that
       replaces another under the same id keeps its entry, whichever of the two writes last.
-    - A beat brings back an entry that was lost (expired, evicted, a database without its memory), with the token that
-      it had. It is refused where a later token is stored.
-    - A beat never brings back an entry that was deregistered: a deregistration leaves a tombstone, which refuses its
+    - A beat restores an entry that was lost (expired, evicted, a database that lost its data), with the token that the
+      entry had. The beat is refused if a later token is stored.
+    - A beat never restores an entry that was deregistered: a deregistration leaves a tombstone, which refuses its
       owner's writes.
-    - Of one owner only a write with a higher number than the one stored counts. A beat that the network has delayed
-      changes nothing once `draining` is written.
+    - A write counts only if its number is higher than the stored number of the same owner. A beat that the network has
+      delayed changes nothing once `draining` is written.
     - A deregistration changes only the owner's own entry.
-    - No message of a database or its library is repeated, for some contain the host, the user or the whole URL.
+    - No message of a database or its library is repeated, because some contain the host, the user or the whole URL.
       `reason` looks for known words in them.
 """
 
@@ -40,11 +40,11 @@ if TYPE_CHECKING:
 GROUP = "duallisten.registry"
 
 TOMBSTONE = 300.0
-"""Seconds that a deregistration is remembered: longer than any write can be under way."""
+"""Seconds that a deregistration is remembered: longer than any write can be in flight."""
 
 
 class RegistryError(DuallistenError):
-    """The registry cannot be asked; the message has no credentials in it."""
+    """The registry cannot be reached or used; the message contains no credentials."""
 
 
 class Write(NamedTuple):
@@ -52,10 +52,10 @@ class Write(NamedTuple):
 
     Attributes:
         service: The name of the service.
-        id: Which of its instances it is.
-        owner: Who writes; random, new at each launch.
-        token: The fencing token that `Backend.write` has returned to this owner; 0 for a registration.
-        number: Higher with each write of this owner.
+        id: The id of the instance.
+        owner: The writing process; random, new at each launch.
+        token: The fencing token that `Backend.write` returned to this owner; 0 for a registration.
+        number: Increases with each write of this owner.
         lasts: Seconds until the entry expires.
         body: The entry as JSON; empty for a deregistration.
     """
@@ -70,16 +70,16 @@ class Write(NamedTuple):
 
     @property
     def kept(self) -> float:
-        """Seconds until the database may forget it."""
+        """Seconds until the database may delete the entry or tombstone."""
         return self.lasts if self.body else TOMBSTONE
 
 
 class Stored(NamedTuple):
-    """An entry as a database keeps it, whoever has written it.
+    """An entry as the database has it; any client of the database may have written it.
 
     Attributes:
         service: The name of the service.
-        id: Which of its instances it is.
+        id: The id of the instance.
         body: The entry, as in `Write`; not checked.
     """
 
@@ -95,7 +95,7 @@ class Wake(Protocol):
         """Wait for a change; may return without one.
 
         Args:
-            seconds: The longest wait.
+            seconds: The most seconds to wait.
         """
 
     async def aclose(self) -> None:
@@ -103,20 +103,20 @@ class Wake(Protocol):
 
 
 class Backend(Protocol):
-    """A database that keeps entries. It may raise anything, and is then closed and replaced by a new one."""
+    """A database that keeps entries. Its methods may raise anything; it is then closed and replaced by a new one."""
 
     async def write(self, write: Write) -> int | None:
-        """Carry out a write if it counts: in one step, by the clock of the database.
+        """Carry out a write if it counts, in one step and by the clock of the database.
 
         Args:
             write: A registration, a beat, a change of state or a deregistration.
 
         Returns:
-            The fencing token of the entry; None where the write does not count.
+            The fencing token of the entry; None if the write does not count.
         """
 
     async def read(self, service: str | None) -> list[Stored]:
-        """Read the entries that have not expired and are no tombstones.
+        """Read the entries that have not expired and are not tombstones.
 
         Args:
             service: The name of the service; None for all services.
@@ -132,15 +132,15 @@ class Backend(Protocol):
             service: The name of the service; None for all services.
 
         Returns:
-            The subscription; `Polling` where the database reports no changes.
+            The subscription; `Polling` if the database reports no changes.
         """
 
     async def aclose(self) -> None:
-        """Close the connections; may be called while a question is being cancelled, and then waits for that."""
+        """Close the connections; if a call is being cancelled meanwhile, wait for that."""
 
 
 class Polling:
-    """A `Wake` for a database that reports no changes: it always waits to the end."""
+    """A `Wake` for a database that reports no changes: it always waits the whole time."""
 
     async def wait(self, seconds: float) -> None:
         """Wait `seconds`."""
@@ -156,14 +156,14 @@ _BUILT_IN = {
     "redis": ("redis", "redis"),
     "rediss": ("redis", "redis"),
 }
-"""By the URL's scheme: the module, whose name is also that of the extra, and the library that it needs."""
+"""For each URL scheme: the module (also the name of the extra), and the library that it needs."""
 
 
 def read_url(text: str) -> str:
-    """Return the registry's URL that `text` is, or that the environment variable of this name holds.
+    """Return `text` if it is a URL, otherwise the value of the environment variable of this name.
 
     Raises:
-        UsageError: It is neither. The message does not repeat it, for it may be a secret.
+        UsageError: `text` is neither. The message does not repeat it, because it may be a secret.
     """
     url = text if "://" in text else os.environ.get(text)
     if not url:
@@ -172,13 +172,13 @@ def read_url(text: str) -> str:
 
 
 def has_password(url: str) -> bool:
-    """Whether a URL has a password: before its host, or in its query, where redis-py and libpq take it, too."""
+    """Whether a URL has a password, before the host or in the query; redis-py and libpq accept both."""
     parts = urlsplit(url)
     return bool(parts.password) or any("password" in key for key in parse_qs(parts.query))
 
 
 def check_url(url: str) -> None:
-    """Check whether there is a back end for this URL, without importing it.
+    """Check that there is a back end for this URL, without importing it.
 
     Raises:
         UsageError: The URL cannot be read, or there is no back end for its scheme.
@@ -196,7 +196,7 @@ def check_url(url: str) -> None:
 
 
 def make_backend(url: str) -> Backend:
-    """Build the back end for this URL; it connects when it is first asked."""
+    """Build the back end for this URL; it connects when it is first used."""
     check_url(url)
     scheme = _scheme(url)
     try:
@@ -210,20 +210,20 @@ def make_backend(url: str) -> Backend:
 
 
 def _scheme(url: str) -> str:
-    """Return the scheme of a URL. A text that is no URL may be a secret, and is not repeated in the error."""
+    """Return the scheme of a URL. The error does not repeat a text that is not a URL: it may be a secret."""
     scheme, separator, _ = url.partition("://")
     if not separator or not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", scheme):
         raise UsageError("the registry's URL does not begin with a scheme such as redis://")
     try:
-        for host in urlsplit(url).netloc.rpartition("@")[2].split(","):  # libpq takes several
-            urlsplit(f"//{host}").port  # noqa: B018  # parsed when it is read
+        for host in urlsplit(url).netloc.rpartition("@")[2].split(","):  # libpq accepts several hosts
+            urlsplit(f"//{host}").port  # noqa: B018  # `port` parses, and may raise
     except ValueError:
         raise UsageError(f"the registry's URL at {scheme}:// cannot be read: its host or port is malformed") from None
     return scheme.lower()
 
 
 def _named() -> dict[str, EntryPoint]:
-    from importlib.metadata import entry_points  # 10 ms that a launch with what is built in does not need
+    from importlib.metadata import entry_points  # takes 10 ms, not needed for built-in back ends
 
     return {entry_point.name: entry_point for entry_point in entry_points(group=GROUP)}
 
@@ -246,7 +246,7 @@ _WORDS = (
 
 
 def reason(error: BaseException) -> str:
-    """Describe an error of a database or its library, without repeating any of its message."""
+    """Describe an error of a database or its library, without repeating its message."""
     text = ""
     cause: BaseException | None = error
     for _ in range(10):

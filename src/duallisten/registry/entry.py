@@ -1,12 +1,12 @@
-"""`Instance`: what a registry knows of one instance of a service, and its form as JSON.
+"""`Instance`: the entry of one instance of a service in a registry, and its JSON form.
 
-Whoever may write to the database may write anything as an entry. So each field is checked when it is read: a text has
-no control characters (it is printed to terminals), an address is an IP address, a host name can be used in a TLS
-handshake. Unknown keys are ignored: a newer version may write more. Which addresses are followed is decided in
-`finding`.
+Any client of the database may write anything as an entry. So each field is checked when it is read: a text has no
+control characters (it is printed to terminals), an address is an IP address, a host name can be used in a TLS
+handshake. Unknown keys are ignored, because a newer version may write more. `finding` decides which addresses are
+followed.
 
 Invariants:
-    - An entry that cannot be read raises `BadEntry` and nothing else; its message repeats nothing of the entry.
+    - An entry that cannot be read raises only `BadEntry`; its message repeats nothing of the entry.
 """
 
 from __future__ import annotations
@@ -24,35 +24,35 @@ State = Literal["starting", "ready", "draining"]
 STATES: tuple[State, ...] = ("starting", "ready", "draining")
 
 LARGEST = 4096
-"""Characters of an entry; ours have some 300."""
+"""The most characters of an entry; ours have some 300."""
 LONGEST = 255
-"""Characters of a text in it: a host name has at most 253 (RFC 1035, section 2.3.4)."""
+"""The most characters of a text in an entry; a host name has at most 253 (RFC 1035, section 2.3.4)."""
 
 _SERVICE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?", re.ASCII)
 _LABEL = "[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*)?", re.ASCII)
-"""Labels of 1 to 63 characters (RFC 1035, 2.3.4): with others Python's ssl raises UnicodeError."""
+"""Labels of 1 to 63 characters (RFC 1035, 2.3.4): Python's ssl raises UnicodeError for others."""
 
 
 class BadEntry(ValueError):  # noqa: N818
-    """An entry that cannot be read; the message says which part of it."""
+    """An entry that cannot be read; the message says which part."""
 
 
 class Instance(NamedTuple):
-    """One instance of a service, as a registry knows it.
+    """The registry entry of one instance of a service.
 
     Attributes:
-        service: The name that it is found by: letters, digits, `.`, `_` and `-`, so that it can stand in a URL.
+        service: The name of the service: letters, digits, `.`, `_` and `-`, so that it can be the host of a URL.
         id: Its name among the instances of the service.
-        address: Its private IP address, or the public one where that is the only listener.
+        address: Its private IP address, or the public one if it has only a public listener.
         private_port: The port of its private listener; None without one.
         public_port: The port of its public listener; None without one.
         scheme: `http` or `https`, of the private listener.
-        host: Its private host name, empty where it has none.
+        host: Its private host name; empty if it has none.
         container: The platform's name for its container, such as `web-1`.
         version: The version of the application, such as a commit.
         started_at: When it was started, by its own clock (ISO 8601, with a time zone).
-        state: `draining` once it has been told to end: new requests should go to others.
+        state: `draining` after a stop signal: new requests should go to other instances.
     """
 
     service: str
@@ -69,7 +69,7 @@ class Instance(NamedTuple):
 
     @property
     def url(self) -> str:
-        """The base URL of the private side, without a slash at its end; empty where there is none."""
+        """The base URL of the private side, without a trailing slash; empty without a private listener."""
         if self.private_port is None:
             return ""
         host = f"[{self.address}]" if ":" in self.address else self.address
@@ -77,13 +77,13 @@ class Instance(NamedTuple):
 
 
 def to_json(instance: Instance) -> str:
-    """Return an instance as JSON; of the same instance always the same text."""
+    """Return an instance as JSON; equal instances give the same text."""
     return json.dumps(instance._asdict(), separators=(",", ":"))
 
 
-@lru_cache(4096)  # a beat changes nothing in the text, so most of what is read has been read before
+@lru_cache(4096)  # a beat does not change the text, so most texts have been read before
 def from_json(text: str) -> Instance:
-    """Read an instance; raises BadEntry for anything that is none."""
+    """Read an instance; raises BadEntry for any other text."""
     if len(text) > LARGEST:
         raise BadEntry(f"it has more than {LARGEST} characters")
     try:
@@ -102,7 +102,7 @@ def from_json(text: str) -> Instance:
 
 
 def is_service(value: Any) -> bool:
-    """Whether this can be the name of a service."""
+    """Whether `value` can be the name of a service."""
     return isinstance(value, str) and _SERVICE.fullmatch(value) is not None
 
 

@@ -1,15 +1,15 @@
-"""`Registry`: the instances of a service, now and as they come and go.
+"""`Registry`: looks up the instances of a service, once or continuously.
 
-`instances` asks once, or raises. `watch` asks every `poll` seconds, since an instance that is killed reports nothing;
-a change that the database reports only makes it ask sooner.
+`instances` reads once, or raises. `watch` reads every `poll` seconds, because an instance that is killed reports
+nothing; if the database reports a change, `watch` reads sooner.
 
-Whoever may write to the database may write an entry with any address. Only addresses in `networks` are followed, by
-default private ones: not this machine's own, and not those at which a cloud serves its machines. An entry with another
-address, or one that cannot be read, is skipped. Each of the two is warned of once.
+Any client of the database may write an entry with any address. Only addresses in `networks` are followed, by default
+private ones, without loopback addresses and the metadata services of clouds. An entry with another address, or one that
+cannot be read, is skipped. Each of the two cases is logged once.
 
 Invariants:
-    - `watch` never ends and never raises. While the registry cannot be reached the last known instances stay, with one
-      warning.
+    - `watch` never ends and never raises. While the registry cannot be reached, the last known instances remain valid,
+      and one warning is logged.
     - A broken entry affects no other entry.
     - No address in `NEVER` is followed, whatever `networks` says.
 """
@@ -30,41 +30,41 @@ from duallisten.registry.link import Link, pauses
 logger = logging.getLogger("duallisten.registry")
 
 LONGEST_PAUSE = 30.0
-"""Seconds at most until a registry that cannot be reached is asked again."""
+"""The most seconds between two attempts to reach the registry."""
 
 GATHER = 0.05
-"""Seconds at most between a change and asking for it, drawn at random: changes that come together are read together,
-and a thousand clients do not ask within the same millisecond."""
+"""The most seconds between a change and reading it, drawn at random: changes at about the same time are read together,
+and a thousand clients do not read within the same millisecond."""
 
 Networks = Iterable[IPNetwork | str] | None
-"""Networks, as such or in CIDR form; None for `PRIVATE_NETWORKS`."""
+"""Networks, as objects or in CIDR form; None for `PRIVATE_NETWORKS`."""
 
 NEVER: tuple[IPNetwork, ...] = tuple(
     map(parse_network, ("169.254.0.0/16", "fe80::/10", "100.100.100.200", "fd00:ec2::/32", "fd20:ce::254"))
 )
-"""Link-local addresses (RFC 3927; RFC 4291, 2.5.6), and the metadata services that Alibaba Cloud, AWS and Google Cloud
-have in private networks: they tell a machine its credentials."""
+"""Link-local addresses (RFC 3927; RFC 4291, 2.5.6), and the metadata services of Alibaba Cloud, AWS and Google Cloud in
+private networks, which hand out the machine's credentials."""
 
 
 class Registry:
     """The registry at a URL: `async with Registry(url) as registry`. It belongs to one event loop.
 
     Args:
-        url: `redis://`, `rediss://`, `postgresql://`, or another with an entry point.
+        url: `redis://`, `rediss://`, `postgresql://`, or a scheme with an entry point.
         timeout: Seconds that the registry may take to answer.
-        poll: Seconds between two looks of `watch` where no change is reported.
+        poll: Seconds between two reads of `watch` if no change is reported.
         networks: The networks in which instances are followed, such as `[*PRIVATE_NETWORKS, "127.0.0.0/8"]`; None for
             `PRIVATE_NETWORKS`. Entries with other addresses are skipped. Link-local ones are never followed.
 
     Raises:
-        UsageError: The URL or a network cannot be read. The message has no credentials in it.
+        UsageError: The URL or a network cannot be read. The message contains no credentials.
         LaunchError: An extra is not installed.
     """
 
     def __init__(self, url: str, *, timeout: float = 3.0, poll: float = 5.0, networks: Networks = None) -> None:
         self._networks = read_networks(networks)
         self._link = Link(url, timeout)
-        self._link.prepare()  # imports the database's library now, not in the first request
+        self._link.prepare()  # imports the database's library now, not during the first request
         self._timeout = timeout
         self._poll = poll
         self._warned_of: set[str] = set()
@@ -89,15 +89,15 @@ class Registry:
             The instances, sorted by service and id.
 
         Raises:
-            RegistryError: The registry cannot be asked.
-            UsageError: This cannot be the name of a service.
+            RegistryError: The registry cannot be reached or used.
+            UsageError: `service` cannot be the name of a service.
         """
         check_service(service)
         found = await self._link.ask(lambda backend: backend.read(service))
         return tuple(sorted(self._followed(found), key=lambda instance: instance[:2]))
 
     async def watch(self, service: str | None = None) -> AsyncGenerator[tuple[Instance, ...]]:
-        """Return the instances of a service now, and again whenever they have changed.
+        """Yield the instances of a service now, and again whenever they have changed.
 
         Args:
             service: Its name; None for all services.
@@ -106,7 +106,7 @@ class Registry:
             The instances, sorted by service and id.
 
         Raises:
-            UsageError: This cannot be the name of a service. Nothing else is raised.
+            UsageError: `service` cannot be the name of a service. Nothing else is raised.
         """
         seen: tuple[Instance, ...] | None = None
         wake: Wake | None = None
@@ -138,7 +138,7 @@ class Registry:
             self._hang_up(wake)
 
     async def _wait(self, wake: Wake) -> bool:
-        """Wait until it is time to ask again; return whether `wake` can be used again."""
+        """Wait until the next read is due; return whether `wake` can be used again."""
         try:
             await self._link.within(self._poll + self._timeout, wake.wait(self._poll))
         except Exception:
@@ -176,7 +176,7 @@ class Registry:
 
 
 def read_networks(networks: Networks) -> tuple[IPNetwork, ...]:
-    """Read networks; raises UsageError."""
+    """Parse networks; raises UsageError."""
     if networks is None:
         return PRIVATE_NETWORKS
     read: list[IPNetwork] = []
@@ -195,6 +195,6 @@ def is_followed(address: str, networks: Iterable[IPNetwork]) -> bool:
 
 
 def check_service(service: str | None) -> None:
-    """Check whether this can be the name of a service; raises UsageError."""
+    """Raise UsageError if `service` cannot be the name of a service."""
     if service is not None and not is_service(service):
         raise UsageError(f"{service!r} cannot be the name of a service: letters, digits, `.`, `_` and `-` can")

@@ -1,30 +1,30 @@
-"""An httpx2 client for a service with many instances: it spreads the requests, and goes around instances that are gone.
+"""An httpx2 client for a service with many instances: it spreads the requests, and avoids instances that are down.
 
     async with client("billing", "redis://…") as http:      # instances from a registry
         await http.get("/invoices")
     client("web.ap-1234.pn-1234.private-network.internal")  # instances from DNS
 
-httpx has had no release since 2024, and httpx2 carries it on, with the same names. Where only httpx is installed, the
-client is one of httpx. `httpx` of this module is the library in use: `except httpx.ConnectError`.
+httpx has had no release since 2024. httpx2 continues it, with the same names. If only httpx is installed, the client is
+an `httpx.AsyncClient`. `httpx` in this module is the library in use: `except httpx.ConnectError`.
 
-What is sent again (RFC 9110, section 9.2.2): where no connection could be made nothing has been sent, so any request
-goes to the next instance. Where a connection ends before the answer, the request may have been carried out. Nothing is
-sent again once an answer has begun, or after a timeout in waiting for one.
+Retries (RFC 9110, section 9.2.2): if a connection cannot be made, nothing has been sent, so any request goes to the
+next instance. If a connection breaks before the response, the instance may have carried out the request. A request is
+never repeated once a response has begun, or after a timeout in waiting for one.
 
 Requests to other hosts than the service (after a redirect, say) are sent as by any client of the library. The
-certificate of an instance must be for its private host name. The Host header stays that of the URL. An address that
-failed comes last for `ASIDE` seconds. A client belongs to one event loop (asyncio).
+certificate of an instance must be for its private host name. The Host header remains that of the URL. An address that
+failed is tried last for `ASIDE` seconds. A client belongs to one event loop (asyncio).
 
-A registry gives the ready instances; where none is ready the draining ones, for they still answer. A set that is
-suddenly empty, though no instance drained, is more often a registry that has lost its memory than a service that died
-as a whole: the last set is used for `HOLD` seconds more, in which every instance writes its entry again. A registry
-that cannot be reached changes nothing. DNS gives all addresses of a private name. An answer is used for 5 s, the TTL on
-Scalingo, for getaddrinfo has none; while the name cannot be resolved the last answer is used. From either, only
-addresses in `networks` are followed (`finding`).
+From a registry, the ready instances are used; if none is ready, the draining ones, because they still answer. If all
+instances vanish at once without draining, more often the registry has lost its data than the whole service has died.
+So the last instances are used for `HOLD` more seconds, in which every instance writes its entry again. If the registry
+cannot be reached, the known instances remain in use. From DNS, all addresses of a private name are used. An answer is
+kept for 5 s, the TTL on Scalingo, because getaddrinfo reports no TTL. While the name cannot be resolved, the last
+answer is used. In both cases only addresses in `networks` are followed (`finding`).
 
 Invariants:
-    - A request that may have reached an instance is sent again only if its method is idempotent, and once.
-    - Nothing is sent without TLS that was asked for with https://.
+    - A request that may have reached an instance is repeated at most once, and only if its method is idempotent.
+    - A request to an https:// URL is never sent without TLS.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from duallisten.registry.backend import RegistryError
 from duallisten.registry.entry import Instance
 from duallisten.registry.finding import Networks, Registry, check_service, is_followed, read_networks
 
-if TYPE_CHECKING:  # where only httpx is installed, a type checker takes its types for Any
+if TYPE_CHECKING:  # if only httpx is installed, a type checker treats these types as Any
     import httpx2 as httpx
 else:
     try:
@@ -56,9 +56,9 @@ else:
 __all__ = ["Address", "DNSSource", "RegistrySource", "Source", "Transport", "client", "httpx"]
 
 ASIDE = 5.0
-"""Seconds after which an address that failed is treated like any other again."""
+"""Seconds for which an address that failed is tried last."""
 PATIENCE = 2
-"""How many addresses may let a request wait for a connection until that times out."""
+"""The most connect timeouts that a request may suffer before it fails."""
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 LOST = (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
 
@@ -66,9 +66,9 @@ HOLD = 30.0
 """Seconds; the default time to live of an entry."""
 DNS_TTL = 5.0
 DNS_PAUSE = 1.0
-"""Seconds until a name is asked for again that could not be resolved."""
+"""Seconds before a name that could not be resolved is queried again."""
 FIRST_ANSWER = 5.0
-"""Seconds to wait for a first answer; afterwards nobody waits for one."""
+"""The most seconds that a request waits for the first answer; later answers are fetched in the background."""
 PRIVATE_PORT = 9240
 
 
@@ -85,19 +85,19 @@ def client(
 
     Args:
         service: Its name in the registry; without a registry, its host name.
-        registry: The registry, or its URL; None to ask DNS alone.
-        port: The private port of all instances, without a registry (9240); entries of a registry have theirs.
-        scheme: `http` or `https`, likewise. With a registry, `https` leaves out instances without TLS.
+        registry: The registry, or its URL; None to use only DNS.
+        port: The private port of all instances (9240), used only without a registry; registry entries have their own.
+        scheme: `http` or `https`, used in the same way. With a registry, `https` excludes instances without TLS.
         networks: The networks in which instances are followed, such as `[*PRIVATE_NETWORKS, "127.0.0.0/8"]`; None for
-            `PRIVATE_NETWORKS`, or those of the `Registry` that is given. Link-local addresses are never followed.
-        options: As of `httpx2.AsyncClient`.
+            `PRIVATE_NETWORKS`, or those of the given `Registry`. Link-local addresses are never followed.
+        options: As for `httpx2.AsyncClient`.
 
     Returns:
-        An `httpx2.AsyncClient`, or an `httpx.AsyncClient` where only that is installed.
+        An `httpx2.AsyncClient`, or an `httpx.AsyncClient` if only httpx is installed.
 
     Raises:
-        UsageError: This cannot be the name of a service, the registry's URL or a network cannot be read, or there are
-            `networks` beside a `Registry`.
+        UsageError: `service` cannot be the name of a service, the registry's URL or a network cannot be read, or
+            `networks` are given together with a `Registry`.
         LaunchError: An extra is not installed.
     """
     source: Source
@@ -113,11 +113,11 @@ def client(
 
 
 class Transport(httpx.AsyncBaseTransport):
-    """Sends each request to one of the addresses of a source, whatever the host of its URL.
+    """Sends each request to one of the addresses of a source; the host of the request's URL is ignored.
 
     Args:
-        source: Where the addresses come from; closed with the transport.
-        options: As of `httpx2.AsyncHTTPTransport`.
+        source: The source of the addresses; closed with the transport.
+        options: As for `httpx2.AsyncHTTPTransport`.
     """
 
     def __init__(self, source: Source, **options: Any) -> None:
@@ -127,11 +127,11 @@ class Transport(httpx.AsyncBaseTransport):
         self._aside: dict[Address, float] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request to an instance, and to others while that does no harm.
+        """Send a request to an instance, and on failure to further ones as long as that is safe.
 
         Raises:
-            httpx.ConnectError: No instance is known, or none takes a connection.
-            httpx.TransportError: As of httpx2's own transport.
+            httpx.ConnectError: No instance is known, or none accepts a connection.
+            httpx.TransportError: As raised by httpx2's own transport.
         """
         failure: httpx.TransportError = httpx.ConnectError(f"no instance of {request.url.host} is known")
         patience, may_repeat = PATIENCE, request.method in IDEMPOTENT and isinstance(request.stream, httpx.ByteStream)
@@ -165,7 +165,7 @@ class Transport(httpx.AsyncBaseTransport):
             raise httpx.ConnectError(str(error)) from None
 
     def _in_turn(self, addresses: tuple[Address, ...]) -> Iterator[Address]:
-        """Begin with the next address at each request; those that failed lately come last."""
+        """Yield the addresses, beginning with another one at each request; those that failed lately come last."""
         if self._aside:
             now = asyncio.get_running_loop().time()
             self._aside = {address: until for address, until in self._aside.items() if until > now}
@@ -177,7 +177,7 @@ class Transport(httpx.AsyncBaseTransport):
 
 
 def _to(address: Address, request: httpx.Request) -> httpx.Request:
-    """Address a request to an instance; its headers, `Host` among them, stay as they are."""
+    """Readdress a request to an instance; its headers, including `Host`, do not change."""
     url = request.url.copy_with(scheme=address.scheme, host=address.host, port=address.port)
     extensions = dict(request.extensions)
     if address.scheme == "https":
@@ -186,7 +186,7 @@ def _to(address: Address, request: httpx.Request) -> httpx.Request:
 
 
 class Address(NamedTuple):
-    """Where one instance is reached.
+    """The address of one instance.
 
     Attributes:
         scheme: `http` or `https`.
@@ -202,25 +202,25 @@ class Address(NamedTuple):
 
 
 class Source(Protocol):
-    """Where the addresses of one service come from."""
+    """A source of the addresses of one service."""
 
     async def addresses(self) -> tuple[Address, ...]:
-        """Return those to use now, or none; raises RegistryError where that is not known, and never was."""
+        """Return the addresses to use now, possibly none; raises RegistryError if they have never been known."""
 
     async def aclose(self) -> None:
-        """Stop looking."""
+        """Stop looking up addresses."""
 
 
 class RegistrySource:
     """The addresses of the instances in a registry, which is watched in the background from the first request on.
 
     Args:
-        registry: The registry, or its URL; where it is given as a URL, it is closed with this source.
+        registry: The registry, or its URL. If it is a URL, the registry is closed with this source.
         service: The name of the service.
-        networks: As of `client`.
+        networks: As for `client`.
 
     Raises:
-        UsageError: As of `client`.
+        UsageError: As for `client`.
         LaunchError: An extra is not installed.
     """
 
@@ -239,7 +239,7 @@ class RegistrySource:
         self._held_until = 0.0
 
     async def addresses(self) -> tuple[Address, ...]:
-        """Return the ready instances, or else the draining ones; raises RegistryError where none were ever read."""
+        """Return the ready instances, or else the draining ones; raises RegistryError if none were ever read."""
         if self._task is None:
             self._task = asyncio.create_task(self._look())
         if not self._known.is_set():
@@ -252,7 +252,7 @@ class RegistrySource:
         return to_use(self._current)
 
     async def aclose(self) -> None:
-        """Stop looking, and close the registry if it was given as a URL."""
+        """Stop watching, and close the registry if it was given as a URL."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
@@ -288,7 +288,7 @@ class DNSSource:
         name: The host name.
         port: The private port of all instances.
         scheme: `http` or `https`.
-        networks: As of `client`.
+        networks: As for `client`.
 
     Raises:
         UsageError: A network cannot be read.
@@ -311,12 +311,12 @@ class DNSSource:
         self._good_until = 0.0
 
     async def addresses(self) -> tuple[Address, ...]:
-        """Return those that are followed; raises RegistryError where there never were any."""
+        """Return the addresses that are followed; raises RegistryError if there have never been any."""
         loop = asyncio.get_running_loop()
         if loop.time() >= self._good_until:
             if self._asking is None or self._asking.done():
                 self._asking = loop.create_task(self._ask())
-            if not self._current:  # wait, not await: a request that is cancelled does not cancel it for others
+            if not self._current:  # `wait`, because awaiting the task would let a cancelled request cancel it
                 await asyncio.wait({self._asking}, timeout=FIRST_ANSWER)
         if not self._current:
             within = f" in the networks that are followed ({join(self._networks)})" if self._has_others else ""
@@ -324,7 +324,7 @@ class DNSSource:
         return self._current
 
     async def aclose(self) -> None:
-        """Stop asking."""
+        """Stop querying DNS."""
         if self._asking is not None:
             self._asking.cancel()
             await asyncio.wait({self._asking})
@@ -333,7 +333,7 @@ class DNSSource:
         loop = asyncio.get_running_loop()
         try:
             found = await loop.getaddrinfo(self._name, self._port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError):  # the latter for a name that cannot be one in DNS
+        except (OSError, UnicodeError):  # UnicodeError: the name is not valid in DNS
             found = []
         all_hosts = dict.fromkeys(str(address[0]) for *_, address in found)
         hosts = [host for host in all_hosts if is_followed(host, self._networks)]

@@ -1,10 +1,10 @@
-"""`Link`: asks a registry that may be slow or away. Every question has a time limit and raises one kind of error.
+"""`Link`: calls a registry that may be slow or down. Every call has a time limit and raises one kind of error.
 
-A question that is not answered in time is cancelled, and nobody waits for the end of that, which may take as long.
-After an error the back end is closed, for the state of its connection is not known; the next question makes a new one.
+A call that is not answered in time is cancelled. The cancellation is not waited for, because it may take as long. After
+an error the back end is closed, because the state of its connection is unknown; the next call builds a new one.
 
 Invariants:
-    - Nothing is logged here, and no error that leaves this module repeats another's message (`backend.reason`).
+    - Nothing is logged here, and no error raised here repeats the message of another error (`backend.reason`).
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from duallisten.registry.backend import Backend, RegistryError, check_url, make_
 T = TypeVar("T")
 
 FIRST_PAUSE = 1.0
-"""Seconds until a registry that has failed is asked again; then twice as long each time."""
+"""Seconds until a registry that has failed is called again; doubled each time."""
 
 
 class Link:
-    """Asks the registry at a URL, from one event loop.
+    """Calls the registry at a URL, from one event loop.
 
     Args:
-        url: It may hold credentials, which this object does not show.
-        timeout: Seconds that a question may take, connecting included.
+        url: It may contain credentials, which this object does not show.
+        timeout: Seconds that a call may take, including the connection.
 
     Raises:
         UsageError, LaunchError: No back end takes the URL (see `check_url`).
@@ -44,16 +44,16 @@ class Link:
         self._left: set[asyncio.Future[Any]] = set()
 
     def prepare(self) -> Backend:
-        """Build the back end, if there is none: this imports what it takes. Raises as `make_backend` does."""
+        """Build the back end if there is none, which imports its library. Raises as `make_backend` does."""
         if self._backend is None:
             self._backend = make_backend(self._url)
             self._has_answered = False
         return self._backend
 
     async def ask(self, question: Callable[[Backend], Coroutine[Any, Any, T]]) -> T:
-        """Ask the back end, and return its answer; raises RegistryError, and nothing else.
+        """Call the back end, and return its answer; raises only RegistryError.
 
-        A question may be asked twice: that the other side has closed an idle connection shows when it is used again.
+        A call may be repeated once: if the database has closed an idle connection, the next call fails.
         """
         may_repeat = self._backend is not None and self._has_answered
         while True:
@@ -62,7 +62,7 @@ class Link:
             except Exception as error:
                 if may_repeat and not isinstance(error, TimeoutError):
                     may_repeat = False
-                elif isinstance(error, DuallistenError):  # ours, of making the back end
+                elif isinstance(error, DuallistenError):  # our own error, from building the back end
                     raise RegistryError(str(error)) from None
                 else:
                     raise RegistryError(f"the registry cannot be asked: {reason(error)}") from None
@@ -80,7 +80,7 @@ class Link:
         return answer
 
     async def within(self, seconds: float, answer: Coroutine[Any, Any, T]) -> T:
-        """Wait so long for an answer, then leave it behind; raises TimeoutError."""
+        """Wait at most `seconds` for an answer; then cancel the call in the background and raise TimeoutError."""
         task = asyncio.ensure_future(answer)
         try:
             await asyncio.wait({task}, timeout=seconds)
@@ -93,7 +93,7 @@ class Link:
         return task.result()
 
     def leave(self, what: Awaitable[Any]) -> None:
-        """Let something end in the background, such as closing a connection."""
+        """Let an awaitable finish in the background, such as the close of a connection."""
         task = asyncio.ensure_future(what)
         self._left.add(task)
         task.add_done_callback(self._forget)
@@ -108,18 +108,18 @@ class Link:
         for task in self._left:
             task.cancel()
         if self._left:
-            await asyncio.wait(set(self._left), timeout=seconds / 4)  # or the loop would complain of them
+            await asyncio.wait(set(self._left), timeout=seconds / 4)  # avoids asyncio's "Task was destroyed" error
 
     def _forget(self, task: asyncio.Future[Any]) -> None:
         self._left.discard(task)
         if not task.cancelled():
             with suppress(Exception):
-                task.exception()  # asyncio logs an exception that nobody has looked at
+                task.exception()  # asyncio logs exceptions that are never retrieved
 
 
 def pauses(longest: float) -> Iterator[float]:
-    """Yield the seconds to wait before each further try, at most `longest`; up to half less, at random."""
+    """Yield the seconds to wait before each retry: at most `longest`, randomly shortened by up to half."""
     pause = FIRST_PAUSE
     while True:
-        yield min(pause, longest) * random.uniform(0.5, 1.0)  # noqa: S311  # not all at once
+        yield min(pause, longest) * random.uniform(0.5, 1.0)  # noqa: S311  # so that clients do not retry together
         pause = min(pause * 2, longest)

@@ -1,16 +1,16 @@
-"""The registry in PostgreSQL (by psycopg 3): one table, `duallisten_registry`, made if it is missing.
+"""The registry in PostgreSQL (with psycopg 3): one table, `duallisten_registry`, created if it is missing.
 
-A write is one INSERT ... ON CONFLICT, whose WHERE sees the row as it was committed last, and locked (the manual on
-Read Committed, "Transaction Isolation"). Times are the server's.
+A write is one INSERT ... ON CONFLICT. Its WHERE sees the last committed row, locked (PostgreSQL's manual, "Transaction
+Isolation", Read Committed). Times are the server's.
 
-The table is made only when a statement finds that it is missing: a role that may not create tables works where it is
-there. Two that create it at once may collide in the catalogue in spite of IF NOT EXISTS; then it is there, too.
-Changes are told by NOTIFY, within the statement; through a pooler that does not pass them on readers poll. No statement
-is prepared, for the same poolers' sake.
+The table is created only when a statement fails because it is missing, so a role without the right to create tables can
+use an existing one. Two processes that create it at once may collide in the catalogue despite IF NOT EXISTS; the table
+then exists all the same. The statement reports changes by NOTIFY; behind a pooler that does not pass notifications on,
+readers poll. Statements are not prepared, because of such poolers.
 
-It is an ordinary table, for a beat writes some 500 bytes in ten seconds. Tried: an unlogged one, which writes no
-write-ahead log. PostgreSQL 15 did not come up any more after a crash soon after such a table had been made and dropped
-("could not create file: File exists"); a registry must not be able to do that to a database.
+The table is logged as usual: a beat writes only some 500 bytes in ten seconds. An unlogged table was tried. PostgreSQL
+15 did not start again after a crash soon after such a table had been created and dropped ("could not create file: File
+exists"). A registry must not be able to do that to a database.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ create table if not exists duallisten_registry (
     primary key (service, id)
 ) with (fillfactor = 50)
 """
-"""The column `claim` is the fencing token. The fill factor leaves room for beats beside what they replace, without
-touching the index."""
+"""The column `claim` is the fencing token. The fill factor leaves free space, so that a beat's new row version fits in
+the page of the old one and the index is not touched."""
 
 THERE = (psycopg.errors.UniqueViolation, psycopg.errors.DuplicateTable, psycopg.errors.DuplicateObject)
 
@@ -82,35 +82,35 @@ delete from duallisten_registry where ctid in (
     select ctid from duallisten_registry where expires <= clock_timestamp() for update skip locked
 )
 """
-"""Skips what is locked: it is being written again, or deleted by another."""
+"""Skips locked rows: another process is writing or deleting them."""
 
 
 class PostgresBackend:
-    """Entries in PostgreSQL, over one connection, and one more for each that listens.
+    """Entries in PostgreSQL, over one connection, and one more for each subscription.
 
-    The URL is as of libpq, with its parameters in the query.
+    The URL is a libpq connection URI, with libpq's parameters in the query.
     """
 
     def __init__(self, url: str) -> None:
-        psycopg.conninfo.conninfo_to_dict(url)  # raises for what libpq could not read
+        psycopg.conninfo.conninfo_to_dict(url)  # raises if libpq cannot read it
         self._url = url
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._in_use = asyncio.Lock()  # a socket must not be closed while a task waits for it
 
     async def write(self, write: Write) -> int | None:
-        """Write if it counts, and return the token; a registration deletes what has expired, too."""
+        """Carry out `write` if it counts, and return the token; a registration also deletes expired rows."""
         rows = await self._execute(WRITE, write._asdict() | {"lasts": write.kept})
         if not write.token:
             await self._execute(PRUNE, {})
         return rows[0][0] if rows else None
 
     async def read(self, service: str | None) -> list[Stored]:
-        """Return what has not expired of one service, or of all."""
+        """Return the live entries of one service, or of all."""
         rows = await self._execute(READ if service is None else READ_ONE, {"service": service})
         return [Stored(*row) for row in rows]
 
     async def listen(self, service: str | None) -> Wake:
-        """Subscribe to changes, over a connection of its own; poll where that is not possible."""
+        """Subscribe to changes over a separate connection; poll if LISTEN fails."""
         connection = await self._connect()
         try:
             await _execute(connection, "listen duallisten_registry")
@@ -146,17 +146,17 @@ make = PostgresBackend
 
 
 async def _create(connection: psycopg.AsyncConnection[Any]) -> None:
-    with suppress(*THERE):  # another has made it at the same time
+    with suppress(*THERE):  # another process has created it at the same time
         await _execute(connection, CREATE)
 
 
 async def _execute(
     connection: psycopg.AsyncConnection[Any], statement: LiteralString, values: Mapping[str, Any] | None = None
 ) -> psycopg.AsyncCursor[Any]:
-    """Carry out a statement; when it is cancelled, hang up, and let psycopg know of it by the end of its connection.
+    """Execute a statement; on cancellation, shut the socket down, so that psycopg sees a closed connection.
 
-    psycopg itself would ask the server to cancel the statement, and wait for that: for good where the server hangs, and
-    with a libpq older than 17 the whole process with it (PQcancel is called with the interpreter's lock held).
+    psycopg itself would ask the server to cancel the statement, and wait for the reply. If the server hangs, that wait
+    never ends. With a libpq older than 17 it blocks the whole process: PQcancel is called with the GIL held.
     """
     running = asyncio.ensure_future(connection.execute(statement, values))
     try:
@@ -167,7 +167,7 @@ async def _execute(
                 line.shutdown(socket.SHUT_RDWR)
             await asyncio.wait({running})
         if not running.cancelled():
-            running.exception()  # looked at, so that asyncio does not log it
+            running.exception()  # retrieved, so that asyncio does not log it
         raise
 
 

@@ -1,17 +1,17 @@
-"""The registry in Redis (6 or newer, by redis-py).
+"""The registry in Redis (6 or newer, with redis-py).
 
-Three keys, of which the first two are each service's own:
+There are two keys for each service, and one for all:
 
     {duallisten}:entries:SERVICE   hash    id -> owner token number expires body
-    {duallisten}:expiry:SERVICE    sorted  id by when it expires; the expired ones are deleted at the next write
-    {duallisten}:services          sorted  service by when its last entry expires
+    {duallisten}:expiry:SERVICE    sorted  id by expiry time; expired ids are deleted at the next write
+    {duallisten}:services          sorted  service by the expiry time of its last entry
 
-Times are microseconds of Redis's own clock (TIME), which a double holds exactly. All keys have one hash tag, so that a
-script may use them together in a cluster. A key expires with its last entry. A write is one script, which Redis runs
-alone. It may ask for the time and then write because Redis replicates the effects of scripts, by default since version
-5. Changes are published on the channel `{duallisten}:changes`; a reader that may not subscribe polls.
+Times are microseconds of Redis's own clock (TIME), which a double holds exactly. All keys have the same hash tag, so
+that a script may use them together in a cluster. A key expires with its last entry. A write is one script, which Redis
+runs atomically. It may read the time and then write, because Redis replicates the effects of scripts, by default since
+version 5. Changes are published on the channel `{duallisten}:changes`; a reader that may not subscribe polls.
 
-A full Redis refuses HSET, not HDEL: a deregistration then removes the entry and leaves no tombstone.
+A full Redis refuses HSET, but not HDEL: a deregistration then removes the entry and leaves no tombstone.
 """
 
 from __future__ import annotations
@@ -81,18 +81,18 @@ return whole(token)
 
 
 class RedisBackend:
-    """Entries in Redis, at a `redis://` or `rediss://` URL as of redis-py, with its options in the query."""
+    """Entries in Redis, at a `redis://` or `rediss://` URL, with redis-py's options in the query."""
 
     def __init__(self, url: str) -> None:
         self._client: Any = Redis.from_url(
             url,
             decode_responses=True,
-            encoding_errors="replace",  # a stranger's entry need not be UTF-8
-            retry=Retry(NoBackoff(), 0),  # `link` decides when to try again
+            encoding_errors="replace",  # an entry of another program need not be UTF-8
+            retry=Retry(NoBackoff(), 0),  # `link` decides about retries
         )
 
     async def write(self, write: Write) -> int | None:
-        """Write if it counts, and return the token."""
+        """Carry out `write` if it counts, and return the token."""
         keys = (f"{PREFIX}:entries:{write.service}", f"{PREFIX}:expiry:{write.service}", SERVICES)
         about = (CHANNEL, write.service, write.id, write.owner, write.body)
         numbers = (write.token, write.number, round(write.kept * SECONDS))
@@ -100,7 +100,7 @@ class RedisBackend:
         return None if found is None else int(found)
 
     async def read(self, service: str | None) -> list[Stored]:
-        """Return what has not expired of one service, or of all."""
+        """Return the live entries of one service, or of all."""
         services = [service] if service is not None else await self._client.zrange(SERVICES, 0, -1)
         pipeline = self._client.pipeline(transaction=False)
         pipeline.time()
@@ -115,7 +115,7 @@ class RedisBackend:
         found: list[Stored] = []
         for name, records in zip(services, hashes, strict=True):
             if isinstance(records, Exception):
-                found.append(Stored(name, "", ""))  # the key is somebody else's: a broken entry, beside good ones
+                found.append(Stored(name, "", ""))  # another program's key: reported as a broken entry among good ones
                 continue
             for id_, record in records.items():
                 body = _live_body(record, now)
@@ -124,11 +124,11 @@ class RedisBackend:
         return found
 
     async def listen(self, service: str | None) -> Wake:
-        """Subscribe to changes; poll where the user of the database may not subscribe."""
+        """Subscribe to changes; poll if the database user may not subscribe."""
         pubsub = self._client.pubsub()
         try:
             await pubsub.subscribe(CHANNEL)
-            await pubsub.get_message(timeout=None)  # that it is subscribed, so that no change is missed from here on
+            await pubsub.get_message(timeout=None)  # the confirmation: no change is missed from here on
         except NoPermissionError:
             await pubsub.aclose()
             return Polling()
@@ -165,8 +165,8 @@ class _Subscribed:
 
 
 def _live_body(record: str, now: int) -> str | None:
-    """Return the body of a record; None for one that has expired or is a tombstone."""
+    """Return the body of a record; None if it has expired or is a tombstone."""
     parts = record.split(" ", 4)
     if len(parts) != 5 or not all(re.fullmatch("[0-9]{1,20}", part) for part in parts[1:4]):
-        return record  # not one of ours: it will be skipped as an entry that cannot be read
+        return record  # not written by us: `finding` will skip it as an entry that cannot be read
     return parts[4] if parts[4] and int(parts[3]) > now else None

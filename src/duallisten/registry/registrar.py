@@ -1,17 +1,17 @@
-"""`Registrar`: puts a process into a registry, keeps it there, and takes it out.
+"""`Registrar`: registers a process, keeps its entry alive, and deregisters it.
 
-It runs in a thread with an event loop of its own: an application that blocks its loop does not miss a beat, and a
-registry that hangs delays no request. Every method returns at once, except that `draining` and `remove` wait a bounded
-time until their change is written.
+It runs in a thread with its own event loop: an application that blocks its loop does not miss a beat, and a registry
+that hangs delays no request. Every method returns at once, except that `draining` and `remove` wait a bounded time
+until their change is written.
 
-One task writes the state that is wanted, at once when it changes and again at each beat. So writes never overtake each
-other, and what could not be written is written when the registry is back. An entry that the registry has lost comes
-back with the next beat. Where another launch has registered the same id since, the beat is refused, and this registrar
-stops for good, with a warning. After `remove` nothing is written any more, even if the removal failed.
+One task writes the wanted state, at once when it changes and again at each beat. So writes never overtake each other,
+and a failed write is repeated when the registry is back. The next beat restores an entry that the registry has lost. If
+another launch has meanwhile registered the same id, the beat is refused, and this registrar logs a warning and stops
+for good. After `remove` nothing is written any more, even if the removal failed.
 
 Invariants:
-    - Once it is made it never raises, and never stops a launch.
-    - It logs at most one warning each time that the registry goes away, and never the registry's URL.
+    - After the constructor it never raises, and never stops a launch.
+    - It logs at most one warning each time that the registry becomes unreachable, and never the registry's URL.
     - The thread is started after the last fork.
 """
 
@@ -37,17 +37,17 @@ logger = logging.getLogger("uvicorn.error")
 Standing = Literal["unregistered", "registering", "registered", "unreachable", "superseded", "removed"]
 
 CLOSING = 0.5
-"""Seconds for connections to close at the end."""
+"""The most seconds for connections to close at the end."""
 
 
 class Timing(NamedTuple):
     """How often an entry is written.
 
     Attributes:
-        ttl: Seconds until an entry expires that is not written again.
-        beat: Seconds between two writes, up to a fifth more or less at random.
-        timeout: Seconds that a write may take.
-        longest_pause: The most seconds between two tries, while the registry cannot be reached.
+        ttl: Seconds after the last write until an entry expires.
+        beat: Seconds between two writes, randomly up to a fifth more or less.
+        timeout: The most seconds that a write may take.
+        longest_pause: The most seconds between two attempts while the registry cannot be reached.
     """
 
     ttl: float = 30.0
@@ -57,22 +57,22 @@ class Timing(NamedTuple):
 
 
 class Registrar:
-    """Keeps one entry. Nothing is written, and no thread started, before `ready` or `starting`.
+    """Keeps one entry in a registry. Before `starting` or `ready`, nothing is written and no thread is started.
 
-    The id should be a new one at each launch, such as a container's name with something random: while containers are
-    replaced, the old and the new one may have one name, and a registry keeps one entry for each id.
+    The id should be new at each launch, such as the container's name with a random suffix: a container and its
+    replacement may have the same name for a while, and a registry keeps one entry for each id.
 
     Args:
         url: The registry's URL.
-        instance: What to write; its `state` is replaced by that of the last call.
-        timing: How often it is written.
+        instance: The entry; its `state` is set by the methods below.
+        timing: How often the entry is written.
 
     Attributes:
-        instance: What was written last, or will be next.
-        standing: Whether it is in the registry; `superseded` where another launch has registered the same id.
+        instance: The entry that was written last or will be written next.
+        standing: The state of the registration; `superseded` if another launch has registered the same id.
 
     Raises:
-        UsageError: No back end takes the URL, or readers would refuse the instance.
+        UsageError: No back end accepts the URL, or readers would refuse the instance.
         LaunchError: An extra is not installed.
     """
 
@@ -95,32 +95,32 @@ class Registrar:
         self._thread = threading.Thread(target=self._run, name="duallisten-registrar", daemon=True)
 
     def starting(self) -> None:
-        """Register as one that is not ready yet."""
+        """Register, or change the entry, with the state `starting`."""
         self._want("starting")
 
     def ready(self) -> None:
-        """Register, or change the entry, as one that serves."""
+        """Register, or change the entry, with the state `ready`."""
         self._want("ready")
 
     def draining(self, timeout: float = 2.0) -> bool:
-        """Change the entry, so that new requests go elsewhere.
+        """Set the entry's state to `draining`, so that new requests go elsewhere.
 
         Args:
-            timeout: The most seconds to wait for that. With 0 it is written in the background.
+            timeout: The most seconds to wait for the write; 0 to write in the background.
 
         Returns:
-            Whether it was written within that time.
+            Whether the state was written within that time.
         """
         return self._loop is not None and _outcome(self._want("draining"), timeout)
 
     def remove(self, timeout: float = 2.0) -> bool:
-        """Take the entry out if it is still ours, and stop.
+        """Deregister the entry if it is still ours, and stop.
 
         Args:
-            timeout: The most seconds to wait for that; a second more where connections do not close.
+            timeout: The most seconds to wait for that; connections that do not close take a second more.
 
         Returns:
-            Whether it was taken out within that time.
+            Whether the entry was removed within that time.
         """
         is_out = self._loop is None or _outcome(self._want(None), timeout)
         self._is_over = True
@@ -130,7 +130,7 @@ class Registrar:
         return is_out
 
     def _want(self, state: State | None) -> Future[bool]:
-        """Ask for a state to be written; the future says whether it was."""
+        """Request that a state be written; the future's result is whether it was. None deregisters."""
         written: Future[bool] = Future()
         if self._is_over:
             written.set_result(False)
@@ -145,7 +145,7 @@ class Registrar:
         return written
 
     def _call(self, function: Callable[..., None], *arguments: object) -> bool:
-        """Call in the thread; return whether there is one that still runs."""
+        """Schedule a call in the thread; return whether the thread's loop still runs."""
         assert self._loop is not None  # noqa: S101
         try:
             self._loop.call_soon_threadsafe(function, *arguments)
@@ -153,7 +153,7 @@ class Registrar:
             return False
         return True
 
-    # What follows runs in the thread.
+    # The methods below run in the thread.
 
     def _run(self) -> None:
         assert self._loop is not None  # noqa: S101
@@ -167,7 +167,7 @@ class Registrar:
             self._answer(False)
 
     def _take(self, state: State | None, written: Future[bool]) -> None:
-        self._answer(False)  # those who wait for an earlier state
+        self._answer(False)  # callers that wait for an earlier state
         self._waiting.append(written)
         self._wanted = None if state is None else self.instance._replace(state=state)
         if self._wanted is not None:
@@ -207,13 +207,13 @@ class Registrar:
         return await self._link.ask(lambda backend: backend.write(self._next_write(wanted)))
 
     def _next_write(self, wanted: Instance | None) -> Write:
-        self._number += 1  # at each try: the one before may have been carried out
+        self._number += 1  # also at a retry: the previous attempt may have been carried out
         about = self.instance
         body = "" if wanted is None else to_json(wanted)
         return Write(about.service, about.id, self._owner, self._token, self._number, self._timing.ttl, body)
 
     def _note(self, token: int | None, wanted: Instance | None) -> bool:
-        """Note what came of a write; return whether there is anything more to write."""
+        """Record the result of a write; return whether to go on writing."""
         about = self.instance
         if wanted is None:
             self.standing = "removed"
@@ -236,7 +236,7 @@ class Registrar:
             logger.warning("Cannot keep up the registration: %s; retrying, requests are not affected", error)
         self.standing = "unreachable"
         if wanted is self._wanted:
-            self._answer(False)  # whoever waits has something to end
+            self._answer(False)  # do not keep a caller waiting that is shutting down
 
 
 def _outcome(written: Future[bool], timeout: float) -> bool:

@@ -1,10 +1,10 @@
-"""The frameworks that duallisten can read: FastAPI, Starlette, Django and its channels, a module for each.
+"""The frameworks whose applications duallisten can read: FastAPI, Starlette, Django and Django channels.
 
-A module has `read_routes(app)`, and where there is something to do `mounted_apps(app)` and `prepare(app, …)`.
+Each has a module with `read_routes(app)` and, if needed, `mounted_apps(app)` and `prepare(app, …)`.
 
-No framework is imported here: one whose module is not loaded has made no application. An application is found through
-the middleware around it, which keeps it under one of a few names. Any other application is served all the same; it has
-no routes to show.
+No framework is imported here: if a framework's module is not loaded, the application does not use it. An application is
+found through the middleware around it, which keeps it in one of a few attributes (`INNER`). Other applications are
+served, too, but have no routes to show.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ APPLICATIONS = (
     ("channels.routing", "ProtocolTypeRouter", "channels"),
     ("django.core.handlers.asgi", "ASGIHandler", "django"),
 )
-"""The classes of applications: module, name, and our module that reads them. The first that fits is taken: a FastAPI
-application is one of Starlette's, too."""
+"""The classes of applications: module, name, and our module that reads them. The first match is taken, because a
+FastAPI application is also a Starlette application."""
 
 INNER = ("app", "application", "inner", "asgi_app", "other_asgi_app", "__wrapped__")
-"""The attributes in which middleware keeps what it is around."""
+"""The attributes in which middleware keeps the application that it wraps."""
 
 MOST_LAYERS = 32
-"""Middleware around an application that is looked through."""
+"""The most layers that are searched: middleware and the application itself."""
 
 
 def read_routes(app: Any) -> list[Route] | None:
-    """Read the routes of an application; None where it is of no framework that can be read."""
+    """Read the routes of an application; None if its framework is not known."""
     if (found := _find(app)) is None:
         return None
     inner, reader = found
@@ -44,19 +44,19 @@ def read_routes(app: Any) -> list[Route] | None:
 
 
 def root_paths(app: Any) -> tuple[str, ...]:
-    """Return the prefixes that an application, or one mounted in it, takes off paths beside the server's root path."""
+    """Return the prefixes, besides the server's root path, that an application or one mounted in it strips."""
     roots = [getattr(inner, "root_path", "") for inner, _ in _find_all(app)]  # FastAPI's
     django = getattr(sys.modules.get("django.conf"), "settings", None)
-    if django is not None and django.configured:  # the process's, which hold behind whatever wraps the application
+    if django is not None and django.configured:  # settings of the process: no wrapper around the app changes them
         roots.append(django.FORCE_SCRIPT_NAME)
     return tuple(dict.fromkeys(filter(None, roots)))
 
 
 def prepare(app: Any) -> None:
-    """Make an application ready to be served on two sides; it may be called again.
+    """Prepare an application to be served on two sides; may be called again.
 
     Raises:
-        LaunchError: A framework would do something else with a mark than was meant.
+        LaunchError: The framework would not treat a mark as its author meant it.
     """
     found = [(inner, reader) for inner, reader in _find_all(app) if hasattr(reader, "prepare")]
     routes = [route for inner, reader in found for route in reader.read_routes(inner)]
@@ -66,7 +66,7 @@ def prepare(app: Any) -> None:
 
 
 def _find_all(app: Any) -> list[tuple[Any, Any]]:
-    """Return the applications of known frameworks in an application, each once, and our modules that read them."""
+    """Return the applications of known frameworks inside `app`, each once, with our modules that read them."""
     found: list[tuple[Any, Any]] = []
     unread = [app]
     while unread:
@@ -79,7 +79,7 @@ def _find_all(app: Any) -> list[tuple[Any, Any]]:
 
 
 def _find(app: Any) -> tuple[Any, Any] | None:
-    """Return the framework's own object in an application, and our module that reads it."""
+    """Return the framework's application object inside `app`, and our module that reads it."""
     for layer in layers(app):
         for module, name, reader in APPLICATIONS:
             kind = getattr(sys.modules.get(module), name, None)
@@ -89,7 +89,7 @@ def _find(app: Any) -> tuple[Any, Any] | None:
 
 
 def layers(app: Any) -> Iterator[Any]:
-    """Return an application and what its layers of middleware are around."""
+    """Yield an application and, layer by layer, the applications that its middleware wraps."""
     unread = [app]
     for _ in range(MOST_LAYERS):
         if not unread:

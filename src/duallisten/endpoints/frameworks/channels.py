@@ -1,8 +1,8 @@
 """Django channels, read for `--routes`: an application for each protocol, and routers of URL patterns.
 
-A `ProtocolTypeRouter` has the application of each protocol in `application_mapping`. What it does with HTTP is nearly
-always Django's; its WebSockets stand in a `URLRouter`, whose `routes` are URL patterns of Django's with an ASGI
-application, or another such router, for a view.
+A `ProtocolTypeRouter` has the application of each protocol in `application_mapping`. The application for HTTP is nearly
+always Django's. The WebSockets are in a `URLRouter`. Its `routes` are Django URL patterns whose view is an ASGI
+application or another `URLRouter`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Kind = Literal["http", "websocket"]
 
 
 def read_routes(app: Any) -> Iterator[Route]:
-    """Read the routes of HTTP and of WebSockets; an application that cannot be read is one route for all."""
+    """Read the routes of HTTP and of WebSockets; an application that cannot be read is one `mount` route."""
     http, websocket = app.application_mapping.get("http"), app.application_mapping.get("websocket")
     if http is not None:
         yield from _read(http, "/", "http")
@@ -27,7 +27,7 @@ def read_routes(app: Any) -> Iterator[Route]:
 
 
 def mounted_apps(app: Any) -> Iterator[Any]:
-    """Return the applications of the protocols."""
+    """Yield the application of each protocol."""
     yield from app.application_mapping.values()
 
 
@@ -51,5 +51,5 @@ def _read_router(router: Any, prefix: str, kind: Kind) -> Iterator[Route]:
 
 
 def _find_router(app: Any) -> Any:
-    """Return the URL router in an application, which may be behind middleware; None where there is none."""
+    """Return the URL router in an application, if necessary behind middleware; None if there is none."""
     return next((layer for layer in frameworks.layers(app) if type(layer).__name__ == "URLRouter"), None)

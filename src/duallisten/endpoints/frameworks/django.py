@@ -1,11 +1,11 @@
 """Django: its URL patterns, read for `--routes`.
 
-Django's patterns are one tree for the process (`ROOT_URLCONF`), whatever application object serves it. Methods are
-known of class-based views alone. Nothing of Django's is changed: path rules decide what a side reaches.
+Django has one tree of patterns for the process (`ROOT_URLCONF`), for all application objects. Methods are known only
+for class-based views. Django is not changed: path rules decide what a side reaches.
 
-A route is shown by the path that its patterns spell out. The rest (a regular expression from its first special
-character on, the language of `i18n_patterns`) is shown as a parameter, so that no rule is said to cover what it may
-not.
+A route is shown with the literal path of its patterns. The rest (a regular expression from its first special character
+on, the language of `i18n_patterns`) is shown as a parameter, so that no rule is reported to cover paths that it may not
+cover.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _LITERAL = re.compile(r"\^([\w/-]*)")
 
 
 def read_routes(app: Any) -> Iterator[Route]:
-    """Read every URL pattern, with the prefixes of those that include it."""
+    """Read every URL pattern, with the prefixes of the patterns that include it."""
     from django.urls import get_resolver
 
     return walk(get_resolver().url_patterns, "/")
 
 
 def walk(patterns: Iterable[Any], prefix: str) -> Iterator[Route]:
-    """Read URL patterns below a prefix, and those that they include."""
+    """Read URL patterns below a prefix, and the patterns that they include."""
     for pattern in patterns:
         for path in _paths(pattern.pattern):
             if hasattr(pattern, "url_patterns"):
@@ -37,7 +37,7 @@ def walk(patterns: Iterable[Any], prefix: str) -> Iterator[Route]:
 
 
 def _paths(pattern: Any) -> tuple[str, ...]:
-    """Return what a pattern adds to the path; several where it may add one of several."""
+    """Return the texts that a pattern may add to the path, usually one."""
     if type(pattern).__name__ == "LocalePrefixPattern":
         return ("<language>/",) if pattern.prefix_default_language else ("<language>/", "")
     text = str(pattern)
@@ -45,7 +45,7 @@ def _paths(pattern: Any) -> tuple[str, ...]:
 
 
 def _spelt_out(expression: str) -> str:
-    """Return a regular expression as what it says literally at its beginning, and the rest in parentheses."""
+    """Return the literal beginning of a regular expression, followed by the rest in parentheses."""
     found = _LITERAL.match(expression)
     if found is None or "|" in expression:
         return f"({expression})"
@@ -56,7 +56,7 @@ def _spelt_out(expression: str) -> str:
 
 
 def _methods(view: Any) -> tuple[str, ...]:
-    """Return the methods that a class-based view answers; none where it is not known."""
+    """Return the methods that a class-based view answers; empty for other views."""
     cls = getattr(view, "view_class", None)
     if cls is None:
         return ()

@@ -10,25 +10,25 @@
 
     app.include_router(internal)
 
-A `PrivateRouter` is an `APIRouter` whose routes exist for the private side alone: path operations, WebSocket routes,
-mounts, and the routers included in it. `PrivateRoute` is a `route_class` that does so for path operations. Routes of
-Starlette's are marked with `private` (`endpoints.frameworks.starlette`).
+A `PrivateRouter` is an `APIRouter` whose routes exist only for the private side: path operations, WebSocket routes,
+mounts, and the routers included in it. `PrivateRoute` is a `route_class` that does the same for path operations.
+Starlette routes are marked with `private` (`endpoints.frameworks.starlette`).
 
-It rests on this: an included router is kept as it is, and asked with its own `matches(scope)` whether it has something
-for a request, before any of its routes is (FastAPI 0.139 and newer; until 0.136 the routes were copied). That is tried
-out when the first private router is made: with a FastAPI that does otherwise nothing starts.
+This relies on FastAPI keeping an included router as an object and calling the router's own `matches(scope)` before it
+asks any of the router's routes (FastAPI 0.139 and newer; until 0.136 the routes were copied). This is tested when the
+first private router is made; if the installed FastAPI behaves differently, the launch fails.
 
-FastAPI leaves out of its schema what is not `include_in_schema`. A private route has a value of its own there, which is
-false to FastAPI, and so under every server; only the private side's schema knows that it means "here".
+FastAPI leaves routes without `include_in_schema` out of its schema. A private route has a special value there. It is
+false, so FastAPI leaves the route out under every server. Only the private side's schema includes such routes.
 
-A schema is answered at the application's own URL, by a route before FastAPI's, behind the application's own middleware.
-The public side's is without what path rules hide. Each is made once, and again when FastAPI's own changes. Pages that
-show the schema (`/docs`, `/redoc`) ask for it at that URL, on the side that they are on.
+The schema is served at the application's own URL, by a route before FastAPI's, behind the application's own middleware.
+The public side's schema omits the paths that path rules hide. Each schema is built once, and again when FastAPI's own
+changes. Pages that show the schema (`/docs`, `/redoc`) request it at that URL, on their own side.
 
 Invariants:
 
-- A router never sees a route that is hidden from it, under whatever server.
-- Nothing is in the public schema that FastAPI's own has not.
+- A router never sees a route that is hidden from it, under any server.
+- The public schema contains nothing that FastAPI's own schema does not.
 """
 
 from __future__ import annotations
@@ -67,37 +67,37 @@ __all__ = ["PrivateRoute", "PrivateRouter", "mounted_apps", "prepare", "private"
 
 
 class _InPrivateSchema:
-    """False to whoever asks whether a route is in the schema, and yet not False."""
+    """A false value other than `False`, for routes that only the private side's schema includes."""
 
     def __bool__(self) -> bool:
         return False
 
 
 IN_PRIVATE_SCHEMA: Final = cast(bool, _InPrivateSchema())
-"""The `include_in_schema` of private routes. It is passed on through FastAPI's `route and router and inclusion`."""
+"""The `include_in_schema` of private routes. FastAPI's `route and router and inclusion` passes it on."""
 
 
 class _HiddenRoute(APIRoute):
-    """A path operation that the public side does not have."""
+    """A path operation that does not exist on the public side."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Match what the operation matches, for the private side."""
+        """Match as an `APIRoute` does on the private side, and nothing elsewhere."""
         return super().matches(scope) if side(scope) == "private" else (Match.NONE, {})
 
 
 class PrivateRoute(_HiddenRoute):
-    """A path operation that exists for the private side alone: `APIRouter(route_class=PrivateRoute)`.
+    """A path operation that exists only on the private side: `APIRouter(route_class=PrivateRoute)`.
 
-    A `route_class` is for path operations; a router's WebSocket routes and mounts are not made with it. Where it has
-    any, use a `PrivateRouter`.
+    A `route_class` applies only to path operations. If the router has WebSocket routes or mounts, use a
+    `PrivateRouter`.
 
     Args:
-        args: As of `fastapi.routing.APIRoute`.
-        options: As of `fastapi.routing.APIRoute`.
+        args: As for `fastapi.routing.APIRoute`.
+        options: As for `fastapi.routing.APIRoute`.
         include_in_schema: Whether it is in the private side's schema.
 
     Raises:
-        LaunchError: The installed FastAPI does not keep such a route from the public side.
+        LaunchError: The installed FastAPI does not hide such a route from the public side.
     """
 
     duallisten_side: Side = "private"
@@ -110,14 +110,14 @@ class PrivateRoute(_HiddenRoute):
 
 
 class _HiddenRouter(APIRouter):
-    """A router that has nothing for the public side."""
+    """A router that does not exist on the public side."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Match what one of its routes matches, for the private side. FastAPI asks it of an included router."""
+        """Match as an `APIRouter` does on the private side, and nothing elsewhere; FastAPI calls it if included."""
         return super().matches(scope) if side(scope) == "private" else (Match.NONE, {})
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request where the router is mounted, or stands alone."""
+        """Serve a request if the router is mounted or is the whole application."""
         if scope["type"] == "lifespan" or side(scope) == "private":
             await super().app(scope, receive, send)
         else:
@@ -125,18 +125,18 @@ class _HiddenRouter(APIRouter):
 
 
 class PrivateRouter(_HiddenRouter):
-    """An `APIRouter` whose routes exist for the private side alone.
+    """An `APIRouter` whose routes exist only on the private side.
 
-    On the public side, and under a server that stamps nothing, its paths are answered as paths that were never
-    declared.
+    On the public side, and under a server that does not stamp the side, its paths are answered like paths that were
+    never declared.
 
     Args:
-        args: As of `fastapi.APIRouter`.
-        options: As of `fastapi.APIRouter`.
+        args: As for `fastapi.APIRouter`.
+        options: As for `fastapi.APIRouter`.
         include_in_schema: Whether its routes are in the private side's schema.
 
     Raises:
-        LaunchError: The installed FastAPI does not keep such a router's routes from the public side.
+        LaunchError: The installed FastAPI does not hide such a router's routes from the public side.
     """
 
     duallisten_side: Side = "private"
@@ -148,15 +148,15 @@ class PrivateRouter(_HiddenRouter):
             super().__init__(*args, include_in_schema=include_in_schema and IN_PRIVATE_SCHEMA, **options)
 
         def include_router(self, router: APIRouter, *, dependencies: Iterable[Any] = (), **options: Any) -> None:
-            """Include a router, which is private by that; the arguments are those of `APIRouter.include_router`.
+            """Include a router, which thereby becomes private; the arguments are those of `APIRouter.include_router`.
 
-            FastAPI looks for the files of frontends by another way, past the routers around them; a dependency is the
-            one thing that it takes along there.
+            FastAPI looks up the files of frontends without asking the routers around them. It applies only the
+            routers' dependencies there, so a dependency checks the side.
             """
             super().include_router(router, dependencies=[Depends(_neighbours_only), *(dependencies or ())], **options)
 
         def frontend(self, *args: Any, **options: Any) -> None:
-            """Refuse to serve a frontend, for the reason above."""
+            """Refuse to serve a frontend: FastAPI would not ask this router (see `include_router`)."""
             raise TypeError("a PrivateRouter has no frontend: mount StaticFiles on it")
 
 
@@ -165,7 +165,7 @@ async def _neighbours_only(connection: HTTPConnection) -> None:
         raise HTTPException(404) if connection.scope["type"] == "http" else WebSocketException(1000)
 
 
-# --- Whether FastAPI keeps private what is ---
+# --- Checks that FastAPI keeps private routes private ---
 
 
 async def _operation() -> None: ...
@@ -173,7 +173,7 @@ async def _operation() -> None: ...
 
 @cache
 def check_route_class() -> None:
-    """Ensure that this FastAPI asks a route of a class of its own; raises LaunchError where it does not."""
+    """Ensure that this FastAPI calls `matches` of a custom `route_class`; raises LaunchError if it does not."""
     inner, router = APIRouter(route_class=_HiddenRoute), APIRouter(route_class=_HiddenRoute)
     inner.add_api_route("/x", _operation)
     router.include_router(inner, prefix="/probe")
@@ -182,7 +182,7 @@ def check_route_class() -> None:
 
 @cache
 def check_fastapi() -> None:
-    """Ensure that this FastAPI asks an included router before its routes; raises LaunchError where it does not."""
+    """Ensure that this FastAPI asks an included router before its routes; raises LaunchError if it does not."""
     frontends = getattr(routing, "_FrontendRouteGroup", None)
     takes_dependencies = frontends is None or "dependencies" in signature(frontends).parameters
     if not hasattr(routing, "iter_route_contexts") or not takes_dependencies:
@@ -207,9 +207,9 @@ def check_fastapi() -> None:
 
 
 def prepare(app: FastAPI | APIRouter, *, has_private_websocket: bool) -> None:
-    """Give each side its own schema, at the URL and in the place of the application's own; once.
+    """Add a route that serves each side its own schema, at the application's schema URL; no effect if called again.
 
-    Raises LaunchError where FastAPI would do something else with a mark than was meant.
+    Raises LaunchError if FastAPI would not treat a mark as its author meant it.
     """
     starlette.prepare(app, has_private_websocket=has_private_websocket)
     _check_marks(app.routes)
@@ -223,9 +223,9 @@ def prepare(app: FastAPI | APIRouter, *, has_private_websocket: bool) -> None:
 
 
 def _check_marks(routes: Iterable[BaseRoute], *, hidden: bool = False) -> None:
-    """Ensure that each mark in an included router does what its author meant by it; raises LaunchError.
+    """Ensure that FastAPI treats each mark in an included router as its author meant it; raises LaunchError.
 
-    hidden: whether a private router is around them
+    hidden: whether the routes are inside a private router
     """
     for route in routes:
         if (router := getattr(route, "original_router", None)) is None:
@@ -243,7 +243,7 @@ def _check_marks(routes: Iterable[BaseRoute], *, hidden: bool = False) -> None:
 
 
 class _SchemaRoute(Route):
-    """Answers for the schema where the side is known; elsewhere FastAPI does, with what is public in any case."""
+    """Serves the schema if the side is known; otherwise FastAPI serves its own, without private routes."""
 
     duallisten_own = True
 
@@ -267,7 +267,7 @@ class _SchemaRoute(Route):
         return JSONResponse(schema)
 
     def _schema(self, name: Side, rules: Rules, mounted_at: str) -> Mapping[str, Any]:
-        """Return the schema of a side, made anew when the application's own is."""
+        """Return the schema of a side, built again when the application's own has changed."""
         own = self._app.openapi()
         key = (name, rules, mounted_at)
         made_from, schema = self._made.get(key, (None, {}))
@@ -282,8 +282,8 @@ class _SchemaRoute(Route):
 
 
 def _with_private_routes(app: FastAPI) -> dict[str, Any]:
-    """Build a schema with the private routes in it."""
-    if not hasattr(routing, "iter_route_contexts"):  # before FastAPI 0.138, in which there are no private routers
+    """Build a schema that includes the private routes."""
+    if not hasattr(routing, "iter_route_contexts"):  # before FastAPI 0.138: there are no private routers
         return {}
     routes = [route.route if isinstance(route, starlette.PrivateRoute) else route for route in app.routes]
     return get_openapi(
@@ -296,7 +296,7 @@ def _with_private_routes(app: FastAPI) -> dict[str, Any]:
 
 
 def _documented(context: Any) -> Any:
-    """Return a route with what it is in its inclusion, to be in the schema if it is in the private one."""
+    """Return the context of a route, changed to be in the schema if the route is in the private side's schema."""
     if getattr(context, "include_in_schema", None) is not IN_PRIVATE_SCHEMA:
         return context
     shown = copy.copy(context._route_context or context.original_route)

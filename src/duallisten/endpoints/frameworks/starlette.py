@@ -1,4 +1,4 @@
-"""Starlette: private and public routes, declared where they are written, and its applications read for `--routes`.
+"""Starlette: marks routes as private or public where they are declared, and reads applications for `--routes`.
 
     routes = [
         Route("/", home),
@@ -7,22 +7,22 @@
         private(Mount("/admin", routes=[...])),
     ]
 
-A private route takes part in the router's search for the private side only. On the public side, and under a server that
-stamps nothing, the router finds what it would find if the route had never been declared: the application's own answer
-for what does not exist, no 405, no redirect for a slash, no handshake.
+A private route matches only on the private side. On the public side, and under a server that does not stamp the side,
+the router behaves as if the route had never been declared: the application's own answer for unknown paths, no 405, no
+redirect for a slash, no handshake.
 
-It rests on the one interface that a router has to its routes: `matches(scope)`, asked for each request before anything
-else of the route is (Starlette's `Router.app`; FastAPI's `APIRouter.app` does the same). A private route is an object
-around the route, and no `Route` itself, so that a framework which makes a router's routes anew (`include_router`)
-leaves it out rather than making it public.
+This relies on one method: a router calls `matches(scope)` of a route for each request before it uses the route in any
+other way (Starlette's `Router.app`; FastAPI's `APIRouter.app` does the same). A private route wraps the route and is
+not a `Route` itself, so that a framework that rebuilds a router's routes (`include_router`) leaves it out instead of
+making it public.
 
-FastAPI keeps its routes as Starlette does, with objects of its own among them. They are known by their attributes
-here: nothing imports FastAPI for an application without it.
+FastAPI keeps its routes as Starlette does, among other objects. This module recognizes these by their attributes, so
+FastAPI is not imported for an application that does not use it.
 
 Invariants:
 
 - A router never sees a route that is hidden from it.
-- That does not depend on the launcher.
+- This does not depend on the launcher.
 """
 
 from __future__ import annotations
@@ -48,19 +48,19 @@ from duallisten.sides import Side, side
 __all__ = ["PrivateRoute", "private", "public"]
 
 MARK = "duallisten_side"
-"""The attribute in which a marked object says its side."""
+"""The attribute of a marked object that holds its side."""
 
 OURS = "duallisten_own"
-"""The attribute of routes that duallisten has added to an application, which are none of its own."""
+"""The attribute that marks routes added by duallisten, to tell them from the application's own."""
 
 PATHS_OF_FASTAPI = ("openapi_url", "docs_url", "redoc_url", "swagger_ui_oauth2_redirect_url")
-"""The attributes in which a FastAPI application says where it documents itself."""
+"""The attributes of a FastAPI application that hold the paths of its documentation."""
 
 T = TypeVar("T")
 
 
 class PrivateRoute(BaseRoute):
-    """A route that exists for the private side alone, with the attributes of the route it is around. See `private`."""
+    """A route that exists only on the private side, with the attributes of the route that it wraps. See `private`."""
 
     duallisten_side: Side = "private"
 
@@ -68,20 +68,20 @@ class PrivateRoute(BaseRoute):
         self.route = route
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Match what the route matches, for the private side."""
+        """Match as the route does on the private side, and nothing elsewhere."""
         return self.route.matches(scope) if side(scope) == "private" else (Match.NONE, {})
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request that has been matched."""
+        """Serve a matched request."""
         scope["route"] = self.route
         await self.route.handle(scope, receive, send)
 
     def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
-        """Return the path of the route by its name."""
+        """Build the path of the route called `name`."""
         return self.route.url_path_for(name, **path_params)
 
     def __getattr__(self, name: str) -> Any:
-        if name == "route" or name.startswith("__"):  # while it is being copied
+        if name == "route" or name.startswith("__"):  # `copy` asks before `route` is set
             raise AttributeError(name)
         return getattr(self.route, name)
 
@@ -95,18 +95,18 @@ class PrivateRoute(BaseRoute):
 
 
 def private(route: BaseRoute) -> PrivateRoute:
-    """Declare a route to exist on the private side alone.
+    """Declare that a route exists only on the private side.
 
     Args:
-        route: A `Route`, `WebSocketRoute`, `Mount` or `Host`, or any other route of Starlette's or FastAPI's.
+        route: A `Route`, `WebSocketRoute`, `Mount` or `Host`, or any other route of Starlette or FastAPI.
 
     Returns:
-        What takes its place in the list of routes.
+        A wrapper to put in the list of routes instead of `route`.
 
     Raises:
-        TypeError: It is no route. A function or class may stand behind several routes, and a router is found through
-            its `Mount`.
-        LaunchError: The installed framework does not keep private routes from the public side.
+        TypeError: `route` is not a route. A function or class cannot be marked, because several routes may use it. For
+            a router, mark its `Mount`.
+        LaunchError: The installed framework does not hide private routes from the public side.
     """
     if isinstance(route, PrivateRoute):
         return route
@@ -122,19 +122,19 @@ def private(route: BaseRoute) -> PrivateRoute:
 
 
 def public(thing: T) -> T:
-    """Declare a route, application or endpoint to be meant for the public side.
+    """Declare that a route, application or endpoint is meant for the public side.
 
-    It changes nothing for a request, for what is not private is public. It tells readers and `--strict-routes`. A
-    private mark around it, and a rule that hides its path, are stronger.
+    It does not affect requests: everything that is not private is public. It informs readers and `--strict-routes`. A
+    private mark on a mount or router around it, or a rule that hides its path, overrides it.
 
     Args:
-        thing: A route, an application or router that is mounted, or a function or class behind a route.
+        thing: A route, a mounted application or router, or the function or class of an endpoint.
 
     Returns:
         `thing`.
 
     Raises:
-        TypeError: It is declared private already.
+        TypeError: `thing` is already declared private.
     """
     if isinstance(thing, PrivateRoute):
         raise TypeError(f"{thing!r} is declared private already")
@@ -142,11 +142,11 @@ def public(thing: T) -> T:
     return thing
 
 
-# --- Whether the framework keeps private what is ---
+# --- Checks that the framework keeps private routes private ---
 
 
 def incompatible(framework: str) -> LaunchError:
-    """Build the error for an installed framework in which routes cannot be kept private."""
+    """Build the error for an installed framework that cannot keep routes private."""
     return LaunchError(
         f"{framework} {version(framework)} does not keep private routes from the public side: use a newer one, or hide "
         "paths with --private-path, which depends on no framework"
@@ -155,37 +155,37 @@ def incompatible(framework: str) -> LaunchError:
 
 @cache
 def check_router(make: type[Router]) -> None:
-    """Ensure that a framework's router asks a route before it serves it; raises LaunchError where it does not."""
+    """Ensure that a framework's router asks a route before it serves it; raises LaunchError if it does not."""
     framework, probe = make.__module__.partition(".")[0], Probe()
     for route in (StarletteRoute("/probe/x", probe), WebSocketRoute("/probe/x", probe), Mount("/probe", app=probe)):
         probe.check(make(routes=[PrivateRoute(route)]), framework)
 
 
 class Probe:
-    """An endpoint that notes whether it is reached, at /probe/x."""
+    """An endpoint at /probe/x that records whether it is reached."""
 
     def __init__(self) -> None:
         self.reached = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Note it, and answer nothing."""
+        """Record the call, and send no response."""
         self.reached = True
 
     def check(self, router: Router, framework: str) -> None:
-        """Ask `router` for it on both sides; raises LaunchError unless the private side alone reaches it."""
+        """Request /probe/x from `router` on both sides; raises LaunchError unless only the private side reaches it."""
         for name in get_args(Side):
             found = [self._is_found(router, kind, name) for kind in ("http", "websocket")]
             if any(found) != (name == "private"):
                 raise incompatible(framework)
 
     def _is_found(self, router: Router, kind: str, name: Side) -> bool:
-        """Whether a route matches /probe/x, or the router in its own way comes to this endpoint."""
+        """Whether a route matches /probe/x, or the router reaches this endpoint in another way."""
         scope: Scope = {"type": kind, "method": "GET", "path": "/probe/x", "root_path": "", "query_string": b""}
         scope |= {"headers": [], "extensions": {"duallisten": {"side": name}}}  # type: ignore[operator]
         if any(route.matches(dict(scope))[0] is not Match.NONE for route in router.routes):
             return True
         self.reached = False
-        coroutine = router(scope, _nobody, _nobody)  # nothing is waited for: one step runs it to its end
+        coroutine = router(scope, _nobody, _nobody)  # it awaits nothing: one step runs it to its end
         with contextlib.suppress(StopIteration, HTTPException):
             coroutine.send(None)
         coroutine.close()
@@ -193,7 +193,7 @@ class Probe:
 
 
 async def _nobody(*message: Any) -> Any:
-    """Stand for a client that is gone, which nothing can be sent to."""
+    """Serve as `receive` and `send` of a disconnected client."""
     return {"type": "http.disconnect"}
 
 
@@ -201,12 +201,12 @@ async def _nobody(*message: Any) -> Any:
 
 
 def read_routes(app: Any) -> Iterator[Route]:
-    """Read every route of an application or router, with the prefix, mark and host of what it stands in."""
+    """Read every route of an application or router, with the prefixes, marks and hosts of the mounts around it."""
     return _read_router(app, Route("", mark=mark_of(app)))
 
 
 def mounted_apps(app: Any) -> Iterator[Any]:
-    """Return the applications that are mounted in an application or router."""
+    """Yield the applications that are mounted in an application or router."""
     for route in app.routes:
         inner = unmarked(route)
         if (router := getattr(inner, "original_router", None)) is not None:
@@ -216,11 +216,11 @@ def mounted_apps(app: Any) -> Iterator[Any]:
 
 
 def prepare(app: Any, *, has_private_websocket: bool) -> None:
-    """Answer WebSocket handshakes for paths that are not there with 404, where some are hidden; once.
+    """Make the router answer WebSocket handshakes for unknown paths with 404, if a WebSocket route is private.
 
-    Starlette closes such a handshake, and a server then answers 403, as if somebody had been there to refuse. Where an
-    application has a private WebSocket route, a hidden path and one that was never declared are both answered with 404.
-    A router with a `default` of its own is left alone.
+    Starlette closes such a handshake, and the server then answers 403, as if an endpoint had refused it. With this
+    change, hidden paths and paths that were never declared both get 404. A router with its own `default` is left
+    alone, so a second call changes nothing.
     """
     router = getattr(app, "router", app)
     if not has_private_websocket or router.default != router.not_found:
@@ -242,12 +242,12 @@ def unmarked(route: BaseRoute) -> BaseRoute:
 
 
 def mark_of(*things: Any) -> Side | None:
-    """Return the side that the first of `things` with a mark says."""
+    """Return the mark of the first marked object among `things`; None if there is none."""
     return next((mark for thing in things if (mark := getattr(thing, MARK, None)) is not None), None)
 
 
 def _read_router(app: Any, around: Route) -> Iterator[Route]:
-    """Read what an application or router declares; `around` has the prefix, mark and host of what it stands in."""
+    """Read the routes of an application or router; `around` has the prefix, mark and host of the mounts around it."""
     own_paths = {getattr(app, name, None) for name in PATHS_OF_FASTAPI}
     for route in app.routes:
         if getattr(route, OURS, False):
@@ -260,7 +260,7 @@ def _read_router(app: Any, around: Route) -> Iterator[Route]:
 
 
 def _read_route(route: BaseRoute, around: Route) -> Iterator[Route]:
-    """Read a route, or what a route leads to."""
+    """Read a route, or the routes of the application or router that it leads to."""
     inner = unmarked(route)
     app, router = getattr(inner, "app", None), getattr(inner, "original_router", None)
     own = mark_of(route, inner, getattr(inner, "endpoint", None), app, router)
@@ -282,7 +282,7 @@ def _read_route(route: BaseRoute, around: Route) -> Iterator[Route]:
 
 
 def _declared_in(mount: Mount) -> Any:
-    """Return what a mount leads to, without the middleware around it; None where it has no routes to read."""
+    """Return the application of a mount, without middleware; None if it has no routes to read."""
     app: Any = mount.app
     while not hasattr(app, "routes") and hasattr(app, "app"):
         app = app.app
