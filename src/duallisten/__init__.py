@@ -1,9 +1,9 @@
 """duallisten: an ASGI server launcher with two listeners in one process.
 
-One listener is for the world, one for the private network; the listener on which a connection came in decides which
-endpoints it reaches. In place of uvicorn: `duallisten.run`, `duallisten.Config`, `duallisten.Server`.
+One listener is public, one is for the private network. The listener that accepts a connection decides which endpoints
+the connection reaches. In place of uvicorn's: `duallisten.run`, `duallisten.Config`, `duallisten.Server`.
 
-The names are imported when they are first used: an application that asks for `side` loads no server.
+The names are imported on first use, so an application that only uses `side` does not load the server.
 """
 
 import sys

@@ -1,6 +1,6 @@
-"""A tiny application to see duallisten with: `duallisten duallisten.demo:app`.
+"""A tiny application to try duallisten with: `duallisten duallisten.demo:app`.
 
-`/` says which side answered, and over which addresses.
+`/` returns the side of the request, and the two addresses of its connection.
 """
 
 from __future__ import annotations

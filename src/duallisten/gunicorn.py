@@ -1,11 +1,12 @@
 """A worker for gunicorn that serves both sides: `gunicorn -k duallisten.gunicorn.Worker app:app`.
 
-gunicorn opens the public sockets and looks after the processes; each worker opens its private listener, and all share
+gunicorn opens the public sockets and manages the processes. Each worker opens its own private listener, and all share
 one private port (`listeners.shared_port`). duallisten's own options come from `DUALLISTEN_*` and the configuration
-file, as on its command line; addresses, TLS, keep-alive and logging are gunicorn's.
+file, as with its command line. Addresses, TLS, keep-alive and logging are gunicorn's.
 
-It rests on (gunicorn 23 to 27): `Worker.init_process` imports the application, and calls `run` last; a worker that ends
-with `WORKER_BOOT_ERROR` ends all, and is not replaced for ever; one that does not call `notify` is killed.
+It relies on these facts (gunicorn 23 to 27): `Worker.init_process` imports the application, and calls `run` last. A
+worker that exits with `WORKER_BOOT_ERROR` stops gunicorn instead of being replaced for ever. gunicorn kills a worker
+that does not call `notify`.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ class Worker(BaseWorker):  # type: ignore[misc]  # gunicorn has no types
     """Serves in one of gunicorn's processes.
 
     Attributes:
-        OPTIONS: Options as of `duallisten.Config`, for a subclass to set; they come before the environment.
+        OPTIONS: Options of `duallisten.Config`, for a subclass to set; they override the environment.
     """
 
     OPTIONS: dict[str, Any] = {}  # noqa: RUF012
 
     def init_signals(self) -> None:
-        """Leave all signals to the server, which sets its own handlers, but SIGUSR1, which reopens gunicorn's logs."""
+        """Reset all signals for the server's own handlers, except SIGUSR1, which reopens gunicorn's logs."""
         for number in self.SIGNALS:
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGUSR1, self.handle_usr1)
@@ -56,7 +57,7 @@ class Worker(BaseWorker):  # type: ignore[misc]  # gunicorn has no types
             sys.exit(Arbiter.WORKER_BOOT_ERROR)
 
     def _stop_at_once(self, server: Server) -> None:
-        """Have SIGQUIT, gunicorn's signal for a quick end, wait for no connection."""
+        """Let SIGQUIT, gunicorn's signal for a quick shutdown, stop the server without waiting for connections."""
 
         def stop(number: int, frame: FrameType | None) -> None:
             server.should_exit = server.force_exit = True
@@ -70,7 +71,7 @@ class Worker(BaseWorker):  # type: ignore[misc]  # gunicorn has no types
             logger.setLevel(log.level)
 
     def _options(self) -> dict[str, Any]:
-        """Return what gunicorn, the environment and the file say, in the keywords of `Config`."""
+        """Return the options from gunicorn, the environment and the file, as keywords of `Config`."""
         ours = {option.name for option in own_options()} | uvicorn_twins().keys()
         said = collect(all_options(), {}, Path()).values
         options = {name: value for name, value in said.items() if name in ours} | self.OPTIONS

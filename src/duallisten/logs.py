@@ -1,20 +1,20 @@
-"""What is written for people: log lines (also as JSON, `--log-format json`), and tables on standard output.
+"""Log lines (text or JSON, `--log-format json`), and tables on standard output.
 
-`JSONFormatter` makes the line of a record of `logging`: uvicorn's, ours, or those of an application that uses it for
-its own handlers. It rests on: a formatter gets every record that a handler writes; what a caller gives as `extra`
-becomes attributes of the record; uvicorn's access records have five arguments (`observability.access_log`).
+`JSONFormatter` formats records of `logging`: uvicorn's, ours, or those of an application that uses it for its own
+handlers. It relies on these facts: a formatter gets every record that a handler writes; a caller's `extra` becomes
+attributes of the record; uvicorn's access records have five arguments (`observability.access_log`).
 
-The strings are what `json` itself writes with ASCII alone, so a line has no line break, no control character and no
-byte that a terminal or another encoding could change (RFC 8259, 7). A surrogate without its other half is no
-character, and many readers give up the whole line for it: U+FFFD stands in its place.
+Strings are encoded as by `json`, in ASCII. So a line has no line break, no control character and no byte that a
+terminal or another encoding could change (RFC 8259, 7). An unpaired surrogate is replaced by U+FFFD, because many
+readers reject the whole line for it.
 
-Tables are the answers of `--check`, `--routes` and the registry's command.
+Tables are used by `--check`, `--routes`, the registry's command and the control command.
 
 Invariants:
-    - It does not fail for a record that `logging` could have written.
-    - A field of a caller's does not take the place of one of ours.
-    - Nothing is cut from a table. A terminal folds what is too wide for it; where standard output is none (a pipe, the
-      log of a CI), lines are as long as they have to be.
+    - The formatter does not fail for a record that `logging` could have written.
+    - A caller's field never replaces one of ours.
+    - Nothing is cut from a table. A terminal folds long cells; on other outputs (a pipe, a CI log) lines are as long as
+      needed.
 """
 
 from __future__ import annotations
@@ -31,38 +31,38 @@ from typing import Any
 ACCESS_LOGGER = "uvicorn.access"
 
 LEVELS = {"critical": 50, "error": 40, "warning": 30, "info": 20, "debug": 10, "trace": 5}
-"""uvicorn's names of levels, as of `--log-level`."""
+"""The level names of `--log-level`."""
 
 
 def set_level(level: str) -> None:
-    """Set the level of the loggers that `--log-level` sets, also while they are in use."""
+    """Set the level of the loggers of `--log-level`, also while they are in use."""
     for name in ("uvicorn.error", ACCESS_LOGGER, "uvicorn.asgi"):
         logging.getLogger(name).setLevel(LEVELS[level])
 
 
 PRIVATE_MARK = " (private)"
-"""What stands at the end of an access line of the private side."""
+"""The end of an access line of the private side."""
 
 LINE_INTERVAL = 10.0
-"""Seconds between two log lines about the same thing, where that happens all the time."""
+"""Seconds between two log lines about the same frequent event."""
 
 wall_clock = time.time
-"""Returns the seconds since the epoch: to be shown, and never for a decision, for this clock can be set back."""
+"""Returns the seconds since the epoch. It is only for display, because this clock can be set back."""
 
 
 def utc_timestamp(seconds: float) -> str:
-    """Return a time since the epoch as RFC 3339 has it, in UTC, to the second."""
+    """Format seconds since the epoch as in RFC 3339, in UTC, to the second."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 class RateLimiter:
-    """Lets one log line through in `LINE_INTERVAL`, the first at once: what floods a process must not flood its log."""
+    """Lets at most one log line through per `LINE_INTERVAL`, so that a flood of events does not flood the log."""
 
     def __init__(self) -> None:
         self._next = float("-inf")
 
     def lets_through(self, now: float) -> bool:
-        """Whether a line may be written `now` (seconds of the event loop's clock), which then counts as written."""
+        """Whether a line may be written `now` (seconds of the event loop's clock); if so, it counts as written."""
         if now < self._next:
             return False
         self._next = now + LINE_INTERVAL
@@ -70,7 +70,7 @@ class RateLimiter:
 
 
 class SideFormatter(logging.Formatter):
-    """Formats with the formatter that was there, and appends `PRIVATE_MARK` to lines of the private side."""
+    """Wraps a formatter, and appends `PRIVATE_MARK` to lines of the private side."""
 
     def __init__(self, formatter: logging.Formatter) -> None:
         super().__init__()
@@ -83,29 +83,29 @@ class SideFormatter(logging.Formatter):
 
 
 def mark_private_lines(kind: type[logging.Formatter]) -> None:
-    """Wrap formatters of class `kind`, whose access lines would lose the mark; called when logging is configured."""
+    """Wrap the access log's formatters of class `kind` in `SideFormatter`; call it after logging is configured."""
     for handler in logging.getLogger(ACCESS_LOGGER).handlers:
         if isinstance(handler.formatter, kind):
             handler.setFormatter(SideFormatter(handler.formatter))
 
 
 quote = json.encoder.encode_basestring_ascii
-"""Writes a text as JSON."""
+"""Encodes a string as JSON."""
 
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "color_message"}
-"""The attributes of a record that are not a caller's; `color_message` is uvicorn's, for a terminal."""
+"""The attributes of a record that are not a caller's `extra`; `color_message` is uvicorn's, for a terminal."""
 
 ACCESS_FIELDS = ("client", "method", "path", "http_version", "status")
-"""What the five arguments of uvicorn's access records are."""
+"""The five arguments of uvicorn's access records."""
 
 _ESCAPE = re.compile(r"\\(?:u(d[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2})|u(d[89a-f][0-9a-f]{2})|.)")
-"""An escape of JSON: of two surrogates that belong together, of one alone, or another."""
+"""A JSON escape: a surrogate pair, an unpaired surrogate, or another one."""
 
 
 THREE_DIGITS = tuple(f"{number:03d}" for number in range(1000))
-"""The numbers of three digits, which are found faster than formatted."""
+"""All numbers of three digits, because a lookup is faster than formatting."""
 
 
 @lru_cache(maxsize=8)
@@ -115,13 +115,13 @@ def _second(number: int) -> str:
 
 @lru_cache(maxsize=8)
 def timestamp(milliseconds: int) -> str:
-    """Return a time since the epoch as RFC 3339 has it, in UTC."""
+    """Format milliseconds since the epoch as in RFC 3339, in UTC."""
     second, rest = divmod(milliseconds, 1000)
     return f"{_second(second)}.{THREE_DIGITS[rest]}Z"
 
 
 def as_line(values: Mapping[str, Any]) -> str:
-    """Write an object in one line; values that JSON has no form for are left out."""
+    """Encode an object in one line of JSON; values that JSON cannot encode are left out."""
     parts: list[str] = []
     for key, value in values.items():
         try:
@@ -133,14 +133,14 @@ def as_line(values: Mapping[str, Any]) -> str:
 
 
 class JSONFormatter(logging.Formatter):
-    """Makes a line of JSON of a record: time, level, logger, message, what the caller gave as `extra`, exception."""
+    """Formats a record as a line of JSON: time, level, logger, message, the caller's `extra`, exception."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, without its end.
 
         Args:
-            record: Any record; one of uvicorn's access log has `client`, `method`, `path`, `http_version` and `status`
-                in the place of its message.
+            record: Any record. One of uvicorn's access log gets the fields `client`, `method`, `path`, `http_version`
+                and `status` instead of `message`.
         """
         ours: dict[str, Any] = {
             "time": timestamp(int(record.created * 1000)),
@@ -150,7 +150,7 @@ class JSONFormatter(logging.Formatter):
         extra = {key: value for key, value in record.__dict__.items() if key not in STANDARD}
         arguments = record.args
         if record.name == ACCESS_LOGGER and isinstance(arguments, tuple) and len(arguments) == len(ACCESS_FIELDS):
-            extra |= zip(ACCESS_FIELDS, arguments, strict=True)  # a filter of the user's may have changed them
+            extra |= zip(ACCESS_FIELDS, arguments, strict=True)  # a user's filter may have changed the arguments
             extra["client"], extra["status"] = extra["client"] or None, extra["status"] or None
         else:
             ours["message"] = _message(record)
@@ -169,27 +169,30 @@ class JSONFormatter(logging.Formatter):
 def _message(record: logging.LogRecord) -> str:
     try:
         return record.getMessage().rstrip("\n")
-    except Exception as error:  # its arguments do not fit; `logging` would write a traceback of several lines instead
+    except Exception as error:  # the arguments do not fit; `logging` would write a traceback of several lines instead
         return f"{record.msg!r} with {record.args!r} cannot be formatted: {error}"
 
 
 def with_json(log_config: dict[str, Any]) -> dict[str, Any]:
-    """Return uvicorn's `log_config` with our formatter in the place of uvicorn's two."""
+    """Return uvicorn's `log_config` with our formatter instead of uvicorn's two."""
     ours = {"()": f"{__name__}.{JSONFormatter.__qualname__}"}
     return {**log_config, "formatters": {**log_config.get("formatters", {}), "default": ours, "access": ours}}
 
 
 NOTHING = ("", "-")
-"""Cells that say nothing: a column with no others is left out."""
+"""Empty cells: a column with no other cells is left out."""
 
 UNLIMITED = 1_000_000
-"""Characters in a line where there is no terminal; no table comes near."""
+"""Width of a line without a terminal, in characters; no table is as wide."""
 
 
 def print_rows(columns: Sequence[str], rows: Iterable[Sequence[str]], *, always: Sequence[str] = ()) -> None:
-    """Print rows under the names of their columns, without empty columns; nothing without rows.
+    """Print a table without its empty columns; nothing without rows.
 
-    always: columns that are shown even if they are empty
+    Args:
+        columns: The names of the columns.
+        rows: The cells of each row.
+        always: Columns that are shown even if they are empty.
     """
     from rich.console import Console
     from rich.table import Table
@@ -210,5 +213,5 @@ def print_rows(columns: Sequence[str], rows: Iterable[Sequence[str]], *, always:
 
 
 def print_line(text: str) -> None:
-    """Print a line, which a terminal breaks where it has to."""
+    """Print a line; a terminal wraps it where needed."""
     sys.stdout.write(f"{text}\n")

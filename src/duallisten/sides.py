@@ -1,9 +1,9 @@
-"""The two sides of a launch, and what a request tells of them.
+"""The two sides of a launch, and the side and the id of a request.
 
-A request came in on the side whose listener accepted its connection. That, and the request's id, stand in
-`scope["extensions"]["duallisten"]`, where only a server can write: see `endpoints.endpoint_set`.
+The side of a request is that of the listener that accepted its connection. The side and the request's id are in
+`scope["extensions"]["duallisten"]`, which only a server can write: see `endpoints.endpoint_set`.
 
-The names here are for applications, so nothing of a server is imported.
+The names here are for applications, so the module imports nothing of the server.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class HasScope(Protocol):
 
 
 def side(scope_or_request: Scope | HasScope) -> Side:
-    """Return the side on which a request came in.
+    """Return the side of a request.
 
     Args:
         scope_or_request: An ASGI scope, or any object with one as its `scope` (a Starlette, FastAPI, Litestar, Quart
@@ -41,14 +41,13 @@ def side(scope_or_request: Scope | HasScope) -> Side:
 
 
 def request_id(scope_or_request: Scope | HasScope) -> str | None:
-    """Return the id of a request: a trusted peer's, or one that duallisten made.
+    """Return the id of a request: from a trusted peer, or made by duallisten.
 
     Args:
         scope_or_request: As for `side`.
 
     Returns:
-        The id, or None where requests get none, which is without `--request-id-header` and `--log-format json`, and
-        under another server.
+        The id. None without `--request-id-header` and `--log-format json`, and under another server.
     """
     found = _stamp(scope_or_request, "request_id")
     return found if isinstance(found, str) else None

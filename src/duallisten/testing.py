@@ -1,6 +1,6 @@
-"""For the tests of those who use duallisten: a client for a side, and the real thing on loopback.
+"""Helpers for tests of your application: a test client for one side, and a real server on loopback.
 
-`as_side` makes any ASGI test client speak for a side; nothing is opened:
+`as_side` lets any ASGI test client act on a side, without a socket:
 
     TestClient(as_side(app, "private"))                          # Starlette, FastAPI
     httpx.AsyncClient(transport=ASGITransport(as_side(app, "public", private_paths=["/internal"])))
@@ -11,8 +11,8 @@
     with serve(app, private_paths=["/internal"]) as served:
         assert httpx.get(f"{served.public}/internal").status_code == 404
 
-Both apply the rules of a launch, so that what passes here is what is served. Neither takes an address from the
-environment, for a test must not depend on where it runs.
+Both apply the rules of a launch, so tests see what a launch would serve. Neither takes an address from the environment,
+because a test must not depend on the machine.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 LOOPBACK = "127.0.0.1"
 
 ONE_PROCESS = {"workers": 1, "private_workers": 0, "reload": False}
-"""Options of which `serve` takes no other value, for it serves in one process."""
+"""Options with the only value that `serve` accepts, because it serves in one process."""
 
 
 @takes_options("platform", "proxy_headers", "log_config")
@@ -47,11 +47,11 @@ def as_side(app: Any, name: Side, **options: Unpack[Keywords]) -> Application:
     Args:
         app: The application, or `"module:attribute"`.
         name: `"public"` or `"private"`.
-        options: As of `duallisten.Config`; those that make endpoint sets count: `private_paths`, `public_paths`,
-            `hidden_status`, `private_app`, `strict_routes`, `factory`, `interface`.
+        options: Options of `duallisten.Config`. Only those for endpoint sets have an effect: `private_paths`,
+            `public_paths`, `hidden_status`, `private_app`, `strict_routes`, `factory`, `interface`.
 
     Returns:
-        What a test client takes. A lifespan is the application's own.
+        The application for a test client. Its lifespan is the application's own.
 
     Raises:
         LaunchError: The application cannot be imported, or the launch would be refused.
@@ -74,11 +74,11 @@ def as_side(app: Any, name: Side, **options: Unpack[Keywords]) -> Application:
 
 
 class Served(NamedTuple):
-    """What `serve` serves.
+    """The running server of `serve`.
 
     Attributes:
         public: The base URL of the public side, without a slash at its end; empty where it is not open.
-        private: That of the private side.
+        private: The base URL of the private side, in the same form.
         server: The server, which runs in a thread.
     """
 
@@ -92,7 +92,7 @@ class ThreadedServer(Server):
 
     Attributes:
         ready: Set when it serves, and when it has ended.
-        error: What it has ended with.
+        error: The exception that ended it; None without one.
     """
 
     def __init__(self, config: Config) -> None:
@@ -102,12 +102,12 @@ class ThreadedServer(Server):
         self.thread = threading.Thread(target=self._run_and_tell, name="duallisten-testing", daemon=True)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start as a server does, and tell."""
+        """Start the server, and set `ready`."""
         await super().startup(sockets)
         self.ready.set()
 
     def finish(self, timeout: float) -> None:
-        """Tell it to stop, and wait until it has; raises LaunchError where that takes longer than `timeout` seconds."""
+        """Stop the server; raises LaunchError where that takes longer than `timeout` seconds."""
         self.should_exit = True
         self.thread.join(timeout)
         if self.thread.is_alive():
@@ -124,19 +124,19 @@ class ThreadedServer(Server):
 
 
 class serve:  # noqa: N801  # read as a verb: with serve(app) as served
-    """Serve an application on free loopback ports, as `with` or `async with`, and stop when the block ends.
+    """Serve an application on free loopback ports in a `with` or `async with` block.
 
-    Entering returns a `Served`.
+    Entering the block returns a `Served`; leaving it stops the server.
 
     Args:
         app: The application, or `"module:attribute"`.
-        timeout: Seconds that it may take to start, and to stop.
-        options: As of `duallisten.Config`.
+        timeout: Seconds that the server may take to start, and to stop.
+        options: Options of `duallisten.Config`.
 
     Raises:
         UsageError: An option cannot be read, or needs more than one process.
         TypeError: There is no option of this name.
-        LaunchError: It does not start, or does not stop, within `timeout`; or a launch would be refused.
+        LaunchError: The server does not start or stop within `timeout`; or a launch would be refused.
     """
 
     @takes_options(*ONE_PROCESS)

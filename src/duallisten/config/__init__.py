@@ -1,4 +1,4 @@
-"""What was asked for: options, where their values come from, the platform, and `Config`."""
+"""The configuration: options, the sources of their values, the platform, and `Config`."""
 
 from duallisten.config.config import Config, bare
 from duallisten.config.option import NOT_SHOWN, Option, is_secret, nearest

@@ -1,7 +1,7 @@
-"""The paths of duallisten's own endpoints: which there are, and whether a launch can serve them.
+"""The paths of duallisten's own endpoints, and the checks whether a launch can serve them.
 
-They are exact paths of one side, in front of the application; on the public side there is one at most. What answers
-there is `admin`'s.
+They are exact paths of one side, answered before the application. The public side has one at most. The endpoints
+themselves are in `admin`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ HEALTH_QUESTIONS = ("livez", "readyz", "startupz")
 
 
 def own_paths(options: Options, side: Side = "private") -> dict[str, str]:
-    """Return the paths of a side that are duallisten's own, each with the option that makes it so."""
+    """Return duallisten's own paths of a side, each with the option that sets it."""
     if side == "public":
         path = options.public_health
         return {} if path is None else {path: f"--public-health {path}"}
@@ -34,9 +34,11 @@ def own_paths(options: Options, side: Side = "private") -> dict[str, str]:
 
 
 def check_served(options: Options, *, has_private: bool) -> None:
-    """Raise LaunchError where the endpoints that are asked for cannot be served.
+    """Raise LaunchError where a launch cannot serve the endpoints that were asked for.
 
-    has_private: whether there is a private side, now or later
+    Args:
+        options: duallisten's options.
+        has_private: Whether there is a private side, now or later.
     """
     paths, metrics = own_paths(options), f"--private-metrics {options.private_metrics}"
     given = " and ".join(dict.fromkeys(paths.values()))
@@ -54,7 +56,7 @@ def check_served(options: Options, *, has_private: bool) -> None:
 def check_clash(options: Options, sections: Iterable[AppRoutes]) -> None:
     """Raise LaunchError where an application has a route for one of our own paths.
 
-    A route that takes whatever no other does, such as a single-page application's, gives way.
+    A catch-all route, such as a single-page application's, is no clash: our path comes first.
     """
     for section in sections:
         for side in section.sides:

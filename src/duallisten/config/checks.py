@@ -1,4 +1,4 @@
-"""What options say together: combinations that cannot hold, refused before anything else is done with them."""
+"""Checks of options in combination: contradictions are refused before the options are used."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def rules_of(options: Options) -> Rules:
-    """Return the path rules; raises UsageError where one could never hold, or hides the public probe."""
+    """Return the path rules; raises UsageError where a rule has no effect, or hides the public health path."""
     rules = Rules(options.private_paths, options.public_paths, options.hidden_status)
     if found := contradiction(rules):
         raise UsageError(f"--public-path {found[0]} lies inside --private-path {found[1]}, so it could never be served")
@@ -27,7 +27,7 @@ def rules_of(options: Options) -> Rules:
 
 
 def check(options: Options, given: Mapping[str, Any]) -> None:
-    """Ensure that one option says what log lines look like, and that uvicorn can read the number of workers."""
+    """Ensure that only one option sets the log format, and that uvicorn can read the number of workers."""
     asked = given.get("log_config")
     if options.log_format == "json" and asked is not None and asked is not LOGGING_CONFIG:
         raise UsageError(

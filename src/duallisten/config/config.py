@@ -1,11 +1,11 @@
-"""The configuration: uvicorn's own `Config`, with duallisten's options and the private listener's twins beside it.
+"""The configuration: a `uvicorn.Config` with duallisten's options and the private listener's own values.
 
-A `Config` is what was asked for, checked, with what the platform adds; it opens nothing. From it come the `Request`
-that a plan is made from, and one `uvicorn.Config` for each listener (`listener_config`).
+A `Config` has the checked options and the platform's defaults. It opens nothing. It is the source of the `Request` that
+a plan is made from, and of one `uvicorn.Config` for each listener (`listener_config`).
 
-Importing the application is the one step of a launch that runs code of the user's before it is served. uvicorn prints
-and exits where that fails, and lets what the module itself raises through as a traceback. Here either becomes a
-`LaunchError` of one line (`user_code`): what was looked for, what happened, and where; its traceback is logged before.
+Importing the application is the only step before serving that runs the user's code. Where the import fails, uvicorn
+prints and exits; an exception of the module itself becomes a traceback. Here both become a `LaunchError` of one line
+(`user_code`): what was imported, what happened, and where. The traceback is logged before.
 """
 
 from __future__ import annotations
@@ -59,21 +59,21 @@ WEBSOCKETS = ("auto", "websockets", "websockets-sansio")
 """The values of `--http` and `--ws` that mean the engine."""
 
 GRACEFUL_SECONDS = 30.0
-"""Seconds that connections have to end without --timeout-graceful-shutdown: a client that does not read its answer, or
-does not send its body, must not hold the end up for ever."""
+"""The default of --timeout-graceful-shutdown in seconds. Without it, a client that does not read its response or does
+not send its body could block the shutdown for ever."""
 
 
 class Config(UvicornConfig):
     """What to serve, where, and to whom.
 
-    From code, neither the configuration file nor `DUALLISTEN_*` and `UVICORN_*` are read; `$PORT` and the platform's
-    variables are, and so are uvicorn's own `WEB_CONCURRENCY` and `FORWARDED_ALLOW_IPS`.
+    A `Config` made in code does not read the configuration file, `DUALLISTEN_*` and `UVICORN_*`. It reads `$PORT` and
+    the platform's variables, and uvicorn's own `WEB_CONCURRENCY` and `FORWARDED_ALLOW_IPS`.
 
     Args:
         app: The application, or `"module:attribute"`.
         positional: uvicorn's options in its order: host, port, and so on.
         options: uvicorn's options, duallisten's, and `private_<x>`, the private listener's own value of an option
-            `<x>`. The reference of options names their keywords. Times are in seconds, sizes in bytes.
+            `<x>`. The reference of options has their keywords. Times are in seconds, sizes in bytes.
 
     Raises:
         UsageError: A value cannot be read, or two options contradict each other.
@@ -81,13 +81,13 @@ class Config(UvicornConfig):
         LaunchError: The logging configuration cannot be used.
 
     Attributes:
-        origins: Where each option came from, by its name, for messages and for `--check`.
+        origins: Where each option's value came from, by option name, for messages and for `--check`.
         has_own_trust: Whether the user has said whose forwarded headers are believed.
-        notes: What somebody may wonder about, a line each, for `--check`.
+        notes: Notes for the user, one line each, for `--check`.
     """
 
     http2: bool
-    origins: dict[str, str] = {}  # noqa: RUF012  # each has its own
+    origins: dict[str, str] = {}  # noqa: RUF012  # each instance has its own
 
     @takes_options(like=UvicornConfig.__init__)
     def __init__(self, app: Any, *positional: Any, **options: Unpack[Keywords]) -> None:
@@ -96,7 +96,7 @@ class Config(UvicornConfig):
         if given.get("env_file"):
             from dotenv import load_dotenv
 
-            load_dotenv(given["env_file"])  # before anything is read from the environment; uvicorn does it late
+            load_dotenv(given["env_file"])  # before anything is read from the environment; uvicorn does it later
         self.networks_asked = asked.private_network is not None
         self.loopback_asked = asked.private_missing == "loopback"
         self.port_asked = any(given.get(name) is not None for name in ("port", "uds", "fd"))
@@ -106,10 +106,10 @@ class Config(UvicornConfig):
         self.has_own_trust, self.notes = own_trust(self.place, given, origins)
         check(self.options, given)
         if given.get("workers") is None and os.environ.get(CONFIG_VARIABLES["workers"]) == "":
-            given["workers"] = 1  # an empty variable says nothing, but uvicorn would read it
-        self.passed = Passed()  # a launch takes them from the environment
+            given["workers"] = 1  # an empty variable counts as unset, but uvicorn would read it
+        self.passed = Passed()  # a launch takes passed sockets from the environment
         self.rules = rules_of(self.options)
-        self._interface = given.get("interface", "auto")  # `load` replaces it by what it finds
+        self._interface = given.get("interface", "auto")  # `load` replaces "auto" by the detected interface
         self.parser: ParserName = "auto"
         self.has_websockets = False
         later = {name: given.pop(name, default) for name, default in LATER.items()}
@@ -121,7 +121,7 @@ class Config(UvicornConfig):
 
     @classmethod
     def from_sources(cls, app: Any, options: Mapping[str, Any], origins: Mapping[str, str]) -> Config:
-        """Build a configuration of which it is known where its options came from."""
+        """Build a configuration whose options have known origins."""
         made = cls.__new__(cls)
         made.origins = dict(origins)
         made.__init__(app, **options)  # type: ignore[misc]
@@ -142,17 +142,17 @@ class Config(UvicornConfig):
         mark_private_lines(AccessFormatter)
 
     def load_app(self) -> Any:
-        """Import the application, as uvicorn's `load` wants it; raises LaunchError where that fails."""
+        """Import the application for uvicorn's `load`; raises LaunchError where that fails."""
         return self._import(self.app)
 
     def import_apps(self) -> None:
-        """Import the applications of both sides, for `load` to find them imported; raises LaunchError."""
+        """Import the applications of both sides before `load`; raises LaunchError."""
         self._import(self.app)
         if self.options.private_app is not None:
             self._import(self.options.private_app)
 
     def _import(self, app: Any) -> Any:
-        """Import `app` if it is a `"module:attribute"`; of a factory, return what calls it, as uvicorn expects."""
+        """Import `app` if it is a `"module:attribute"`; for a factory, return a function that calls it, for uvicorn."""
         name = repr(app) if isinstance(app, str) else "the application"
         check_import_string(app)
         try:
@@ -167,7 +167,7 @@ class Config(UvicornConfig):
         return partial(call_factory, found, name) if self.factory else found
 
     def load(self) -> None:
-        """Load the application, once, and the protocols; raises LaunchError where uvicorn would exit."""
+        """Load the application and the protocols, once; raises LaunchError where uvicorn would exit."""
         uvicorn_contract.check()
         for one in (self.side("public"), self.side("private")):
             if one.uvicorn["ssl_keyfile"] and not one.uvicorn["ssl_certfile"]:
@@ -193,13 +193,13 @@ class Config(UvicornConfig):
             raise LaunchError(f"{self.app_name} cannot be loaded: {describe_failure(error)}") from None
         finally:
             self.http, self.ws, self.http2 = asked
-        check_callable(_innermost(self.loaded_app), self.app_name)  # uvicorn calls what may be a factory
+        check_callable(_innermost(self.loaded_app), self.app_name)  # uvicorn calls an object that may be a factory
         prepare(bare(self.loaded_app))
-        self.source("private")  # loaded with this one, so that neither is found broken later
+        self.source("private")  # load the private application now, so that its errors do not appear later
         self._check_routes()
 
     def _check_routes(self) -> None:
-        """Raise UsageError or LaunchError for what `--strict-routes` forbids, and for a route at a path of ours."""
+        """Raise UsageError or LaunchError for violations of `--strict-routes`, and for routes at our own paths."""
         if self.options.strict_routes:
             from duallisten.endpoints.routes import strict_errors, unused_rules
 
@@ -215,7 +215,7 @@ class Config(UvicornConfig):
 
     @cached_property
     def private_source(self) -> Config:
-        """The configuration of the private side's application: this one, or with `--private-app` a copy."""
+        """The configuration of the private side's application: this one, or a copy with `--private-app`."""
         own = self.options.private_app
         if own is None or own is self.app or (isinstance(own, str) and own == self.app):
             return self
@@ -226,11 +226,11 @@ class Config(UvicornConfig):
         return source if _innermost(source.loaded_app) is not _innermost(self.loaded_app) else self
 
     def source(self, side: Side) -> Config:
-        """Return the configuration of the application that `side` reaches; this one must be loaded."""
+        """Return the configuration of `side`'s application; this configuration must be loaded."""
         return self.private_source if side == "private" else self
 
     def sections(self) -> list[AppRoutes]:
-        """Read the routes of what is served, an application after the other; this one must be loaded."""
+        """Read the routes of each application; this configuration must be loaded."""
         from duallisten.endpoints.routes import read_section
 
         sources: dict[Config, list[Side]] = {}
@@ -244,44 +244,48 @@ class Config(UvicornConfig):
 
     @property
     def unused_rules(self) -> str:
-        """Which path rules cover no route; empty where all cover one, or routes cannot be read. It must be loaded."""
+        """The path rules that match no route, in words; empty where there are none or routes cannot be read.
+
+        The configuration must be loaded.
+        """
         from duallisten.endpoints.routes import unused_rules
 
         return unused_rules([self.public_section]) if self.rules.hide_something else ""
 
     @property
     def public_section(self) -> AppRoutes:
-        """The routes of what the public side reaches; it must be loaded."""
+        """The routes of the public side's application; the configuration must be loaded."""
         from duallisten.endpoints.routes import AppRoutes
 
         try:
             return self.sections()[0]
-        except Exception:  # of the application's: it is served all the same
+        except Exception:  # the application's routes cannot be read; it is served anyway
             return AppRoutes(self.app_name, ("public",), self.rules, None)
 
     def side(self, side: Side) -> SideConfig:
-        """Return what is asked for of the listener of `side`, as this configuration now is."""
+        """Return the current settings of `side`'s listener."""
         return side_config(self, side)
 
     def has_own(self, *names: str) -> bool:
-        """Whether the private listener has a value of its own for one of these options."""
+        """Whether the private listener has its own value of one of these options."""
         return any(self.private.get(name) is not None for name in names)
 
     @property
     def has_pages(self) -> bool:
-        """Whether it asks for pages of duallisten's own, and so for what they tell of."""
+        """Whether any of duallisten's own pages is asked for."""
         asked = self.options
         return any(path is not None for path in (asked.private_health, asked.public_health, asked.private_metrics))
 
     @property
     def is_observed(self) -> bool:
-        """Whether its processes count what they do: for pages of duallisten's own, or for the control socket."""
+        """Whether the processes are observed: for duallisten's own pages, or for the control socket."""
         return self.has_pages or self.options.control is not None
 
     def check_pages(self, *, has_private: bool) -> None:
-        """Raise LaunchError where endpoints of duallisten's own are asked for that the launch cannot serve.
+        """Raise LaunchError where the launch cannot serve duallisten's own endpoints that were asked for.
 
-        has_private: whether there is a private side, now or later
+        Args:
+            has_private: Whether there is a private side, now or later.
         """
         if self.has_pages:
             from duallisten.config.admin_paths import check_served
@@ -290,7 +294,7 @@ class Config(UvicornConfig):
 
     @property
     def request_id_header(self) -> str | None:
-        """The request header that holds an id; None where requests get no ids."""
+        """The request header with the request id; None where requests get no ids."""
         asked, platform = self.options.request_id_header, self.place.platform
         if asked is not None or self.options.log_format != "json":
             return asked
@@ -298,12 +302,12 @@ class Config(UvicornConfig):
 
     @property
     def app_name(self) -> str:
-        """What the application is called in messages: its import string, or its class."""
+        """The application's name in messages: its import string, or its class."""
         return self.app if isinstance(self.app, str) else type(self.app).__name__
 
     @property
     def is_engine(self) -> bool:
-        """Whether the engine serves connections, and not a protocol class that the user brings."""
+        """Whether the engine serves connections, not a user's own protocol class."""
         if self.loaded:  # a program may have set another class since
             from duallisten.http import Connection
 
@@ -317,13 +321,13 @@ class Config(UvicornConfig):
 
     @property
     def graceful_seconds(self) -> float:
-        """Seconds that connections have to end when the server is told to end; infinite for no limit."""
+        """Seconds that connections have to end during shutdown; infinite for no limit."""
         asked = self.timeout_graceful_shutdown
         return GRACEFUL_SECONDS if asked is None else asked or float("inf")
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What somebody should know of it, a line each."""
+        """Warnings for the user, one line each."""
         from duallisten.config.warnings import warnings_of
 
         return tuple(warnings_of(self))
@@ -344,13 +348,13 @@ class Config(UvicornConfig):
 
 
 def bare(app: Any) -> Any:
-    """Return the application without the middleware that uvicorn wraps each listener's own around."""
+    """Return the application without uvicorn's middleware, which each listener adds for itself."""
     while isinstance(app, ProxyHeadersMiddleware | MessageLoggerMiddleware):
         app = app.app
     return app
 
 
 def _innermost(app: Any) -> Any:
-    """Return the application as it was imported, without what uvicorn makes it an ASGI 3 one with."""
+    """Return the application as it was imported, also without uvicorn's adapters for ASGI 2 and WSGI."""
     app = bare(app)
     return app.app if isinstance(app, ASGI2Middleware | WSGIMiddleware) else app

@@ -1,14 +1,13 @@
-"""What an option is, and how its value is read.
+"""The `Option` type, and the readers of option values.
 
-Everything that a user meets of an option is made from one `Option`: command line, environment variable, key in the
-file, keyword of the API, and the README's table. duallisten's are declared in `options`, uvicorn's are read from it in
-`uvicorn_options`.
+One `Option` defines all forms of an option: command line, environment variable, key in the file, keyword of the API,
+and the README's table. duallisten's are declared in `options`, uvicorn's are read from uvicorn in `uvicorn_options`.
 
-A reader takes what the command line, the environment, the file or code says, and returns the value. It raises
+A reader takes the raw value from the command line, the environment, the file or code, and returns the value. It raises
 ValueError with the reason, in words that follow the option's name: "--private-port http: must be a port".
 
 Invariants:
-    - A value that has been read can be read again.
+    - A reader also accepts its own result.
     - A reader does not know which option it reads for.
 """
 
@@ -25,17 +24,17 @@ Reader = Callable[[Any], Any]
 
 
 class Option(NamedTuple):
-    """One option with all its faces.
+    """One option.
 
     Attributes:
         name: The keyword of the API.
-        flag: Its name on the command line, and without the dashes in the file.
+        flag: The name on the command line, and without the dashes in the file.
         kind: `switch` (on or off), `value` (one), `list` (may be repeated).
-        read: Its reader.
+        read: The reader of its values.
         variables: The environment variables that set it, the strongest first.
-        off_flag: The flag that turns it off, for a switch that has one.
-        split: Makes a list of the text of an environment variable.
-        twin_of: The option whose value for the private listener this one is.
+        off_flag: The flag that turns a switch off, if there is one.
+        split: Splits the text of an environment variable into a list.
+        twin_of: For an option of the private listener: the name of the public option.
     """
 
     name: str
@@ -53,26 +52,26 @@ class Option(NamedTuple):
 
     @property
     def key(self) -> str:
-        """Its name in the configuration file."""
+        """The name in the configuration file."""
         return self.flag.lstrip("-")
 
 
 NOT_SHOWN = "(not shown)"
-"""Stands for a secret in a message or a report."""
+"""Shown in place of a secret in messages and reports."""
 
 
 def is_secret(name: str) -> bool:
-    """Whether the value of the option `name` must not be repeated anywhere."""
+    """Whether the value of the option `name` is secret and must never be shown."""
     return "password" in name or name == "register"
 
 
 def own_variables(*names: str) -> tuple[str, ...]:
-    """Return the variables of an option of ours: by its flag, and by its keyword, which is a plural for a list."""
+    """Return the variables of our own option: named after its flag, and after its keyword (plural for a list)."""
     return tuple(dict.fromkeys(f"DUALLISTEN_{name.replace('-', '_').upper()}" for name in names))
 
 
 def private_twin(option: Option, default: str = "the public value") -> Option:
-    """Build the option by which the private listener has its own value of `option`, and otherwise `default`."""
+    """Build the private listener's twin of `option`; `default` is the text for its help."""
     return option._replace(
         name=f"private_{option.name}",
         flag=f"--private-{option.key}",
@@ -85,8 +84,8 @@ def private_twin(option: Option, default: str = "the public value") -> Option:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Say in a message which known name `name` was probably meant to be; nothing where none is near."""
-    from duallisten.config.other_servers import hint  # only a mistake needs it
+    """Return a hint for a message which known name was probably meant; empty where no name is similar."""
+    from duallisten.config.other_servers import hint  # needed only for an unknown name
 
     if theirs := hint(name):
         return f": {theirs}"
@@ -95,11 +94,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 NEAR = 0.7
-"""The likeness from which on a name may be a slip for another."""
+"""The similarity from which on a known name is suggested."""
 
 
 def _likeness(name: str, other: str) -> float:
-    """Compare two names by what is left of them without the words that both begin with, which says nothing."""
+    """Return the similarity of two names, without the words that both begin with."""
     from difflib import SequenceMatcher
 
     words, others = _words(name), _words(other)
@@ -114,7 +113,7 @@ def _words(name: str) -> list[str]:
 
 
 def or_none(read: Reader) -> Reader:
-    """Build the reader of what `read` reads, or None."""
+    """Build a reader like `read` that also accepts None."""
     return lambda value: None if value is None else read(value)
 
 
@@ -132,7 +131,7 @@ def one_of(choices: tuple[str | int, ...]) -> Reader:
 
 
 def number(make: type[int | float], reason: str, is_in_range: Callable[[float], bool]) -> Reader:
-    """Build the reader of a number. A bool is none, and a float is no whole number."""
+    """Build the reader of a number. It rejects a bool, and a float where an int is required."""
     wrong = (bool, float) if make is int else bool
 
     def read(value: Any) -> int | float:
@@ -154,13 +153,13 @@ duration = number(float, "must be a number of seconds, more than 0", lambda numb
 
 LABEL = "[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?"
 HOSTNAME = re.compile(rf"(?:{LABEL}\.)*{LABEL}\.?")
-"""A host name (RFC 1123, 2.1), and underscores, which some platforms' names have."""
+"""A host name (RFC 1123, 2.1); underscores are allowed, because some platforms' names have them."""
 
 SWITCHES = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
 def switch(value: Any) -> bool:
-    """Read what is on or off."""
+    """Read a switch: true or false, yes or no, on or off, 1 or 0."""
     read = SWITCHES.get(str(value).lower())
     if read is None:
         raise ValueError("must be true or false")
@@ -175,7 +174,7 @@ def text(value: Any) -> str:
 
 
 def socket_path(value: Any) -> str:
-    """Read the path of a UNIX socket; none of Linux's abstract namespace, which has no permissions."""
+    """Read the path of a UNIX socket; Linux's abstract names are refused, because they have no permissions."""
     path = text(str(value) if isinstance(value, PurePath) else value)
     if "\0" in path:
         raise ValueError("must be the path of a file")
@@ -215,7 +214,7 @@ def hostnames(value: Any) -> tuple[str, ...]:
 
 
 def hosts(value: Any) -> str | list[str]:
-    """Read one host to bind to, or a list of them, which is returned where there are several."""
+    """Read the hosts to bind to; one host is returned as a string, several as a list."""
     names = [value] if isinstance(value, str) else _texts(value)
     return names[0] if len(names) == 1 else names
 
@@ -239,7 +238,7 @@ def _texts(value: Any) -> list[str]:
 
 
 def own_path(value: Any) -> str:
-    """Read the path of an endpoint of duallisten's own, of characters that have one spelling alone."""
+    """Read the path of duallisten's own endpoint; it may contain only characters that have a single spelling."""
     read = read_prefix(value)
     if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", read):
         raise ValueError("must be a path of letters, digits and - . _ ~ /, such as /-")
@@ -263,7 +262,7 @@ def networks(value: Any) -> tuple[IPNetwork, ...]:
 
 
 def private_networks(value: Any) -> tuple[IPNetwork, ...]:
-    """Read a list of networks, none of which is all there is."""
+    """Read a list of networks, none of which contains every address."""
     read = networks(value)
     for network in read:
         if network.prefixlen == 0:

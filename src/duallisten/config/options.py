@@ -1,10 +1,10 @@
 """The options that duallisten adds to uvicorn's: the only list of them.
 
-A field of `Options` is one option: its default, and its type annotated with an `OptionSpec` (how it is read, and what
-it looks like; a `Literal` says so itself), its help, and `WITH_TWIN` where the private listener may have its own value
-by an option `--private-<x>`.
+A field of `Options` is one option. It has a default, and its type is annotated with an `OptionSpec` (its reader and its
+form on the command line; a `Literal` needs none), with its help, and with `WITH_TWIN` where the private listener may
+have its own value by an option `--private-<x>`.
 
-Where a default None is filled in by `Config`, the platform decides.
+Where `Config` fills in a default None, the platform decides.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ WITH_TWIN = "each listener may have its own value"
 
 
 class OptionSpec(NamedTuple):
-    """How the values of a type are read, and what they look like on the command line."""
+    """The reader of a type's values, and their form on the command line."""
 
     read: Reader
     metavar: str | None = None
@@ -45,7 +45,7 @@ Networks = Annotated[tuple[IPNetwork, ...] | None, OptionSpec(readers.or_none(re
 
 
 class Options(NamedTuple):
-    """What a user can ask of duallisten beside uvicorn's own options. Each field is an option; see its help."""
+    """duallisten's own options, in addition to uvicorn's. Each field is an option; see its help."""
 
     listeners: Annotated[
         Literal["auto", "both", "public", "private"],
@@ -268,12 +268,12 @@ class Options(NamedTuple):
 
 @cache
 def own_options() -> tuple[Option, ...]:
-    """Every field of `Options` as an `Option`, with the twins of those that each listener may have its own of."""
+    """Return every field of `Options` as an `Option`, and the private listener's twins."""
     options: list[Option] = []
     for name, annotation in Options.__annotations__.items():
         kind, *marks = get_args(annotation)
         spec = marks.pop(0) if isinstance(marks[0], OptionSpec) else _choice(*get_args(kind))
-        key = (name.removesuffix("s") if spec.kind == "list" else name).replace("_", "-")  # a list is said one by one
+        key = (name.removesuffix("s") if spec.kind == "list" else name).replace("_", "-")  # one flag per item
         options.append(
             Option(
                 name=name,
@@ -295,7 +295,7 @@ def own_options() -> tuple[Option, ...]:
 
 
 def all_options() -> tuple[Option, ...]:
-    """Return every option of the command line, ours and uvicorn's, in the order of `--help`."""
+    """Return all options of the command line, ours and uvicorn's, in the order of `--help`."""
     theirs, ours = uvicorn_options(), own_options()
     names = {option.name for option in ours}
     twins = (
@@ -307,7 +307,7 @@ def all_options() -> tuple[Option, ...]:
 
 
 def uvicorn_twins() -> dict[str, str]:
-    """Return the keywords by which the private listener has its own value of uvicorn's options, with the latter."""
+    """Return the keywords for the private listener's own values of uvicorn's options, each with uvicorn's name."""
     return {f"private_{name}": name for name in uvicorn_defaults() if is_per_listener(name)}
 
 
@@ -315,7 +315,7 @@ def with_positional(positional: Sequence[Any], keywords: Mapping[str, Any]) -> M
     """Return the keyword arguments of `Config` with the positional ones, which are uvicorn's options in its order.
 
     Raises:
-        TypeError: There are too many, or one is given by keyword, too.
+        TypeError: There are too many positional ones, or one is also given by keyword.
     """
     names = list(uvicorn_defaults())[: len(positional)]
     if len(positional) > len(names):
@@ -327,14 +327,14 @@ def with_positional(positional: Sequence[Any], keywords: Mapping[str, Any]) -> M
 
 
 def split_keywords(keywords: Mapping[str, Any]) -> tuple[Options, dict[str, Any], dict[str, Any]]:
-    """Split the keyword arguments of `Config` by whose they are.
+    """Split the keyword arguments of `Config` into duallisten's, the private listener's and uvicorn's.
 
     Returns:
         duallisten's own options, read; the private listener's values, by the public name; uvicorn's options.
 
     Raises:
-        TypeError: No option has this name.
-        UsageError: A value of ours cannot be read.
+        TypeError: A name is unknown.
+        UsageError: A value of one of duallisten's options cannot be read.
     """
     ours, theirs = {option.name: option for option in own_options()}, uvicorn_defaults()
     twins = uvicorn_twins()
@@ -356,7 +356,7 @@ def split_keywords(keywords: Mapping[str, Any]) -> tuple[Options, dict[str, Any]
 
 
 def _read_uvicorn_s(name: str, value: Any) -> Any:
-    """Read what may be more here than `uvicorn.Config` takes: a port that is a text, and several hosts."""
+    """Read values that `uvicorn.Config` itself does not take: a port as a string, and several hosts."""
     reader = None
     if name == "port" and isinstance(value, str):  # asyncio reads it for uvicorn
         reader = readers.port

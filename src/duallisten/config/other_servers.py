@@ -1,8 +1,8 @@
-"""What options of other servers are called here: a message names ours where somebody types theirs.
+"""Hints for options of other servers: an error message names our option where a user gives theirs.
 
-gunicorn's names, from the settings page of its documentation; hypercorn has most of them, too. Those that mean the
-same under the same name (`--workers`, `--preload`, `--reload`, `--backlog`, `--forwarded-allow-ips`) are not here.
-It is imported for a mistake alone.
+The names are gunicorn's, from the settings page of its documentation; hypercorn has most of them, too. Options with the
+same name and meaning (`--preload`, `--reload`, `--backlog`, `--forwarded-allow-ips`) are left out. The module is
+imported only for an unknown option.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ HINTS = {
     "umask": _SERVICE_MANAGER,
     "-v": "that is --version here",
 }
-"""By the name without its dashes."""
+"""The hints by the option's name without dashes."""
 
 _SHORT = {
     "-b": "bind",
@@ -66,9 +66,10 @@ _SHORT = {
 
 
 def hint(name: str) -> str:
-    """Say what an option of another server is called here; empty where it is none of them.
+    """Return the hint for an option of another server; empty where the name is unknown.
 
-    name: as it was typed: `-b`, `--graceful-timeout`, or in a file `graceful_timeout`
+    Args:
+        name: The name as it was typed: `-b`, `--graceful-timeout`, or in a file `graceful_timeout`.
     """
     long = _SHORT.get(name) or name.lstrip("-").replace("_", "-")
     return HINTS.get(name) or HINTS.get(long, "")

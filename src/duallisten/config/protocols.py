@@ -1,4 +1,4 @@
-"""Which protocol classes serve connections: the engine's in the place of uvicorn's own, or what the user brings."""
+"""Chooses the protocol classes that serve connections: the engine's instead of uvicorn's, or the user's own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def choose_protocols(config: Config) -> None:
-    """Put the engine in the place of uvicorn's own protocols."""
+    """Replace uvicorn's own protocols by the engine's."""
     if not config.is_engine:
         return
     from duallisten.http import Connection
@@ -40,7 +40,7 @@ def choose_protocols(config: Config) -> None:
 
 
 def import_protocols(config: Config) -> None:
-    """Raise LaunchError where a protocol class that is not the engine's cannot be imported."""
+    """Raise LaunchError where a protocol class other than the engine's cannot be imported."""
     for option, asked, known in (("--http", config.http, HTTP_PROTOCOLS), ("--ws", config.ws, WS_PROTOCOLS)):
         name = known.get(asked, asked) if isinstance(asked, str) else None
         try:

@@ -1,10 +1,9 @@
-"""What was asked for of one listener: a frozen value for each side, in which the private twins are resolved.
+"""The settings of one listener: a frozen value for each side, with the private listener's own values resolved.
 
-The private side has its own value of an option where one was given. Otherwise it takes the public value, but for what
-must not follow it: TLS and forwarded headers are off there unless they are asked for (`uvicorn_options.is_inherited`).
+The private side has its own value of an option where one was given. Otherwise it takes the public value, with these
+exceptions: TLS and forwarded headers are off there unless they are asked for (`uvicorn_options.is_inherited`).
 
-A program may change a `Config` until it serves. So a `SideConfig` is made when it is asked for, and shows what then
-holds.
+A program may change a `Config` until it serves. So a `SideConfig` is made on demand and shows the current values.
 """
 
 from __future__ import annotations
@@ -21,23 +20,23 @@ if TYPE_CHECKING:
 
 
 class SideConfig(NamedTuple):
-    """What was asked for of the listener of one side.
+    """The settings of one side's listener.
 
     Attributes:
-        side: Which side's listener.
-        backlog: Connections that wait in its accept queue.
-        root_path: The path prefix that a proxy in front of it has taken off.
+        side: The side of the listener.
+        backlog: The most connections that wait in its accept queue.
+        root_path: The path prefix that a proxy in front of the listener removes.
         proxy_headers: Whether forwarded headers are read.
-        forwarded_allow_ips: Whose, as uvicorn's option says it.
-        client_ip_header: The header that says who the client is; None where nobody names one.
+        forwarded_allow_ips: The trusted proxies, in the form of uvicorn's option.
+        client_ip_header: The header that names the client; None where the option is not given.
         proxy_protocol: Whether connections begin with a header of the PROXY protocol.
-        limits: What a peer may take up on one connection.
-        http2: Whether it speaks HTTP/2, too.
+        limits: The engine's limits per connection.
+        http2: Whether the listener speaks HTTP/2, too.
         limit_connections: The most connections; None for no limit.
-        limit_connections_per_peer: The most of one peer's; None for no limit.
-        has_tls: Whether it speaks TLS.
-        tls_files: Its TLS files with the options that named them, for a message.
-        uvicorn: Its values of those options of uvicorn's that each listener may have for itself, by name.
+        limit_connections_per_peer: The most connections of one peer; None for no limit.
+        has_tls: Whether the listener speaks TLS.
+        tls_files: Its TLS files with their options, for a message.
+        uvicorn: Its values of uvicorn's options that may differ per listener, by name.
     """
 
     side: Side
@@ -57,7 +56,7 @@ class SideConfig(NamedTuple):
 
 
 def side_config(config: Config, side: Side) -> SideConfig:
-    """Return what a configuration says of the listener of `side`."""
+    """Return the settings of `side`'s listener in a configuration."""
 
     def value(name: str) -> Any:
         if side == "private":

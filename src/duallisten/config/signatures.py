@@ -1,8 +1,8 @@
-"""The signatures of what users call: uvicorn's parameters in its order, then ours.
+"""The signatures of the public functions: uvicorn's parameters in its order, then ours.
 
-`run`, `Config` and the test kit pass their options on to one place that knows them all (`options.split_keywords`). What
-`inspect.signature`, `help` and an interactive shell show is made from the installed uvicorn and from `Options` when
-somebody looks, so that a launch does not pay for it. A type checker reads `keywords.Keywords` instead.
+`run`, `Config` and the test kit take `**options` and pass them to `options.split_keywords`. The signature that
+`inspect.signature`, `help` and an interactive shell show is built on demand, from the installed uvicorn and from
+`Options`. So it costs a launch nothing. A type checker reads `keywords.Keywords` instead.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def takes_options(*without: str, like: Callable[..., Any] | None = None) -> Callable[[Function], Function]:
-    """Show the options of a function that takes them as `**options`.
+    """Decorate a function with `**options` so that its signature shows the options.
 
     Args:
-        without: Options that it does not take.
-        like: uvicorn's function whose place it takes; else the options can be given by keyword alone.
+        without: Options that the function does not take.
+        like: uvicorn's function that it replaces; without one, all options are keyword-only.
     """
 
     def decorate(function: Function) -> Function:
@@ -39,7 +39,7 @@ def takes_options(*without: str, like: Callable[..., Any] | None = None) -> Call
 
 
 class _Shown:
-    """Stands between a function and the one around it, with the signature that `inspect` finds on the way."""
+    """Sits between a function and its wrapper in the `__wrapped__` chain, and has the signature for `inspect`."""
 
     def __init__(self, function: Callable[..., Any], like: Callable[..., Any] | None, without: tuple[str, ...]) -> None:
         self.__wrapped__ = function

@@ -1,11 +1,11 @@
-"""Where an option's value comes from: command line, environment, file; the first that says something wins.
+"""The sources of option values: command line, environment, file; the first that has a value wins.
 
-What none of them says is left to `Config`, which knows the platform and the defaults. Every value keeps its origin, in
-the words a user would look for (`--private-port`, `$DUALLISTEN_PRIVATE_PORT`, `pyproject.toml`), for messages and
-for `--check`. The file is `duallisten.toml`, or `[tool.duallisten]` in `pyproject.toml`, in the current directory.
+Other options are left to `Config`, which knows the platform and the defaults. Every value keeps its origin, in the
+user's words (`--private-port`, `$DUALLISTEN_PRIVATE_PORT`, `pyproject.toml`), for messages and for `--check`. The file
+is `duallisten.toml`, or `[tool.duallisten]` in `pyproject.toml`, in the current directory.
 
 Invariants:
-    - A key or a variable that no option has is an error: a misspelt rule that is silently ignored is the worst kind.
+    - An unknown key or variable is an error: a misspelt rule that was silently ignored would be dangerous.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from duallisten.errors import UsageError
 
 OWN_PREFIX = "DUALLISTEN_"
 UVICORN_PRIVATE = "UVICORN_PRIVATE_"
-"""Beginnings of variables that set an option of ours, and of those that look as if they did."""
+"""Prefixes of variables that set our options, and of variables that look like it."""
 
 EXPORTED = CONFIG_VARIABLES["forwarded_allow_ips"]
-"""The variable that some platforms set in every container: it is weaker than the file, which is a user's word."""
+"""A variable that some platforms set in every container: it is weaker than the file, which the user has written."""
 
 OF_SERVICE = re.compile(r"DUALLISTEN_(?:SERVICE_(?:HOST|PORT(?:_\w+)?)|PORT_\d+_(?:TCP|UDP|SCTP)(?:_\w+)?)")
-"""Variables of a Kubernetes service that is called `duallisten`."""
+"""Variables that Kubernetes sets for a service with the name `duallisten`."""
 
 
 @dataclass(slots=True)
 class Settings:
-    """What was asked for: `values` by option name, and the `origins` they came from."""
+    """The options that were given: `values` by option name, and their `origins`."""
 
     values: dict[str, Any] = field(default_factory=dict)
     origins: dict[str, str] = field(default_factory=dict)
 
     def add(self, option: Option, raw: Any, origin: str) -> None:
-        """Take `raw` for `option`, unless a stronger source has spoken; raises UsageError where it cannot be read."""
+        """Add a raw value of an option, unless a stronger source has set it; raises UsageError for an invalid value."""
         if option.name in self.values:
             return
         try:
@@ -52,15 +52,15 @@ class Settings:
 
 
 def collect(options: Sequence[Option], said: Mapping[str, Any], directory: Path) -> Settings:
-    """Put together what was asked for.
+    """Collect the options from all sources.
 
     Args:
-        options: Every option there is.
-        said: What the command line says, by option name.
-        directory: Where the file may be.
+        options: All options.
+        said: The values from the command line, by option name.
+        directory: The directory of the file.
 
     Raises:
-        UsageError: A value cannot be read, or nothing has this name.
+        UsageError: A value cannot be read, or a name is unknown.
     """
     settings = Settings()
     for option in options:
@@ -85,26 +85,27 @@ OF_THE_LAUNCH = frozenset(
         *("reload", "reload_delay", "reload_dirs", "reload_excludes", "reload_includes"),
     )
 )
-"""Options that a launch carries out once: addresses and who is admitted there, the number and the kind of processes,
-its pages, its control socket and its entry in a registry."""
+"""Options that cannot change while a launch runs: addresses and admission, number and kind of processes, own pages,
+control socket and registry entry."""
 
 
 def collect_again(
     options: Sequence[Option], said: Mapping[str, Any], directory: Path, first: Settings
 ) -> tuple[Settings, tuple[str, ...]]:
-    """Put together what is asked for now, for a launch that goes on.
+    """Collect the options again for a running launch.
 
     Args:
         options: As for `collect`.
         said: As for `collect`.
         directory: As for `collect`.
-        first: What was asked for when it was launched.
+        first: The options at the start of the launch.
 
     Returns:
-        What is asked for, with the first values of what cannot change; and the flags of what was to change.
+        The new options, with the first values of those that cannot change; and the flags of options that cannot change
+        but have a new value.
 
     Raises:
-        UsageError: A value cannot be read, or nothing has this name.
+        UsageError: A value cannot be read, or a name is unknown.
     """
     settings = collect(options, said, directory)
     kept = [option for option in options if option.name in OF_THE_LAUNCH]
@@ -118,7 +119,7 @@ def collect_again(
 
 
 def _add_environment(settings: Settings, options: Iterable[Option], environ: Mapping[str, str]) -> None:
-    """Add what environment variables say. An empty variable says nothing, as in a shell's `VAR= command`."""
+    """Add the values of environment variables. An empty variable counts as unset, as in a shell's `VAR= command`."""
     _refuse_unknown(options, environ)
     for option in options:
         said = [variable for variable in option.variables if environ.get(variable)]
@@ -141,7 +142,7 @@ def _refuse_unknown(options: Iterable[Option], environ: Mapping[str, str]) -> No
 
 
 def _add_file(settings: Settings, options: Iterable[Option], directory: Path) -> None:
-    """Add what the configuration file in `directory` says, if there is one."""
+    """Add the values of the configuration file in `directory`, if there is one."""
     place, table = find_table(directory)
     named = [option for option in options if option.name != "version"]
     by_key = {option.name.replace("_", "-"): option for option in named} | {option.key: option for option in named}
@@ -157,7 +158,7 @@ def _add_file(settings: Settings, options: Iterable[Option], directory: Path) ->
 
 
 def find_table(directory: Path) -> tuple[str, dict[str, Any]]:
-    """Find the table of options in `directory`: the name of its place, and the table, which may be empty."""
+    """Find the table of options in `directory`; return its name for messages, and the table, which may be empty."""
     own, project = directory / "duallisten.toml", directory / "pyproject.toml"
     has_own = own.is_file()
     table = _load(project).get("tool", {}).get("duallisten") if project.is_file() else None
@@ -171,7 +172,7 @@ def find_table(directory: Path) -> tuple[str, dict[str, Any]]:
 
 
 def _own_table(path: Path) -> tuple[str, dict[str, Any]]:
-    """Find the table of duallisten's own file: the file itself, or as in pyproject.toml `[tool.duallisten]` in it."""
+    """Find the table in duallisten.toml: the whole file, or `[tool.duallisten]` in it, as in pyproject.toml."""
     whole = _load(path)
     if "tool" not in whole:
         return path.name, whole
@@ -184,7 +185,7 @@ def _own_table(path: Path) -> tuple[str, dict[str, Any]]:
 
 
 def _load(path: Path) -> dict[str, Any]:
-    import tomllib  # many launches have no file
+    import tomllib  # imported here because many launches have no file
 
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))

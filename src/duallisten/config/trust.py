@@ -1,4 +1,4 @@
-"""Whose word on a request's client, scheme and id is believed, as far as the configuration decides that."""
+"""The part of the configuration that decides which peers are believed about a request's client, scheme and id."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 def own_trust(place: Place, given: dict[str, Any], origins: dict[str, str]) -> tuple[bool, tuple[str, ...]]:
-    """Whether the user has said whose forwarded headers are believed, and what `--check` says of it.
+    """Return whether the user has said whose forwarded headers are believed, and notes for `--check`.
 
-    Where a platform sets the variable in every container, it is nobody's word, and is set aside.
+    Where the platform itself sets the variable in every container, the variable is ignored.
     """
     variable = CONFIG_VARIABLES["forwarded_allow_ips"]
     is_asked = given.get("forwarded_allow_ips") is not None
@@ -29,9 +29,9 @@ def own_trust(place: Place, given: dict[str, Any], origins: dict[str, str]) -> t
 
 
 def keeps_request_ids(config: Config) -> bool:
-    """Whether the public side keeps the ids that come from peers whose forwarded headers it believes.
+    """Whether the public side keeps request ids from peers whose forwarded headers it believes.
 
-    Not where these are routers that pass on what a client has sent.
+    It does not where these peers are routers that pass on a client's id.
     """
     header = config.request_id_header
     return header is not None and (not config.place.is_routed or config.place.overwrites(header))

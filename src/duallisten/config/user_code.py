@@ -1,7 +1,7 @@
-"""What is said of the user's own code where it cannot be imported or called.
+"""The errors for user code that cannot be imported or called.
 
-The line names the last line of the user's own code in the traceback: `json/decoder.py` is where an import failed, and
-not what somebody has to look at. The traceback stands before it in the log, without the frames of the launcher.
+The message names the last line of the user's own code in the traceback: an import may fail in `json/decoder.py`, but
+the user must look at the code that called it. The traceback is logged before, without the launcher's frames.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ def check_import_string(app: Any) -> None:
 
 
 def check_callable(app: Any, name: str) -> None:
-    """Raise LaunchError where what was imported as `name` is no application."""
+    """Raise LaunchError where an imported object is not an application."""
     if not callable(app):
         raise LaunchError(f"{name} is no ASGI application, which can be called, but {_described(app)}")
 
 
 def call_factory(factory: Any, name: str) -> Any:
-    """Return the application that a factory makes; raises LaunchError where it makes none."""
+    """Call a factory and return its application; raises LaunchError where it fails or returns none."""
     try:
         made = factory()
     except Exception as error:
@@ -55,7 +55,7 @@ def call_factory(factory: Any, name: str) -> Any:
             ) from None
         raise LaunchError(f"{name} is not a factory that can be called: {describe_failure(error)}") from None
     if not callable(made):
-        if hasattr(made, "close"):  # a coroutine, which would warn that it was never awaited
+        if hasattr(made, "close"):  # a coroutine, which Python would else report as never awaited
             made.close()
         raise LaunchError(
             f"the factory {name} has made no ASGI application, which can be called, but {_described(made)}"
@@ -68,7 +68,7 @@ def _described(found: Any) -> str:
 
 
 def describe_failure(error: Exception) -> str:
-    """Log the traceback of what the user's code raised, and say in one line what it was, and in which line of it."""
+    """Log the traceback of an exception in the user's code, and return it in one line with file and line."""
     trace = _own_part(error.__traceback__)
     logger.error("The application raised an exception", exc_info=(type(error), error, trace))
     filename, line = _place(error, trace)
@@ -76,7 +76,7 @@ def describe_failure(error: Exception) -> str:
 
 
 def _own_part(trace: TracebackType | None) -> TracebackType | None:
-    """Return a traceback without the frames at its beginning that import or call the user's code."""
+    """Return a traceback without its first frames, which import or call the user's code."""
     while trace is not None:
         filename = trace.tb_frame.f_code.co_filename
         is_importer = trace.tb_frame.f_globals.get("__name__") == "uvicorn.importer"
@@ -87,8 +87,8 @@ def _own_part(trace: TracebackType | None) -> TracebackType | None:
 
 
 def _place(error: Exception, trace: TracebackType | None) -> tuple[str, int | None]:
-    """Return file and line of the last line of the user's own code; of the last one there is, where none is theirs."""
-    import sysconfig  # only a failure needs it
+    """Return file and line of the last frame of the user's own code; else of the last frame."""
+    import sysconfig  # needed only for an error
 
     if isinstance(error, SyntaxError) and error.filename and Path(error.filename).is_file():
         return error.filename, error.lineno

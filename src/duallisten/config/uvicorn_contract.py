@@ -1,22 +1,22 @@
-"""What duallisten uses of uvicorn's insides: all of it, here and nowhere else.
+"""All of uvicorn's private names that duallisten uses; no other module imports them from uvicorn.
 
-uvicorn's public names are `uvicorn.Config`, `uvicorn.Server`, `uvicorn.run` and the options of its command. What is
-used beyond them has no promise of compatibility. So every other module takes it from here, `check` looks at each start
-whether it is as it was, and a launch stops with one line if it is not. Nothing is switched off in silence.
+uvicorn's public names are `uvicorn.Config`, `uvicorn.Server`, `uvicorn.run` and the options of its command. All other
+names may change in any version. So every other module imports them from here. `check` verifies them at each start, and
+a launch stops with one line if one has changed. Nothing is disabled silently.
 
-uvicorn's classes are bound here when this module is imported, for a program may put ours in their place afterwards
+uvicorn's classes are bound when this module is imported, because a program may replace them afterwards
 (`uvicorn.Config = duallisten.Config`).
 
 The tests run with the lowest and the newest supported version (`tests/contracts/test_uvicorn_contract.py`).
 
-What is relied on, beside the names below:
+duallisten also relies on these facts:
     - `Config.load` makes `loaded_app`, `http_protocol_class`, `ws_protocol_class`, `lifespan_class`, `ssl` and
       `encoded_headers`; `load_app`, `configure_logging` and `get_loop_factory` may be overridden.
     - `Config.load` puts `ProxyHeadersMiddleware` outside of `MessageLoggerMiddleware`, and both around the application;
-      each has it as `app`, as have `ASGI2Middleware` and `WSGIMiddleware`.
+      each has its inner application as `app`, as have `ASGI2Middleware` and `WSGIMiddleware`.
     - `Server.serve` calls `startup`, `on_tick` each 0.1 s, and `shutdown`; `handle_exit` sets `should_exit`, and
       `force_exit` at a second SIGINT.
-    - `LifespanOn.startup` runs `main()` in a task; what goes wrong is told by its attributes.
+    - `LifespanOn.startup` runs `main()` in a task; its attributes report failures.
     - `BaseReload.run` calls `shutdown` once, at its end.
     - `AccessFormatter` makes its line of the record's five arguments.
 """
@@ -82,27 +82,27 @@ METHODS: dict[type, tuple[str, ...]] = {
     LifespanOn: ("startup", "shutdown", "main"),
     AccessFormatter: ("formatMessage",),
 }
-"""What these classes have."""
+"""The methods that these classes must have."""
 
 ATTRIBUTES: dict[type, tuple[str, ...]] = {
     ServerState: ("total_requests", "connections", "tasks", "default_headers"),
     AccessFormatter: ("use_colors",),
 }
-"""What their objects have, which can be made without arguments."""
+"""The attributes that instances must have; these classes can be instantiated without arguments."""
 
 PARAMETERS: dict[Any, tuple[str, ...]] = {
     UvicornConfig: ("app", "http", "ws", "log_config", "interface", "proxy_headers", "headers", "timeout_keep_alive"),
     ProxyHeadersMiddleware: ("app",),
     get_subprocess: ("config", "target", "sockets"),
 }
-"""What these take, among others."""
+"""The parameters that these must take, among others."""
 
 
 def check() -> None:
-    """Check that the installed uvicorn is as this module says.
+    """Check that the installed uvicorn has the names above.
 
     Raises:
-        LaunchError: It is not.
+        LaunchError: A name is missing.
     """
     missing = next(_missing(), None)
     if missing is not None:
@@ -126,22 +126,22 @@ def _missing() -> Iterator[str]:
 
 
 def run_server(server: UvicornServer, sockets: list[socket.socket] | None = None) -> None:
-    """Run a server in an event loop of its own, as uvicorn's `run` does.
+    """Run a server in a new event loop, as uvicorn's `run` does.
 
     Args:
         server: A server of uvicorn's class.
-        sockets: Those of its public listener, if they are bound already.
+        sockets: The sockets of its public listener, if they are bound already.
 
     Raises:
-        LaunchError: The event loop cannot be used. uvicorn would find that out when it has made a coroutine for it, of
-            which Python then says that nobody awaited it.
+        LaunchError: The event loop cannot be used. It is checked before uvicorn creates a coroutine for it, which
+            Python would report as never awaited.
     """
     server.config.get_loop_factory()
     UvicornServer.run(server, sockets)
 
 
 def change_reloader() -> type[BaseReload]:
-    """Return uvicorn's reloader, which is imported where it is used."""
+    """Return uvicorn's reloader class, which is imported only on use."""
     from uvicorn.supervisors import ChangeReload
 
     return ChangeReload

@@ -1,11 +1,11 @@
 """uvicorn's options, read from uvicorn itself.
 
-There is no list of them here. `uvicorn.main` is the click command of the installed uvicorn; its parameters have name,
-default, help and type, and their variables are `UVICORN_<NAME>` (click's `auto_envvar_prefix`). So a newer uvicorn's
-options appear by themselves, and a value is read by the click type that uvicorn declared.
+There is no list of them here. `uvicorn.main` is the click command of the installed uvicorn. Its parameters have name,
+default, help and type, and their variables are `UVICORN_<NAME>` (click's `auto_envvar_prefix`). So options of a newer
+uvicorn appear automatically, and their values are read by the click types that uvicorn declares.
 
-What uvicorn does not declare stands here: the two variables that `uvicorn.Config` reads on its own, and which options
-make sense for one listener rather than for the process.
+This module adds what uvicorn does not declare: the two variables that `uvicorn.Config` reads on its own, and the
+options that may differ per listener.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from duallisten.config.option import port as read_port
 from duallisten.config.uvicorn_contract import UvicornConfig, uvicorn_command
 
 CONFIG_VARIABLES = {"workers": "WEB_CONCURRENCY", "forwarded_allow_ips": "FORWARDED_ALLOW_IPS"}
-"""What `uvicorn.Config` itself reads from the environment, by the option that it stands for."""
+"""The variables that `uvicorn.Config` itself reads, by option."""
 
 PER_LISTENER = (
     "root_path",
@@ -37,14 +37,14 @@ PER_LISTENER = (
     "proxy_headers",
     "forwarded_allow_ips",
 )
-"""The options, beside `ssl_*`, of which each listener may have its own."""
+"""The options, in addition to `ssl_*`, that each listener may have its own value of."""
 
 PRIVATE_OFF = ("proxy_headers", "proxy_protocol")
-"""Twins, ours included, that are off on the private side unless asked for, as `ssl_*` are: they do not follow the
-public value."""
+"""Options, ours included, that are off on the private side unless asked for there, as `ssl_*` are. The private side
+does not take the public value."""
 
 LATER = {"http2": False}
-"""Options that not every supported uvicorn has, and that the engine serves with each, by name with their defaults."""
+"""Options that older supported versions of uvicorn do not have, with their defaults. The engine serves them anyway."""
 
 MORE_HELP = {
     "host": " May be repeated.",
@@ -52,29 +52,29 @@ MORE_HELP = {
     "http2": " The engine speaks it, too, with duallisten[http2]: with TLS where a client chooses it, else where it "
     "begins with it (prior knowledge).",
 }
-"""What the help of an option says beside uvicorn's own."""
+"""Text that is appended to uvicorn's help of an option."""
 
 
 def is_per_listener(name: str) -> bool:
-    """Whether each listener may have a value of its own for uvicorn's option `name`."""
+    """Whether each listener may have its own value of uvicorn's option `name`."""
     return name in PER_LISTENER or name.startswith("ssl_")
 
 
 def is_inherited(name: str) -> bool:
-    """Whether the private side takes the public value of `name` where it has none of its own."""
+    """Whether the private side takes the public value of `name` where it has no own one."""
     return name not in PRIVATE_OFF and not name.startswith("ssl_")
 
 
 @cache
 def uvicorn_defaults() -> Mapping[str, Any]:
-    """The parameters of the installed `uvicorn.Config` with their defaults."""
+    """Return the parameters of the installed `uvicorn.Config` with their defaults."""
     parameters = inspect.signature(UvicornConfig.__init__).parameters
     known = {name: parameter.default for name, parameter in parameters.items() if name not in ("self", "app")}
     return known | {name: default for name, default in LATER.items() if name not in known}
 
 
 def uvicorn_options() -> tuple[Option, ...]:
-    """Every option of the installed uvicorn's command line, the application and `--version` included."""
+    """Return every option of the installed uvicorn's command line, including the application and `--version`."""
     context = click.Context(uvicorn_command, info_name="duallisten", resilient_parsing=True)
     parameters = [*uvicorn_command.params]
     known = {parameter.name for parameter in parameters}
@@ -95,7 +95,7 @@ def _as_option(parameter: click.Parameter, context: click.Context) -> Option:
         kind="switch" if is_switch else "list" if is_list else "value",
         read=partial(_read, parameter, context),
         variables=tuple(filter(None, (f"UVICORN_{name.upper()}", CONFIG_VARIABLES.get(name)))),
-        # click's own mark of a missing default has another name in each of its versions
+        # click's sentinel for a missing default has another name in each version
         default=default if isinstance(default, str | int | float | tuple | list) else None,
         help=(getattr(parameter, "help", None) or "") + MORE_HELP.get(name, ""),
         metavar=parameter.metavar or (None if choices else kind.name.upper()),
@@ -117,7 +117,7 @@ def _read(parameter: click.Parameter, context: click.Context, value: Any) -> Any
         raise ValueError("has the wrong type") from None
     if parameter.name == "port":
         return read_port(read)
-    if isinstance(read, int | float) and read < 0:  # click takes any; of uvicorn's numbers none may be negative
+    if isinstance(read, int | float) and read < 0:  # click takes any number; none of uvicorn's may be negative
         raise ValueError("must be a number, 0 or more")
     if parameter.name == "headers":
         return [_header(text) for text in read]

@@ -1,4 +1,4 @@
-"""What somebody should know of a configuration that can be carried out: a line each, for the log and for `--check`."""
+"""Warnings about a valid configuration, one line each, for the log and for `--check`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def warnings_of(config: Config) -> Iterator[str]:
-    """Warn of protocol classes that are not the engine's, of peers that nobody is kept from, and of idle options."""
+    """Warn of protocol classes other than the engine's, of a private side open to all, and of useless options."""
     for option in _brought_protocols(config):
         yield (
             f"{option} serves connections with a protocol class of its own: duallisten's limits, time-outs, refusals, "
@@ -46,7 +46,7 @@ def _name_of(protocol: Any) -> str:
 
 
 def _needs(config: Config) -> Iterator[tuple[bool, str, tuple[str, ...]]]:
-    """Return whether there is something, what, and the options that do nothing without it."""
+    """Yield the options that depend on others: whether the condition holds, its text, and the options that need it."""
     options = config.options
     several = config.workers > 1 or options.private_workers > 0
     reload_options = ("reload_dirs", "reload_includes", "reload_excludes", "reload_delay")
@@ -65,7 +65,7 @@ def _needs(config: Config) -> Iterator[tuple[bool, str, tuple[str, ...]]]:
 
 
 def _idle_options(config: Config) -> Iterator[tuple[str, str]]:
-    """Return the options that were given and do nothing, with what they need."""
+    """Yield the options that were given but have no effect, with the text of what they need."""
     for is_there, needs, names in _needs(config):
         given = [] if is_there else [name for name in names if _is_given(config, name)]
         if given:
@@ -76,7 +76,7 @@ def _idle_options(config: Config) -> Iterator[tuple[str, str]]:
 
 
 def _is_given(config: Config, name: str) -> bool:
-    """Whether somebody has asked for an option, as far as it can be told: from code, if it is not at its default."""
+    """Whether an option was given; an option that was given in code counts only if it is not at its default."""
     options = config.options
     if name in config.origins:
         return getattr(options, name, None) is not False

@@ -1,8 +1,8 @@
-"""The control socket of a launch (`--control PATH`), and the command that asks at it: `python -m duallisten.control`.
+"""The control socket of a launch (`--control PATH`), and its command: `python -m duallisten.control`.
 
-`listening` is the launch's end: it opens the socket, and reads requests in a thread of its own. What a request means is
-not known here: `processes` answers it. `client` is the other end, with `tables` for a person. `protocol` is what both
-know: a request is one line of JSON, and so is its answer.
+`listening` is the launch's part: it opens the socket, and reads requests in its own thread; `processes` answers them.
+`client` is the command's part, and `tables` prints the answers. Both use `protocol`: a request and its answer are one
+line of JSON each.
 
-Whoever may open the socket may do whatever the launch's user may: it has mode 0600, and is never a TCP port.
+A process that can open the socket has the power of the launch's user. So it has mode 0600, and is never a TCP port.
 """

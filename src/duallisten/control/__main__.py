@@ -1,8 +1,7 @@
-"""`python -m duallisten.control PATH COMMAND`: ask a running launch how it stands, or tell it what to do.
+"""`python -m duallisten.control PATH COMMAND`: ask a running launch for its state, or give it a command.
 
-The answer goes to standard output, as tables or with `--json` as it came. What goes wrong is one line on standard
-error: exit code 2 for arguments that cannot be read, 3 for a command that does not exist, a launch that is gone, or one
-that refuses.
+The answer goes to standard output, as tables or with `--json` as the launch sent it. An error is one line on standard
+error. The exit code is 2 for invalid arguments, and 3 for an unknown command, a launch that is gone, or a refusal.
 """
 
 from __future__ import annotations
@@ -28,10 +27,10 @@ Level = Literal["critical", "error", "warning", "info", "debug", "trace"]
 
 
 class Commands(typer.core.TyperGroup):
-    """The commands; one that does not exist is an error as of a launch that is gone."""
+    """The commands; an unknown command has the exit code 3, as a launch that is gone."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Find the command that is meant."""
+        """Find the command by its name; raises LaunchError for an unknown one."""
         if args and args[0] not in COMMANDS:
             near = get_close_matches(args[0], COMMANDS, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(COMMANDS)}"
@@ -135,13 +134,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # Or Python would complain of the pipe at its end.
+        # Otherwise Python reports the broken pipe when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
         tell = getattr(error, "format_message", None)
         if tell is None:
             raise
-        message = str(tell()).replace("Value error, ", "").rstrip(".")  # pydantic's, in front of the reason
+        message = str(tell()).replace("Value error, ", "").rstrip(".")  # pydantic's prefix
         return _fail(f"{message}; see python -m duallisten.control --help", UsageError.exit_code)
     return 0
 

@@ -1,7 +1,7 @@
-"""The client of a control socket: one question, one answer.
+"""The client of a control socket: one request, one answer.
 
 Invariants:
-    - It never waits for ever, and what goes wrong is one line that says what to do.
+    - It never waits for ever. Each error is one line that says what to do.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ CHUNK = 1 << 16
 
 
 def ask(path: str, request: Request) -> Any:
-    """Ask a launch, and return its answer.
+    """Send a request to a launch, and return its answer.
 
     Args:
         path: The launch's control socket.
-        request: What to ask, or what to have done.
+        request: The request.
 
     Raises:
         LaunchError: There is no launch, it does not answer, or it refuses.
@@ -35,7 +35,7 @@ def ask(path: str, request: Request) -> Any:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
             sock.settimeout(PATIENCE)
             sock.connect(path)
-            with suppress(BrokenPipeError, ConnectionResetError):  # it may have refused before it was asked
+            with suppress(BrokenPipeError, ConnectionResetError):  # the launch may have refused and closed already
                 sock.sendall(encode(request))
             line = _read_line(sock)
         return read_answer(line)

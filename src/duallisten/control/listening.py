@@ -1,19 +1,18 @@
-"""The launch's end of a control socket: it is opened, and requests are read in a thread of their own.
+"""The launch's part of a control socket: opens the socket, and reads requests in its own thread.
 
 Facts it rests on:
 
-- A UNIX socket refuses whoever connects before it listens (connect(2), ECONNREFUSED). So its mode is set between
-  `bind` and `listen`, and nobody who may not gets in for a moment.
-- Who connects needs write permission on the socket (unix(7)); with mode 0600 only its owner and root have that.
-- Nobody listens at the socket that a process has left behind which was killed. Such a one is replaced.
+- A UNIX socket refuses connections before it listens (connect(2), ECONNREFUSED). So its mode is set between `bind` and
+  `listen`, and no other user can connect meanwhile.
+- A client needs write permission on the socket (unix(7)); with mode 0600 only its owner and root have it.
+- A process that was killed leaves a socket behind that refuses connections. Such a socket is replaced.
 
-The thread has an event loop of its own, so that neither a slow client nor a blocked application keeps others from being
-answered.
+The thread has its own event loop, so neither a slow client nor a blocked application keeps other clients waiting.
 
 Invariants:
-    - A client holds up nobody: its request has `READ_SECONDS` and `LONGEST_REQUEST` bytes, its answer `SEND_SECONDS`,
-      and there are at most `MOST` clients.
-    - Nothing that a client does stops a launch, or its end.
+    - A client delays no other one: its request has `READ_SECONDS` and `LONGEST_REQUEST` bytes, its answer
+      `SEND_SECONDS`, and there are at most `MOST` clients.
+    - No client can stop a launch, or delay its shutdown by more than `STOP_SECONDS`.
     - The path is removed at the end, unless another launch has replaced the socket meanwhile.
 """
 
@@ -41,34 +40,34 @@ READ_SECONDS = 2.0
 """Seconds that a client has for its request."""
 
 SEND_SECONDS = 10.0
-"""Seconds that a client has to take its answer."""
+"""Seconds that a client has to read its answer."""
 
 STOP_SECONDS = 1.0
-"""Seconds that the end of a launch waits for the thread, which is a daemon."""
+"""Seconds that the shutdown of a launch waits for the thread, which is a daemon."""
 
 MOST = 16
-"""Clients at a time."""
+"""The most clients at a time."""
 
 BACKLOG = 16
-"""Clients that wait for the thread."""
+"""The most clients in the accept queue."""
 
 LONGEST_PATH = 107 if sys.platform == "linux" else 103
-"""Bytes of a path (unix(7): 108 with a NUL at its end; macOS has 104)."""
+"""Bytes of the longest path (unix(7): 108 with the NUL at its end; macOS has 104)."""
 
 Answer = Callable[[Request], Awaitable[Any]]
-"""Carries out a request, and returns what JSON has a form for; raises Refused."""
+"""Carries out a request, and returns a value that JSON can encode; raises Refused."""
 
 
 @contextmanager
 def control_socket(path: str) -> Iterator[socket.socket]:
-    """Have a control socket at `path` for as long as the block lasts.
+    """Open a control socket at `path` for the block.
 
     Raises:
-        LaunchError: There can be none, or another launch has it.
+        LaunchError: The socket cannot be opened, or another launch has it.
     """
     if not hasattr(socket, "AF_UNIX"):
         raise LaunchError("--control needs UNIX sockets, which this system does not have")
-    place = Path(path).absolute()  # the application may go to another directory
+    place = Path(path).absolute()  # the application may change the directory
     with open_socket(place) as sock:
         made = place.stat(follow_symlinks=False)
         try:
@@ -81,7 +80,7 @@ def control_socket(path: str) -> Iterator[socket.socket]:
 
 
 def open_socket(place: Path) -> socket.socket:
-    """Listen at a path, for the owner alone; raises LaunchError."""
+    """Listen at a path that only the owner can use; raises LaunchError."""
     name = str(place)
     if len(os.fsencode(name)) > LONGEST_PATH:
         raise LaunchError(
@@ -106,7 +105,7 @@ def open_socket(place: Path) -> socket.socket:
 
 
 def _remove_stale(place: Path) -> None:
-    """Remove a socket at which nobody listens; raises LaunchError where something else is there, and OSError."""
+    """Remove a socket that no process listens at; raises LaunchError where another one is there, and OSError."""
     try:
         mode = place.stat(follow_symlinks=False).st_mode
     except FileNotFoundError:
@@ -114,7 +113,7 @@ def _remove_stale(place: Path) -> None:
     if not stat.S_ISSOCK(mode):
         raise LaunchError(f"--control {place}: there is a file that is no socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)  # where the queue of who listens is full, it would wait
+        probe.setblocking(False)  # `connect` would wait where the queue of the other launch is full
         result = probe.connect_ex(str(place))
     if result not in (errno.ECONNREFUSED, errno.ENOENT):
         raise LaunchError(f"--control {place}: another launch has this socket; choose another path")
@@ -143,8 +142,8 @@ class ControlThread:
         self._thread.start()
 
     def stop(self) -> None:
-        """End it, and cut off the clients that are left."""
-        with suppress(RuntimeError):  # it has ended
+        """Stop the thread, and abort the connections that are left."""
+        with suppress(RuntimeError):  # the loop is closed already
             self._loop.call_soon_threadsafe(self._ended.set)
         self._thread.join(STOP_SECONDS)
 
@@ -172,14 +171,14 @@ class ControlThread:
                 writer.write(reply)
                 writer.close()
                 await writer.wait_closed()
-        except (OSError, TimeoutError, asyncio.CancelledError):  # the last one: the launch ends, and so does this task
+        except (OSError, TimeoutError, asyncio.CancelledError):  # the task is cancelled when the thread stops
             pass
         finally:
             self._clients -= 1
             writer.transport.abort()
 
     async def _reply(self, line: bytes) -> bytes:
-        """Return the answer to a request, which may be the reason why there is none."""
+        """Return the line with the answer to a request, or with the error."""
         try:
             return answered(await self._answer(decode(line)))
         except LaunchError as error:
@@ -192,5 +191,5 @@ class ControlThread:
 async def _read_line(reader: asyncio.StreamReader) -> bytes:
     try:
         return await reader.readline()
-    except ValueError:  # it is longer than a request
+    except ValueError:  # the line is longer than `LONGEST_REQUEST`
         return b""

@@ -1,10 +1,10 @@
-"""What goes over a control socket: one request and one answer a connection, each a line of JSON.
+"""The protocol of a control socket: one request and one answer per connection, each a line of JSON.
 
-A request is `{"command": NAME, ...}` with the command's own arguments beside it. The answer is `{"answer": ...}`, or
+A request is `{"command": NAME, ...}`, with the command's arguments as further keys. The answer is `{"answer": ...}`, or
 `{"error": TEXT}` with a text of one line.
 
 Invariants:
-    - What comes from the other end is checked here before anything is done with it.
+    - Requests and answers are checked here before they are used.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from duallisten.errors import LaunchError
 from duallisten.logs import LEVELS
 
 COMMANDS = ("status", "workers", "reload", "drain", "log-level", "tasks", "stacks", "connections")
-"""The commands that there are."""
+"""The commands."""
 
 Action = Literal["list", "add", "remove", "replace"]
 
 ACTIONS: tuple[Action, ...] = ("list", "add", "remove", "replace")
-"""What `workers` can do."""
+"""The actions of the command `workers`."""
 
 LONGEST_REQUEST = 4096
-"""Bytes of a request."""
+"""Bytes of the longest request."""
 
 
 class Refused(LaunchError):  # noqa: N818
-    """A request that is not carried out; the message is the answer."""
+    """A request is refused; the message is the answer."""
 
 
 class Request(NamedTuple):
@@ -36,10 +36,10 @@ class Request(NamedTuple):
 
     Attributes:
         command: One of `COMMANDS`.
-        action: Of `workers`: what to do.
-        pid: Of `workers`: which one; None where that is left to the launch.
-        off: Of `drain`: whether the launch is ready again.
-        level: Of `log-level`: the level.
+        action: For `workers`: the action.
+        pid: For `workers`: the worker; None to let the launch choose.
+        off: For `drain`: whether to become ready again.
+        level: For `log-level`: the level.
     """
 
     command: str
@@ -88,12 +88,12 @@ def answered(answer: Any) -> bytes:
 
 
 def failed(message: str) -> bytes:
-    """Return the line that tells why there is no answer."""
+    """Return the line of an error."""
     return json.dumps({"error": " ".join(message.split())}).encode() + b"\n"
 
 
 def read_answer(line: bytes) -> Any:
-    """Return the answer in a line; raises Refused with the reason where there is none, ValueError for another line."""
+    """Return the answer in a line; raises Refused for an error, and ValueError for an invalid line."""
     said = json.loads(line)
     if not isinstance(said, dict) or not said.keys() & {"answer", "error"}:
         raise ValueError("not an answer")

@@ -1,4 +1,4 @@
-"""What a launch answers, as a person reads it. The JSON that it is made from is what `--json` prints."""
+"""Prints the answers of a launch as tables, from the same JSON that `--json` prints."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CONNECTIONS = ("process", "side", "peer", "state", "for", "request", "status")
 MIB = 1 << 20
 
 DRAINED = "drained by an operator"
-"""The reason by which `admin.health` says that a launch is drained."""
+"""The reason that `admin.health` gives for a drained launch."""
 
 
 def print_answer(request: Request, answer: Any) -> None:
@@ -134,7 +134,7 @@ def _print_missing(processes: Iterable[Any]) -> None:
 
 
 def _describe_deed(request: Request, answer: Any) -> str:
-    """Say what was done, in one line."""
+    """Return what was done, in one line."""
     if request.command == "log-level":
         return f"The level of the log is {answer['level']} in every process."
     if request.command == "reload":
@@ -154,7 +154,7 @@ def _pids(pids: Sequence[int]) -> str:
 
 
 def _age(seconds: float) -> str:
-    """Write a time to the second, or the minute, hour or day where it is long."""
+    """Format an age to the second; a long one to the minute, hour or day."""
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * length:
             return f"{seconds // length:.0f} {unit}"
@@ -162,7 +162,7 @@ def _age(seconds: float) -> str:
 
 
 def _duration(seconds: float | None) -> str:
-    """Write a time that matters to the millisecond; empty where there is none."""
+    """Format a duration to the millisecond; empty for None."""
     if seconds is None:
         return ""
     if seconds >= 1:
@@ -176,4 +176,4 @@ PRINTERS = {
     "stacks": _print_stacks,
     "connections": _print_connections,
 }
-"""What prints the answer to a command; to others it is one line."""
+"""The functions that print the answers of commands; other answers are one line."""

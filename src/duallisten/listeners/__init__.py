@@ -1,4 +1,4 @@
-"""What is bound, who may come in, whom a listener believes, and how it accepts."""
+"""Listeners: addresses and sockets, admission, trusted proxies, and the accept loop."""
 
 from duallisten.listeners.accept_loop import AcceptLoop, ConnectionLimit
 from duallisten.listeners.acceptor import (

@@ -1,28 +1,28 @@
 """The accept loop: takes connections out of a listening socket's queue as long as there is room for them.
 
-asyncio's and uvloop's own servers are not used, because neither leaves a connection in the queue when no descriptor is
-left for it (EMFILE). asyncio logs a traceback for each of as many attempts as the backlog is long, at once, and rests
-for a second. libuv closes a descriptor that it has kept for this, accepts with it and *closes* all that waits, on every
-listener. Here the socket is not looked at for `PAUSE`, and what waits, waits. Measured, it costs what theirs costs.
+The servers of asyncio and uvloop are not used, because neither leaves a connection in the queue when the process has no
+free descriptor (EMFILE). asyncio tries as many times as the backlog is long, logs a traceback for each attempt, and
+then waits a second. libuv closes a spare descriptor, accepts with it and *closes* all waiting connections, on every
+listener. This loop ignores the socket for `PAUSE`, and the connections stay in the queue. Measured, it costs the same.
 
-A connection above `--limit-connections` waits in the kernel's queue, too. It gets no answer and is not closed: nothing
-that a client sent is lost, a router does not take the process for a dead one, and a full queue slows a flood down.
+A connection above `--limit-connections` stays in the kernel's queue, too. It gets no answer and is not closed. So no
+data of a client is lost, a router does not think that the process is dead, and a full queue slows a flood down.
 
 Facts it rests on:
 
-- accept(2) gives the lowest descriptor that is free. So its number says, at no cost, how many are in use at least, and
-  nothing has to be counted while many are left.
-- accept(2) also reports errors of the network that came before it (`GONE`); the next connection may be in order.
+- accept(2) returns the lowest free descriptor. So its number is a lower bound of how many are in use, at no cost.
+  Nothing has to be counted while many are free.
+- accept(2) also reports earlier network errors of the connection (`GONE`). The next connection may be fine.
 
-Invariants: no peer can use up the descriptors of a process, whichever side it comes in on.
+Invariants: no peer can use up the descriptors of a process, on either side.
 
 - The last `RESERVE` descriptors are the application's. No listener takes them.
-- The `CONTESTED` before them go to the side that has less than its share. A side's share is half of the descriptors
-  that connections can have: all that neither the reserve nor the application's own files take. A listener whose side
-  has its share waits, and the other goes on.
-- With more descriptors free than that, either side may hold as many as come. When they become few it keeps what it
-  has, and those that end are the other side's.
-- All of a process's listeners accept in turns of `BATCH`, so that a flood of one leaves the other its turn.
+- The `CONTESTED` descriptors before them go to the side that has less than its share. A side's share is half of the
+  descriptors that connections can have: all but the reserve and the application's own files. A listener whose side has
+  its share waits, and the other one accepts.
+- While more descriptors are free, each side may use as many as it needs. When few are left, a side keeps those it has.
+  The descriptors of its closed connections go to the other side.
+- All listeners of a process accept in turns of `BATCH`, so a flood on one listener does not block the other.
 """
 
 from __future__ import annotations
@@ -42,19 +42,19 @@ from duallisten.logs import RateLimiter
 logger = logging.getLogger("uvicorn.error")
 
 NO_LIMIT = sys.maxsize
-"""Stands for a limit that is not set."""
+"""The value of a limit that is not set."""
 
 BATCH = 64
-"""Connections that are accepted before the event loop goes on to something else."""
+"""How many connections are accepted in one turn of the event loop."""
 
 PAUSE = 0.1
-"""Seconds before the next look whether there are descriptors again."""
+"""Seconds until the next check for free descriptors."""
 
 RESERVE = 64
-"""Descriptors that listeners leave to the application; an eighth of all where there are few."""
+"""Descriptors that listeners leave to the application; at most an eighth of all."""
 
 CONTESTED = 128
-"""Descriptors before the reserve, for the side that has less than its share; a quarter of all where there are few."""
+"""Descriptors before the reserve, for the side that has less than its share; at most a quarter of all."""
 
 GONE = frozenset(
     {
@@ -73,12 +73,12 @@ GONE = frozenset(
 
 
 class ConnectionLimit:
-    """How many connections a side may have, in all and of one peer, and who waits for room.
+    """The limits of a side's connections, in all and per peer, and the accept loops that wait for room.
 
     Args:
-        count: Returns how many are open.
-        limit: How many may be open at a time; None for any number.
-        per_peer: How many of them may be of one address; None for any number.
+        count: Returns how many connections are open.
+        limit: How many may be open at a time; None for no limit.
+        per_peer: How many may be open at a time per address; None for no limit.
     """
 
     def __init__(self, count: Callable[[], int], limit: int | None = None, per_peer: int | None = None) -> None:
@@ -96,35 +96,35 @@ class ConnectionLimit:
 
     @property
     def taken(self) -> int:
-        """How many connections are open, or about to be."""
+        """How many connections are open or being opened."""
         return self._count() + self._arriving
 
     @property
     def free(self) -> int:
-        """How many more there is room for."""
+        """How many more connections may be opened."""
         return self._limit - self.taken
 
     @property
     def is_full(self) -> bool:
-        """Whether there is room for no further connection."""
+        """Whether no further connection may be opened."""
         return self._count() + self._arriving >= self._limit
 
     def refuses(self, host: str | None) -> str:
-        """Return why there is no room for a connection of a peer; empty where there is.
+        """Return why a connection of a peer is refused; empty where it is accepted.
 
         Args:
-            host: The peer's address; None for a UNIX domain socket, whose peers are not told apart.
+            host: The peer's address; None for a UNIX domain socket, whose peers cannot be told apart.
         """
         return f"{self._limit} connections are open" if self.is_full else self.refuses_peer(host)
 
     def refuses_peer(self, host: str | None) -> str:
-        """Return why a peer has no room for a connection that has a place already; empty where it has."""
+        """Return why the peer's own limit refuses a connection; empty where it does not."""
         if self._per_peer is not None and host is not None and self._of_peer.get(host, 0) >= self._per_peer:
             return f"it has {self._per_peer} connections open"
         return ""
 
     def enter(self, host: str | None) -> None:
-        """Count a connection that was accepted and is yet to be opened; None where its peer is not known yet."""
+        """Count a connection that was accepted and is not open yet; None where its peer is not known yet."""
         self._arriving += 1
         self.enter_peer(host)
 
@@ -134,12 +134,12 @@ class ConnectionLimit:
             self._of_peer[host] = self._of_peer.get(host, 0) + 1
 
     def settle(self) -> None:
-        """Stop counting a connection as yet to be opened: it is open now, or it has failed."""
+        """Stop counting a connection as being opened: it is open now, or it has failed."""
         self._arriving -= 1
         self.notify()
 
     def leave(self, host: str | None) -> None:
-        """Make room where a connection was."""
+        """Stop counting a closed connection."""
         if host is not None and host in self._of_peer:
             self._of_peer[host] -= 1
             if not self._of_peer[host]:
@@ -147,7 +147,7 @@ class ConnectionLimit:
         self.notify()
 
     def lift(self) -> None:
-        """Make room for all that come from now on: they are the last."""
+        """Accept any number from now on; for shutdown, when the last connections are accepted."""
         self._limit = NO_LIMIT
         self.notify()
 
@@ -156,7 +156,7 @@ class ConnectionLimit:
         self._waiting.append(resume)
 
     def notify(self) -> None:
-        """Call those that wait, in the loop's next turn: a WebSocket leaves and enters again in one."""
+        """Call the waiting callbacks in the loop's next turn: a WebSocket leaves and enters again in one turn."""
         if self._waiting:
             loop = asyncio.get_running_loop()
             for resume in self._waiting:
@@ -165,7 +165,7 @@ class ConnectionLimit:
 
 
 class Supply(NamedTuple):
-    """The descriptors of a process, by the numbers that accept(2) gives.
+    """The descriptors of a process, by the numbers that accept(2) returns.
 
     Attributes:
         limit: How many this process may have (RLIMIT_NOFILE).
@@ -175,21 +175,21 @@ class Supply(NamedTuple):
 
     @property
     def end(self) -> int:
-        """The first of the application's reserve."""
+        """The first descriptor of the application's reserve."""
         return self.limit - min(RESERVE, self.limit // 8)
 
     @property
     def contested(self) -> int:
-        """The first that only a side with less than its share takes."""
+        """The first contested descriptor."""
         return self.end - min(CONTESTED, self.limit // 4)
 
     def refuses(self, used: int, count: int, total: int) -> str:
         """Return why a side may take no further descriptor, for a log line; empty where it may.
 
         Args:
-            used: How many are in use.
+            used: How many descriptors are in use.
             count: How many of them are connections of the side.
-            total: How many of them are connections of any side.
+            total: How many of them are connections of either side.
         """
         if used < self.contested:
             return ""
@@ -200,15 +200,15 @@ class Supply(NamedTuple):
 
 
 class AcceptLoop:
-    """A listening socket that the event loop accepts from; it has the names of an `asyncio.Server`.
+    """Accepts from a listening socket; it has the methods of `asyncio.Server`.
 
     Args:
         sock: The socket, bound and listening.
-        take: Takes an accepted connection, not blocking, and its peer's address.
-        total: Returns how many connections all sides have together, those included that are about to be open, as in
-            a TLS handshake, or a flood takes the other side's share before it is counted.
-        limit: The connections of the socket's side. None where both sides share the socket: whose a connection is
-            shows only when it is accepted, so none waits, and of the descriptors only the reserve is left alone.
+        take: Called with an accepted, non-blocking connection and its peer's address.
+        total: Returns how many connections both sides have together. It includes those that are being opened, as in a
+            TLS handshake; otherwise a flood could take the other side's share before it is counted.
+        limit: The limit of the socket's side. None where both sides share the socket: the side of a connection is
+            known only after it is accepted, so none waits in the queue, and only the reserve of descriptors is kept.
     """
 
     def __init__(
@@ -231,11 +231,11 @@ class AcceptLoop:
 
     @property
     def sockets(self) -> tuple[socket.socket, ...]:
-        """The socket, while it is served."""
+        """The socket while it is served, else nothing."""
         return (self._socket,) if self._serving else ()
 
     def is_serving(self) -> bool:
-        """Whether it accepts, or waits for room to."""
+        """Whether it accepts, or waits for room."""
         return self._serving
 
     async def start_serving(self) -> None:
@@ -254,10 +254,10 @@ class AcceptLoop:
             self._socket.close()
 
     async def wait_closed(self) -> None:
-        """Return: nothing of it outlives `close`."""
+        """Return at once: nothing is left to do after `close`."""
 
     def lift_limit(self) -> None:
-        """Accept what waits in the queue, however many are open: when it is closed, they would be reset."""
+        """Accept all waiting connections, over the limit too: closing the socket would reset them."""
         if self._limit is not None:
             self._limit.lift()
 
@@ -284,7 +284,7 @@ class AcceptLoop:
                 return
 
     def _shortage(self, used: int) -> str:
-        """Return why a connection more is too many for the descriptors that are left; empty where it is not."""
+        """Return why too few descriptors are left for another connection; empty where there are enough."""
         count = self._limit.taken if self._limit is not None else 0
         return self._supply.refuses(used, count, self._total())
 
@@ -295,7 +295,7 @@ class AcceptLoop:
             logger.error("Not accepting on %s for now: %s", self._socket.getsockname(), reason)
 
     def _resume(self) -> None:
-        """Accept again, or wait on where there are still no descriptors."""
+        """Accept again, or wait another `PAUSE` where there are still too few descriptors."""
         self._paused = None
         if not self._serving:
             return
@@ -314,7 +314,7 @@ def descriptor_limit() -> int:
 
 
 def _lowest_free(sock: socket.socket) -> int:
-    """Return which descriptor would be given next; beyond all where there is none."""
+    """Return the next descriptor that the kernel would return; a number beyond all where none is free."""
     try:
         free = os.dup(sock.fileno())
     except OSError:

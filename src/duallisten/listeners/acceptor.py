@@ -1,16 +1,16 @@
-"""The acceptor: one decision per connection, then out of the way; and all that serves in a process.
+"""The acceptor: decides once per connection which side serves it; and the listeners of a process.
 
-It is given each accepted connection. From the connection's own and its peer's socket address the `Admission` says what
-becomes of it: it is closed, or the engine's `Connection` is made with that side's own `Context` and given to
-`loop.connect_accepted_socket`. It costs nothing per request. A protocol class that a user brings
-(`--http MODULE:CLASS`) is made with that side's `uvicorn.Config` and `ServerState` instead.
+The accept loop passes it each accepted connection. `Admission` decides by the connection's local and peer address:
+the connection is closed, or the engine's `Connection` is made with the `Context` of its side and passed to
+`loop.connect_accepted_socket`. It costs nothing per request. A user's own protocol class (`--http MODULE:CLASS`) is
+made with the side's `uvicorn.Config` and `ServerState` instead.
 
 Invariants:
 
-- A connection is judged, and its side's limits are looked at, before a byte of it is read.
-- A header of the PROXY protocol is taken after that, and decides nothing but who the client is (`proxy_protocol`).
-- TLS starts only then, so that a peer that is not admitted does not get as far as a handshake. A handshake has
-  as long as the head of a request. The engine hears of the connection when it is complete.
+- The admission decision and the side's limits are checked before a byte of the connection is read.
+- A PROXY protocol header is read after that. It only says who the client is (`proxy_protocol`).
+- TLS starts only then, so a peer that is not admitted never gets to a handshake. A handshake may take as long as the
+  head of a request. The engine gets the connection when the handshake is complete.
 """
 
 from __future__ import annotations
@@ -40,33 +40,33 @@ if TYPE_CHECKING:
 logger = logging.getLogger("uvicorn.error")
 
 HANDSHAKE_SECONDS = 60.0
-"""The longest time for a TLS handshake: asyncio's own."""
+"""The longest time for a TLS handshake, as in asyncio."""
 
 NO_PROXY = "it is not a trusted proxy (--forwarded-allow-ips), which --proxy-protocol asks for"
-"""Why a connection is refused that has nobody who may speak the PROXY protocol at its other end."""
+"""The reason for the log where a connection's peer may not speak the PROXY protocol."""
 
 AdmissionPolicy = Callable[[str | None, str | None], Verdict]
-"""Judges a connection by the host parts of its own and its peer's socket address."""
+"""Decides about a connection by the host parts of its local and its peer's socket address."""
 
 Refusal = Literal["peer", "side door", "limit", "proxy"]
-"""Why a connection was refused: the peer is not admitted, the side door is shut, there is no room, or the PROXY
-protocol is missing."""
+"""Why a connection was refused: the peer is not admitted, the side door is closed, a limit is reached, or the PROXY
+header is missing."""
 
 
 @dataclass(slots=True)
 class ListenerService:
-    """What answers the connections of one side in this process.
+    """Serves the connections of one side in this process.
 
     Attributes:
         config: The side's own configuration, loaded.
         state: The side's own connections and tasks.
-        context: What the engine's connections share.
-        is_engine: Whether the engine serves them; otherwise a protocol class that the user brings.
-        limit: How many there are, and may be.
-        counter: What counts its connections; None where nothing does.
-        pages: duallisten's own that stand in front of the application; None where there are none.
-        proxies: Tells of the host of a peer whether it may speak the PROXY protocol, which all must then; None where
-            nobody does.
+        context: The engine's context, which all its connections share.
+        is_engine: Whether the engine serves them, not a user's own protocol class.
+        limit: The side's connection limits.
+        counter: Counts its connections; None where they are not counted.
+        pages: duallisten's own pages, answered before the application; None where there are none.
+        proxies: Returns for a peer's host whether it may speak the PROXY protocol. Each connection must then have a
+            PROXY header. None where the protocol is off.
     """
 
     side: Side
@@ -92,11 +92,12 @@ class ListenerService:
 
 @dataclass(slots=True)
 class AcceptorState:
-    """What all acceptors of a process share.
+    """The state that all acceptors of a process share.
 
     Attributes:
-        services: What answers, by verdict; a verdict without a service is a refusal.
-        handshakes: Connections that the engine has yet to hear of: in two turns of the loop, or after TLS's part.
+        services: The services by verdict; a verdict without a service is a refusal.
+        handshakes: Tasks of connections that the engine does not have yet: it gets them after two turns of the loop,
+            or after the TLS handshake.
     """
 
     services: dict[Verdict, ListenerService]
@@ -106,19 +107,19 @@ class AcceptorState:
     _throttle: RateLimiter = field(default_factory=RateLimiter)
 
     def start(self, serving: Coroutine[Any, Any, None]) -> None:
-        """Run what serves a connection until the engine has heard of it."""
+        """Run the task that brings a connection to the engine, and keep it until it is done."""
         task = self.loop.create_task(serving)
         self.handshakes.add(task)
         task.add_done_callback(self.handshakes.discard)
 
     def refuse(self, verdict: Verdict, why: Refusal, ends: tuple[str | None, str | None], reason: str) -> None:
-        """Count a refused connection; the log gets the first, and then at most one line in ten seconds.
+        """Count a refused connection, and log it, at most once in ten seconds.
 
         Args:
-            verdict: Of the side that would have had it, which counts it, too.
-            why: What it is counted as.
-            ends: The host parts of the connection's own and its peer's address.
-            reason: What the log says.
+            verdict: The verdict of the side that also counts the refusal.
+            why: The reason that it is counted under.
+            ends: The host parts of the connection's local and its peer's address.
+            reason: The reason for the log.
         """
         self.refused += 1
         if self._throttle.lets_through(self.loop.time()):
@@ -134,9 +135,9 @@ class Acceptor:
     """Takes the connections of one listening socket.
 
     Args:
-        reception: What all acceptors share.
+        reception: The state that all acceptors share.
         judge: Decides about each connection.
-        side: The side of the listener that the socket is of.
+        side: The side of the socket's listener.
     """
 
     def __init__(self, reception: AcceptorState, judge: AdmissionPolicy, side: Side) -> None:
@@ -145,16 +146,16 @@ class Acceptor:
         self.side = side
 
     def take(self, connection: socket.socket, peer: Any) -> None:
-        """Judge a connection, and serve or close it before a byte is read.
+        """Decide about a connection, and serve or close it, before a byte is read.
 
         Args:
-            connection: The connection, not blocking.
-            peer: The socket address of the other end.
+            connection: The connection, non-blocking.
+            peer: The peer's socket address.
         """
         reception = self.reception
         try:
             local = host_of(connection.getsockname())
-        except OSError:  # it has gone already
+        except OSError:  # the peer has closed it already
             local = None
         host = host_of(peer)
         verdict = self.judge(local, host)
@@ -167,7 +168,7 @@ class Acceptor:
             connection.close()
             reception.refuse(verdict, "proxy", (local, host), NO_PROXY)
         elif reason := service.limit.refuses(None if service.proxies is not None else host):
-            connection.close()  # a socket of both sides goes on where one of them is full
+            connection.close()  # a socket that both sides share still accepts where one of them is full
             reception.refuse(verdict, "limit", (local, host), reason)
         elif service.proxies is not None:
             service.limit.enter(None)
@@ -186,7 +187,7 @@ class Acceptor:
         verdict: Verdict,
         service: ListenerService,
     ) -> None:
-        """Take the PROXY header of a connection, and serve the client that it names; without one close it."""
+        """Read a connection's PROXY header and serve the client that it names; close the connection without one."""
         from duallisten.listeners.proxy_protocol import UNKNOWN, BadHeader, Introduced, receive_header  # few need it
 
         limit, loop = service.limit, self.reception.loop
@@ -201,7 +202,7 @@ class Acceptor:
                 header, why = None, "limit"
         except BadHeader as error:
             reason = str(error)
-        except OSError:  # it has gone
+        except OSError:  # the connection is lost
             pass
         finally:
             if header is None:
@@ -225,12 +226,12 @@ async def _serve(
     loop: asyncio.AbstractEventLoop,
     make: Callable[[], Any],
 ) -> None:
-    """Give a connection to the engine, after its TLS handshake if it has one; a peer that fails it is gone.
+    """Pass a connection to the engine, after its TLS handshake if it has one; close it if the handshake fails.
 
     Args:
         connection: The connection.
-        peer: The host of its peer, as it is counted.
-        service: What serves it.
+        peer: The peer's host, as it is counted.
+        service: The service of its side.
         loop: The running event loop.
         make: Builds its protocol.
     """
@@ -240,7 +241,7 @@ async def _serve(
         tls = {"ssl": service.config.ssl, "ssl_handshake_timeout": seconds}
     try:
         await loop.connect_accepted_socket(make, connection, **tls)
-    except OSError as error:  # ssl.SSLError and time-outs are OSErrors
+    except OSError as error:  # ssl.SSLError and TimeoutError are OSErrors
         connection.close()
         service.limit.leave(peer)
         logger.debug("TLS handshake on the %s listener failed: %s", service.side, error)
@@ -254,7 +255,7 @@ def host_of(address: Any) -> str | None:
 
 
 class Listening(NamedTuple):
-    """A bound socket, what accepts from it, and what takes the connections."""
+    """A bound socket, its accept loop and its acceptor."""
 
     bound: BoundSocket
     server: AcceptLoop
@@ -263,15 +264,16 @@ class Listening(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class ListenerSet:
-    """The listeners of a process: what the server, its heartbeat, its drain and the status page look at.
+    """The listeners of a process, for the server, its heartbeat, its drain and the status page.
 
-    It changes while a launch runs: a private address may come late, and a worker may accept from another's queues, too.
+    It changes while the process runs: a private address may appear late, and a worker may also accept from another
+    worker's queues.
 
     Attributes:
-        plan: What is to be served; None before it is made.
+        plan: The plan; None before it is made.
         bound: The plan's sockets; None before they are bound.
-        services: What answers, by verdict; empty before the application has started.
-        listening: What is accepted from.
+        services: The services by verdict; empty before the application has started.
+        listening: The sockets that are accepted from.
     """
 
     plan: Plan | None = None
@@ -281,12 +283,12 @@ class ListenerSet:
 
     @property
     def private(self) -> ListenerService | None:
-        """What answers on the private side."""
+        """The service of the private side; None without one."""
         return self.services.get(Verdict.PRIVATE)
 
     @property
     def accepting(self) -> set[Side]:
-        """The sides that connections are accepted for."""
+        """The sides whose connections are accepted."""
         sides = {one.bound.side for one in self.listening}
         if sides and self.plan is not None and self.plan.shared:  # one socket serves both
             sides.add("private")
@@ -294,11 +296,11 @@ class ListenerSet:
 
     @property
     def taken(self) -> int:
-        """How many connections there are on all sides, those included that are about to be open."""
+        """How many connections are open or being opened, on both sides."""
         return sum(limit.taken for limit in {service.limit for service in self.services.values()})
 
     def drop(self, bound: list[BoundSocket]) -> None:
-        """Stop accepting from sockets that are to be served all or not at all, and close them."""
+        """Stop accepting from these sockets, and close them."""
         for one in [one for one in self.listening if one.bound in bound]:
             one.server.close()
             self.listening.remove(one)
@@ -306,5 +308,5 @@ class ListenerSet:
             each.socket.close()
 
     def states(self, side: Side | None = None) -> list[ServerState]:
-        """Return the connections and tasks of a side, or of both, each state once."""
+        """Return the `ServerState` objects of a side, or of both, each once."""
         return list(dict.fromkeys(one.state for one in self.services.values() if side in (None, one.side)))

@@ -1,14 +1,14 @@
-"""The private address that comes late: waited for before a launch, or while the public side is served already.
+"""A private address that appears late: wait for it before a launch, or while the public side is served already.
 
 A platform may attach its private network after the container has started. `await_plan` waits for it before anything is
-bound (`--private-wait`). With `--private-missing later` the plan is made without it, and an `AddressWatch` goes on
-looking, in a thread of its own, because a look may ask a resolver.
+bound (`--private-wait`). With `--private-missing later` the plan is made without it, and an `AddressWatch` keeps
+looking, in its own thread, because the check may ask a resolver.
 
 Invariants:
 
-- A watch opens nothing but the sockets of the private listener, bound and not listening.
-- It never gives up and never ends the process: what else stands in the way (several addresses, a port in use) is
-  logged once, and looked at again.
+- A watch opens only the sockets of the private listener, bound and not listening.
+- It never gives up and never ends the process. It logs other errors once (several addresses, a port in use), and
+  tries again.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from duallisten.net import Host, read_host
 logger = logging.getLogger("uvicorn.error")
 
 POLL_INTERVAL = 0.1
-"""Seconds between two looks for an address that a launch waits for."""
+"""Seconds between two checks for an address that a launch waits for."""
 
 WATCH_INTERVAL = 0.5
-"""Seconds between two looks while the public side is served."""
+"""Seconds between two checks while the public side is served."""
 
 
 def await_plan(
@@ -45,8 +45,8 @@ def await_plan(
 ) -> Plan:
     """Build the plan, waiting up to `--private-wait` seconds for the private address to appear.
 
-    Blocks while it waits; raises what `make_plan` raises, with what was found at the end. Where the address may come
-    later (`--private-missing`), and there is something to serve meanwhile, it does not wait.
+    It blocks while it waits, and raises what `make_plan` raises, with the addresses that were found last. It does not
+    wait where the address may come later (`--private-missing`) and the public side can be served meanwhile.
     """
     if request.options.private_missing == "later" and sides(request) != "private":
         return make_plan(request, read_host())
@@ -74,10 +74,10 @@ def _strict(request: Request) -> Request:
 
 
 class AddressWatch:
-    """Looks for a private address until it is there, and binds the private listener.
+    """Looks for a private address until it exists, and binds the private listener.
 
     Attributes:
-        pipe: Can be read when the listener has been found.
+        pipe: Is readable when the listener is bound.
     """
 
     def __init__(self, request: Request) -> None:
@@ -89,7 +89,7 @@ class AddressWatch:
         threading.Thread(target=self._run, name="duallisten-private-address", daemon=True).start()
 
     def take(self) -> tuple[Plan, list[BoundSocket]] | None:
-        """Return the plan as it now is and the private listener's sockets, once; None before they are found."""
+        """Return the new plan and the private listener's sockets, once; None before they are bound."""
         found, self._found = self._found, None
         return found
 
@@ -98,7 +98,7 @@ class AddressWatch:
         loop: asyncio.AbstractEventLoop,
         adopt: Callable[[Plan, list[BoundSocket]], Coroutine[Any, Any, None]],
     ) -> None:
-        """Have an event loop take what is found."""
+        """Call `adopt` in an event loop with the plan and the sockets, when they are there."""
 
         def take() -> None:
             loop.remove_reader(self.pipe)
@@ -108,7 +108,7 @@ class AddressWatch:
         loop.add_reader(self.pipe, take)
 
     def stop(self) -> None:
-        """Look no more; what was found and not taken is closed."""
+        """Stop looking, and close sockets that were bound and not taken."""
         self._stopped.set()
         if (found := self.take()) is not None:
             sockets.close(found[1])
@@ -128,7 +128,7 @@ class AddressWatch:
             else:
                 self._found = plan, bound
                 self._told.send(None)
-                if self._stopped.is_set():  # told so in this moment
+                if self._stopped.is_set():  # `stop` was called in this moment
                     self.stop()
                 return
             self._stopped.wait(WATCH_INTERVAL)

@@ -1,6 +1,6 @@
-"""What is served where: one description, from which whoever says so takes it.
+"""Describes what is served where.
 
-The log's lines, `--check`, the status page, `Server.addresses` and the entry in a registry are made of it.
+The log lines, `--check`, the status page, `Server.addresses` and the entry in a registry are made from it.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ class ServedListener(NamedTuple):
     """The listener of one side.
 
     Attributes:
-        planned: Where it was to be.
-        bound: Where its sockets are: (address, port in host order), or (path, 0) for a UNIX domain socket; empty where
-            they are not this process's.
-        scheme: Whether it speaks TLS.
+        planned: The planned listener.
+        bound: Its sockets' addresses: (address, port in host order), or (path, 0) for a UNIX domain socket; empty where
+            the sockets are not this process's.
+        scheme: `https` where it speaks TLS.
         admits: The peers that it admits, in words.
     """
 
@@ -43,7 +43,7 @@ class ServedListener(NamedTuple):
 
     @property
     def urls(self) -> tuple[str, ...]:
-        """Where it is served, in words: a URL, or the path of a UNIX domain socket, for each address."""
+        """A URL for each address, or the path of a UNIX domain socket, in words."""
         if self.bound:
             return tuple(self._url(TCPAddress(*name)) if name[1] else f"unix socket {name[0]}" for name in self.bound)
         return tuple(self._url(one) if isinstance(one, TCPAddress) else str(one) for one in self.planned.addresses)
@@ -56,8 +56,8 @@ def served_listeners(config: Config, plan: Plan, bound: Iterable[BoundSocket] = 
     """Describe the listeners of a launch, the private one first.
 
     Args:
-        plan: Its plan, or that of one pool of its workers.
-        bound: The plan's sockets, as far as they are this process's, for the ports that the kernel chose.
+        plan: The plan of the launch, or of one pool of workers.
+        bound: The plan's sockets that this process has, for the ports that the kernel chose.
     """
     names: dict[Side, list[tuple[str, int]]] = {"public": [], "private": []}
     for one in bound:
@@ -77,7 +77,7 @@ def served_listeners(config: Config, plan: Plan, bound: Iterable[BoundSocket] = 
 
 
 def _scheme(config: Config, side: Side) -> Literal["http", "https"]:
-    if side == "public" and config.loaded:  # a program may have set it since
+    if side == "public" and config.loaded:  # a program may have set `ssl` since
         return "https" if config.ssl is not None else "http"
     return "https" if config.side(side).has_tls else "http"
 
@@ -86,8 +86,8 @@ def log_listeners(config: Config, plan: Plan, bound: Iterable[BoundSocket], proc
     """Log where each side is served, a line for each address.
 
     Args:
-        bound: The sockets of the listeners that are logged.
-        process: Says which processes serve a side.
+        bound: The sockets of the listeners to log.
+        process: Returns which processes serve a side, in words.
     """
     for note in plan.notes:
         logger.info(note)

@@ -1,20 +1,20 @@
-"""The fence: what tells private connections from public ones, the *address* that they came in on or the *port* alone.
+"""The fence: whether the local *address* or only the local *port* tells private connections from public ones.
 
-On some platforms the world and the neighbours come in at different addresses of a container. There the address tells
-them apart, and a neighbour that reaches the public port at a private address comes by the side door (`admission`). On
-others, such as a pod of Kubernetes, a host has one address, and all that differs is the port. Nothing can be told of a
-connection to the public port then: there is no side door, and forwarded headers are believed as the options and the
-platform say. The private port admits whoever reaches it from a private network; keeping others from it is the business
-of the platform's network policy or security group.
+On some platforms the internet and the neighbours reach different addresses of a container. There the address tells
+them apart. A neighbour that reaches the public port at a private address comes by the side door (`admission`). On other
+platforms, such as in a Kubernetes pod, a host has one address, and only the port differs. A connection to the public
+port may then come from anyone: there is no side door, and forwarded headers are believed as the options and the
+platform say. The private port admits every peer in a private network. The platform's network policy or security group
+must keep others from it.
 
-Facts it rests on: a socket bound to 0.0.0.0 accepts at every IPv4 address of the host, one bound to `::` (IPV6_V6ONLY
-off, `sockets`) at the IPv6 ones, too.
+Facts it rests on: a socket bound to 0.0.0.0 accepts at every IPv4 address of the host. One bound to `::` (IPV6_V6ONLY
+off, `sockets`) also accepts at the IPv6 ones.
 
 Invariants:
 
-- It is decided once, for a whole launch, from the options, the platform and the host's addresses; no connection has a
-  say in it.
-- No peer with a global address is a neighbour unless a network that the user or the platform names has it.
+- The fence is decided once per launch, from the options, the platform and the host's addresses. No connection can
+  change it.
+- A peer with a global address is a neighbour only if it is in a network that the user or the platform names.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class Fence(NamedTuple):
     """What tells the sides apart.
 
     Attributes:
-        kind: The address that a connection came in on, or the port alone.
-        why: Why it is that one.
+        kind: The local address of a connection, or its local port alone.
+        why: The reason for this kind.
     """
 
     kind: Literal["address", "port"] = "address"
@@ -72,7 +72,7 @@ def fence_of(request: Request, host: Host, public: Listener | None, private: Ite
         request: What was asked for.
         host: This host.
         public: The public listener; None without one.
-        private: The private listener's addresses; without one, all that are in a private network.
+        private: The private listener's addresses; without one, the host's addresses in private networks.
     """
     private, reached = tuple(private), reached_addresses(public, host)
     others = [address for address in reached if address not in private]
@@ -96,14 +96,16 @@ def fence_of(request: Request, host: Host, public: Listener | None, private: Ite
 
 
 def _has_one_of_each(addresses: Collection[IPAddress]) -> bool:
-    """Whether there is no more than one address of each IP version."""
+    """Whether there is at most one address of each IP version."""
     return len({address.version for address in addresses}) == len(addresses)
 
 
 def reached_addresses(public: Listener | None, host: Host) -> tuple[IPAddress, ...]:
     """Return the addresses at which the public listener is reached, without loopback and link-local ones.
 
-    public: None for one that is reached at all of them
+    Args:
+        public: The public listener; None to return all addresses of the host.
+        host: This host.
     """
     own = [canonical(address) for address in host.addresses if not address.is_link_local]
     own = [address for address in own if not covers(LOOPBACK, address)]
@@ -114,7 +116,7 @@ def reached_addresses(public: Listener | None, host: Host) -> tuple[IPAddress, .
         one = planned.address if isinstance(planned, InheritedSocket) else planned
         if isinstance(one, UnixAddress):
             continue
-        if one is None:  # nobody has said where it is bound
+        if one is None:  # an inherited socket whose address is not known
             return tuple(dict.fromkeys(own))
         bound = read_address(one.host)
         if bound is not None and bound.is_unspecified:
@@ -125,10 +127,10 @@ def reached_addresses(public: Listener | None, host: Host) -> tuple[IPAddress, .
 
 
 def only_addresses(request: Request, host: Host, public: Listener | None) -> tuple[IPAddress, ...]:
-    """Return the host's only address of each family, where it can be the private one because the port is the fence.
+    """Return the host's only address of each family as the private one, where the port can be the fence.
 
-    None where a user has named networks, in none of which this host is; and on no known platform only an address that
-    no route of the internet leads to.
+    It returns nothing where the user has named networks, or where the host has several addresses of a family. Unless
+    an option or the platform names the fence, it returns only addresses in private ranges.
     """
     place, networks, asked = request.place, request.options.private_network, asked_fence(request)
     if asked is None:
@@ -148,12 +150,13 @@ def only_addresses(request: Request, host: Host, public: Listener | None) -> tup
 
 
 def neighbours(request: Request, found: Found, fence: Fence) -> tuple[IPNetwork, ...]:
-    """Return the networks whose peers the private listener admits, and loopback.
+    """Return the networks whose peers the private listener admits, loopback included.
 
-    Where the port is the fence, an address in no private network has the private ranges for neighbours; one that is in
-    none of these itself has them only where an option or the platform says that the port is the fence.
+    Where the port is the fence, a private address that is in no known private network has the private ranges as
+    neighbours. If the address is not in a private range itself, an option or the platform must have named the fence.
 
-    Raises LaunchError for an address that has no neighbours.
+    Raises:
+        LaunchError: An address has no neighbours.
     """
     options, is_asked = request.options, asked_fence(request) is not None
     if options.private_allow is not None:
@@ -180,7 +183,7 @@ def _list(values: Iterable[object]) -> str:
 
 
 def notes_of(request: Request, fence: Fence, found: Found, allowed: Iterable[IPNetwork]) -> tuple[str, ...]:
-    """Return what a user should know of the fence, a line each."""
+    """Return notes about the fence for the user, one line each."""
     if fence.kind == "address" or all(ip.is_loopback for ip in found.ips):
         return ()
     notes = [

@@ -1,31 +1,31 @@
-"""Whose forwarded headers a listener believes, and what it takes from them: a request's client and its scheme.
+"""Forwarded headers: which peers a listener believes, and how it reads a request's client and scheme from the headers.
 
 The rules are uvicorn's, for a list of proxies and for `*`:
 
-- X-Forwarded-For is a list, to which each proxy appends the peer that it has seen (MDN, X-Forwarded-For). Read from the
-  right, the first entry that is no trusted proxy is the client. All further to the left may have been written by the
-  client itself. Where all entries are proxies, the left-most is the client.
+- X-Forwarded-For is a list. Each proxy appends its peer's address (MDN, X-Forwarded-For). Read from the right, the
+  first entry that is not a trusted proxy is the client. The client itself may have written all entries to the left of
+  it. Where all entries are proxies, the left-most is the client.
 - `*` trusts every peer and every entry, so the left-most entry is the client.
 - X-Forwarded-Proto becomes the scheme where it is one of `SCHEMES`.
 
-Which header says who the client is, is the user's word (`--client-ip-header`) or the platform's, and no other is read.
-A proxy writes one header and passes the others on as the client has sent them, so a listener that looked for several
-would let the client choose. X-Forwarded-For and `Forwarded` (RFC 7239) are lists, read by the rules above. Any other,
-such as X-Real-IP, has one address, which the proxy has put there in place of what the client sent; where it comes
-twice or is no address, it says nothing. With `Forwarded` the scheme is what the element says that names the client.
+The user (`--client-ip-header`) or the platform says which header names the client. No other header is read for it: a
+proxy writes one header and passes the others on unchanged, so a listener that read several would let the client choose.
+X-Forwarded-For and `Forwarded` (RFC 7239) are lists, read by the rules above. Any other header, such as X-Real-IP, has
+one address: the proxy replaces what the client sent. It is ignored where it comes twice or is not an address. With
+`Forwarded` the scheme is that of the element that names the client.
 
-Three things are added:
+Three rules are added to uvicorn's:
 
-- An IPv4-mapped address is looked up as its IPv4 address, too.
-- On a platform whose routers come in on the outer interface from addresses that it does not promise, the connection's
-  own addresses are the evidence: whoever comes in there with no private address at either end (`admission` decides
-  that) is a router. X-Forwarded-For is read from the right, past the platform's own proxies; where all entries are
-  such proxies, the right-most is the client.
-- At most `MOST_PROXIES` entries are looked at. A header may have thousands, and whoever writes it must not decide how
-  long it takes to read.
+- An IPv4-mapped address is also looked up as its IPv4 address.
+- Some platforms' routers come in on the outer interface, from addresses that the platform does not promise. There the
+  connection's own addresses decide: a peer is a router where neither end has a private address (see `admission`).
+  X-Forwarded-For is read from the right, past the platform's own proxies. Where all entries are such proxies, the
+  right-most is the client.
+- At most `MOST_PROXIES` entries are read. A header may have thousands, and its sender must not decide how long reading
+  takes.
 
-Whether a peer is believed does not change while it is connected, so the engine asks `believing` once per connection.
-For protocol classes that a user brings, `rewriting` asks at each request.
+Whether a peer is believed does not change while it is connected, so the engine calls `believing` once per connection.
+For a user's own protocol classes, `rewriting` asks at each request.
 """
 
 from __future__ import annotations
@@ -42,31 +42,31 @@ if TYPE_CHECKING:
     from duallisten.sides import Application, Receive, Scope, Send, Side
 
 Rewrite = Callable[[MutableMapping[str, Any]], None]
-"""Puts into a request's ASGI scope what its forwarded headers say."""
+"""Sets `client` and `scheme` of a request's ASGI scope by its forwarded headers."""
 
 SCHEMES = frozenset({"http", "https", "ws", "wss"})
-"""What X-Forwarded-Proto may say."""
+"""The values of X-Forwarded-Proto that are believed."""
 
 CLIENT_HEADER = "X-Forwarded-For"
-"""The header that says who the client is, where nobody names another."""
+"""The default for the header that names the client."""
 
 MOST_PROXIES = 64
-"""How many trusted entries of a list are looked at; real chains of proxies have a handful."""
+"""How many trusted entries of a list are read; real chains of proxies have a handful."""
 
 REMEMBERED = 4096
-"""Peers, and entries of X-Forwarded-For, for which the decision is kept: uvicorn keeps as many. An entry that is longer
-than an address is not kept, for a client may have written it."""
+"""Peers, and entries of X-Forwarded-For, whose decision is cached: as many as in uvicorn. An entry longer than an
+address is not cached, because a client may have written it."""
 
 
 class Trust(NamedTuple):
-    """Whose forwarded headers are believed.
+    """The peers whose forwarded headers are believed.
 
     Attributes:
         hosts: Addresses, networks and literals in uvicorn's form; `*` alone is every peer.
-        routers: A platform's proxies, as far as it tells their networks. Where given, every peer is believed, because
-            only the platform's routers come in here, and these are skipped from the right in a list. None where `hosts`
-            decides.
-        client_header: The header in which they say who the client is.
+        routers: The known networks of a platform's proxies. Where given, every peer is believed, because only the
+            platform's routers connect here, and addresses in these networks are skipped from the right in a list. None
+            where `hosts` decides.
+        client_header: The header that names the client.
     """
 
     hosts: tuple[str, ...] = ()
@@ -75,12 +75,12 @@ class Trust(NamedTuple):
 
     @property
     def has_list(self) -> bool:
-        """Whether the header is a list, to which each proxy appends."""
+        """Whether `client_header` is a list that each proxy appends to."""
         return self.client_header.lower() in ("x-forwarded-for", "forwarded")
 
     @property
     def peers(self) -> str:
-        """Who is trusted, in words."""
+        """The trusted peers, in words."""
         return "any peer" if self.routers is not None else ", ".join(self.hosts) or "none"
 
     def __str__(self) -> str:
@@ -91,12 +91,12 @@ class Trust(NamedTuple):
 
 
 def trust_of(config: Config, side: Side) -> Trust:
-    """Return whose forwarded headers `side` believes."""
+    """Return the peers whose forwarded headers `side` believes."""
     return proxies_of(config, side) if config.side(side).proxy_headers else Trust()
 
 
 def proxies_of(config: Config, side: Side) -> Trust:
-    """Return who is a proxy to `side`, whether its forwarded headers are read or not."""
+    """Return the proxies of `side`, whether their forwarded headers are read or not."""
     asked = config.side(side)
     platform = config.place.platform
     header = asked.client_ip_header or (platform.client_header if side == "public" else "") or CLIENT_HEADER
@@ -106,23 +106,22 @@ def proxies_of(config: Config, side: Side) -> Trust:
 
 
 def read_trust(forwarded_allow_ips: list[str] | str) -> Trust:
-    """Read uvicorn's `forwarded_allow_ips`: a list, or a text with commas."""
+    """Read uvicorn's `forwarded_allow_ips`: a list, or a string with commas."""
     hosts = forwarded_allow_ips.split(",") if isinstance(forwarded_allow_ips, str) else forwarded_allow_ips
     return Trust(hosts=tuple(host.strip() for host in hosts))
 
 
 def believing(trust: Trust, *, only_listed: bool = False) -> Callable[[str | None], Rewrite | None]:
-    """Build what decides whether a peer is believed.
+    """Build the function that decides whether a peer is believed.
 
     Args:
-        trust: Whose forwarded headers are believed.
-        only_listed: Whether a peer must be a proxy itself, by its address, where `trust` would have every peer
-            believed. So it is where the PROXY protocol says who the peers are, for these are clients.
+        trust: The peers whose forwarded headers are believed.
+        only_listed: Whether a peer must be a proxy by its own address, also where `trust` believes every peer. Set
+            with the PROXY protocol, where the peer's address is that of the client.
 
     Returns:
-        A function that is given the host part of a peer's socket address, None for a UNIX domain socket. It returns
-        what sets `client` and `scheme` of a request's scope by its forwarded headers, or None where the peer is not
-        believed. It remembers what it has decided.
+        A function of the host part of a peer's socket address (None for a UNIX domain socket). It returns a `Rewrite`,
+        or None where the peer is not believed. It caches its decisions.
     """
     peers = TrustedPeers(trust)
     rewrite = peers.rewriter()
@@ -136,7 +135,7 @@ def believing(trust: Trust, *, only_listed: bool = False) -> Callable[[str | Non
 
 
 def rewriting(app: Application, believe: Callable[[str | None], Rewrite | None]) -> Application:
-    """Build the application that does in front of `app` what the engine does itself: it heeds forwarded headers."""
+    """Wrap `app` to apply forwarded headers, for protocol classes other than the engine's."""
 
     def ask(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         client = scope.get("client")
@@ -149,7 +148,7 @@ def rewriting(app: Application, believe: Callable[[str | None], Rewrite | None])
 
 
 class TrustedPeers:
-    """A `Trust`, ready to be asked."""
+    """A `Trust` with its addresses and networks parsed."""
 
     def __init__(self, trust: Trust) -> None:
         self._is_anyone = trust.hosts == ("*",)
@@ -157,7 +156,7 @@ class TrustedPeers:
         self._client_header = trust.client_header.lower().encode()
         self._addresses: set[IPAddress] = set()
         self._networks: set[IPNetwork] = set()
-        self._literals: set[str] = set()  # what is neither an address nor a network stands for itself
+        self._literals: set[str] = set()  # neither addresses nor networks; compared as text
         for host in trust.hosts:
             try:
                 if "/" in host:
@@ -176,11 +175,11 @@ class TrustedPeers:
         return self._routers is not None or self._is_proxy(host)
 
     def lists(self, host: str | None) -> bool:
-        """Whether a peer is a proxy by its address, and not because every peer is trusted."""
+        """Whether a peer is a proxy by its own address, not because every peer is trusted."""
         return host is not None and self._is_proxy(host)
 
     def rewriter(self) -> Rewrite:
-        """Return what sets `client` and `scheme` of a request from a believed peer by its forwarded headers."""
+        """Return the `Rewrite` for requests of a believed peer."""
         if self._client_header == b"forwarded":
             return self._rewriter_by_elements()
         return self._rewrite_by_list if self._client_header == b"x-forwarded-for" else self._rewrite_by_address
@@ -200,14 +199,14 @@ class TrustedPeers:
         return values
 
     def _rewrite_by_list(self, scope: MutableMapping[str, Any]) -> None:
-        """Set them by X-Forwarded-For and X-Forwarded-Proto."""
+        """Set client and scheme by X-Forwarded-For and X-Forwarded-Proto."""
         if lines := self._read(scope):
             client = self.client_of(lines)
             if client[0]:
                 scope["client"] = client
 
     def _rewrite_by_address(self, scope: MutableMapping[str, Any]) -> None:
-        """Set them by a header of one address, and X-Forwarded-Proto."""
+        """Set client and scheme by a header with one address, and X-Forwarded-Proto."""
         values = self._read(scope)
         if len(values) == 1:
             client = read_entry(values[0].decode("latin-1").strip())
@@ -215,7 +214,7 @@ class TrustedPeers:
                 scope["client"] = client
 
     def _rewriter_by_elements(self) -> Rewrite:
-        """Return what sets them by `Forwarded`."""
+        """Return the `Rewrite` that reads `Forwarded`."""
         from duallisten.listeners.forwarded_field import first_element, pick_element, read_element  # few need it
 
         def rewrite(scope: MutableMapping[str, Any]) -> None:
@@ -240,7 +239,7 @@ class TrustedPeers:
             lines: The values of the header's lines, as received; at least one.
 
         Returns:
-            The client's address and port. The port is 0 where none is given; the address is empty where the entry is.
+            The client's address and port. The port is 0 where none is given. An empty entry has an empty address.
         """
         if self._is_anyone:
             return read_entry(lines[0].partition(b",")[0].decode("latin-1").strip())
@@ -257,7 +256,7 @@ class TrustedPeers:
         return client
 
     def _is_proxy(self, host: str) -> bool:
-        """Whether `host` is a proxy whose entries are read past."""
+        """Whether `host` is a trusted proxy, so that its entry is skipped."""
         return self._find_address(host) if len(host) <= LONGEST_ADDRESS else self._find(host)
 
     def _find(self, host: str) -> bool:
@@ -268,18 +267,18 @@ class TrustedPeers:
             return host != "" and host in self._literals
         return any(
             form in self._addresses or any(form in network for network in self._networks)
-            for form in {address, canonical(address)}  # as it is written, and as IPv4
+            for form in {address, canonical(address)}  # as written, and as IPv4
         )
 
 
 def _set_scheme(scope: MutableMapping[str, Any], text: str) -> None:
-    """Set the scheme of a request, if that is what a proxy says."""
+    """Set the scheme of a request, if `text` is one of `SCHEMES`."""
     if text in SCHEMES:
         scope["scheme"] = text.replace("http", "ws") if scope["type"] == "websocket" else text
 
 
 def _read_ip(host: str) -> IPAddress | None:
-    """Read an address as it is written; None where it is none."""
+    """Parse an IP address as it is written; None where the text is not one."""
     if len(host) > LONGEST_ADDRESS:
         return None
     try:
@@ -289,7 +288,7 @@ def _read_ip(host: str) -> IPAddress | None:
 
 
 def entries_from_the_right(lines: Sequence[bytes]) -> Iterator[str]:
-    """Return the entries of X-Forwarded-For from right to left, each only when it is asked for.
+    """Yield the entries of X-Forwarded-For from right to left.
 
     Args:
         lines: The values of the header's lines. Together they are one list (RFC 9110, 5.3).
@@ -306,7 +305,7 @@ def read_entry(entry: str) -> tuple[str, int]:
     """Read an entry of X-Forwarded-For: `address`, `address:port` or `[IPv6 address]:port`.
 
     Returns:
-        The host and the port, 0 where none is given. What has another form is the host as it is.
+        The host and the port; the port is 0 where none is given. An entry in another form is returned as the host.
     """
     if entry.startswith("["):
         host, bracket, rest = entry[1:].partition("]")
@@ -321,7 +320,7 @@ def read_entry(entry: str) -> tuple[str, int]:
 
 
 def _read_port(text: str) -> int | None:
-    """Read a port; None where it is no number."""
+    """Parse a port; None where it is not a number."""
     try:
         return int(text)
     except ValueError:

@@ -1,15 +1,16 @@
-"""The field `Forwarded`: its elements from the right, and what one says. Pure.
+"""Parses the field `Forwarded`: splits it into elements from the right, and reads an element. Pure.
 
-Source: RFC 7239, 4 to 6. The field is a list with commas; an element is pairs with semicolons, such as
-`for="[2001:db8::7]:4711";proto=https`; a value is a token or a quoted string, in which commas and semicolons mean
-nothing. A node is an IPv4 address, an IPv6 address in brackets, `unknown`, or an identifier that begins with `_`.
+Source: RFC 7239, 4 to 6. The field is a list with commas. An element is a list of pairs with semicolons, such as
+`for="[2001:db8::7]:4711";proto=https`. A value is a token or a quoted string. Commas and semicolons in a quoted string
+separate nothing. A node is an IPv4 address, an IPv6 address in brackets, `unknown`, or an identifier that begins with
+`_`.
 
-A proxy appends its element to what the client has sent, which may be anything. Read from the left, a quotation mark
-that the client has opened would swallow the proxy's element. Read from the right, that element is whole whatever
-stands before it.
+A proxy appends its element to the field of the client, which may contain anything. Read from the left, an open
+quotation mark of the client would swallow the proxy's element. Read from the right, the proxy's element is always
+whole.
 
 Invariants:
-    - What stands to the left of an element changes nothing in how it is read.
+    - The text to the left of an element does not change how the element is read.
     - The work for an element is bounded by `LONGEST_ELEMENT`.
 """
 
@@ -30,19 +31,20 @@ _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _PAIR = re.compile(rb'[ \t]*(?:(%b)=(?:(%b)|"((?:[^"\\]|\\.)*)"))?[ \t]*(?:;|\Z)' % (_TOKEN, _TOKEN), re.DOTALL)
 _ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
 _LAST_REVERSED = re.compile(rb'(?:[^",]++|"(?:[^"]++|"(?=\\(?:\\\\)*+(?!\\)))*+")*+')
-"""What stands behind the last comma outside of quoted strings, from right to left: behind a quotation mark that is part
-of a string comes an odd number of backslashes."""
+"""Matches, on reversed text, everything behind the last comma outside of quoted strings. In reversed text an odd number
+of backslashes follows a quotation mark that is escaped."""
 
 _FIRST = re.compile(rb'(?:[^",]|"(?:[^"\\]|\\.)*")*', re.DOTALL)
 _HIDDEN = re.compile(r"_[0-9A-Za-z._-]+")
 
 
 class Element(NamedTuple):
-    """What one proxy says of the request that it has received.
+    """What one proxy says about the request that it received.
 
     Attributes:
-        client: Who sent it to the proxy, host and port; the port is 0 where none is told. None where `for` is missing.
-        proto: By which scheme it came, in lower case; empty where that is not told.
+        client: Host and port of the peer that sent the request to the proxy; the port is 0 where none is given. None
+            where `for` is missing.
+        proto: The scheme of the request, in lower case; empty where `proto` is missing.
     """
 
     client: tuple[str, int] | None
@@ -52,22 +54,22 @@ class Element(NamedTuple):
 def pick_element(
     lines: Sequence[bytes], is_proxy: Callable[[str], bool], most: int, *, right_most: bool
 ) -> Element | None:
-    """Pick the element out of the field that names the client: the right-most whose client is no proxy.
+    """Pick the element that names the client: the right-most whose client is not a proxy.
 
-    An element that is malformed, or names nobody, ends the list: who has sent what stands before it is not known.
+    An element that is malformed or has no `for` ends the list: the sender of the elements to its left is unknown.
 
     Args:
         lines: The values of the field's lines, as received.
-        is_proxy: Whether a host is a proxy, whose own element is the next to the left.
-        most: How many elements are looked at.
-        right_most: Which one is picked where all clients are proxies: the right-most, or the left-most.
+        is_proxy: Whether a host is a proxy. The next element to the left is then this proxy's.
+        most: How many elements are read at most.
+        right_most: Where all clients are proxies, pick the right-most element, else the left-most.
 
     Returns:
         None where no element can be read.
     """
     found: Element | None = None
     for number, text in enumerate(elements_from_the_right(lines), 1):
-        if text:  # empty ones count for nothing (RFC 9110, 5.6.1.2)
+        if text:  # empty elements are ignored (RFC 9110, 5.6.1.2)
             said = read_element(text)
             if said is None or said.client is None:
                 return found or said
@@ -81,7 +83,7 @@ def pick_element(
 
 
 def elements_from_the_right(lines: Sequence[bytes]) -> Iterator[bytes]:
-    """Return the elements of the field from right to left, each only when it is asked for.
+    """Yield the elements of the field from right to left.
 
     Args:
         lines: The values of the field's lines. Together they are one list (RFC 9110, 5.3).
@@ -95,7 +97,7 @@ def elements_from_the_right(lines: Sequence[bytes]) -> Iterator[bytes]:
 
 
 def first_element(lines: Sequence[bytes]) -> bytes:
-    """Return the left-most element, as far as it can be read; there is a line at least."""
+    """Return the left-most element, cut off after `LONGEST_ELEMENT` bytes; there must be a line."""
     match = _FIRST.match(lines[0][: LONGEST_ELEMENT + 1])
     return match[0].strip(b" \t") if match else b""
 
@@ -104,7 +106,7 @@ def read_element(text: bytes) -> Element | None:
     """Read an element that is not empty; None where it is malformed."""
     if len(text) > LONGEST_ELEMENT:
         return None
-    said: dict[bytes, bytes] = {}  # with what escapes characters in it
+    said: dict[bytes, bytes] = {}  # values with their backslashes
     end = 0
     while end < len(text):
         match = _PAIR.match(text, end)
@@ -123,7 +125,7 @@ def read_element(text: bytes) -> Element | None:
 
 
 def read_node(text: str) -> tuple[str, int] | None:
-    """Read a node, its host and its port, which is 0 where it is not told or hidden; None where it is malformed."""
+    """Parse a node into host and port; the port is 0 where it is missing or hidden. None where it is malformed."""
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
         if not bracket or not _is_address(IPv6Address, host) or (rest and not rest.startswith(":")):
@@ -144,7 +146,7 @@ def read_node(text: str) -> tuple[str, int] | None:
 
 
 def _text(value: bytes) -> str:
-    """Return a value that need not be long; a longer one means nothing here."""
+    """Return a value without its backslashes; a value longer than `LONGEST_VALUE` is invalid and returned as it is."""
     return _ESCAPED.sub(rb"\1", value).decode("latin-1") if len(value) <= LONGEST_VALUE else value.decode("latin-1")
 
 
@@ -153,13 +155,13 @@ def _is_address(kind: type[IPv4Address | IPv6Address], text: str) -> bool:
         kind(text)
     except ValueError:
         return False
-    return "%" not in text  # a zone, which means nothing elsewhere
+    return "%" not in text  # an IPv6 zone means nothing on another host
 
 
 def _begin(line: bytes, end: int) -> int:
-    """Return where the element begins that ends at `end`: behind a comma outside of quoted strings, or with the line.
+    """Return the begin of the element that ends at `end`: behind a comma outside of quoted strings, or 0.
 
-    Without such a comma within `LONGEST_ELEMENT` bytes it is all that there is, and too long to be read.
+    Without such a comma within `LONGEST_ELEMENT` bytes the element is the rest of the line.
     """
     reversed_part = line[max(0, end - LONGEST_ELEMENT - 1) : end][::-1]
     match = _LAST_REVERSED.match(reversed_part)

@@ -1,8 +1,8 @@
-"""What the connections of one listener are served by: a `uvicorn.Config` for each side, and its endpoint set.
+"""Builds the `uvicorn.Config` of each listener, and puts its endpoint set before the application.
 
-So trust, TLS, limits, keep-alive and headers are each listener's own at no cost to a request. Nothing of uvicorn's
-`Config.load` is copied: a listener's configuration is loaded by uvicorn itself. What a program has set on the loaded
-public configuration (`ssl`, `http_protocol_class`, `ws_protocol_class`, `encoded_headers`) is taken over.
+So each listener has its own trust, TLS, limits, keep-alive and headers, at no cost per request. No code of uvicorn's
+`Config.load` is copied: uvicorn itself loads the listener's configuration. Attributes that a program has set on the
+loaded public configuration are kept (`ssl`, `http_protocol_class`, `ws_protocol_class`, `encoded_headers`).
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ if TYPE_CHECKING:
 
 
 def listener_config(config: Config, side: Side) -> UvicornConfig:
-    """Build the `uvicorn.Config` that connections of `side` are served by.
+    """Build the `uvicorn.Config` for connections of `side`.
 
     Args:
-        config: It must be loaded.
-        side: Whose connections.
+        config: The loaded configuration of both sides.
+        side: The side of the listener.
 
     Raises:
-        LaunchError: Its TLS cannot be set up.
+        LaunchError: The TLS of the side cannot be set up.
     """
     assert config.loaded  # noqa: S101
     source, asked = config.source(side), config.side(side)
     made = copy.copy(config)
     for name, value in asked.uvicorn.items():
         setattr(made, name, value)
-    if side == "public":  # its TLS is loaded already
+    if side == "public":  # the public side's TLS is loaded already
         made.ssl_keyfile = made.ssl_certfile = made.ssl_ca_certs = made.ssl_context_factory = None
     made.app, made.factory, made.interface, made.loaded = bare(source.loaded_app), False, "asgi3", False
     made.http, made.ws = config.http_protocol_class, config.ws_protocol_class or "none"
-    made.http2 = False  # its protocol class is loaded already
+    made.http2 = False  # the protocol class is loaded already
     made.proxy_headers = False  # the engine reads forwarded headers, or `rewriting`
     try:
         UvicornConfig.load(made)
@@ -70,12 +70,12 @@ def place_endpoints(
     """Put the endpoint set of `side` between the server and the application.
 
     Args:
-        made: The listener's configuration, as `listener_config` makes it.
-        config: The configuration of all.
-        side: Whose endpoint set.
-        note_hidden: Is called for each request that is hidden.
-        pages: duallisten's own, which are answered in front of the application.
-        believe: Decides whose forwarded headers are heeded, where the engine does not ask; None for nobody's.
+        made: The listener's configuration, from `listener_config`.
+        config: The configuration of both sides.
+        side: The side of the listener.
+        note_hidden: Called for each request to a hidden path.
+        pages: duallisten's own pages, answered before the application.
+        believe: Decides which peers' forwarded headers are believed, where the engine does not serve; None for none.
     """
     app: Any = made.loaded_app
     placed: Any = endpoint_set(
@@ -86,12 +86,12 @@ def place_endpoints(
 
 
 def engine_settings(config: Config, side: Side, made: UvicornConfig) -> Settings:
-    """Return what the engine has to know of a listener.
+    """Return the engine's settings for a listener.
 
     Args:
-        config: The configuration of all.
-        side: The listener's side.
-        made: Its own configuration.
+        config: The configuration of both sides.
+        side: The side of the listener.
+        made: The listener's configuration, from `listener_config`.
     """
     limits = config.side(side).limits
     incomplete = made.h11_max_incomplete_event_size

@@ -1,25 +1,25 @@
-"""The plan: what will be bound and who may come in, resolved before any socket is open.
+"""The plan: which addresses will be bound and which peers are admitted, decided before any socket is open.
 
 `make_plan` turns what was asked for into a `Plan` for one host. It is pure: the host's interfaces, its resolver and the
-environment are arguments, and it opens nothing. A plan that cannot be carried out whole is a `LaunchError` that says
-what was found and what to do, never half a plan.
+environment are arguments, and it opens nothing. There is never half a plan: where something cannot be done, it raises a
+`LaunchError` that says what was found and what to do.
 
-A private address that is missing may come later (`--private-missing later`): the plan then has the public listener
-alone and says so (`later`). A socket that a service manager passes stands for the address of its side (`LISTEN_FDS`).
+A missing private address may appear later (`--private-missing later`): the plan then has only the public listener, and
+`later` is set. A socket that a service manager passes (`LISTEN_FDS`) replaces the address of its side.
 
-`make_pools` says which workers serve which listeners. Without `--private-workers` every worker serves all of them. With
-it the private side has workers of its own, which share no event loop, no accept queue and no process with the public
-side: a public side that is busy or blocked delays nothing on the private one.
+`make_pools` decides which workers serve which listeners. Without `--private-workers` every worker serves all of them.
+With it the private side has its own workers, which share no event loop, no accept queue and no process with the public
+side: a busy or blocked public side does not delay the private one.
 
 Invariants:
 
 - A private listener is never bound to a wildcard address, nor to an address that this host does not own.
-- Who its neighbours are is known: its address lies in a private network, or `--private-allow` names the peers.
+- Its neighbours are known: its address is in a private network, or `--private-allow` names the peers.
 - The listeners never have one specific address in common.
 - A loopback address never shares the public port, because a proxy on this host would then be a neighbour.
-- Where the port is the fence the listeners never have one port.
-- One port for both sides does not go with `--private-missing later` or `--private-workers`: one socket serves both
-  then, which is opened once and cannot be divided.
+- Where the port is the fence, the listeners never have the same port.
+- One port for both sides cannot be combined with `--private-missing later` or `--private-workers`: one socket serves
+  both sides then, is opened once and cannot be divided.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ Which = Literal["both", "public", "private"]
 
 
 class Listener(NamedTuple):
-    """One side's addresses; several where several are asked for, or a name stands for several."""
+    """One side's addresses: several where several were asked for, or a name resolves to several."""
 
     side: Side
     addresses: tuple[Address, ...]
@@ -68,12 +68,12 @@ class Plan(NamedTuple):
 
     Attributes:
         public: The public listener; None where it is not opened.
-        private: The private one, likewise.
-        admission: Who may come in, and on which side.
+        private: The private listener; None where it is not opened.
+        admission: The admission rules.
         shared: Whether both listeners have one port, so that the public listener's wildcard socket serves both.
-        notes: What a user should know of how the plan came about, a line each.
-        later: Whether the private listener is yet to be opened, when its address appears.
-        elsewhere: The listener that other workers of the launch serve.
+        notes: Notes for the user on how the plan was made, one line each.
+        later: Whether the private listener will be opened later, when its address appears.
+        elsewhere: The listener that other workers of the launch serve; None where there is none.
         fence: What tells the sides apart, and why.
     """
 
@@ -93,12 +93,12 @@ class Plan(NamedTuple):
 
     @property
     def sides(self) -> tuple[Side, ...]:
-        """The sides that are served, in that order."""
+        """The sides that are served, the private one first."""
         return tuple(listener.side for listener in self.listeners)
 
     @property
     def whole(self) -> Plan:
-        """The plan of the whole launch, of which this may be the part of one pool of workers."""
+        """The plan of the whole launch, where this one may be of a single pool."""
         if self.elsewhere is None:
             return self
         if self.elsewhere.side == "public":
@@ -106,7 +106,7 @@ class Plan(NamedTuple):
         return self._replace(private=self.elsewhere, elsewhere=None)
 
     def served_by(self, side: Side) -> tuple[Side, ...]:
-        """The sides that a socket of `side` serves: both, where they share one."""
+        """The sides that a socket of `side` serves: both where they share it."""
         return ("public", "private") if self.shared and self.private is not None else (side,)
 
 
@@ -114,7 +114,7 @@ class Pool(NamedTuple):
     """Workers that serve the same listeners.
 
     Attributes:
-        plan: The plan, with no other listeners than theirs.
+        plan: The plan, with only the listeners that they serve.
         size: How many workers there are at first.
     """
 
@@ -123,7 +123,7 @@ class Pool(NamedTuple):
 
     @property
     def sides(self) -> tuple[Side, ...]:
-        """The sides that they serve."""
+        """The sides that the workers serve."""
         return self.plan.sides
 
 
@@ -131,12 +131,12 @@ def make_pools(plan: Plan, workers: int, private_workers: int) -> tuple[Pool, ..
     """Return the pools of a launch: one, or one for each side, the public one first.
 
     Args:
-        plan: A private listener that is yet to be opened has no pool yet.
-        workers: How many serve the public side.
-        private_workers: How many serve the private side alone; 0 where those of the public side serve it.
+        plan: The plan. A private listener that will be opened later has no pool yet.
+        workers: How many workers serve the public side.
+        private_workers: How many workers serve the private side alone; 0 where the public side's workers serve it.
 
     Raises:
-        LaunchError: Both sides have one socket, which no two pools can divide.
+        LaunchError: Both sides have one socket, which two pools cannot divide.
     """
     if plan.public is None:
         return (Pool(plan, private_workers or workers),)
@@ -153,11 +153,13 @@ def make_pools(plan: Plan, workers: int, private_workers: int) -> tuple[Pool, ..
 
 
 class Request(NamedTuple):
-    """What was asked for, as far as a plan depends on it: our options, uvicorn's addresses, and the place.
+    """All that a plan depends on, except for the host: our options, uvicorn's addresses, and the place.
 
-    host: one, or several
-    networks_asked: whether `--private-network` is the user's own word
-    loopback_asked: whether the user has said `--private-missing loopback`, as on a machine of one's own
+    Attributes:
+        host: One host, or several.
+        port_asked: Whether a port, a UNIX domain socket or a descriptor was given.
+        networks_asked: Whether the user has given `--private-network`.
+        loopback_asked: Whether the user has given `--private-missing loopback`, as on a development machine.
     """
 
     options: Options
@@ -178,7 +180,7 @@ def request_of(config: Config) -> Request:
 
 
 def make_plan(request: Request, host: Host) -> Plan:
-    """Resolve what was asked for on this host; raises LaunchError where it cannot be carried out whole."""
+    """Make the plan for this host; raises LaunchError where a part of the request cannot be met."""
     which = sides(request)
     options = request.options
     _check_passed(request, which)
@@ -207,14 +209,14 @@ def make_plan(request: Request, host: Host) -> Plan:
 
 
 def _public_alone(request: Request, which: Which) -> tuple[str, ...]:
-    """Say that the public side is served alone, where nobody has asked for that."""
+    """Return the note that only the public side is served, where the user did not ask for that."""
     if which != "public" or request.options.listeners == "public":
         return ()
     return (f"{request.place.platform.name} has no private network: the public side is served alone",)
 
 
 def _check_ports(request: Request, plan: Plan) -> None:
-    """Ensure that the port can be the fence where it is, and that no listener has a port of the platform's own."""
+    """Ensure that the ports differ where the port is the fence, and that no listener has a port of the platform."""
     if plan.shared and plan.fence.kind == "port":
         raise LaunchError(
             f"the port alone tells the sides apart here ({plan.fence.why}), and both have one: public {plan.public}, "
@@ -258,14 +260,14 @@ def sides(request: Request) -> Which:
 
 
 def _wants_private(request: Request) -> bool:
-    """Whether something was asked for that a private side alone can serve."""
+    """Whether an option was given that only a private side can serve."""
     options = request.options
     pages = options.private_health or options.private_metrics
     return bool(pages or request.passed.private or options.private_network or options.private_host != ("auto",))
 
 
 def _check_passed(request: Request, which: Which) -> None:
-    """Ensure that passed sockets are of sides that are opened, and that no option names another; raises LaunchError."""
+    """Ensure that passed sockets are for opened sides, and that no option names other ones; raises LaunchError."""
     passed, options = request.passed, request.options
     public = "--uds" if request.uds is not None else None
     if request.fd is not None and request.fd not in (one.descriptor for one in passed.public):
@@ -304,7 +306,7 @@ def _public(request: Request, host: Host) -> Listener:
 
 
 def _public_hosts(name: str, host: Host) -> tuple[str, ...]:
-    """Return the addresses that a `--host` stands for."""
+    """Return the addresses of a `--host`."""
     name = name or "0.0.0.0"  # noqa: S104  # uvicorn's --host "" means every address
     if read_address(name) is not None:
         return (name,)
@@ -315,15 +317,16 @@ def _public_hosts(name: str, host: Host) -> tuple[str, ...]:
 
 
 def _overlap(host: str, other: str) -> bool:
-    """Whether of two sockets with one port one gets what is sent to the other."""
+    """Whether one of two sockets with the same port would get the other's connections."""
     one, two = TCPAddress(host, 1), TCPAddress(other, 1)
     return one.covers(two) or two.covers(one)
 
 
 def _share(public: Listener | None, private: Found, passed: Passed) -> bool:
-    """Whether the public listener's socket would take the private one's connections too, all of them.
+    """Whether the public listener's socket would also take all connections of the private one.
 
-    A passed socket shares nothing: of a private one it would be in the way, and a public one's families are not known.
+    A passed socket cannot be shared: a private one would clash with the public one, and the families of a public one
+    are not known.
     """
     shared: list[TCPAddress] = []
     for one in public.addresses if public is not None else ():

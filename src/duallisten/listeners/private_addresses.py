@@ -1,20 +1,19 @@
-"""The addresses of the private listener: found by the networks they lie in, or by what `--private-host` names.
+"""Finds the addresses of the private listener, by the private networks or by `--private-host`.
 
-Like the plan that it is a part of, this is pure: the host's interfaces, its resolver and its routes are arguments.
+Like the plan, this module is pure: the host's interfaces, its resolver and its routes are arguments. The neighbours are
+decided with the fence (`fence.neighbours`).
 
-Who its neighbours are is decided with the fence (`fence.neighbours`).
+There may be several addresses: one of each IP version for `auto`, all of an interface, and those of every
+`--private-host`. Either all are found, or a `PrivateAddressMissing` says which one is missing.
 
-There may be several: one of each IP version for `auto`, all of an interface, and those of every `--private-host`. They
-are found all, or a `PrivateAddressMissing` says which is not there.
-
-An interface that is named brings its own networks along, which count as private ones: those that it leads to, as far as
-no route of the internet does, and of a known overlay network (Tailscale) the overlay's. They are read once. They count
-only where the user has not said what is private (`--private-network`), and never where a platform's routers are.
+The networks of an interface that is named count as private: those that its routes lead to, within the private ranges,
+and for a known overlay network (Tailscale) the overlay's. They are read once. They count only where the user has not
+given `--private-network`, and never where they overlap the networks of a platform's routers.
 
 Invariants:
 
 - A private address is never a wildcard, and always one that this host owns.
-- The default route makes no network private, nor does one to addresses of the internet.
+- Neither the default route nor a route to addresses of the internet makes a network private.
 """
 
 from __future__ import annotations
@@ -46,13 +45,13 @@ if TYPE_CHECKING:
 
 
 class Found(NamedTuple):
-    """Where the private listener is to be.
+    """The addresses for the private listener.
 
     Attributes:
-        addresses: Each with the private port; none where they are yet to come.
-        what: What has asked for each address, in the words of a message; empty for `auto`.
-        networks: The own networks of interfaces, which count as private beside those of `--private-network`.
-        notes: What a user should know of how they were found, a line each.
+        addresses: Each with the private port; empty where they may appear later.
+        what: The option, socket or platform that named each address, for error messages; empty for `auto`.
+        networks: The networks of named interfaces, which are private in addition to `--private-network`.
+        notes: Notes for the user on how the addresses were found, one line each.
     """
 
     addresses: tuple[TCPAddress, ...] = ()
@@ -67,7 +66,7 @@ class Found(NamedTuple):
 
 
 def sought(options: Options) -> str:
-    """Return what is looked for, in words."""
+    """Return what is looked for, for a log line."""
     somewhere = f" in {join(options.private_network)}" if options.private_network else ""
     return " and ".join(
         f"a private address{somewhere}" if name == "auto" else f"--private-host {name}" for name in options.private_host
@@ -75,11 +74,11 @@ def sought(options: Options) -> str:
 
 
 def find_private(request: Request, host: Host, public: Listener | None) -> Found:
-    """Find the private listener's addresses, none where they are yet to come; raises LaunchError."""
+    """Find the private listener's addresses; none where they may appear later. Raises LaunchError."""
     options = request.options
     if request.passed.private:
         return Found(*zip(*map(_passed_address, request.passed.private), strict=True))
-    if options.private_missing != "later" or public is None:  # alone, there is nothing to serve meanwhile
+    if options.private_missing != "later" or public is None:  # without a public side nothing can be served meanwhile
         return _find(request, host, public)
     for one in public.addresses:
         if isinstance(one, TCPAddress) and one.is_wildcard and one.port == options.private_port != 0:
@@ -94,7 +93,7 @@ def find_private(request: Request, host: Host, public: Listener | None) -> Found
 
 
 def _passed_address(given: InheritedSocket) -> tuple[TCPAddress, str]:
-    """Return the address of a passed private socket, for which the rules of a private listener hold, too."""
+    """Return the address of a passed private socket, which must obey the rules of a private listener, too."""
     what = f"the private socket {given} that LISTEN_FDS passes"
     address = read_address(given.address.host) if isinstance(given.address, TCPAddress) else None
     if not isinstance(given.address, TCPAddress) or address is None:
@@ -107,7 +106,7 @@ def _passed_address(given: InheritedSocket) -> tuple[TCPAddress, str]:
 
 
 def _find(request: Request, host: Host, public: Listener | None) -> Found:
-    """Find the addresses that each `--private-host` stands for, each once."""
+    """Find the addresses of all `--private-host`, each once."""
     return _merged(
         _find_auto(request, host, public) if name == "auto" else _find_named(name, request, host)
         for name in request.options.private_host
@@ -134,9 +133,9 @@ def _at(addresses: Iterable[IPAddress], request: Request, what: str) -> Found:
 
 
 def _find_auto(request: Request, host: Host, public: Listener | None) -> Found:
-    """Find the addresses that the platform names, those in a private network, one of each IP version, or the only one.
+    """Find the address for `auto`: from the platform, or one of each IP version in a private network.
 
-    The last where the port can be the fence.
+    Where none is found and the port can be the fence, the host's only address is used.
     """
     networks, platform = request.options.private_network, request.place.platform
     if told := _told(request, host):
@@ -153,7 +152,7 @@ def _find_auto(request: Request, host: Host, public: Listener | None) -> Found:
 
 
 def _missing(request: Request, host: Host) -> Found:
-    """Return what takes the place of a private address that is not there; raises PrivateAddressMissing."""
+    """Return loopback for a private address that is missing, where allowed; raises PrivateAddressMissing."""
     options, networks = request.options, request.options.private_network
     if options.private_missing == "loopback":
         address = TCPAddress("127.0.0.1", options.private_port)
@@ -177,9 +176,9 @@ def _missing(request: Request, host: Host) -> Found:
 
 
 def _told(request: Request, host: Host) -> tuple[IPAddress, ...]:
-    """Return the addresses that the platform's variables name, as far as this host owns them.
+    """Return the addresses in the platform's variables that this host owns.
 
-    Where a user has named networks, all others are left out.
+    Where the user has named networks, addresses in no such network are left out.
     """
     networks = request.options.private_network
     return tuple(
@@ -192,9 +191,10 @@ def _told(request: Request, host: Host) -> tuple[IPAddress, ...]:
 
 
 def _one_of(version: int, found: list[IPAddress], request: Request, host: Host) -> list[IPAddress]:
-    """Return the address of an IP version, if there is one; of several the platform's name for this container decides.
+    """Return the address of an IP version, if there is one.
 
-    Raises LaunchError where it does not.
+    Of several addresses, the one that the platform's host name resolves to is used; raises LaunchError where there is
+    still more than one.
     """
     several = [address for address in found if address.version == version]
     if len(several) > 1 and request.place.private_hostname:
@@ -209,7 +209,7 @@ def _one_of(version: int, found: list[IPAddress], request: Request, host: Host) 
 
 
 def _find_named(name: str, request: Request, host: Host) -> Found:
-    """Find the addresses that `--private-host` names: all of an interface, all private ones of a host name."""
+    """Find the addresses of one `--private-host`: all of an interface, or all private ones of a host name."""
     what, networks = f"--private-host {name}", request.options.private_network
     interface = next((one for one in host.interfaces if one.name == name), None)
     if interface is not None:
@@ -233,7 +233,7 @@ def _find_named(name: str, request: Request, host: Host) -> Found:
 
 
 def _find_interface(interface: Interface, what: str, request: Request, host: Host) -> Found:
-    """Find the addresses of an interface, and its own networks where they count; its other addresses are left out."""
+    """Find the private addresses of an interface, and its own networks where they count as private."""
     usable = [address for address in interface.addresses if not address.is_link_local] or list(interface.addresses)
     if not usable:
         raise PrivateAddressMissing(f"{what}: that interface has no IP address; found {host.describe()}")
@@ -244,7 +244,7 @@ def _find_interface(interface: Interface, what: str, request: Request, host: Hos
         networks = _own_networks(interface.name, others, request, host)
         known = [address for address in usable if address in known or covers(networks, address)]
     if not known:
-        return _at(usable, request, what)  # there must be `--private-allow`
+        return _at(usable, request, what)  # allowed only with `--private-allow`, which `neighbours` checks
     left_out = ", ".join(str(address) for address in usable if address not in known)
     notes = (f"{what}: {left_out} is left out, for it lies in no private network",) if left_out else ()
     return _at(known, request, what)._replace(networks=networks, notes=notes)
@@ -253,7 +253,7 @@ def _find_interface(interface: Interface, what: str, request: Request, host: Hos
 def _own_networks(
     interface: str, addresses: Collection[IPAddress], request: Request, host: Host
 ) -> tuple[IPNetwork, ...]:
-    """Return the networks of an interface that count as private for some of its addresses, those included."""
+    """Return the interface's networks that count as private and contain, or are routed for, some of `addresses`."""
     overlay = networks_of_interface(interface)
     found = [network for network in overlay if any(address in network for address in addresses)]
     others = [address for address in addresses if not covers(overlay, address)]

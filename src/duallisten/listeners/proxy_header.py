@@ -1,16 +1,16 @@
-"""A header of the PROXY protocol: who the client is, said by a balancer that hands on bytes, before the first of them.
+"""Parses a header of the PROXY protocol: a TCP load balancer sends it before the client's bytes, to name the client.
 
-Source: haproxy, doc/proxy-protocol.txt. Version 1 is a line of at most 107 bytes, version 2 is binary: 16 bytes, and as
-many more as they say, with the addresses first. Either is read, whichever comes. What follows the addresses in version
-2 (TLVs) is skipped.
+Source: haproxy, doc/proxy-protocol.txt. Version 1 is a line of at most 107 bytes. Version 2 is binary: 16 bytes, which
+contain the length of the rest, and then the addresses. Both versions are read. The TLVs behind the addresses in version
+2 are skipped.
 
-- A proxy that does not know the client (`UNKNOWN`; a family other than IPv4 and IPv6) leaves it unknown: the address is
-  the word `unknown`, as in X-Forwarded-For. The specification would rather have the proxy's own. But that one's
-  forwarded headers are believed, and these would be the client's.
-- `LOCAL` is the proxy itself, which looks whether we are there. It has its own address.
+- Where the proxy does not know the client (`UNKNOWN`; a family other than IPv4 and IPv6), the address is the word
+  `unknown`, as in X-Forwarded-For. The specification recommends the proxy's own address instead. But the proxy's
+  forwarded headers are believed, and those of the request would be the client's.
+- `LOCAL` is a connection of the proxy itself, such as a health check. The client is then the proxy.
 
 Invariants:
-    - What is not a whole and well-formed header is none: nobody else gets to read it.
+    - Bytes that are not a whole and well-formed header are an error; nothing else reads them.
     - Pure.
 """
 
@@ -24,34 +24,34 @@ from typing import NamedTuple
 from duallisten.net import IPAddress, canonical
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
-"""What version 2 begins with."""
+"""The first bytes of version 2."""
 
 LONGEST_LINE = 107
 """Bytes of the longest header of version 1."""
 
 LONGEST = 4096
-"""Bytes of the longest header of version 2 that is read; balancers' are of some hundred."""
+"""Bytes of the longest header of version 2 that is read; those of load balancers have some hundred."""
 
 UNKNOWN = ("unknown", 0)
-"""Stands for a client that the proxy does not know."""
+"""The client where the proxy does not know it."""
 
 _PORT = rb"(0|[1-9][0-9]{0,4})"
 _LINE = re.compile(rb"PROXY TCP([46]) ([0-9A-Fa-f.:]+) ([0-9A-Fa-f.:]+) %b %b" % (_PORT, _PORT))
 
 _SIZES = {0x11: (4, 12), 0x12: (4, 12), 0x21: (16, 36), 0x22: (16, 36), 0x31: (108, 216), 0x32: (108, 216)}
-"""Bytes of an address, and of all that is said of both ends, by family and protocol."""
+"""Bytes of one address, and of both addresses with their ports, by family and protocol."""
 
 
 class BadHeader(Exception):  # noqa: N818
-    """There is no PROXY header, or a malformed one; says which."""
+    """The PROXY header is missing or malformed; the message says which."""
 
 
 class Header(NamedTuple):
     """A header of the PROXY protocol.
 
     Attributes:
-        size: Its bytes.
-        client: Who the client is, host and port; None for the proxy itself.
+        size: How many bytes it has.
+        client: Host and port of the client; None for the proxy itself.
     """
 
     size: int
@@ -59,16 +59,16 @@ class Header(NamedTuple):
 
 
 def read_header(data: bytes) -> Header | None:
-    """Read the header that a connection begins with.
+    """Parse the header at the beginning of a connection.
 
     Args:
-        data: What has come so far.
+        data: The bytes received so far.
 
     Returns:
-        None as long as all of it may belong to a header that is still to come.
+        None where the header is still incomplete.
 
     Raises:
-        BadHeader: It does not begin with one.
+        BadHeader: The data does not begin with a valid header.
     """
     if data[:1] == b"P":
         return _read_line(data)
@@ -114,7 +114,7 @@ def _read_binary(data: bytes) -> Header | None:
     if size > LONGEST:
         raise BadHeader(f"a PROXY header of more than {LONGEST} bytes")
     family, protocol = divmod(data[13], 16)
-    is_local = data[12] == 0x20  # whatever else it says
+    is_local = data[12] == 0x20  # the family and the addresses are then ignored
     length, least = _SIZES.get(data[13], (0, 0))
     if not is_local and (family > 3 or protocol > 2 or size < 16 + least):
         raise BadHeader(f"a malformed PROXY header of family {data[13]:#04x}")

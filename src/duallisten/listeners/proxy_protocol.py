@@ -1,16 +1,16 @@
-"""The PROXY protocol on a connection: its header is taken from the socket, and the client that it names is the peer.
+"""The PROXY protocol on a connection: reads the header from the socket, and makes the client that it names the peer.
 
-The header comes before all else, the TLS handshake included. So it is taken from the socket itself, with not a byte of
-what follows, before there is a transport. To whatever protocol class then serves the connection, the client is the
+The header comes before everything else, also before the TLS handshake. So it is read from the socket itself, without
+any byte behind it, before there is a transport. The protocol class that serves the connection sees the client as the
 peer (`ProxiedTransport`).
 
-Whether there is a header is never guessed (haproxy, doc/proxy-protocol.txt, 2): where it is asked for, each connection
-must have one, and must come from a peer that is trusted (`speaking`). Who comes in, and on which side, is
-decided before, by the real addresses.
+The presence of a header is never guessed (haproxy, doc/proxy-protocol.txt, 2). Where the protocol is on, each
+connection must have a header and must come from a trusted peer (`speaking`). Admission is decided before, by the real
+addresses.
 
 Invariants:
-    - Nothing is read as TLS or HTTP before a whole header has come.
-    - No more than `LONGEST` bytes are kept of a peer that has not sent one, and no longer than its time is.
+    - Nothing is read as TLS or HTTP before the header is complete.
+    - At most `LONGEST` bytes of an incomplete header are kept, and no longer than the time limit.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ __all__ = ["UNKNOWN", "BadHeader", "Introduced", "receive_header", "speaking"]
 
 
 def speaking(trust: Trust) -> Callable[[str | None], bool]:
-    """Build what decides, given the host of a peer, whether it may speak the PROXY protocol.
+    """Build the function that decides by a peer's host whether the peer may speak the PROXY protocol.
 
     Args:
-        trust: Who is a proxy; every peer may where every peer is trusted.
+        trust: The trusted proxies. Every peer may speak it where every peer is trusted.
     """
     return TrustedPeers(trust).__contains__
 
@@ -38,20 +38,20 @@ def speaking(trust: Trust) -> Callable[[str | None], bool]:
 async def receive_header(
     connection: socket.socket, loop: asyncio.AbstractEventLoop, seconds: float | None
 ) -> Header | None:
-    """Take the header out of a connection, and leave what follows where it is.
+    """Read the header from a connection, and leave all bytes behind it in the socket.
 
     Args:
-        connection: The socket, not blocking.
+        connection: The socket, non-blocking.
         loop: The running event loop.
-        seconds: The time for it; None for no limit.
+        seconds: The time limit for the header; None for no limit.
 
     Returns:
-        None where the peer has closed the connection before it sent anything: many balancers look so whether somebody
-        is there.
+        None where the peer has closed the connection before it sent anything, as in a TCP health check of a load
+        balancer.
 
     Raises:
-        BadHeader: There is none, or it does not come in time, or whole.
-        OSError: The connection is broken.
+        BadHeader: The header is missing, malformed, incomplete or too late.
+        OSError: The connection is lost.
     """
     taken = b""
     try:
@@ -89,21 +89,21 @@ async def _until_readable(connection: socket.socket, loop: asyncio.AbstractEvent
 
 
 class ProxiedTransport:
-    """A transport whose peer is the client that a PROXY header names; all else is the transport's own.
+    """A transport whose peer is the client from a PROXY header; everything else is the real transport's.
 
     Args:
-        transport: The transport.
+        transport: The real transport.
         client: Host and port of the client.
     """
 
     def __init__(self, transport: asyncio.Transport, client: tuple[str, int]) -> None:
         self._transport = transport
         self._client = client
-        self.write = transport.write  # found without a detour: it is called for each answer
+        self.write = transport.write  # without `__getattr__`, which is slow: it is called for each response
         self.is_closing = transport.is_closing
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Return what the transport tells, but for who its peer is."""
+        """Return the transport's own value, except for the peer's address."""
         if name == "peername":
             return self._client
         told = self._transport.get_extra_info(name, default)
@@ -114,14 +114,14 @@ class ProxiedTransport:
 
 
 class _ProxiedSocket:
-    """A socket whose peer is the client that a PROXY header names: some protocol classes ask it for that."""
+    """A socket whose peer is the client from a PROXY header, for protocol classes that ask the socket."""
 
     def __init__(self, sock: Any, client: tuple[str, int]) -> None:
         self._sock = sock
         self._client = client
 
     def getpeername(self) -> tuple[str, int]:
-        """Return host and port of the client."""
+        """Return the client's host and port."""
         return self._client
 
     def __getattr__(self, name: str) -> Any:
@@ -129,10 +129,10 @@ class _ProxiedSocket:
 
 
 class Introduced(asyncio.Protocol):
-    """Hands a transport on to the protocol that serves it, with the client that a PROXY header names as its peer.
+    """Passes its transport to the protocol that serves the connection, as a `ProxiedTransport`.
 
     Args:
-        make: Builds the protocol.
+        make: Builds that protocol.
         client: Host and port of the client.
     """
 
@@ -141,7 +141,7 @@ class Introduced(asyncio.Protocol):
         self._client = client
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Hand the transport on."""
+        """Pass the transport to the protocol."""
         protocol, given = self._make(), ProxiedTransport(transport, self._client)  # type: ignore[arg-type]
         transport.set_protocol(protocol)
         protocol.connection_made(given)

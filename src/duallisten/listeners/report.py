@@ -1,4 +1,4 @@
-"""The plan as a person reads it (a table) and as a machine does (JSON): the answer of `--check`."""
+"""The output of `--check`: the plan as a table for people, and as JSON for programs."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ from duallisten.sides import Side
 class ListenerReport:
     """One listener as `--check` shows it.
 
-    client_header: the header that they say the client's address in; None where nobody is believed
-    proxy_protocol: from whom its header is required; None where there is none
-    health: where it tells how it stands; None where it does not
-    endpoint_set: None where the application could not be loaded
-    workers: how many serve it; None where the plan can be served by none
+    Attributes:
+        client_header: The header that names the client; None where no peer is believed.
+        proxy_protocol: The peers that must send a PROXY header; None where the protocol is off.
+        health: The path of its health endpoint; None where it has none.
+        endpoint_set: Its endpoints, in words; None where the application could not be loaded.
+        workers: How many workers serve it; None where the plan cannot be served.
     """
 
     side: Side
@@ -54,9 +55,11 @@ class ValueReport:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a launch would do, as far as that is known, and what it would fail for; None where it would not fail.
+    """What a launch would do, as far as that is known.
 
-    fence: what tells the sides apart, `address` or `port`; None where there is no plan
+    Attributes:
+        fence: What tells the sides apart, `address` or `port`; None where there is no plan.
+        error: Why the launch would fail; None where it would not.
     """
 
     application: str
@@ -72,15 +75,16 @@ class Report:
 
 
 def make_report(config: Config, plan: Plan | None, error: str | None = None) -> Report:
-    """Describe a plan, or how far it came, and the values that it was made from.
+    """Describe a plan and the option values that it was made from.
 
     Args:
-        plan: None where there is none.
-        error: What the launch would fail for.
+        config: The configuration.
+        plan: The plan; None where it could not be made.
+        error: Why the launch would fail; None where it would not.
     """
     pools: tuple[Pool, ...] = ()
     if plan is not None:
-        with suppress(LaunchError):  # which `error` is, then
+        with suppress(LaunchError):  # `error` then has its message
             pools = make_pools(plan, config.workers, config.options.private_workers)
     return Report(
         application=config.app_name,
@@ -149,7 +153,7 @@ def _value(config: Config, name: str) -> Any:
 
 
 def as_json(report: Report) -> str:
-    """Return the report as JSON, its keys those of the dataclasses."""
+    """Return the report as JSON; the keys are the fields of the dataclasses."""
     return json.dumps(asdict(report), indent=2)
 
 
@@ -174,7 +178,7 @@ def print_table(report: Report) -> None:
 
 
 def _cell(value: Any) -> str:
-    """Return a value as a person reads it."""
+    """Return a value as text for a table cell."""
     if value is None:
         return ""
     if isinstance(value, bool):

@@ -1,22 +1,23 @@
-"""A private port that is shared by the processes that serve one public socket, and by nobody else.
+"""A private port that is shared by exactly the processes that serve one public socket.
 
-A program may bring workers of its own: it opens the public socket and gives it to each (`uvicorn.supervisors`,
-gunicorn, BentoML, `--fd` under supervisord or circus). Each of them is a server with a private listener, and all have
-one fixed private port. So each has a socket there (SO_REUSEPORT), and the kernel spreads the connections. The facts
-this rests on (Linux; socket(7), unix(7), proc_net(5)):
+A program may have its own workers: it opens the public socket and passes it to each worker (`uvicorn.supervisors`,
+gunicorn, BentoML, `--fd` under supervisord or circus). Each worker is a server with a private listener, and all have
+the same fixed private port. So each has its own socket there (SO_REUSEPORT), and the kernel spreads the connections.
+The facts this rests on (Linux; socket(7), unix(7), proc_net(5)):
 
-- Any number of sockets of one user may listen on an address if all have SO_REUSEPORT. `listen()` of a socket without it
-  fails if anyone listens there, and makes everyone else's fail.
-- A public address belongs to one program, or to those that share it on purpose. It names the group.
-- An abstract UNIX domain socket lives as long as the process that holds it, is listed in `/proc/net/unix`, and belongs
+- Any number of sockets of one user may listen on an address if all have SO_REUSEPORT. `listen()` on a socket without it
+  fails if another socket listens there, and makes later `listen()` calls of others fail.
+- A public address belongs to one program, or to programs that share it on purpose. So it names the group.
+- An abstract UNIX domain socket exists as long as the process that holds it, is listed in `/proc/net/unix`, and belongs
   to a network namespace, as TCP addresses do.
 
-So who listens first makes sure that nobody else does (`claimed`), and leaves a mark with the name of its group. Who
-finds the port in use listens beside a member of its own group, and refuses where there is no mark of it.
+The first process ensures that no other one listens (`claimed`), and binds an abstract socket as a mark with the name of
+its group. A process that finds the port in use looks for a mark of its own group: with a mark it listens, too, and
+without one it raises an error.
 
 Invariants:
-    - No member listens beside a process that is not of its group.
-    - A mark is there only while its process listens.
+    - No member listens on a port together with a process outside of its group.
+    - A mark exists only while its process listens.
 """
 
 from __future__ import annotations
@@ -36,17 +37,17 @@ from duallisten.listeners.sockets import claimed
 from duallisten.net import InheritedSocket
 
 PATIENCE = 1.0
-"""Seconds in which a port that is in use may turn out to be in the hands of a member that is just about to listen."""
+"""Seconds to wait for the mark on a port that is in use: a member of the group may be about to listen there."""
 
 POLL_INTERVAL = 0.02
 
 
 class SharedSocket(socket.socket):
-    """A bound TCP socket that listens beside those of its group.
+    """A bound TCP socket that shares its port with the sockets of its group.
 
     Args:
-        sock: A bound socket, which this one takes the place of.
-        public: The name of the public socket that all of the group serve.
+        sock: A bound socket, which this one replaces.
+        public: The name of the public socket that the whole group serves.
     """
 
     def __init__(self, sock: socket.socket, public: str) -> None:
@@ -56,21 +57,21 @@ class SharedSocket(socket.socket):
         self._mark: socket.socket | None = None
 
     def listen(self, backlog: int = 128, /) -> None:
-        """Listen; raises OSError where somebody listens who is not of the group."""
+        """Listen; raises OSError where a process outside of the group listens."""
         with self.entering():
             super().listen(backlog)
             self._mark = socket.socket(socket.AF_UNIX)
             self._mark.bind(f"\0{self._group}{os.getpid()}-{id(self)}")
 
     def close(self) -> None:
-        """Close the socket, and take the mark away."""
+        """Close the socket and remove the mark."""
         if self._mark is not None:
             self._mark.close()
         super().close()
 
     @contextlib.contextmanager
     def entering(self) -> Iterator[None]:
-        """Ensure that within the block this socket may listen; raises OSError where it may not."""
+        """Ensure that this socket may listen within the block; raises OSError where it may not."""
         deadline = time.monotonic() + PATIENCE
         with contextlib.ExitStack() as held:
             while True:
@@ -94,13 +95,13 @@ class SharedSocket(socket.socket):
 
 
 def sharing(plan: Plan, public: list[socket.socket] | None) -> Callable[[socket.socket], socket.socket] | None:
-    """Build what makes a private socket one of those that serve the public socket; None where none was given.
+    """Build the function that makes a private socket a `SharedSocket`; None where no public socket was passed.
 
-    The function that is returned takes a bound TCP socket, and raises OSError where somebody else listens there.
+    The function takes a bound TCP socket, and raises OSError where a process outside of the group listens there.
 
     Args:
-        plan: What is served.
-        public: The public sockets that were given to the server; else the plan may name one by its descriptor.
+        plan: The plan, which may name a public socket by its descriptor.
+        public: The public sockets that were passed to the server, if any.
     """
     name = _name_of(plan, public)
     if name is None or sys.platform != "linux":

@@ -2,18 +2,18 @@
 
 Facts it rests on:
 
-- `LISTEN_FDS` sockets are open from descriptor 3 on, if `LISTEN_PID` is this process; with any other number the
-  variables were meant for a parent. `LISTEN_FDNAMES` has their names, divided by colons: the `FileDescriptorName=` of
-  the `.socket` unit, and without it the unit's name.
-- The sockets are duplicates of systemd's, which keeps them: what comes in while nobody serves waits for the next start.
-  What is set on them stays set, so nothing is that would outlive the service.
-- They listen already, so a connection may be in the queue before the application has started; it is accepted after.
+- `LISTEN_FDS` sockets are open from descriptor 3 on, if `LISTEN_PID` is this process. With another number the variables
+  were meant for a parent. `LISTEN_FDNAMES` has their names, separated by colons: the `FileDescriptorName=` of the
+  `.socket` unit, and without it the unit's name.
+- The sockets are duplicates of systemd's, which keeps them open: connections that come in while the service is down
+  wait for the next start. Socket options stay set after the service ends, so none is set that would matter then.
+- They listen already, so connections may be in the queue before the application has started. They are accepted after.
 
-`public` and `private` name the sides. One socket alone with any other name is the public one; among several each needs
-its side. Each side may have several, for IPv4 and IPv6, say. `plan` decides where a private one may be bound, by the
-same rules as for an address of an option.
+`public` and `private` name the sides. A single socket with any other name is the public one; several sockets must each
+have the name of a side. Each side may have several, such as for IPv4 and IPv6. `plan` checks the address of a private
+one, by the same rules as for an option.
 
-Invariants: no child takes the descriptors for its own. The variables are removed, and the descriptors not inherited.
+Invariants: no child process takes the descriptors. The variables are removed, and the descriptors are not inherited.
 """
 
 from __future__ import annotations
@@ -31,28 +31,28 @@ from duallisten.net import InheritedSocket, Passed, TCPAddress, UnixAddress
 logger = logging.getLogger("uvicorn.error")
 
 FIRST = 3
-"""The first descriptor that is passed."""
+"""The first passed descriptor."""
 
 VARIABLES = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID")
 
 
 class Named(NamedTuple):
-    """A passed descriptor, and what it is called."""
+    """A passed descriptor and its name."""
 
     descriptor: int
     name: str
 
 
 def take_passed(environ: MutableMapping[str, str], process: int) -> Passed:
-    """Take the sockets that were passed to a process, and the variables that say so from its environment.
+    """Take the sockets that were passed to a process, and remove the variables from its environment.
 
     Args:
-        environ: Its environment.
-        process: Its number.
+        environ: The environment.
+        process: The process ID.
 
     Raises:
         UsageError: The variables cannot be read.
-        LaunchError: A descriptor is not what can be served.
+        LaunchError: A descriptor cannot be served.
     """
     said = {name: environ.pop(name) for name in VARIABLES if name in environ}
     sockets = [(one.name, _inspect(one)) for one in read_names(said, process)]
@@ -61,7 +61,7 @@ def take_passed(environ: MutableMapping[str, str], process: int) -> Passed:
 
 
 def read_names(said: MutableMapping[str, str], process: int) -> tuple[Named, ...]:
-    """Read the variables; none where they are for another process. Raises UsageError."""
+    """Read the variables; empty where they are for another process. Raises UsageError."""
     if said.get("LISTEN_PID", "") != str(process):
         logger.warning(
             "The sockets of LISTEN_FDS are passed to process %s and not to this one, %d: they are not served; start "
@@ -89,7 +89,7 @@ def read_names(said: MutableMapping[str, str], process: int) -> tuple[Named, ...
 
 
 def _inspect(one: Named) -> InheritedSocket:
-    """Find where a descriptor is bound; raises LaunchError where it is not a socket that can be served."""
+    """Return a descriptor with its socket's address; raises LaunchError where it cannot be served."""
     label = f"descriptor {one.descriptor} ({one.name}), passed by LISTEN_FDS,"
     try:
         if not stat.S_ISSOCK(os.fstat(one.descriptor).st_mode):
@@ -112,6 +112,6 @@ def _inspect(one: Named) -> InheritedSocket:
         sock.detach()
     if isinstance(name, tuple):
         return InheritedSocket(one.descriptor, TCPAddress(str(name[0]), int(name[1])))
-    if isinstance(name, bytes):  # in the abstract namespace: it begins with a zero byte, which is shown as @
+    if isinstance(name, bytes):  # an abstract name begins with a zero byte, which is shown as @
         name = "@" + os.fsdecode(name[1:])
     return InheritedSocket(one.descriptor, UnixAddress(name))

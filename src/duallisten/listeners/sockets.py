@@ -1,18 +1,17 @@
-"""Sockets: bound all or none, tried before the application starts, and listened on last.
+"""Sockets: bound all or none, tested before the application starts, and listening only after it has started.
 
 The facts it rests on (Linux, socket(7) and tcp(7)):
 
-- With SO_REUSEADDR, which a restart needs, two sockets may be bound to one address while neither listens; the clash
-  then shows in `listen()`. So each address is tried with a throw-away socket that binds *and* listens, before the
-  application starts. The real sockets stay bound, not listening, from then on: a connection is refused until the
-  application can answer, and a platform that takes the first accepted connection for readiness is told the truth.
-- The throw-away socket drops every segment that reaches it (SO_ATTACH_FILTER, a filter that keeps nothing), so that
-  no connection is accepted in the instant it listens; a client's SYN is sent again a second later.
+- With SO_REUSEADDR, which a restart needs, two sockets may be bound to one address while neither listens. The clash
+  shows only in `listen()`. So each address is tested with a throw-away socket that binds *and* listens, before the
+  application starts. The real sockets stay bound without listening until the application has started: connections are
+  refused until it can answer, because a platform may take the first accepted connection for readiness.
+- The throw-away socket drops every segment (SO_ATTACH_FILTER, a filter that keeps nothing), so that no connection is
+  accepted in the instant in which it listens. A client sends its SYN again a second later.
 - `::` is bound for both families (IPV6_V6ONLY off), with one worker and with several.
-- Closing a listening socket resets what its queue holds, and what completes its handshake afterwards. Whoever is
-  about to close one first has it drop the first segment of every new connection (`drop_newcomers`): what had begun is
-  completed and can be accepted, and who comes later is refused when the client sends that segment again, a second
-  later.
+- Closing a listening socket resets the connections in its queue, and those that complete their handshake afterwards. So
+  the socket first drops the first segment of every new connection (`drop_newcomers`). Connections in a handshake can
+  then complete and be accepted. New clients send their SYN again a second later, and are refused then.
 """
 
 from __future__ import annotations
@@ -44,9 +43,9 @@ class BoundSocket(NamedTuple):
     """A bound socket.
 
     Attributes:
-        side: Whose listener it belongs to.
-        name: What it is bound to: (address, port in host order), or (path, 0) for a UNIX domain socket.
-        ours: Whether it is a TCP socket that was bound here, so that others can be bound beside it.
+        side: The side of its listener.
+        name: Its address: (address, port in host order), or (path, 0) for a UNIX domain socket.
+        ours: Whether it is a TCP socket that was bound here, so that others can be bound to the same address.
     """
 
     side: Side
@@ -56,17 +55,17 @@ class BoundSocket(NamedTuple):
 
 
 def bound_socket(side: Side, sock: socket.socket, *, ours: bool = False) -> BoundSocket:
-    """Take a socket as one of `side`'s, with the name that it has now and will be known by when it is closed."""
+    """Build a `BoundSocket`; it keeps the socket's name after the socket is closed."""
     name = sock.getsockname()
-    name = os.fsdecode(name) if isinstance(name, bytes) else name  # in the abstract namespace of UNIX domain sockets
+    name = os.fsdecode(name) if isinstance(name, bytes) else name  # an abstract UNIX domain socket
     return BoundSocket(side, sock, (str(name), 0) if isinstance(name, str) else (str(name[0]), int(name[1])), ours)
 
 
 def listen(sock: socket.socket, backlog: int) -> None:
-    """Listen on a bound socket, so that what is sent over its connections is sent without delay.
+    """Listen on a bound socket, with TCP_NODELAY, which its connections inherit.
 
-    Connections inherit TCP_NODELAY. asyncio sets it only where a socket was made with its protocol number, which bound
-    ones seldom are; without it an answer in two parts waits for the client's delayed acknowledgement.
+    asyncio sets TCP_NODELAY only on sockets that were made with their protocol number, which bound ones seldom are.
+    Without it, a response in two parts waits for the client's delayed acknowledgement.
     """
     if sock.family != socket.AF_UNIX:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -74,22 +73,22 @@ def listen(sock: socket.socket, backlog: int) -> None:
 
 
 Share = Callable[[socket.socket], socket.socket]
-"""Makes a bound socket one that listens beside others (`shared_port`)."""
+"""Makes a bound socket share its port with others (`shared_port`)."""
 
 
 def bind(plan: Plan, public: list[socket.socket] | None = None, *, share: Share | None = None) -> list[BoundSocket]:
-    """Bind every address of the plan, the private ones first, and try that each can be listened on.
+    """Bind every address of the plan, the private ones first, and test that each can be listened on.
 
     Args:
-        plan: What is to be bound.
-        public: Sockets that take the place of the public listener's, bound by someone else.
-        share: Shares the private port with others who were given the same public socket; None where there are none.
+        plan: The plan with the addresses.
+        public: Sockets that replace the public listener's, bound by the caller.
+        share: Shares the private port with processes that got the same public socket; None where there are none.
 
     Returns:
-        The sockets, none of them listening unless it was inherited so.
+        The sockets. None of them listens unless it was inherited so.
 
     Raises:
-        LaunchError: One cannot be bound; everything is closed again.
+        LaunchError: A socket cannot be bound. All others are closed again.
     """
     bound: list[BoundSocket] = []
     try:
@@ -100,7 +99,7 @@ def bind(plan: Plan, public: list[socket.socket] | None = None, *, share: Share 
                 bound += [bound_socket("public", sock) for sock in public]
                 continue
             for one in _bind_listener(listener, share if listener.side == "private" else None):
-                bound.append(one)  # one by one: what was bound before a clash is closed again, too
+                bound.append(one)  # one by one, so that after a clash those before it are closed, too
     except BaseException:
         close(bound)
         raise
@@ -114,7 +113,7 @@ def close(bound: list[BoundSocket]) -> None:
 
 
 def remove_path(plan: Plan) -> None:
-    """Remove the path of a UNIX domain socket that the plan had bound; nothing where there is none."""
+    """Remove the paths of UNIX domain sockets that the plan had bound."""
     for listener in plan.listeners:
         for address in listener.addresses:
             if isinstance(address, UnixAddress):
@@ -122,7 +121,7 @@ def remove_path(plan: Plan) -> None:
 
 
 def _bind_listener(listener: Listener, share: Share | None) -> Iterator[BoundSocket]:
-    """Bind each address of a listener; one port for all of them, where the kernel chooses it."""
+    """Bind each address of a listener; if the kernel chooses the port, all get the same."""
     port = 0
     for planned in listener.addresses:
         address = TCPAddress(planned.host, planned.port or port) if isinstance(planned, TCPAddress) else planned
@@ -147,7 +146,7 @@ def _bind_address(address: Address, share: Share | None) -> socket.socket:
             sock = share(sock)
             sock.set_inheritable(True)
             return sock
-        # Bound to what the kernel chose where the port is 0, so that the attempt is at the same port.
+        # Where the port is 0, test the port that the kernel has chosen.
         _try(family, (*name[:1], sock.getsockname()[1], *name[2:]))
         sock.set_inheritable(True)
     except BaseException:
@@ -157,7 +156,7 @@ def _bind_address(address: Address, share: Share | None) -> socket.socket:
 
 
 def _socket_name(address: TCPAddress) -> tuple[socket.AddressFamily, tuple[str | int, ...]]:
-    """Turn an address into what `bind()` takes; of an IPv6 zone (fe80::1%eth0) the resolver knows the number."""
+    """Turn an address into arguments for `bind()`; the resolver finds the number of an IPv6 zone (fe80::1%eth0)."""
     if "%" not in address.host:
         family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
         return family, (address.host, address.port)
@@ -191,7 +190,7 @@ def _try(family: socket.AddressFamily, name: tuple[str | int, ...]) -> None:
 
 @contextlib.contextmanager
 def claimed(sock: socket.socket) -> Iterator[None]:
-    """Keep everyone else from listening at a socket's address until it does; raises OSError where someone listens."""
+    """Keep others from listening at a socket's address within the block; raises OSError where another one listens."""
     with tcp_socket(sock.family, sock.getsockname()) as claim:
         drop_everything(claim)
         claim.listen(1)
@@ -201,15 +200,15 @@ def claimed(sock: socket.socket) -> Iterator[None]:
 
 
 def drop_everything(sock: socket.socket) -> None:
-    """Attach a filter that keeps no byte of any segment; where that cannot be done, do without."""
+    """Attach a filter that keeps no byte of any segment; failures are ignored."""
     _attach(sock, (0x06, 0, 0, 0))  # BPF_RET | BPF_K: keep 0 bytes
 
 
 def drop_newcomers(sock: socket.socket) -> None:
-    """Attach a filter that drops each segment with SYN and without ACK; where that cannot be done, do without.
+    """Attach a filter that drops each segment with SYN and without ACK; failures are ignored.
 
-    It holds for the socket, not the descriptor, so nobody may accept from it afterwards but to empty its queue. The
-    connections that come of it inherit the filter, and never get such a segment.
+    It applies to the socket, not to the descriptor, so it also applies in other processes that share the socket. After
+    it, the socket can only be emptied. Accepted connections inherit the filter, but never get such a segment.
     """
     if sock.family == socket.AF_UNIX:
         return
@@ -224,7 +223,7 @@ def drop_newcomers(sock: socket.socket) -> None:
 
 
 def _attach(sock: socket.socket, *instructions: tuple[int, int, int, int]) -> None:
-    """Attach a classic BPF program, given as struct sock_filter of linux/filter.h."""
+    """Attach a classic BPF program; each instruction is a struct sock_filter of linux/filter.h."""
     if sys.platform != "linux":
         return
     code = array("B", b"".join(struct.pack("HBBI", *each) for each in instructions))
@@ -234,7 +233,7 @@ def _attach(sock: socket.socket, *instructions: tuple[int, int, int, int]) -> No
 
 
 def has_waiting(sock: socket.socket) -> bool:
-    """Whether a connection waits in the queue of a listening socket; nothing waits in a closed one."""
+    """Whether a connection waits in the queue of a listening socket; False for a closed one."""
     if sock.fileno() < 0:
         return False
     poll = select.poll()
@@ -243,7 +242,7 @@ def has_waiting(sock: socket.socket) -> bool:
 
 
 def _bind_path(path: str) -> socket.socket:
-    """Bind a UNIX domain socket as uvicorn does: open to all, or with the permissions of what it replaces."""
+    """Bind a UNIX domain socket as uvicorn does: open to all, or with the permissions of the file that it replaces."""
     permissions = 0o666
     place = Path(path)
     if place.exists():
@@ -267,7 +266,7 @@ def _bind_path(path: str) -> socket.socket:
 
 
 def _clash(side: Side, address: Address, error: OSError) -> str:
-    """Return why a listener cannot have an address, and which option to change."""
+    """Return the error text for an address that cannot be bound, with the option to change."""
     is_private = side == "private"
     port = "--private-port" if is_private else "--uds" if isinstance(address, UnixAddress) else "--port"
     hint, option = {

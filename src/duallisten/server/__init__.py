@@ -1,4 +1,4 @@
-"""One process that serves: lifespan, start, heartbeat, drain and end."""
+"""One server process: lifespan, startup, heartbeat, drain and shutdown."""
 
 from duallisten.server.drain import waited_for
 from duallisten.server.registration import registration_of

@@ -1,13 +1,13 @@
-"""Draining: the connections of a process end, and no request is lost that was accepted.
+"""Draining: closes the connections of a process without losing a request on an accepted connection.
 
 The facts it rests on:
 
-- `shutdown()` of a connection closes it at once when no request is in hand, also one that was accepted a moment ago and
-  whose request is still in flight; that request would be reset. So a connection without a request in hand is given
-  `LINGER` to show one, and is not closed while bytes that nobody has read yet wait in its socket.
-- A connection whose end fails is cut, so that nobody waits for it.
-- A response that starts during the drain must say `Connection: close` (RFC 9112, 9.6). The engine does so while its
-  context `is_ending`. uvicorn's own protocols take a connection's end from that header among their default headers.
+- `shutdown()` of a connection closes it at once when it has no request in hand. That would reset a new connection whose
+  request is still on its way. So a connection without a request in hand gets `LINGER` seconds, and is not closed while
+  unread bytes are in its socket.
+- A connection whose `shutdown()` fails is aborted, so that the drain does not wait for it.
+- A response that starts during the drain must say `Connection: close` (RFC 9112, 9.6). The engine adds the header while
+  its context `is_ending`. uvicorn's own protocols close a connection where the header is among their default headers.
 """
 
 from __future__ import annotations
@@ -28,29 +28,29 @@ if TYPE_CHECKING:
 logger = logging.getLogger("uvicorn.error")
 
 LINGER = 0.25
-"""Seconds that a connection without a request in hand has, for bytes that are in flight."""
+"""Seconds that a connection without a request in hand stays open, for bytes that are on their way."""
 
 POLL_INTERVAL = 0.02
-"""Seconds between two looks at what is still open; uvicorn's own is 0.1."""
+"""Seconds between two checks for open connections and tasks; uvicorn's is 0.1."""
 
 CLOSE_TIMEOUT = 1.0
-"""Seconds that a peer without a request in hand has to answer the end of its TLS connection, for which asyncio would
-wait 30; an idle client of a connection pool never answers. Also what cancelled tasks have to end."""
+"""Seconds that the peer of an idle connection has to answer the end of TLS. asyncio would wait 30, and an idle client
+of a connection pool never answers. Cancelled tasks have the same time to end."""
 
 UNREAD_PATIENCE = 1.0
-"""Seconds after which a connection is given up whose bytes the event loop does not read."""
+"""Seconds after `LINGER` until a connection is closed although the event loop has not read its bytes."""
 
 NAMED = 5
-"""How many connections are named that an end has waited for."""
+"""How many open connections a log line names."""
 
 _KINDS = {"http": "request", "websocket": "WebSocket"}
 
 
 class Steps:
-    """The steps of a shutdown, each on its own: what one raises is logged, and the next ones run.
+    """Runs the steps of a shutdown: an exception in one step is logged, and the next steps still run.
 
     Attributes:
-        failed: How many have failed.
+        failed: How many steps have failed.
     """
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class Steps:
 
     @contextmanager
     def step(self, what: str) -> Iterator[None]:
-        """Run one step, the body of a `with` statement; what it was to do is for the log."""
+        """Run one step, the body of a `with` statement; `what` describes it in the log."""
         try:
             yield
         except Exception:
@@ -66,7 +66,7 @@ class Steps:
             logger.exception("The shutdown goes on, but has failed to %s", what)
 
     def shut_down(self, connection: Any) -> None:
-        """End a connection after the request in hand, or cut it where that fails."""
+        """Close a connection after the request in hand; abort it where that fails."""
         before = self.failed
         with self.step("end a connection"):
             connection.shutdown()
@@ -74,14 +74,14 @@ class Steps:
             self.cut(connection)
 
     def cut(self, connection: Any) -> None:
-        """Close a connection at once."""
+        """Abort a connection."""
         with self.step("cut a connection"):
             if (transport := getattr(connection, "transport", None)) is not None:
                 transport.abort()
 
 
 def end_requests(states: Iterable[ServerState], steps: Steps) -> None:
-    """End every WebSocket, and every connection that has a request in hand after that request."""
+    """Close every WebSocket, and every connection with a request in hand after that request."""
     for connection in _all(states, "connections"):
         if not isinstance(connection, Connection) or connection.has_request:
             steps.shut_down(connection)
@@ -98,10 +98,13 @@ async def drain(
 ) -> None:
     """Wait until every connection and task of `states` has ended.
 
-    began: when the shutdown began, of the event loop's clock
-    seconds: how long after that what is left is cut; infinite for never
-    forced: whether a second signal has asked to end at once
-    handshakes: of TLS connections, which are not among those of `states` yet
+    Args:
+        states: The connections and tasks of each side.
+        began: The begin of the shutdown, on the event loop's clock.
+        seconds: The time after `began` when open connections are aborted and tasks cancelled; infinite for never.
+        steps: Logs failures.
+        forced: Returns whether a second signal asked to end at once.
+        handshakes: Tasks of TLS connections in a handshake, which are not in `states` yet.
     """
     states = list(states)
     try:
@@ -117,7 +120,7 @@ async def drain(
         for task in tasks:
             task.cancel(msg="Task cancelled, timeout graceful shutdown exceeded")
         if tasks:
-            await asyncio.wait(tasks, timeout=CLOSE_TIMEOUT)  # what they clean up may need the application
+            await asyncio.wait(tasks, timeout=CLOSE_TIMEOUT)  # their clean-up may need the application
         for connection in _all(states, "connections"):
             steps.cut(connection)
     finally:
@@ -128,7 +131,7 @@ async def drain(
 async def _end_connections(
     states: list[ServerState], handshakes: Collection[asyncio.Task[None]], steps: Steps, forced: Callable[[], bool]
 ) -> None:
-    """End connections with a request in hand after it, and idle ones when `LINGER` is over."""
+    """Close connections with a request in hand after that request, and idle ones after `LINGER`."""
     loop = asyncio.get_running_loop()
     told: set[Any] = set()
     with steps.step("wait for requests in flight"):
@@ -147,9 +150,14 @@ async def _end_busy(
     steps: Steps,
     forced: Callable[[], bool],
 ) -> None:
-    """End connections with a request in hand after it, those included whose request comes within `LINGER`.
+    """Close connections with a request in hand after that request, also where the request comes within `LINGER`.
 
-    told: those that were ended; they are added
+    Args:
+        states: The connections and tasks of each side.
+        handshakes: Tasks of TLS connections in a handshake.
+        told: Receives the connections that were told to close.
+        steps: Logs failures.
+        forced: Returns whether a second signal asked to end at once.
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + LINGER
@@ -169,15 +177,15 @@ async def _end_busy(
 def _is_idle(connection: Any) -> bool:
     """Whether a connection has no request in hand.
 
-    A WebSocket, or a protocol that the user brings, decides for itself in its `shutdown()`.
+    A WebSocket and a user's own protocol decide that themselves, in their `shutdown()`.
     """
     return isinstance(connection, Connection) and not connection.has_request
 
 
 def _has_unread(connection: Any) -> bool:
-    """Whether bytes have come in on a connection that the event loop has yet to read."""
+    """Whether a connection's socket has bytes that the event loop has not read."""
     import fcntl
-    import termios  # neither is needed for a start
+    import termios  # startup needs neither
 
     transport = getattr(connection, "transport", None)
     sock = transport.get_extra_info("socket") if transport is not None else None
@@ -199,7 +207,7 @@ async def _wait(what: str, left: Callable[[], set[Any]], forced: Callable[[], bo
 def _describe_cut(
     connections: Collection[Any], tasks: Collection[asyncio.Task[None]], handshakes: Collection[asyncio.Task[None]]
 ) -> str:
-    """Say how many of what have not ended in time, and whose they are."""
+    """Return what has not ended in time, for the log: the numbers by kind, and the clients."""
     in_hand: set[Any] = set()
     kinds: Counter[str] = Counter()
     for exchanges in map(_exchanges_of, connections):
@@ -212,13 +220,13 @@ def _describe_cut(
 
 
 def _exchanges_of(connection: Any) -> list[Any]:
-    """Return the requests of a connection, or its WebSocket; none, where it is of a protocol of the user's."""
+    """Return the requests of a connection, or its WebSocket; none for a user's own protocol."""
     websocket = getattr(connection, "websocket", None)
     return [*exchanges_of(connection)] or ([] if websocket is None else [websocket])
 
 
 def _who(connections: Collection[Any]) -> str:
-    """Name connections by their clients, and what was asked on them; a few of many."""
+    """Return the clients and requests of at most `NAMED` connections, for the log."""
     named: list[str] = []
     for connection in list(connections)[:NAMED]:
         client = getattr(connection, "client", None)
@@ -230,7 +238,7 @@ def _who(connections: Collection[Any]) -> str:
 
 
 def waited_for(states: Iterable[ServerState]) -> str:
-    """Say what the end of a process waits for: connections, else tasks; empty where it waits for neither."""
+    """Return what a shutdown waits for, in words: connections, else tasks; empty where it waits for neither."""
     states = list(states)
     if connections := _all(states, "connections"):
         return f"{len(connections)} connection{'s' if len(connections) > 1 else ''}: {_who(connections)}"

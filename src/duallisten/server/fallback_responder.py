@@ -1,18 +1,18 @@
 """A thread that answers duallisten's own pages while the application blocks the event loop.
 
-A health check that an application can block tells nothing when it matters. So a thread looks at the heartbeat. When the
-event loop has not turned for `STUCK` seconds and no other process accepts on the private side, the thread accepts in
-the loop's place. It looks at what the peer sends without taking it out of the socket (recv(2), MSG_PEEK). A request for
-one of our pages it answers, and closes the connection. Every other connection it hands to the event loop as it is. So
-the thread decides nothing about a request of the application's, and reads none.
+A health check is useless if the application can block it. So a thread watches the heartbeat. When the event loop has
+not run for `STUCK` seconds and no other process accepts on the private side, the thread accepts in its place. It reads
+the peer's bytes without taking them from the socket (recv(2), MSG_PEEK). It answers a request for one of our pages and
+closes the connection. It passes every other connection to the event loop unchanged. So the thread neither reads nor
+decides about requests for the application.
 
-It cannot help with TLS: there is nothing to be seen before a handshake, and a handshake cannot be handed over. Nor does
-it with the PROXY protocol, whose header comes first. There the pages wait for the loop, or for another process. Nor can
-it help while an extension module holds the GIL.
+It does not work with TLS: no request can be seen before the handshake, and a handshake cannot be passed on. It does not
+work with the PROXY protocol either, whose header comes first. There the pages wait for the loop or for another process.
+And it does not work while an extension module holds the GIL.
 
 Invariants:
-    - A peer that is not admitted is never answered, and no more connections are taken than the listener has room for.
-    - No connection is kept, and an event loop that turns is not disturbed.
+    - A peer that is not admitted is never answered, and the listener's connection limit is kept.
+    - The thread keeps no connection, and does not disturb an event loop that runs.
 """
 
 from __future__ import annotations
@@ -38,23 +38,23 @@ if TYPE_CHECKING:
     from duallisten.observability import RowRef
 
 STUCK = 0.35
-"""Seconds without a heartbeat after which an event loop is taken for blocked; it beats every 0.1 s."""
+"""Seconds without a heartbeat after which an event loop counts as blocked; it beats every 0.1 s."""
 
 LOOK = 0.1
-"""Seconds between two looks at an event loop that does not turn."""
+"""Seconds between two checks of a blocked event loop."""
 
 PATIENCE = 0.5
-"""Seconds that a peer has for the head of its request before its connection is the event loop's."""
+"""Seconds that a peer has for the head of its request before its connection is passed to the event loop."""
 
 MOST = 64
-"""Connections that are looked at, or have been handed over, while the loop is blocked; the others wait in the queue."""
+"""Connections that are accepted at most while the loop is blocked; the others wait in the queue."""
 
 HEAD_BYTES = 8192
-"""How much of a request is looked at: a probe's is smaller."""
+"""Bytes of a request that are peeked at most; a health probe is smaller."""
 
 
 class Accepted(NamedTuple):
-    """A connection that was accepted in the loop's place, and until when it may show what it wants."""
+    """A connection that the thread has accepted, and the deadline for the head of its request."""
 
     connection: socket.socket
     peer: Any
@@ -63,7 +63,7 @@ class Accepted(NamedTuple):
 
 
 class Peeked(NamedTuple):
-    """What a peer asks for, and how many bytes it has sent."""
+    """The request of a peer, and how many bytes the peer has sent."""
 
     raw_path: bytes
     request: Request
@@ -71,10 +71,13 @@ class Peeked(NamedTuple):
 
 
 class Standby:
-    """The thread that stands by for the event loop of a process.
+    """The thread that answers in place of a blocked event loop.
 
-    seat: the process's place on the scoreboard
-    hand_over: has the event loop call something as soon as it turns
+    Args:
+        listeners: The listeners of the process.
+        seat: The process's row on the scoreboard.
+        pages: duallisten's own pages on the private side.
+        hand_over: Schedules a call in the event loop, as `call_soon_threadsafe`.
     """
 
     def __init__(self, listeners: ListenerSet, seat: RowRef, pages: Pages, hand_over: Any) -> None:
@@ -120,7 +123,7 @@ class Standby:
 
     @property
     def _listening(self) -> Iterator[Listening]:
-        """What private connections come in at, as long as there is room for more."""
+        """The sockets for private connections, while the limits allow more."""
         service = self._listeners.private
         if service is None or service.config.ssl is not None or service.proxies is not None:
             return
@@ -132,10 +135,10 @@ class Standby:
                     yield one
 
     def _wait(self) -> None:
-        """Wait for a connection or for bytes, not long."""
+        """Wait up to `LOOK` seconds for a connection or for bytes."""
         poll = select.poll()
         for one in self._listening:
-            with suppress(OSError, ValueError):  # it is being closed
+            with suppress(OSError, ValueError):  # the socket is being closed
                 poll.register(one.bound.socket, select.POLLIN)
         for peeked in self._pending:
             poll.register(peeked.connection, select.POLLIN)
@@ -144,7 +147,7 @@ class Standby:
     def _accept(self, listening: Listening) -> None:
         try:
             connection, peer = listening.bound.socket.accept()
-        except OSError:  # nobody is there, it is being closed, or there is no descriptor
+        except OSError:  # no connection waits, the socket is being closed, or no descriptor is free
             return
         connection.setblocking(False)
         one = Accepted(connection, peer, listening, time.monotonic() + PATIENCE)
@@ -155,7 +158,7 @@ class Standby:
         self._give(one)
 
     def _look_at_pending(self) -> None:
-        """Answer those that ask for a page, and leave the others to the event loop, but for those to be waited for."""
+        """Answer requests for a page; pass other connections, and those past their deadline, to the event loop."""
         waiting: list[Accepted] = []
         service = self._listeners.services[Verdict.PRIVATE]
         root = service.config.root_path.encode()
@@ -174,10 +177,10 @@ class Standby:
             self._give(one)
         self._pending = waiting
         if waiting:
-            self._stopped.wait(0.01)  # what has been seen of them can be read at any time
+            self._stopped.wait(0.01)  # peeked bytes stay readable, so `poll` would return at once
 
     def _give(self, one: Accepted) -> None:
-        """Leave a connection to the event loop."""
+        """Pass a connection to the event loop."""
         self._handed += 1
         try:
             self._hand_over(one.listening.acceptor.take, one.connection, one.peer)
@@ -186,11 +189,11 @@ class Standby:
 
 
 def _peek(connection: socket.socket, context: Context) -> Peeked | None:
-    """Look at what a peer asks for; None as long as the head of its request has not come.
+    """Peek at the request of a peer; None while its head is incomplete.
 
     Raises:
-        OSError: The connection is broken.
-        BadRequest: There will be no head, or it is not one.
+        OSError: The connection is lost.
+        BadRequest: The head is invalid or too large, or the connection has ended before it.
     """
     try:
         data = connection.recv(HEAD_BYTES, socket.MSG_PEEK)

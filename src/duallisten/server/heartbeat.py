@@ -1,10 +1,10 @@
-"""How a process is observed: its row on the scoreboard, its heartbeat, what records its requests, and its pages.
+"""The observation of a process: its row on the scoreboard, its heartbeat, and the thread for its pages.
 
-The heartbeat is a timer of the event loop: when it is late, the loop does not turn. A health check believes that, and
-nothing else that a process says of itself. The heartbeat also writes what can be counted at any time and need not be
-counted at every request: connections that are open, requests in hand, how the server stands.
+The heartbeat is a timer of the event loop: when it is late, the loop is blocked. A health check relies on the heartbeat
+alone. The heartbeat also writes values that need not be counted at each request: open connections, requests in hand,
+and the server's phase.
 
-There is none of this unless pages, metrics or the control socket are asked for (`Config.is_observed`).
+All this exists only where pages, metrics or the control socket are asked for (`Config.is_observed`).
 """
 
 from __future__ import annotations
@@ -23,16 +23,19 @@ HEARTBEAT = 0.1
 """Seconds between two beats."""
 
 SAMPLING = 10
-"""Beats between two countings of what is open."""
+"""Beats between two counts of open connections and requests in hand."""
 
 
 class Observation:
-    """One process, observed.
+    """The observation of one process.
 
-    listeners: what serves
-    lifecycle: how the server stands
-    seat: its place on the board of its launch; None where it is the whole launch, and has a board of its own
-    loop: the event loop of the process, once that runs
+    Args:
+        listeners: The listeners of the process.
+        lifecycle: The server's lifecycle.
+        seat: The process's row on the launch's scoreboard; None where it is the whole launch and has its own board.
+
+    Attributes:
+        loop: The event loop of the process; None before it runs.
     """
 
     loop: asyncio.AbstractEventLoop | None = None
@@ -51,14 +54,14 @@ class Observation:
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Begin to beat, in the running loop."""
+        """Start the heartbeat in the running loop."""
         self.row.begin(os.getpid())
         self._lifecycle.observers.append(self._hear)
         self.loop = asyncio.get_running_loop()
         self._turn(self.loop)
 
     def stop(self) -> None:
-        """Beat no more."""
+        """Stop the heartbeat and the thread for the pages."""
         if self._timer is not None:
             self._timer.cancel()
         if self._standby is not None:
@@ -81,7 +84,7 @@ class Observation:
         self._stand_by()
 
     def _stand_by(self) -> None:
-        """Start the thread that answers our pages while the event loop is blocked, once there are any."""
+        """Start the thread that answers our pages while the event loop is blocked, once there are pages."""
         service = self._listeners.private
         if self._standby is None and self._listeners.listening and service is not None and service.pages is not None:
             hand_over = asyncio.get_running_loop().call_soon_threadsafe
@@ -89,10 +92,10 @@ class Observation:
             self._standby.start()
 
     def beat(self) -> None:
-        """Write down how things stand, and count the requests that were answered since the last beat."""
+        """Write the phase to the scoreboard, and count the requests that were answered since the last beat."""
         listeners, phase = self._listeners, self._lifecycle.phase
         self.row.beat()
-        told = min(phase, Phase.DRAINING)  # nobody need know that it has ended and is yet to exit
+        told = min(phase, Phase.DRAINING)  # a process that has stopped but not exited counts as draining
         self.row.set_state(Phase.READY if phase.serves else told, listeners.accepting)
         if self._is_alone:
             self.board.head[Head.PHASE] = phase

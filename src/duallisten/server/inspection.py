@@ -1,19 +1,19 @@
-"""What a process says of itself when an operator asks (`duallisten.control`): stacks, tasks, connections.
+"""The answers of a process to an operator's questions (`duallisten.control`): stacks, tasks, connections.
 
-It is computed when it is asked for, in a thread that is not the event loop's: so it is also told while something blocks
-the loop. Facts it rests on:
+An answer is computed on request, in a thread other than the event loop's. So it also works while the loop is blocked.
+Facts it rests on:
 
-- `sys._current_frames()` returns the frame of every thread (documented in `sys`; its name says that it is CPython's).
-- `asyncio.all_tasks(loop)` and `current_task(loop)` may be asked in any thread: the former copies a WeakSet that others
-  change, and tries again where that fails.
-- A set is copied in one step of the interpreter, so that the loop cannot change it in the midst.
+- `sys._current_frames()` returns the frame of every thread (documented in `sys`; the underscore marks it as CPython's).
+- `asyncio.all_tasks(loop)` and `current_task(loop)` may be called in any thread: the former copies a WeakSet that other
+  threads change, and tries again where that fails.
+- The interpreter copies a set in one step, so the loop cannot change the set meanwhile.
 
-Connections are those that HTTP or WebSocket is spoken on. Of a connection of a protocol class that the user brings
-(`--http MODULE:CLASS`) no more is known than its peer.
+The connections are those that speak HTTP or WebSocket. Of connections of a user's own protocol class
+(`--http MODULE:CLASS`) only the peer is known.
 
 Invariants:
     - Nothing here waits for the event loop, or changes anything.
-    - Of a request nothing is told but its method, path, age and status.
+    - An answer contains only the method, path, age and status of a request.
 """
 
 from __future__ import annotations
@@ -46,18 +46,18 @@ if TYPE_CHECKING:
 Question = Literal["stacks", "tasks", "connections"]
 
 MOST = 1000
-"""Connections of a process that are listed one by one, those with the longest requests first."""
+"""Connections of a process that are listed at most, those with the longest requests first."""
 
 PATIENCE = 5.0
-"""Seconds that the other end has to take an answer."""
+"""Seconds that the receiver has to read an answer."""
 
 
 class Inspection:
-    """What can be asked of a process that serves.
+    """Answers questions about a server process.
 
     Args:
-        listeners: Its listeners.
-        loop: Its event loop; None before that runs.
+        listeners: The listeners of the process.
+        loop: The event loop of the process; None before it runs.
     """
 
     def __init__(self, listeners: ListenerSet, loop: asyncio.AbstractEventLoop | None) -> None:
@@ -65,7 +65,7 @@ class Inspection:
         self._loop = loop
 
     def answer(self, question: Question) -> dict[str, Any]:
-        """Return the answer to a question, as JSON has it."""
+        """Return the answer to a question, as a JSON value."""
         if question == "stacks":
             return stacks()
         if question == "tasks":
@@ -73,14 +73,14 @@ class Inspection:
         return connections(self._listeners)
 
     def send(self, question: Question, sock: socket.socket) -> None:
-        """Write the answer to a socket; it waits for the other end, so it is for a thread of its own."""
+        """Write the answer to a socket; this blocks until the receiver reads, so call it in its own thread."""
         with suppress(OSError):
             sock.settimeout(PATIENCE)
             sock.sendall(json.dumps(self.answer(question)).encode())
 
 
 def stacks() -> dict[str, Any]:
-    """Return the stack of each thread of this process, the main thread's first, each with its innermost frame last."""
+    """Return the stacks of this process's threads, the main thread first, each with its innermost frame last."""
     frames = sys._current_frames()
     main = threading.main_thread()
     threads = sorted(threading.enumerate(), key=lambda thread: (thread is not main, thread.name))
@@ -95,7 +95,7 @@ def stacks() -> dict[str, Any]:
 
 
 def _stack(frame: FrameType) -> list[dict[str, Any]]:
-    """Return the frames of a stack; their lines are not read, for whoever asks can do so."""
+    """Return the frames of a stack, without the source lines, which the client can read itself."""
     summary = traceback.StackSummary.extract(traceback.walk_stack(frame), lookup_lines=False)
     return [_place(one.filename, one.lineno, one.name) for one in reversed(summary)]
 
@@ -105,9 +105,9 @@ def _place(file: str, line: int | None, function: str) -> dict[str, Any]:
 
 
 def tasks(loop: asyncio.AbstractEventLoop | None) -> dict[str, Any]:
-    """Return the tasks of an event loop, and where each of them waits; the one that runs, if any, first.
+    """Return the tasks of an event loop, and where each of them waits; the running task comes first.
 
-    The frames of the task that runs are on the stack of the loop's thread, from its coroutine's on.
+    The frames of the running task are those on the stack of the loop's thread, from its coroutine on.
     """
     if loop is None:
         return {"pid": os.getpid(), "reason": "its event loop does not run yet"}
@@ -130,7 +130,7 @@ def tasks(loop: asyncio.AbstractEventLoop | None) -> dict[str, Any]:
 
 
 def _running_frames(outermost: FrameType) -> list[FrameType]:
-    """Return the frames of what runs now from `outermost` on, the innermost last."""
+    """Return the frames of the running code from `outermost` on, the innermost last."""
     for innermost in sys._current_frames().values():
         frames: list[FrameType] = []
         frame: FrameType | None = innermost
@@ -139,15 +139,15 @@ def _running_frames(outermost: FrameType) -> list[FrameType]:
             if frame is outermost:
                 return frames[::-1]
             frame = frame.f_back
-    return [outermost]  # it has come to wait meanwhile
+    return [outermost]  # the task waits again meanwhile
 
 
 def connections(listeners: ListenerSet) -> dict[str, Any]:
-    """Return the connections of a process: how many there are of each peer, and what each is about.
+    """Return the connections of a process, counted by peer and listed with their requests.
 
-    - `peers`: for each side and host how many connections there are, and how many have a request in hand
-    - `connections`: at most `MOST` of them, those with the longest requests first; `seconds` is how long the request
-      has been in hand, or a WebSocket been open; None where nobody knows
+    - `peers`: for each side and host the number of connections, and of those with a request in hand
+    - `connections`: at most `MOST` connections, those with the longest requests first; `seconds` is the age of the
+      request or of the WebSocket, None where it is unknown
     """
     now = time.perf_counter()
     listed = [_describe(side, one, now) for side, one in _connections(listeners)]
@@ -161,12 +161,12 @@ def connections(listeners: ListenerSet) -> dict[str, Any]:
 
 
 def sort_connections(listed: list[dict[str, Any]]) -> None:
-    """Put connections in the order of `ORDER`, those with the longest requests first."""
+    """Sort connections by their state in `ORDER`, then by the age of the request, the oldest first."""
     listed.sort(key=lambda one: (ORDER.index(one["state"]), -(one["seconds"] or 0.0)))
 
 
 def list_peers(total: Counter[tuple[str, str]], busy: Counter[tuple[str, str]]) -> list[dict[str, Any]]:
-    """List peers, by side and host, with how many connections they have and on how many a request is in hand."""
+    """Return the peers by side and host, with their numbers of connections and of requests in hand."""
     return [
         {"side": side, "host": host, "connections": count, "requests": busy[side, host]}
         for (side, host), count in total.most_common()
@@ -174,9 +174,9 @@ def list_peers(total: Counter[tuple[str, str]], busy: Counter[tuple[str, str]]) 
 
 
 ORDER = ("request", "websocket", "own page", "idle", "closing", "unknown")
-"""What a connection may be about, in the order in which connections are told.
+"""The states of a connection, in the order of the list.
 
-`own page` is a request for a page of duallisten's own, whose status page is one long answer.
+`own page` is a request for one of duallisten's own pages; the status page is one long response.
 """
 
 
@@ -204,7 +204,7 @@ def _describe(side: Side, connection: Any, now: float) -> dict[str, Any]:
 
 
 def _state(connection: Any, exchange: Exchange | None) -> str:
-    """Return what a connection is about, one of `ORDER`."""
+    """Return the state of a connection, one of `ORDER`."""
     if exchange is not None and exchange.scope["type"] == "websocket":
         return "websocket"
     if not isinstance(connection, Connection):
@@ -217,5 +217,5 @@ def _state(connection: Any, exchange: Exchange | None) -> str:
 def _path(scope: Any) -> str | None:
     try:
         return full_path(scope)
-    except Exception:  # the scope is the application's, which may have changed it
+    except Exception:  # the application may have changed the scope
         return None

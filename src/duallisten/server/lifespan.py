@@ -1,16 +1,16 @@
-"""The lifespans of what is served: one for each application, whatever listeners lead to it.
+"""The lifespans of the applications: one for each application, whichever listeners serve it.
 
-Both applications are started, whichever listeners are open: the public one first, then the private one if it is
-another, so that the private one may build on what the public one has made. They are shut down the other way round. If
-one fails to start, those that have been started before it are shut down in order, and nothing is served.
+Both applications are started, whichever listeners are open: first the public one, then the private one if it is
+another. So the private one may use what the public one has set up. They are shut down in reverse order. If one fails to
+start, those that have started are shut down, and nothing is served.
 
-A server that is told to end can cut a start or a shutdown short that takes too long (`cut_start_short`,
-`cut_shutdown_short`): the application's task is cancelled, so that its `finally` blocks run. The protocol has no
-message for it: an application that starts does not listen, and one that shuts down has been told. A start that blocks
-the event loop (it waits for a database in a plain function, say) is interrupted by an `Alarm`.
+A server that received a stop signal can cut short a startup or a shutdown that takes too long (`cut_start_short`,
+`cut_shutdown_short`). It cancels the application's task, so that its `finally` blocks run. The lifespan protocol has no
+message for this: during startup the application does not receive, and during shutdown it has the message already. A
+startup that blocks the event loop (such as a database call in a plain function) is interrupted by an `Alarm`.
 
-uvicorn's own lifespan protocol does each (`Config.lifespan_class`); `uvicorn.Server` knows of the first alone. It
-runs the application in a task that it keeps to itself, made of its `main()`.
+uvicorn's own lifespan class runs each lifespan (`Config.lifespan_class`); `uvicorn.Server` itself knows only the first
+one. The class runs the application in a private task, with its method `main()`.
 """
 
 from __future__ import annotations
@@ -34,13 +34,14 @@ logger = logging.getLogger("uvicorn.error")
 
 
 class Lifespans:
-    """What starts and shuts down the applications of a server.
+    """Starts and shuts down the applications of a server.
 
-    first: the lifespan of the public side's application, as `uvicorn.Server` has made it
-    config: the loaded configuration
+    Args:
+        first: The lifespan of the public side's application, made by `uvicorn.Server`.
+        config: The loaded configuration.
 
     Attributes:
-        failed: The applications that have failed to shut down.
+        failed: The names of the applications that failed to shut down.
     """
 
     def __init__(self, first: Any, config: Config) -> None:
@@ -55,7 +56,7 @@ class Lifespans:
             self._observe(lifespan)
 
     def _observe(self, lifespan: Any) -> None:
-        """Note the task that a lifespan runs its application in."""
+        """Note the task in which a lifespan runs its application."""
         run = getattr(lifespan, "main", None)  # there is none with --lifespan off
         if run is None:
             return
@@ -71,7 +72,7 @@ class Lifespans:
         self._cut = True
         for lifespan, task in self._running():
             if not lifespan.startup_event.is_set():
-                lifespan.startup_failed = True  # so that uvicorn does not take it for an application without a lifespan
+                lifespan.startup_failed = True  # else uvicorn would conclude that the application has no lifespan
                 task.cancel()
 
     def cut_shutdown_short(self) -> None:
@@ -84,12 +85,12 @@ class Lifespans:
         return [(lifespan, task) for lifespan, task in self._tasks.items() if task is not None and not task.done()]
 
     def state(self, side: Side) -> dict[str, Any]:
-        """Return the state that the lifespan of a side's application shares with its requests."""
+        """Return the lifespan state of a side's application, which its requests share."""
         state: dict[str, Any] = self._by_side[side].state
         return state
 
     async def startup(self) -> None:
-        """Start them in order; raises LaunchError where one fails, when the others have been shut down again."""
+        """Start the applications in order; where one fails, shut down the others and raise LaunchError."""
         started: list[Any] = []
         for lifespan in dict.fromkeys(self._by_side.values()):
             if not self._cut:
@@ -99,15 +100,15 @@ class Lifespans:
                     await other.shutdown()
                 name = self._names[lifespan]
                 raise LaunchError(f"{name} failed to start: see the error above; no listener was opened")
-            if not getattr(lifespan, "error_occurred", True):  # it has a lifespan: what it raises from now on is told
+            if not getattr(lifespan, "error_occurred", True):  # it has a lifespan, so log what it raises from now on
                 lifespan.config = copy.copy(lifespan.config)
                 lifespan.config.lifespan = "on"
             started.append(lifespan)
 
     async def shutdown(self) -> None:
-        """Shut them down, the last one first; one that fails is logged, and keeps no other from being shut down."""
+        """Shut the applications down, the last one first; a failure is logged, and the others are still shut down."""
         for lifespan in reversed(dict.fromkeys(self._by_side.values())):
-            had_failed = getattr(lifespan, "error_occurred", False)  # it has no lifespan, or lost it before
+            had_failed = getattr(lifespan, "error_occurred", False)  # it has no lifespan, or its lifespan failed before
             try:
                 await lifespan.shutdown()
             except Exception:
@@ -119,17 +120,17 @@ class Lifespans:
 
 
 class Alarm:
-    """Interrupts a start that blocks the event loop: a signal must not wait for it for ever.
+    """Interrupts a startup that blocks the event loop, so that a signal does not wait for it for ever.
 
-    A signal handler only notes the signal; the event loop acts upon it, which it cannot while it is blocked. So the
-    handler sets an alarm (setitimer(2)), which the loop turns off when it has noticed the signal. An alarm that
-    rings raises KeyboardInterrupt in the code that blocks, so that its `finally` blocks run. A handler that started a
-    thread instead could wait for a lock that the interrupted code holds.
+    A signal handler only notes the signal. The event loop acts on it, but not while it is blocked. So the handler sets
+    an alarm (setitimer(2)), and the loop turns it off when it acts on the signal. An alarm that rings raises
+    KeyboardInterrupt in the blocking code, so that its `finally` blocks run. (A thread would not do: starting one in
+    the handler could wait for a lock that the interrupted code holds.)
 
-    It works in the main thread, and where there is such a timer; elsewhere it does nothing.
+    It works in the main thread of systems that have the timer; elsewhere it does nothing.
 
     Attributes:
-        rang: Whether it has rung.
+        rang: Whether the alarm has rung.
     """
 
     def __init__(self) -> None:
@@ -138,7 +139,7 @@ class Alarm:
         self._is_set = False
 
     def set(self, seconds: float) -> None:
-        """Set it, unless it is set already or has rung."""
+        """Set the alarm, unless it is set already or has rung."""
         if self._is_set or self.rang or not hasattr(signal, "setitimer"):
             return
         if threading.current_thread() is threading.main_thread():
@@ -147,7 +148,7 @@ class Alarm:
             signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001))
 
     def turn_off(self) -> None:
-        """Turn it off, if it is set."""
+        """Turn the alarm off, if it is set."""
         if self._is_set:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, self._before)

@@ -1,14 +1,14 @@
-"""The entry of a launch in a registry (`--register`): one, however many processes it has.
+"""The entry of a launch in a registry (`--register`): one entry, however many processes the launch has.
 
-The entry is made when every listener accepts, of the sockets that were really bound: so no client is sent to a port
-that is not open. At the end of the launch it says `draining` before anything else happens, so that clients go to
-others, and it is removed when the last connection has ended. A `registry.Registrar` writes it, in its own thread.
+The entry is made from the bound sockets when every listener accepts, so no client is sent to a port that is not open.
+Shutdown first sets the entry to `draining`, so that clients choose other instances, and removes it when the last
+connection is closed. A `registry.Registrar` writes the entry, in its own thread.
 
-A server calls `hear` with its phases, a supervisor calls `begin`, `drain` and `end`, the control socket `hold`.
+A server calls `hear` with its phases. A supervisor calls `begin`, `drain` and `end`. The control socket calls `hold`.
 
 Invariants:
-    - A registry never stops a launch, and never holds up its end for longer than `PATIENCE`.
-    - The URL, which may have a password in it, is never shown.
+    - A registry never stops a launch, and never delays its end by more than `PATIENCE` per write.
+    - The URL, which may contain a password, is never shown.
 """
 
 from __future__ import annotations
@@ -34,16 +34,18 @@ if TYPE_CHECKING:
 logger = logging.getLogger("uvicorn.error")
 
 PATIENCE = 2.0
-"""Seconds that the end of a launch waits for each write to the registry."""
+"""Seconds that a shutdown waits for each write to the registry."""
 
 
 def registration_of(config: Config, listeners: ListenerSet | None = None) -> Registration | None:
-    """Return the registration that is asked for, if any.
+    """Return the registration for `--register`; None without it.
 
-    listeners: those of the server whose phases it will hear, if it does
+    Args:
+        config: The configuration.
+        listeners: The server's listeners, where the server calls `hear`; None with a supervisor.
 
     Raises:
-        UsageError: It has no name, no URL or one that cannot be read.
+        UsageError: The service has no name, or the URL is missing or invalid.
         LaunchError: The library for that registry is missing.
     """
     if config.options.register is None:
@@ -65,7 +67,7 @@ def registration_of(config: Config, listeners: ListenerSet | None = None) -> Reg
 
 
 def service_of(config: Config) -> str:
-    """Return the name that others find this service by; raises UsageError where there is none."""
+    """Return the service's name in the registry; raises UsageError where there is none."""
     from duallisten.registry.entry import is_service
 
     asked, place = config.options.service, config.place
@@ -81,11 +83,13 @@ def service_of(config: Config) -> str:
 
 
 class Registration:
-    """The entry of one launch.
+    """The registry entry of one launch.
 
-    service: the name that it is found by
-    url: the registry's, no longer the name of a variable
-    listeners: those of the server whose phases it hears
+    Args:
+        config: The configuration.
+        service: The service's name in the registry.
+        url: The registry's URL, already read where a variable's name was given.
+        listeners: The server's listeners, where the server calls `hear`.
     """
 
     def __init__(self, config: Config, service: str, url: str, listeners: ListenerSet | None = None) -> None:
@@ -97,7 +101,7 @@ class Registration:
         self._has_begun = self._is_held = False
 
     def hear(self, phase: Phase) -> Awaitable[None] | None:
-        """Register, drain and leave as a server enters its phases."""
+        """Register, drain or remove the entry when the server enters a phase."""
         listeners = self._listeners
         if phase is Phase.READY and listeners is not None and listeners.plan is not None:
             self.begin(listeners.plan, listeners.bound or ())
@@ -109,7 +113,7 @@ class Registration:
         return None
 
     def begin(self, plan: Plan, bound: Iterable[BoundSocket]) -> None:
-        """Register, now that all of it accepts; returns at once, and does nothing the second time."""
+        """Register, now that every listener accepts; returns at once, and does nothing the second time."""
         if self._has_begun:
             return
         self._has_begun = True
@@ -132,7 +136,7 @@ class Registration:
             self._registrar.draining(0)
 
     def hold(self, is_held: bool) -> None:
-        """Have clients go elsewhere while everything goes on, or come back; returns at once."""
+        """Set the entry to `draining` while the launch serves on, or back to ready; returns at once."""
         self._is_held = is_held
         if self._registrar is not None and is_held:
             self._registrar.draining(0)
@@ -140,12 +144,12 @@ class Registration:
             self._registrar.ready()
 
     def drain(self) -> None:
-        """Change the entry to `draining`, and wait at most `PATIENCE` for that."""
+        """Set the entry to `draining`, and wait at most `PATIENCE` seconds for the write."""
         if self._registrar is not None:
             self._registrar.draining(PATIENCE)
 
     def end(self) -> None:
-        """Remove the entry, and wait at most `PATIENCE` for that."""
+        """Remove the entry, and wait at most `PATIENCE` seconds for the write."""
         if self._registrar is not None:
             self._registrar.remove(PATIENCE)
 
@@ -173,13 +177,13 @@ class Registration:
 
 
 def reached_first(bound: Sequence[tuple[str, int]]) -> tuple[str, int]:
-    """Return the first name of a listener's that others can reach, and on loopback alone the first."""
+    """Return a listener's first address that is not loopback; else its first."""
     names = ((read_address(host), (host, port)) for host, port in bound)
     return next((name for address, name in names if address is None or not address.is_loopback), bound[0])
 
 
 def reachable(bound: str, host: Host) -> str:
-    """Return the address by which a public listener is reached: the host's first, where it is bound to all of them."""
+    """Return the address that clients can use for a public listener: for a wildcard, the host's first address."""
     address = read_address(bound)
     if address is not None and not address.is_unspecified:
         return str(address)

@@ -1,20 +1,19 @@
-"""The server: uvicorn's, with two listeners, one lifespan and one application state.
+"""The server: a `uvicorn.Server` with two listeners, one lifespan and one application state.
 
-In place of uvicorn's single listener it opens those of the plan. The order of a launch, and why:
+It opens the listeners of the plan in place of uvicorn's single one. The order of a launch, and why:
 
-1. plan and bind (`prepare`), before the application is even imported: a port in use costs no half-run start-up;
-2. the application's lifespan, once, whatever listeners there are;
-3. the private listener accepts, then the public one: a platform takes its first accepted connection as ready. A private
-   address that may come later opens its listener when it comes (`address_watch`).
+1. plan and bind (`prepare`), before the application is imported, so that a port in use stops the launch early;
+2. the application's lifespan, once, whichever listeners there are;
+3. the private listener accepts, then the public one, because a platform may take the first accepted connection for
+   readiness. A private listener whose address appears late is opened then (`address_watch`).
 
-The order of its end is `shutdown`'s.
+The order of the shutdown is in `shutdown`.
 
-Each listener has a `uvicorn.Config` and a `ServerState` of its own, so that a flood on one side uses up no limit of
-the other.
+Each listener has its own `uvicorn.Config` and `ServerState`, so a flood on one side uses up no limit of the other.
 
 Invariants:
-    - The server never exits and never prints: what goes wrong is raised.
-    - It knows none of those who watch it (a service manager, a registry, the scoreboard): they observe its `lifecycle`.
+    - The server never exits and never prints: it raises errors.
+    - It does not know its observers (a service manager, a registry, the scoreboard): they observe its `lifecycle`.
 """
 
 from __future__ import annotations
@@ -88,12 +87,12 @@ class Server(UvicornServer):
 
     Args:
         config: What to serve, and where.
-        plan: What to bind; made when the server starts if it is not given. This and what follows is for workers.
-        bound: The plan's sockets, bound by someone else, such as a supervisor.
-        seat: Its row on the scoreboard of the launch, where it is one of several processes.
+        plan: The plan; without it the server makes one when it starts. This and the following are for workers.
+        bound: The plan's sockets, bound by the caller, such as a supervisor.
+        seat: The process's row on the launch's scoreboard, where it is one of several processes.
 
     Raises:
-        LaunchError: By `run` and `serve`, for what stops a launch. That of `run` is logged, and a `SystemExit`, too.
+        LaunchError: By `run` and `serve`, where the launch fails. `run` logs it, and raises it as a `SystemExit`, too.
         ShutdownError: By both at their end, if a step of the shutdown has failed.
     """
 
@@ -119,7 +118,7 @@ class Server(UvicornServer):
         self.lifecycle = Lifecycle()
         self._seat = seat
         self.observation: Observation | None = None
-        self.is_alone = bound is None  # nobody else has its sockets
+        self.is_alone = bound is None  # no other process has its sockets
         self.registration: Registration | None = None
         self._register()
         self._watch: AddressWatch | None = None
@@ -127,7 +126,7 @@ class Server(UvicornServer):
 
     @property
     def plan(self) -> Plan | None:
-        """What is to be served; None before that is known."""
+        """The plan; None before it is made."""
         return self.listeners.plan
 
     @property
@@ -137,21 +136,21 @@ class Server(UvicornServer):
 
     @property
     def phase(self) -> Phase:
-        """How it stands, for a readiness check."""
+        """The current phase, for a readiness check."""
         return self.lifecycle.phase
 
     @property
     def ending(self) -> bool:
-        """Whether it has been told to end, and does."""
+        """Whether shutdown has begun."""
         return self.phase >= Phase.DRAINING
 
     @property
     def addresses(self) -> dict[Side, tuple[str, int]]:
-        """Where each side is bound, of several the first: (address, port in host order), or (path, 0)."""
+        """The first bound address of each side: (address, port in host order), or (path, 0)."""
         return {one.side: one.bound[0] for one in self._served if one.bound}
 
     def url(self, side: Side) -> str:
-        """Return the base URL of a side, of several the first, without a slash at its end; empty if it is not bound."""
+        """Return the first base URL of a side, without a slash at its end; empty if the side is not bound."""
         return next((one.urls[0] for one in self._served if one.side == side and one.bound), "")
 
     @property
@@ -159,14 +158,14 @@ class Server(UvicornServer):
         return served_listeners(self.config, self.plan, self.bound or ()) if self.plan is not None else ()
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
-        """Serve until told to stop, in an event loop of its own; `sockets` are as for `serve`."""
+        """Serve until told to stop, in a new event loop; `sockets` are as for `serve`."""
         try:
             run_server(self, sockets)
         except LaunchError as error:
             raise (logged(error) if self.is_alone else error) from None
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        """Serve until told to stop; `sockets` are bound ones, to use as the public listener's."""
+        """Serve until told to stop; `sockets` are bound sockets for the public listener."""
         await self.prepare(sockets)
         self._observe()
         if self.observation is not None:
@@ -187,7 +186,7 @@ class Server(UvicornServer):
                 sock.remove_path(self.plan)
 
     def _observe(self) -> None:
-        """Build what observes this process, if that is asked for; its memory cannot be pickled, so it is made late."""
+        """Build the observation, if it is asked for; late, because its shared memory cannot be pickled."""
         if self.observation is None and self.config.is_observed:
             from duallisten.server.heartbeat import Observation
 
@@ -200,7 +199,7 @@ class Server(UvicornServer):
             import anyio.to_thread  # its event loop back end takes 35 ms to import; a launch plans before its loop runs
 
             request = request_of(self.config)
-            if sockets:  # they are the public listener, whatever host and port say
+            if sockets:  # they replace host and port of the public listener
                 request = request._replace(uds=None, fd=sockets[0].fileno())
             plan = await anyio.to_thread.run_sync(await_plan, request, read_host, abandon_on_cancel=True)
             self.listeners.plan = plan
@@ -224,7 +223,7 @@ class Server(UvicornServer):
         if not await start_or_give_up(self, self.lifespans):
             return
         await self.before_accepting()
-        if self.should_exit:  # told to end meanwhile: what has been started is shut down, and nothing is opened
+        if self.should_exit:  # a stop signal came meanwhile: shut the application down, and open no listener
             await end(self, self.lifespans)
             return
         trace(self.listeners.services)
@@ -244,7 +243,7 @@ class Server(UvicornServer):
         self._tell()
 
     def _begin_again(self) -> None:
-        """Forget what has been shut down: a program may start a server again, as it may start uvicorn's."""
+        """Reset the server: a program may start it again after a shutdown, as it may start uvicorn's."""
         self.listeners.bound = None
         self.listeners.listening.clear()
         self.lifespan = self.config.lifespan_class(self.config)
@@ -254,7 +253,7 @@ class Server(UvicornServer):
         self.lifecycle.enter(Phase.STARTING)
 
     def _register(self) -> None:
-        """Have the launch registered when it is ready, if that is asked for, and this is all of it."""
+        """Register the launch when it is ready, if that is asked for and this server is the whole launch."""
         if self.registration is not None:
             self.lifecycle.observers.remove(self.registration.hear)
         self.registration = registration_of(self.config, self.listeners) if self.is_alone else None
@@ -262,37 +261,37 @@ class Server(UvicornServer):
             self.lifecycle.observers.append(self.registration.hear)
 
     async def before_accepting(self) -> None:
-        """Do what must come between the application's start and the first connection: here, warn of unused rules."""
+        """Run between the application's startup and the first connection: here, warn of unused rules."""
         if unused := self.config.unused_rules:
             logger.warning(unused)
 
     def await_private(self) -> None:
-        """Open the private listener when its address appears, if that is waited for."""
+        """Open the private listener when its address appears, if the plan says so."""
         assert self.plan is not None  # noqa: S101
         if self.plan.later:
             self._watch = AddressWatch(request_of(self.config))
             self._watch.hand_over(asyncio.get_running_loop(), self._open_private)
 
     async def _open_private(self, plan: Plan, bound: list[BoundSocket]) -> None:
-        """Open the private listener, which has come late, and say so."""
+        """Open the private listener, whose address has appeared late, and log it."""
         await self.adopt(plan, bound)
         if self.plan is plan:
             log_listeners(self.config, plan, bound, lambda side: f"process {os.getpid()}")
 
     def _tell(self) -> None:
-        """Enter the phase that follows from what is accepted at."""
+        """Enter the phase for the listeners that accept."""
         assert self.plan is not None  # noqa: S101
         self.lifecycle.enter(Phase.AWAITING_PRIVATE if self.plan.later else Phase.READY)
 
     async def adopt(self, plan: Plan, bound: list[BoundSocket]) -> None:
-        """Take a plan in place of the one that was waiting for a listener, and accept from that one's sockets."""
+        """Replace the plan that waited for a private listener, and accept from the new sockets."""
         assert self.bound is not None  # noqa: S101
         if self.ending:
             sock.close(bound)
             return
         waiting, self.listeners.plan = self.plan, plan
         try:
-            for one in bound if self._reception is not None else ():  # before that, `startup` sees to it
+            for one in bound if self._reception is not None else ():  # before that, `startup` accepts from them
                 await self.accept(one)
         except OSError as error:
             logger.error("The %s listener cannot listen on %s: %s", one.side, one.name, error.strerror)
@@ -314,7 +313,7 @@ class Server(UvicornServer):
         server = AcceptLoop(bound.socket, acceptor.take, lambda: self.listeners.taken, limit)
         await server.start_serving()
         listening = Listening(bound, server, acceptor)
-        if self.ending:  # told to end meanwhile, when all that was known of was closed
+        if self.ending:  # shutdown began meanwhile and does not know this listener
             listening.server.close()
         else:
             self.listeners.listening.append(listening)
@@ -322,13 +321,13 @@ class Server(UvicornServer):
 
     @property
     def servers(self) -> list[AcceptLoop]:  # type: ignore[override]
-        """What accepts, with `sockets`, as of the servers that `uvicorn.Server` has; the public side's first."""
+        """The accept loops, which have `sockets`, in place of `uvicorn.Server`'s servers; the public side's first."""
         listening = sorted(self.listeners.listening, key=lambda one: one.bound.side != "public")
         return [one.server for one in listening]
 
     @property
     def handshakes(self) -> set[asyncio.Task[None]]:
-        """The connections that uvicorn's protocol has yet to hear of."""
+        """The tasks of connections that the engine does not have yet."""
         return self._reception.handshakes if self._reception is not None else set()
 
     @property
@@ -338,12 +337,12 @@ class Server(UvicornServer):
 
     @property
     def should_exit(self) -> bool:
-        """Whether it was told to end, or has ended. Set it to end it, from any thread or a signal handler."""
+        """Whether the server was told to stop, or has stopped. Any thread or a signal handler may set it."""
         return self._should_exit
 
     @should_exit.setter
     def should_exit(self, value: bool) -> None:
-        """Tell it to end: answers say so, and the main loop ends, at once."""
+        """Stop the server: responses say `Connection: close` and the main loop ends, both at once."""
         self._should_exit = value
         if value:
             for service in tuple(self.listeners.services.values()):
@@ -351,7 +350,7 @@ class Server(UvicornServer):
             self._pause.end()
 
     async def main_loop(self) -> None:
-        """Tick as uvicorn does until it is time to end."""
+        """Call `on_tick` as uvicorn does until the server should stop."""
         counter = 0
         while not await self.on_tick(counter):
             counter = (counter + 1) % 864000
@@ -369,23 +368,23 @@ class Server(UvicornServer):
         return should_exit
 
     def refresh_headers(self) -> None:
-        """Set the date that answers have, and when all ends `Connection: close`; see how lines are logged."""
+        """Set the date header, and `Connection: close` during shutdown; look again how access lines are logged."""
         set_default_fields(self.listeners.services.values(), is_ending=self.should_exit or self.ending)
         self.lines.look_again()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Note a signal, as uvicorn does; a start that blocks the event loop is interrupted in the end."""
+        """Note a signal, as uvicorn does, and set the alarm for a startup that blocks the event loop."""
         super().handle_exit(sig, frame)
         if not self.started and not self.ending:
             self.alarm.set(start_patience(self.config) + SIGNAL_INTERVAL)
 
     def linger(self, side: Side) -> float:
-        """Seconds that a listener of `side` goes on accepting when the server ends."""
+        """Return the seconds that a listener of `side` still accepts during shutdown."""
         assert self.plan is not None  # noqa: S101
         return linger_seconds(self.config, self.plan, side)
 
     async def shutdown(self, sockets: Sequence[socket.socket] | None = None) -> None:
-        """End, in the order that `shutdown` tells."""
+        """Shut down, in the order of the module `shutdown`."""
         logger.info("Shutting down")
         if self._watch is not None:
             self._watch.stop()

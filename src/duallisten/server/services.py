@@ -1,4 +1,4 @@
-"""What answers each verdict in a process: one configuration, one state and one engine context for each side."""
+"""Builds the service of each verdict in a process: one configuration, one state and one engine context per side."""
 
 from __future__ import annotations
 
@@ -45,7 +45,11 @@ if TYPE_CHECKING:
 class Shared(NamedTuple):
     """What all verdicts of a side share.
 
-    counter, slow: what counts its requests, and what logs slow ones; None where nobody asks for it
+    Attributes:
+        state: The side's connections and tasks.
+        counter: Counts the requests; None where they are not counted.
+        limit: The side's connection limits.
+        slow: Logs slow requests; None where that is off.
     """
 
     state: ServerState
@@ -55,7 +59,7 @@ class Shared(NamedTuple):
 
 
 class OwnPages(Observer):
-    """Marks the requests for duallisten's own pages, which have no access line and are not counted.
+    """Marks requests for duallisten's own pages, which get no access log line and are not counted.
 
     Args:
         paths: The raw paths of the pages.
@@ -65,25 +69,25 @@ class OwnPages(Observer):
         self._paths = paths
 
     def exchange_began(self, exchange: Exchange) -> None:
-        """Mark a request."""
+        """Mark a request for an own page."""
         exchange.is_own = exchange.scope["raw_path"] in self._paths and exchange.scope["type"] == "http"
 
 
 class FreedConnections(Observer):
-    """Tells the limit on the connections of a side when one has ended."""
+    """Tells a side's `ConnectionLimit` when a connection is closed."""
 
     def __init__(self, limit: ConnectionLimit) -> None:
         self._limit = limit
 
     def connection_lost(self, connection: Connection) -> None:
-        """Make room for another."""
+        """Stop counting the connection."""
         self._limit.leave(connection.client[0] if connection.client else None)
 
 
 def make_services(server: Server, plan: Plan) -> dict[Verdict, ListenerService]:
-    """Build what answers each verdict in a server; the side door shares the public side's state, counter and limits.
+    """Build a server's service of each verdict; the side door shares the public side's state, counter and limits.
 
-    Its configuration must be loaded, and its `lifespans`, `lines` and `clock` be there.
+    The server's configuration must be loaded, and its `lifespans`, `lines` and `clock` must be set.
     """
     verdicts: dict[Side, list[Verdict]] = {}
     if plan.public is not None:
@@ -91,7 +95,7 @@ def make_services(server: Server, plan: Plan) -> dict[Verdict, ListenerService]:
     if plan.private is not None or plan.later:
         verdicts["private"] = [Verdict.PRIVATE]
     services: dict[Verdict, ListenerService] = {}
-    while server.slow_requests:  # of a server that is started again
+    while server.slow_requests:  # left from before, where the server is started again
         server.slow_requests.pop().stop()
     for side, of_side in verdicts.items():
         state = ServerState() if services else server.server_state
@@ -104,7 +108,7 @@ def make_services(server: Server, plan: Plan) -> dict[Verdict, ListenerService]:
 
 
 def _slow_requests(server: Server, side: Side, state: ServerState) -> SlowRequests | None:
-    """Build what logs the slow requests of a side, which the server stops; None where nobody asks for it."""
+    """Build the log of a side's slow requests; None where it is off. The server stops it at its end."""
     seconds = server.config.options.log_slow_requests
     if seconds is None or not server.config.is_engine:
         return None
@@ -118,13 +122,13 @@ def _slow_requests(server: Server, side: Side, state: ServerState) -> SlowReques
 def _connection_limit(config: Config, side: Side, state: ServerState) -> ConnectionLimit:
     asked = config.side(side)
     limits = (asked.limit_connections, asked.limit_connections_per_peer)
-    if not config.is_engine:  # no observer hears when a connection ends
+    if not config.is_engine:  # no observer is called when a connection ends
         limits = (None, None)
     return ConnectionLimit(lambda: len(state.connections), *limits)
 
 
 def _make_service(server: Server, verdict: Verdict, shared: Shared) -> ListenerService:
-    """Build what answers connections of one verdict."""
+    """Build the service for connections of one verdict."""
     config, counter = server.config, shared.counter
     side: Side = "private" if verdict is Verdict.PRIVATE else "public"
     asked, is_side_door = config.side(side), verdict is Verdict.SIDE_DOOR
@@ -166,7 +170,7 @@ def _make_service(server: Server, verdict: Verdict, shared: Shared) -> ListenerS
 
 
 def _pages(server: Server, side: Side) -> Pages | None:
-    """Build duallisten's own pages of a side, if any are asked for."""
+    """Build duallisten's own pages of a side; None where there are none."""
     if server.observation is None or not server.config.has_pages:
         return None
     from duallisten.admin.routes import page_set
@@ -175,12 +179,12 @@ def _pages(server: Server, side: Side) -> Pages | None:
 
 
 def _observers(server: Server, side: Side, made: UvicornConfig, json_log: JSONAccessLog | None) -> Iterable[Observer]:
-    """Build what hears of the requests of a side: ids first, for the lines tell them."""
+    """Build the observers of a side's requests; the ids come first, because the log lines contain them."""
     header = server.config.request_id_header
     if header is not None:
         from duallisten.observability.request_ids import RequestIds
 
-        # Whoever gets in on the private side is a neighbour, and an id grants nothing.
+        # Every peer on the private side is a neighbour, and an id gives no rights.
         is_private, is_believed = side == "private", keeps_request_ids(server.config)
         yield RequestIds(header, lambda connection: is_private or (is_believed and connection.is_trusted))
     if made.access_log:
@@ -190,7 +194,7 @@ def _observers(server: Server, side: Side, made: UvicornConfig, json_log: JSONAc
 
 
 def _json_log(server: Server, side: Side, made: UvicornConfig) -> JSONAccessLog | None:
-    """Build the access log of a side; None where lines are text."""
+    """Build the JSON access log of a side; None where lines are text."""
     if server.config.options.log_format != "json":
         return None
     from duallisten.observability.access_log_json import JSONAccessLog
@@ -210,7 +214,7 @@ def access_lines(config: Config) -> AccessLines:
 def _hand_over(
     config: UvicornConfig, state: ServerState, app_state: dict[str, object], transport: asyncio.Transport, head: bytes
 ) -> asyncio.Protocol:
-    """Hand a connection to a WebSocket protocol class that the user brings, as uvicorn's HTTP protocols do."""
+    """Pass a connection to the user's own WebSocket protocol class, as uvicorn's HTTP protocols do."""
     make: Callable[..., asyncio.Protocol] = config.ws_protocol_class  # type: ignore[assignment]
     protocol = make(config=config, server_state=state, app_state=app_state)
     protocol.connection_made(transport)
@@ -220,7 +224,7 @@ def _hand_over(
 
 
 def trace(services: Mapping[Verdict, ListenerService]) -> None:
-    """Add the side to the spans of requests, where OpenTelemetry's SDK is imported; call it when applications run."""
+    """Add the side to request spans where OpenTelemetry's SDK is imported; call it after the applications started."""
     if "opentelemetry.sdk.trace" in sys.modules:
         from duallisten.observability.spans import make_spans, with_side
 
@@ -230,9 +234,12 @@ def trace(services: Mapping[Verdict, ListenerService]) -> None:
 
 
 def judge_of(side: Side, plan: Plan, latest: Callable[[], Plan]) -> AdmissionPolicy:
-    """Return the rule by which a socket of `side` judges its connections.
+    """Return the admission policy for the connections of a socket.
 
-    latest: gives the plan as it now is, where `plan` waits for a private listener
+    Args:
+        side: The side of the socket's listener.
+        plan: The plan when the socket is opened.
+        latest: Returns the current plan, where `plan` waits for a private listener.
     """
     admission = plan.admission
     if plan.shared:
@@ -245,7 +252,7 @@ def judge_of(side: Side, plan: Plan, latest: Callable[[], Plan]) -> AdmissionPol
 
 
 def set_default_fields(services: Iterable[ListenerService], *, is_ending: bool) -> None:
-    """Set the date that answers have, and when all ends `Connection: close`."""
+    """Set the default header fields of responses: the date, and `Connection: close` during shutdown."""
     date = (b"date", formatdate(usegmt=True).encode())
     for service in services:
         fields = [*([date] if service.config.date_header else []), *service.config.encoded_headers]
@@ -255,14 +262,14 @@ def set_default_fields(services: Iterable[ListenerService], *, is_ending: bool) 
 
 
 def import_websockets(config: Config) -> None:
-    """Import what WebSockets need, beside the event loop: the first handshake would stop it for 30 ms."""
+    """Import the WebSocket modules in a thread: at the first handshake they would block the event loop for 30 ms."""
     if config.has_websockets and "duallisten.http.websocket" not in sys.modules:
         name = "duallisten-imports"
         threading.Thread(target=import_module, args=("duallisten.http.websocket",), name=name, daemon=True).start()
 
 
 def share_of(plan: Plan, sockets: list[socket.socket] | None = None) -> Share | None:
-    """Return what shares the private port with other processes that were given the same public socket."""
+    """Return the function that shares the private port with processes that got the same public socket, if any."""
     addresses = plan.public.addresses if plan.public is not None else ()
     if not sockets and not any(isinstance(one, InheritedSocket) for one in addresses):
         return None

@@ -1,26 +1,26 @@
-"""The end of a server, in its order: nothing that was accepted is lost, and all of it within the platform's time.
+"""The shutdown of a server, step by step: it loses no accepted connection, and stays within the platform's time.
 
-1. Others are told first: the observers of `Phase.DRAINING` (a service manager, a registry).
-2. Every answer that begins from now on says `Connection: close`; `Server.should_exit` sees to that.
-3. The public listener goes on accepting for `--public-linger` seconds, for a balancer that is yet to hear of the end;
-   the private one for `--private-linger`, since neighbours go on using an address that they have resolved, and as long
-   as the public one, since `readyz` is there. Idle connections stay open as long: the process lives anyway, and closing
-   one might lose a request.
-4. A listener whose time is over stops. What its queue holds is accepted and answered, its WebSockets are closed with
-   1012. When the last one has stopped, the connections of both sides end (`drain`).
+1. The observers of `Phase.DRAINING` are told first (a service manager, a registry).
+2. Every response that starts from now on says `Connection: close`; `Server.should_exit` sets that.
+3. The public listener accepts for another `--public-linger` seconds, until the load balancer knows of the shutdown. The
+   private one accepts for `--private-linger` seconds, because neighbours keep using a resolved address, and at least as
+   long as the public one, because `readyz` is there. Idle connections stay open meanwhile: the process runs anyway, and
+   closing one could lose a request.
+4. A listener whose time is over stops: the connections in its queue are accepted and answered, and its WebSockets are
+   closed with 1012. When the last listener has stopped, the connections of both sides are closed (`drain`).
 5. The application is shut down.
 
-The time of 2 to 4 is `--timeout-graceful-shutdown` (`Config.graceful_seconds`); on a platform it is shorter than the
-grace before SIGKILL, and what is left of that is the application's. A second SIGINT ends all of it at once, as in
+Steps 2 to 4 have `--timeout-graceful-shutdown` seconds (`Config.graceful_seconds`). On a platform that is less than the
+grace before SIGKILL, and the application's shutdown has the rest. A second SIGINT ends everything at once, as in
 uvicorn.
 
-Each step is on its own (`Steps`): what one raises is logged, and the rest runs. `ShutdownError` is raised at the end.
+An exception in one step is logged, and the other steps still run (`Steps`). `ShutdownError` is raised at the end.
 
-A server that is told to end while its application starts waits as long for the start to finish, so that the application
-can be shut down as it should; then the start is cut short (`lifespan`). No listener is opened.
+A server that receives a stop signal during startup waits for startup to finish (`start_patience`), so that the
+application can be shut down properly. Then it cuts startup short (`lifespan`). No listener is opened.
 
 Closing a listening socket resets the connections in its queue (`sockets.drop_newcomers`). Event loops accept in
-batches, so a loop that has been told of a connection may have more of them in the queue.
+batches, so the queue may hold more connections than the loop has accepted so far.
 """
 
 from __future__ import annotations
@@ -46,32 +46,32 @@ if TYPE_CHECKING:
 logger = logging.getLogger("uvicorn.error")
 
 START_PATIENCE = 10.0
-"""Seconds that an application has to finish its start after a signal, without --timeout-graceful-shutdown."""
+"""Seconds that an application has to finish startup after a signal, without --timeout-graceful-shutdown."""
 
 SIGNAL_INTERVAL = 0.1
-"""Seconds between two looks whether a signal has come, as in uvicorn's main loop."""
+"""Seconds between two checks for a signal, as in uvicorn's main loop."""
 
 CUT_PATIENCE = 3.0
-"""Seconds that an application has for its `finally` blocks when it was cut short."""
+"""Seconds that a cancelled application has for its `finally` blocks."""
 
 RESERVE = 1.0
-"""Seconds of a platform's grace that are not used at all."""
+"""Seconds of a platform's grace that are never used."""
 
 HANDSHAKE = 0.05
-"""Seconds that a TCP handshake has which was under way when its listener stopped accepting."""
+"""Seconds for TCP handshakes that have begun when their listener stops."""
 
 FULL_QUEUE = 1.0
-"""Seconds after which a queue is given up that is filled as fast as it is emptied."""
+"""Seconds to empty the queue of a socket that stops, also if new connections fill it as fast."""
 
 
 class Pause:
-    """A pause in the event loop that any thread, or a signal handler, may end."""
+    """A pause in the event loop that any thread or a signal handler can end."""
 
     def __init__(self) -> None:
         self._over: asyncio.Future[None] | None = None
 
     async def wait(self, seconds: float) -> None:
-        """Wait until it is over, or is ended."""
+        """Wait for `seconds`, or until `end` is called."""
         loop = asyncio.get_running_loop()
         self._over = over = loop.create_future()
         timer = loop.call_later(seconds, _set_done, over)
@@ -82,7 +82,7 @@ class Pause:
             self._over = None
 
     def end(self) -> None:
-        """End it, if there is one."""
+        """End the pause, if there is one."""
         if (over := self._over) is not None:
             with suppress(RuntimeError):  # the loop is closed
                 over.get_loop().call_soon_threadsafe(_set_done, over)
@@ -94,10 +94,10 @@ def _set_done(future: asyncio.Future[None]) -> None:
 
 
 def linger_seconds(config: Config, plan: Plan, side: Side) -> float:
-    """Return the seconds that a socket of `side` goes on accepting when all ends.
+    """Return the seconds that a socket of `side` still accepts during shutdown.
 
-    They are half of the whole time at most, for what is accepted last. The private side goes on for at least as long as
-    the public one: there `readyz` says that it ends.
+    They are at most half of the graceful time, so that the last connections have time, too. The private side accepts at
+    least as long as the public one, because its `readyz` tells the load balancer of the shutdown.
     """
     public = (config.options.public_linger or 0.0) if plan.whole.public is not None else 0.0
     private = max(public, config.options.private_linger or 0.0)
@@ -105,14 +105,15 @@ def linger_seconds(config: Config, plan: Plan, side: Side) -> float:
 
 
 def start_patience(config: Config) -> float:
-    """Return the seconds that an application has to finish its start after a signal."""
+    """Return the seconds that an application has to finish startup after a stop signal."""
     return config.timeout_graceful_shutdown or START_PATIENCE
 
 
 async def start_or_give_up(server: Server, lifespans: Lifespans) -> bool:
-    """Start the applications, unless told to end meanwhile and that takes too long; raises LaunchError.
+    """Start the applications; after a stop signal, give up when startup takes too long. Raises LaunchError.
 
-    Returns whether they were started; otherwise all is ended.
+    Returns:
+        Whether they were started; otherwise nothing is left to shut down.
     """
     starting = asyncio.ensure_future(lifespans.startup())
     loop = asyncio.get_running_loop()
@@ -150,11 +151,11 @@ async def start_or_give_up(server: Server, lifespans: Lifespans) -> bool:
 
 
 async def end(server: Server, lifespans: Lifespans) -> None:
-    """End a server whose applications were started; raises ShutdownError at the end where a step has failed."""
+    """Shut down a server whose applications were started; raises ShutdownError at the end where a step has failed."""
     steps = Steps()
     began = asyncio.get_running_loop().time()
     grace = server.config.place.grace
-    if server.config.graceful_seconds >= grace:  # the user has asked for more, and must have raised it there
+    if server.config.graceful_seconds >= grace:  # the user has asked for more, so must have raised the platform's, too
         grace = 0.0
     try:
         await _end_connections(server, began, steps)
@@ -166,14 +167,17 @@ async def end(server: Server, lifespans: Lifespans) -> None:
         finally:
             await server.lifecycle.enter(Phase.STOPPED)
     if failed := [*lifespans.failed, *([f"{steps.failed} step(s)"] if steps.failed else [])]:
-        logger.info("Finished server process [%d]", os.getpid())  # uvicorn does not, through which this is raised
+        logger.info("Finished server process [%d]", os.getpid())  # the exception below skips uvicorn's own line
         raise ShutdownError(f"the shutdown of {' and of '.join(failed)} failed: see the error above")
 
 
 async def _end_connections(server: Server, began: float, steps: Steps) -> None:
-    """Tell others, stop accepting, and wait for connections.
+    """Tell the observers, stop accepting, and wait for the connections.
 
-    began: when the end began, of the event loop's clock
+    Args:
+        server: The server.
+        began: The begin of the shutdown, on the event loop's clock.
+        steps: Logs failures.
     """
     telling = server.lifecycle.enter(Phase.DRAINING)
     server.alarm.turn_off()
@@ -192,7 +196,7 @@ async def _end_connections(server: Server, began: float, steps: Steps) -> None:
 
 
 async def _stop_listening(server: Server, began: float, steps: Steps) -> None:
-    """Stop each listener when it has lingered since `began`: those that do not linger first."""
+    """Stop each listener when its linger time after `began` is over."""
     loop = asyncio.get_running_loop()
     plan = server.plan
     assert plan is not None  # noqa: S101
@@ -213,9 +217,9 @@ async def _stop_listening(server: Server, began: float, steps: Steps) -> None:
 
 
 async def _stop(server: Server, listening: list[Listening], steps: Steps) -> None:
-    """Accept what the queues of these sockets hold, then close them.
+    """Accept the connections in the queues of these sockets, then close the sockets.
 
-    Newcomers are kept out meanwhile. Of a socket that other processes have, too, another one does that.
+    New connections are kept out meanwhile. For a socket that several processes share, another process does that.
     """
     loop = asyncio.get_running_loop()
     for one in listening:
@@ -230,23 +234,26 @@ async def _stop(server: Server, listening: list[Listening], steps: Steps) -> Non
     for one in listening:
         with steps.step(f"stop accepting on {one.bound.name}"):
             one.server.close()
-    for _ in range(5):  # turns of the loop in which what was accepted last becomes a connection
+    for _ in range(5):  # turns of the loop until the engine has the connections that were accepted last
         await asyncio.sleep(0)
     for side in sorted({one.bound.side for one in listening}):
         logger.info("Draining: the %s listener accepts no more", side)
 
 
 async def _keep_dating(server: Server) -> None:
-    """Keep the date of answers, which uvicorn's main loop does no more."""
+    """Keep the date header current, because uvicorn's main loop has ended."""
     while True:
         await asyncio.sleep(1.0)
         server.refresh_headers()
 
 
 async def _shut_down(server: Server, lifespans: Lifespans, killed: float | None) -> None:
-    """Shut the applications down, or cut that short before SIGKILL does.
+    """Shut the applications down, and cut the shutdown short before SIGKILL.
 
-    killed: when the platform kills the process, nearly; None where it does not
+    Args:
+        server: The server.
+        lifespans: The lifespans of the applications.
+        killed: `RESERVE` seconds before the platform kills the process; None where it does not.
     """
     loop = asyncio.get_running_loop()
     ending = asyncio.ensure_future(lifespans.shutdown())
@@ -264,6 +271,6 @@ async def _shut_down(server: Server, lifespans: Lifespans, killed: float | None)
 
 
 def logged(error: LaunchError) -> LaunchExit:
-    """Log what stops a launch, and return it as it leaves to whoever would have seen uvicorn exit."""
+    """Log the error that stops a launch, and return it as a `LaunchExit`, for callers that expect uvicorn to exit."""
     logger.error(error)
     return LaunchExit(str(error))

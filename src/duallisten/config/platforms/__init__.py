@@ -1,6 +1,6 @@
-"""The platforms that duallisten knows, as data: how each is recognised and what it promises.
+"""The known platforms, as data: how each is recognised and what it promises.
 
-A new platform is a module here with one `Platform`, and its rule in `recognition`; no other code names one.
+A new platform needs a module here with one `Platform`, and its rule in `recognition`. No other code names platforms.
 """
 
 from __future__ import annotations
@@ -18,8 +18,12 @@ __all__ = ["NAMES", "NONE", "Place", "Platform", "every", "load", "locate", "net
 def locate(choice: str, environ: Mapping[str, str]) -> Place:
     """Find out from the environment where this process runs.
 
-    choice: `auto`, or the name of a platform, which is then taken at its word
-    Raises UsageError where a variable, such as `$PORT`, cannot be read.
+    Args:
+        choice: `auto`, or the name of a platform, which is then not checked.
+        environ: The environment.
+
+    Raises:
+        UsageError: A variable, such as `$PORT`, cannot be read.
     """
     return place_of(load(choice if choice in NAMES else recognise(environ)), environ)
 
@@ -27,7 +31,7 @@ def locate(choice: str, environ: Mapping[str, str]) -> Place:
 def networks_of_interface(interface: str) -> tuple[IPNetwork, ...]:
     """Return the networks of the overlay network that an interface belongs to by its name; empty where none is known.
 
-    A machine may be in an overlay network wherever it runs.
+    They do not depend on the platform, because any machine may be in an overlay network.
     """
     from duallisten.config.platforms.tailscale import TAILSCALE  # few launches name an interface
 

@@ -1,7 +1,7 @@
-"""AWS App Runner, from its documentation (docs.aws.amazon.com/apprunner). No variable tells of it.
+"""AWS App Runner, from its documentation (docs.aws.amazon.com/apprunner). No variable identifies it.
 
-- A service has one port, 8080 by default, for HTTP/1 through the service's own balancer; private access is a VPC
-  endpoint in front of it. Instances cannot reach each other.
+- A service has one port, 8080 by default, for HTTP/1 through the service's own balancer. Private access goes through a
+  VPC endpoint in front of it. Instances cannot reach each other.
 """
 
 from ipaddress import IPv4Network

@@ -1,8 +1,8 @@
 """Azure App Service on Linux, from its documentation (learn.microsoft.com/azure/app-service).
 
-- A container gets requests on one port, through the front ends alone; a virtual network is for what it calls.
-- The stop signal is followed by SIGKILL after 5 s, or the application setting WEBSITES_CONTAINER_STOP_TIME_LIMIT, at
-  most 120. Application settings are variables.
+- A container gets requests on one port, only through the front ends; a virtual network is for outgoing connections.
+- The stop signal is followed by SIGKILL after 5 s, or after the application setting WEBSITES_CONTAINER_STOP_TIME_LIMIT,
+  at most 120 s. Application settings become variables.
 """
 
 from duallisten.config.platforms.base import Platform

@@ -1,4 +1,4 @@
-"""What a platform is, as data."""
+"""The type of a platform's data."""
 
 from __future__ import annotations
 
@@ -9,58 +9,58 @@ if TYPE_CHECKING:
 
 
 class Platform(NamedTuple):
-    """What one platform promises.
+    """The facts about one platform.
 
-    A text is empty, a number 0 and a tuple empty where the platform says nothing of it.
+    A string or tuple is empty and a number 0 where the platform says nothing about it.
 
     Attributes:
         name: The value of `--platform`.
-        title: What its makers call it.
+        title: The platform's own name.
         sources: The pages that the facts come from.
         inferred: The attributes whose values are inferred, not documented. They are chosen to fail closed.
-        notes: What a user should know, a sentence each, for the table of platforms.
+        notes: Notes for the user in the table of platforms, one sentence each.
 
         application_variable: Holds the application's name.
         container_variable: Holds `<process type><container_separator><index>`.
-        container_separator: What divides the two.
-        process_type_variable: Holds the process type, where no `container_variable` does.
-        instance_variable: Holds what tells this container from the others, where no `container_variable` does.
-        version_variable: Holds what tells one deployment of the application from the next.
-        public_process_types: The process types that get traffic from the world, and `$PORT`.
-        barred_process_types: The process types in which a server makes no sense.
+        container_separator: Separates the two.
+        process_type_variable: Holds the process type, where there is no `container_variable`.
+        instance_variable: Holds this container's id, where there is no `container_variable`.
+        version_variable: Holds the id of the application's deployment.
+        public_process_types: The process types that get public traffic, and `$PORT`.
+        barred_process_types: The process types in which no server may run.
 
-        port: Where the public traffic goes if `$PORT` is not set.
-        has_private: Whether containers can reach each other; where not, the public side is served alone.
-        fence: What tells the sides apart: the local `address` or the `port`. auto: what the host's addresses say.
-        private_networks: What is private here, whatever else the user calls so; the default of `--private-network`.
-        private_variables: Hold private addresses of this container, with commas or spaces between several.
+        port: The port of public traffic if `$PORT` is not set.
+        has_private: Whether containers can reach each other; where not, only the public side is served.
+        fence: What tells the sides apart: the local `address` or the `port`. auto: the host's addresses decide.
+        private_networks: Networks that are always private here; the default of `--private-network`.
+        private_variables: Hold private addresses of this container, separated by commas or spaces.
         private_interfaces: Interfaces of the private network.
         hostname_variable: Holds this container's name on the private network.
-        private_domain: Names below it stand for containers of its private networks, and nobody else can have one.
+        private_domain: The domain of names on its private networks; only its containers can have such names.
         network_variable: Present only in a container that is in a private network.
         private_wait: Seconds that the private address may take to appear.
         private_required: Whether a missing private address stops the launch.
         barred_ports: Ports that the platform keeps for itself; no private listener may have one.
 
-        is_routed: Whether all that reaches the public listener from outside comes through the platform's routers, which
+        is_routed: Whether all outside connections to the public listener come through the platform's routers, which
             write the forwarded headers.
-        routed_process_types: The process types for which that holds; empty for all.
+        routed_process_types: The process types for which that is true; empty for all.
         routers: Networks of proxies, skipped from the right in X-Forwarded-For.
-        client_header: The request header in which the routers say who the client is, and which no client can write.
-        exports_trust: Whether the platform itself sets FORWARDED_ALLOW_IPS, which is then not the user's word.
+        client_header: The request header in which the routers name the client, and which clients cannot write.
+        exports_trust: Whether the platform itself sets FORWARDED_ALLOW_IPS, so that the variable is not the user's.
         request_id_header: The header in which the routers give a request its id.
-        is_request_id_own: Whether the routers overwrite what a client sends in it.
+        is_request_id_own: Whether the routers overwrite a client's value of that header.
 
-        private_dns_ttl: Seconds that neighbours may go on using a private address that they have resolved.
-        public_linger: Seconds after the stop signal that its balancer may still send new connections.
-        grace: Seconds from the stop signal to SIGKILL, if the user has not set others.
-        grace_variable: Holds them, where the user has set others.
-        grace_setting: Where a user sets them; empty where nobody can.
+        private_dns_ttl: Seconds that neighbours may keep using a private address that they have resolved.
+        public_linger: Seconds after the stop signal in which the load balancer may still send new connections.
+        grace: Seconds from the stop signal to SIGKILL, by default.
+        grace_variable: Holds these seconds, where the user has changed them.
+        grace_setting: The setting for these seconds; empty where they cannot be changed.
         stop_signal: The signal that ends a container.
-        keep_alive: Seconds that an idle connection of a router is kept open there.
-        probes: How the platform looks whether a container is ready: `http` or `tcp`, on the public port.
+        keep_alive: Seconds that a router keeps an idle connection open.
+        probes: How the platform checks readiness: `http` or `tcp`, on the public port.
         sets_concurrency: Whether it sets WEB_CONCURRENCY to a number of processes for this container's size.
-        defaults: uvicorn's options whose default is another one here, by name.
+        defaults: uvicorn's options that have another default here, by name.
     """
 
     name: str

@@ -1,7 +1,7 @@
-"""AWS Elastic Beanstalk, from its documentation (docs.aws.amazon.com/elasticbeanstalk). No variable tells of it.
+"""AWS Elastic Beanstalk, from its documentation (docs.aws.amazon.com/elasticbeanstalk). No variable identifies it.
 
-- nginx on the same host hands requests on to the application's port, 8000 on the Python platform; the security group
-  lets nothing else in.
+- nginx on the same host forwards requests to the application's port, 8000 on the Python platform; the security group
+  blocks everything else.
 """
 
 from duallisten.config.platforms.base import Platform

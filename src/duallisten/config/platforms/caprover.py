@@ -1,7 +1,7 @@
-"""CapRover, from its documentation (github.com/caprover/caprover-website). No variable tells of it.
+"""CapRover, from its documentation (github.com/caprover/caprover-website). No variable identifies it.
 
-- nginx comes in over one overlay network, to the "Container HTTP Port", 80 by default. Every other application comes in
-  there, too: at `http://<app>:<any port>`.
+- nginx connects over one overlay network, to the "Container HTTP Port", 80 by default. Every other application is on
+  that network, too, and connects to `http://<app>:<any port>`.
 """
 
 from duallisten.config.platforms.base import Platform
@@ -17,5 +17,5 @@ CAPROVER = Platform(
     notes=("Give `--forwarded-allow-ips` nginx's address. Every other application reaches the public port, too.",),
     port=80,
     fence="port",
-    grace=10.0,  # Swarm's own
+    grace=10.0,  # Swarm's default
 )

@@ -1,9 +1,9 @@
 """Clever Cloud, from its documentation (github.com/CleverCloud/documentation).
 
-- The balancers come in to 0.0.0.0:8080, and `$PORT` says so. A Network Group is a WireGuard network with a /16 of its
-  own, given when it is made; no variable names it.
-- The Python runtime has a proxy on 8080 for a command of one's own (CC_RUN_COMMAND), which then listens on 9000.
-- The first entry of X-Forwarded-For is the client. The balancers' addresses are not told.
+- The load balancers connect to 0.0.0.0:8080, and `$PORT` has that port. A Network Group is a WireGuard network with its
+  own /16 block, assigned at its creation; no variable has it.
+- For a custom command (CC_RUN_COMMAND) the Python runtime has a proxy on 8080, and the command listens on 9000.
+- The first entry of X-Forwarded-For is the client. The balancers' addresses are not documented.
 """
 
 from duallisten.config.platforms.base import Platform

@@ -1,7 +1,7 @@
 """Cloud Foundry, from its documentation (github.com/cloudfoundry/docs-dev-guide, docs-cloudfoundry-concepts).
 
-- Gorouter comes in to `$PORT`, through an Envoy in the container. Containers come in to each other's
-  `$CF_INSTANCE_INTERNAL_IP` where a network policy lets them, for each port.
+- Gorouter connects to `$PORT`, through an Envoy in the container. Containers connect to each other's
+  `$CF_INSTANCE_INTERNAL_IP` where a network policy allows it, per port.
 - Envoy listens on 61443, for TLS between containers.
 - Gorouter appends to X-Forwarded-For. SIGTERM is followed by SIGKILL after 10 s; a health check opens the port over
   TCP.

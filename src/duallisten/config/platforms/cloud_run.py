@@ -1,9 +1,9 @@
 """Google Cloud Run, from its documentation (cloud.google.com/run/docs/container-contract).
 
-- Requests come to 0.0.0.0:`$PORT`, 8080 by default, of the ingress container alone. Instances cannot reach each other;
+- Only the ingress container gets requests, on 0.0.0.0:`$PORT`, 8080 by default. Instances cannot reach each other;
   sidecars share the instance's loopback.
 - SIGTERM is followed by SIGKILL after 10 s.
-- Google's front end appends the client to X-Forwarded-For, and comes in from a link-local address.
+- Google's front end appends the client to X-Forwarded-For, and connects from a link-local address.
 """
 
 from ipaddress import IPv4Network

@@ -1,7 +1,7 @@
 """Azure Container Apps, from its documentation (learn.microsoft.com/azure/container-apps).
 
-- The ingress comes in to the target port. Additional TCP ports, at most 5, may be internal. Both come to one address,
-  through the environment's proxy.
+- The ingress connects to the target port. Additional TCP ports, at most 5, may be internal. Both kinds of traffic reach
+  the same address, through the environment's proxy.
 - SIGTERM is followed by SIGKILL after 30 s (terminationGracePeriodSeconds).
 """
 

@@ -1,6 +1,6 @@
 """Coolify, from its documentation (github.com/coollabsio/coolify-docs).
 
-- The proxy comes in over the destination's Docker network, as every other resource there does, to `$PORT`, the first of
+- The proxy connects over the destination's Docker network, as all other resources there do, to `$PORT`, the first of
   "Ports Exposes".
 """
 
@@ -20,5 +20,5 @@ COOLIFY = Platform(
     instance_variable="COOLIFY_CONTAINER_NAME",
     version_variable="SOURCE_COMMIT",
     fence="port",
-    grace=10.0,  # Docker's own
+    grace=10.0,  # Docker's default
 )

@@ -1,6 +1,6 @@
-"""DigitalOcean's App Platform, from its documentation (docs.digitalocean.com). No variable tells of it.
+"""DigitalOcean's App Platform, from its documentation (docs.digitalocean.com). No variable identifies it.
 
-- Public traffic comes to `http_port`, and `$PORT` says which. Components of the same app come to the `internal_ports`.
+- Public traffic goes to `http_port`, which `$PORT` has. Components of the same app connect to the `internal_ports`.
 - New requests stop 15 s (drain_seconds) before SIGTERM; SIGKILL follows 120 s later.
 """
 

@@ -1,8 +1,8 @@
-"""Docker Compose and Swarm, from Docker's documentation (github.com/docker/docs). No variable tells of them.
+"""Docker Compose and Swarm, from Docker's documentation (github.com/docker/docs). No variable identifies them.
 
 - A container with two networks has two addresses: one network for the proxy in front or the published port, one for the
-  neighbours. With one network, the port alone tells them apart. Which network's interface comes first is no promise.
-- Networks are the user's own; their addresses are in no variable.
+  neighbours. With one network, only the port tells the sides apart. The order of the interfaces is not documented.
+- The user defines the networks; no variable has their addresses.
 - SIGTERM is followed by SIGKILL after 10 s.
 """
 

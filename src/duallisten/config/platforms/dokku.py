@@ -1,11 +1,11 @@
 """Dokku, from its documentation and source (github.com/dokku/dokku).
 
-- nginx on the host comes in over Docker's bridge to `$PORT`, usually 5000; `$DYNO` is `<process type>.<index>`. `$PORT`
-  is empty for every type but `web`. Applications that share an attached network reach each other there; one that is
-  attached after the deployment (attach-post-deploy) comes while the container runs.
-- nginx replaces X-Forwarded-For by the peer it has seen; every application on the bridge reaches the port, too.
+- nginx on the host connects over Docker's bridge to `$PORT`, usually 5000; `$DYNO` is `<process type>.<index>`. `$PORT`
+  is empty for every type but `web`. Applications that share an attached network reach each other there. A network that
+  is attached after the deployment (attach-post-deploy) appears while the container runs.
+- nginx replaces X-Forwarded-For by its peer's address; every application on the bridge reaches the port, too.
 - SIGTERM comes right after the switch, SIGKILL 30 s later (stop-timeout-seconds), and 60 s at least (wait-to-retire).
-- Its buildpacks are Heroku's: they export FORWARDED_ALLOW_IPS and WEB_CONCURRENCY.
+- It uses Heroku's buildpacks, which export FORWARDED_ALLOW_IPS and WEB_CONCURRENCY.
 """
 
 from duallisten.config.platforms.base import Platform
@@ -32,7 +32,7 @@ DOKKU = Platform(
     version_variable="GIT_REV",
     public_process_types=("web",),
     port=5000,
-    fence="address",  # the bridge is shared by every application of the host
+    fence="address",  # all applications of the host share the bridge
     exports_trust=True,
     grace=30.0,
     grace_setting="`dokku ps:set <app> stop-timeout-seconds`",

@@ -1,7 +1,7 @@
 """AWS ECS and Fargate with the network mode awsvpc, from its documentation (docs.aws.amazon.com/AmazonECS).
 
-- A task has one address in the VPC, where the load balancer comes in, as everyone does whom the security group lets in:
-  the port alone tells the sides apart. There also is a link-local address, for the metadata.
+- A task has one address in the VPC. The load balancer and all peers that the security group admits connect to it, so
+  only the port tells the sides apart. There is also a link-local address, for the metadata.
 - A load balancer (ALB) appends to X-Forwarded-For, and keeps idle connections for 60 s.
 - SIGTERM is followed by SIGKILL after 30 s (stopTimeout).
 """

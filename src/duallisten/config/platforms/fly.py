@@ -1,10 +1,10 @@
 """Fly.io, from its documentation (github.com/superfly/docs).
 
-- Fly Proxy comes in over IPv4, to 0.0.0.0 and the service's `internal_port`, 8080 by default. Machines of the same
-  organisation come in over IPv6, to `$FLY_PRIVATE_IP`, which lies in fdaa::/16.
-- Fly Proxy writes `Fly-Client-IP`: the address from which it has accepted the connection.
-- A machine is ended with `kill_signal`, SIGINT by default, and killed `kill_timeout` later, 5 s by default. (The page
-  on long-running tasks says SIGTERM; the reference is followed.)
+- Fly Proxy connects over IPv4, to 0.0.0.0 and the service's `internal_port`, 8080 by default. Machines of the same
+  organisation connect over IPv6, to `$FLY_PRIVATE_IP`, which is in fdaa::/16.
+- Fly Proxy sets `Fly-Client-IP` to the address of its own peer.
+- A machine gets `kill_signal`, SIGINT by default, and SIGKILL `kill_timeout` later, 5 s by default. (The page on
+  long-running tasks says SIGTERM; we follow the reference.)
 """
 
 from ipaddress import IPv6Network
@@ -35,7 +35,7 @@ FLY = Platform(
     private_variables=("FLY_PRIVATE_IP",),
     private_domain="internal",
     private_required=True,
-    is_routed=True,  # nothing but Fly Proxy is said to come in over IPv4
+    is_routed=True,  # according to the documentation only Fly Proxy connects over IPv4
     client_header="Fly-Client-IP",
     grace=5.0,
     grace_setting="`kill_timeout` in fly.toml, at most 300 s",

@@ -1,10 +1,10 @@
 """Heroku's Common Runtime, from its documentation (devcenter.heroku.com) and its Python buildpack.
 
-- Dynos cannot reach each other: nothing but the router's requests reaches one.
-- `$DYNO` is `<process type>.<index>`. Requests come to dynos of the type `web` alone, to `$PORT`.
-- Router 2.0 keeps idle connections for 90 s. It appends the client to X-Forwarded-For, and takes over a client's
+- Dynos cannot reach each other: only the router's requests reach a dyno.
+- `$DYNO` is `<process type>.<index>`. Only dynos of the type `web` get requests, on `$PORT`.
+- Router 2.0 keeps idle connections for 90 s. It appends the client to X-Forwarded-For, and keeps a client's
   X-Request-ID.
-- SIGTERM, to every process of the dyno, is followed by SIGKILL after 30 s.
+- Every process of the dyno gets SIGTERM, and SIGKILL 30 s later.
 - The buildpack exports `FORWARDED_ALLOW_IPS='*'` over the user's own value, and WEB_CONCURRENCY by the dyno's size.
 """
 

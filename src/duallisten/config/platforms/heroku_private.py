@@ -1,8 +1,8 @@
 """Heroku's Private Spaces: as the Common Runtime (`heroku`), but dynos of a space reach each other.
 
-- A dyno listens on ports of its choice for other dynos, at `$HEROKU_PRIVATE_IP`, where the router comes in, too. Its
-  name is `<index>.<type>.<app>.app.localspace` (devcenter.heroku.com/articles/dyno-dns-service-discovery).
-- The topology of a space is fresh within 10 s.
+- A dyno listens on any ports for other dynos, at `$HEROKU_PRIVATE_IP`. The router connects to that address, too. The
+  dyno's name is `<index>.<type>.<app>.app.localspace` (devcenter.heroku.com/articles/dyno-dns-service-discovery).
+- Changes in the topology of a space are known within 10 s.
 """
 
 from duallisten.config.platforms.heroku import HEROKU

@@ -1,9 +1,9 @@
 """Koyeb, from its documentation (koyeb.com/docs).
 
-- `$PORT` always is set: to the lowest exposed port. A port may be exposed to the service mesh alone. Both come to one
-  address.
-- A service's name in the mesh is `<service>.<app>.internal`. That and the names of the variables are seen in programs
-  that run there, and in Koyeb's own SDK.
+- `$PORT` is always set, to the lowest exposed port. A port may be exposed to the service mesh only. Public and mesh
+  traffic reach the same address.
+- A service's name in the mesh is `<service>.<app>.internal`. The name and the variables' names are from programs that
+  run there, and from Koyeb's own SDK.
 """
 
 from duallisten.config.platforms.base import Platform

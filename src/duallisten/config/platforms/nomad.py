@@ -1,12 +1,12 @@
 """Nomad, from its documentation (github.com/hashicorp/nomad).
 
-- An allocation in bridge mode has one address, and each port of the job comes there. Ports have the user's own labels:
-  `$NOMAD_PORT_<label>` is the one to listen on.
-- SIGKILL follows `kill_timeout` later, 5 s by default, 30 s at most if the agent allows no more. The signal is SIGTERM
-  with the Docker driver, SIGINT with others.
-- Services are deregistered right before the signal (`shutdown_delay` is 0 by default), and who asks Consul for them
-  hears of it later.
-- A Connect sidecar comes from loopback, inside the allocation, and asks at 127.0.0.1 (`local_service_address`).
+- An allocation in bridge mode has one address for all ports of the job. The user chooses the ports' labels:
+  `$NOMAD_PORT_<label>` is the port to listen on.
+- SIGKILL follows `kill_timeout` after the signal, 5 s by default, and at most 30 s unless the agent allows more. The
+  signal is SIGTERM with the Docker driver, SIGINT with others.
+- Services are deregistered right before the signal (`shutdown_delay` is 0 by default), and clients of Consul learn of
+  it later.
+- A Connect sidecar connects from loopback, inside the allocation, to 127.0.0.1 (`local_service_address`).
 """
 
 from duallisten.config.platforms.base import Platform

@@ -1,6 +1,7 @@
 """Northflank, from its documentation (northflank.com/docs).
 
-- Ports are declared: public ones over HTTP, private ones as many as one likes. Both come to one address, in a pod.
+- The user declares the ports: public ones over HTTP, and any number of private ones. Both kinds of traffic reach the
+  same address, in a pod.
 """
 
 from duallisten.config.platforms.base import Platform

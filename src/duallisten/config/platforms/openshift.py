@@ -1,7 +1,7 @@
-"""OpenShift: Kubernetes with a router of its own (HAProxy). It sets no variable that Kubernetes does not.
+"""OpenShift: Kubernetes with its own router (HAProxy). It sets no variable that Kubernetes does not.
 
-- The router appends to X-Forwarded-For if no `forwardedHeaderPolicy` says otherwise (openshift/router#134): the
-  left-most entry is the client's own word.
+- The router appends to X-Forwarded-For unless a `forwardedHeaderPolicy` says otherwise (openshift/router#134). So the
+  client itself may have written the left-most entry.
 """
 
 from duallisten.config.platforms.kubernetes import KUBERNETES

@@ -1,4 +1,4 @@
-"""What a platform says of this process, and what it decides where nothing was asked."""
+"""The place of this process: what the platform's variables say, and the defaults that follow from the platform."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ if TYPE_CHECKING:
     from duallisten.net import IPAddress
 
 SHUTDOWN_RESERVE = 5.0
-"""Seconds of a platform's grace that are left, when all connections have ended, for the application's own shutdown; a
-quarter of it where it is short."""
+"""Seconds of a platform's grace that are kept for the application's own shutdown; at most a quarter of the grace."""
 
 LONGEST_GRACEFUL = 30
-"""Seconds that connections have to end at most where nobody has asked for more."""
+"""The largest default of --timeout-graceful-shutdown, in seconds."""
 
 KEEP_ALIVE_MARGIN = 15
-"""Seconds that an idle connection is kept for longer than a router keeps it, so that the router is who closes it."""
+"""Seconds that idle connections are kept longer than the router keeps them, so that always the router closes them."""
 
 
 class Place(NamedTuple):
-    """Where this process runs: the platform, and what its variables say of this container.
+    """Where this process runs: the platform, and the values of its variables in this container.
 
     Attributes:
+        platform: The platform.
         port: The value of `$PORT`; None where it is not set.
-        process_type: The type in the Procfile; None where the platform has none or does not say.
+        process_type: The type in the Procfile; None where the platform has no types or does not say.
         private_hostname: This container's name on the private network.
-        private_addresses: Its addresses there, as far as variables say so.
-        in_private_network: Whether there is one; None where the platform does not say.
-        application: What the platform calls the application.
-        container: What it calls this container.
-        version: What it calls the deployment.
-        asked_grace: The platform's grace where the user has set it there, in seconds.
+        private_addresses: Its addresses on the private network, where variables have them.
+        in_private_network: Whether it is in a private network; None where the platform does not say.
+        application: The platform's name of the application.
+        container: The platform's name of this container.
+        version: The platform's name of the deployment.
+        asked_grace: The platform's grace in seconds, where the user has set it there.
     """
 
     platform: Platform = NONE
@@ -54,29 +54,31 @@ class Place(NamedTuple):
 
     @property
     def is_unknown(self) -> bool:
-        """Whether this is no platform that is known."""
+        """Whether the platform is unknown."""
         return self.platform.name == NONE.name
 
     @property
     def grace(self) -> float:
-        """Seconds from the stop signal to SIGKILL; 0 where nobody says."""
+        """Seconds from the stop signal to SIGKILL; 0 where they are unknown."""
         return self.platform.grace if self.asked_grace is None else self.asked_grace
 
     @property
     def is_routed(self) -> bool:
-        """Whether what comes in from outside comes from the platform's routers, which write the forwarded headers."""
+        """Whether outside connections come from the platform's routers, which write the forwarded headers."""
         types = self.platform.routed_process_types
         return self.platform.is_routed and (not types or self.process_type is None or self.process_type in types)
 
     def overwrites(self, header: str) -> bool:
-        """Whether a request header that came in from outside is the routers' word, and no client's."""
+        """Whether the routers overwrite a request header, so that no client can set it."""
         platform = self.platform
         return platform.is_request_id_own and header.lower() == platform.request_id_header.lower()
 
     def complete(self, options: Options, origins: dict[str, str]) -> Options:
-        """Fill in those of duallisten's options that the platform decides where nothing was asked.
+        """Fill in the platform's defaults of duallisten's options.
 
-        origins: where options came from; what the platform says is added
+        Args:
+            options: duallisten's options as given.
+            origins: The origins of the options; those of the platform's defaults are added.
         """
         platform = self.platform
         is_deployed = platform.private_required or options.fence == "port"
@@ -94,9 +96,10 @@ class Place(NamedTuple):
         return options._replace(**missing)
 
     def complete_uvicorn(self, given: dict[str, Any], origins: dict[str, str]) -> str:
-        """Fill in uvicorn's options that have another default here, and keep them within the platform's grace.
+        """Fill in the platform's defaults of uvicorn's options, and keep them within the platform's grace.
 
-        Returns what a user should be told, or nothing.
+        Returns:
+            A warning for the user, or an empty string.
         """
         for name, value, origin in self._uvicorn_defaults():
             if given.get(name) is None:
@@ -110,14 +113,14 @@ class Place(NamedTuple):
         if not grace or not isinstance(asked, int | float) or 0 < asked <= longest:
             return ""
         killed = f"{platform.name} sends SIGKILL {grace:g} s after {platform.stop_signal}"
-        if platform.grace_setting and self.asked_grace is None:  # nobody knows whether it was raised there
+        if platform.grace_setting and self.asked_grace is None:  # the user may have raised it, which cannot be read
             longer = f"--timeout-graceful-shutdown {asked or 'without a limit'}"
             return f"{longer}: {killed}, unless that is raised, too: {platform.grace_setting}"
         given["timeout_graceful_shutdown"] = longest
         return f"--timeout-graceful-shutdown lowered from {asked or 'no limit'} to {longest} s: {killed}"
 
     def _uvicorn_defaults(self) -> list[tuple[str, Any, str]]:
-        """Return uvicorn's options with their values here and where these come from; the first of a name holds."""
+        """Return defaults of uvicorn's options, as (name, value, origin); the first one of a name is used."""
         platform = self.platform
         here = f"platform {platform.name}"
         defaults = [(name, value, here) for name, value in platform.defaults]
@@ -134,7 +137,7 @@ class Place(NamedTuple):
 
 
 def place_of(platform: Platform, environ: Mapping[str, str]) -> Place:
-    """Read what a platform's variables say of this container; raises UsageError where `$PORT` is no port."""
+    """Read a platform's variables in this container; raises UsageError where `$PORT` is not a port."""
 
     def said(variable: str) -> str | None:
         return environ.get(variable) or None if variable else None
@@ -158,7 +161,7 @@ def place_of(platform: Platform, environ: Mapping[str, str]) -> Place:
 
 
 def _addresses(texts: Iterable[str]) -> tuple[IPAddress, ...]:
-    """Read lists of addresses, with commas or spaces between them; what is no address is left out."""
+    """Read lists of addresses, separated by commas or spaces; anything else is left out."""
     found: dict[IPAddress, None] = {}
     for text in texts:
         for part in text.replace(",", " ").split():
@@ -168,7 +171,7 @@ def _addresses(texts: Iterable[str]) -> tuple[IPAddress, ...]:
 
 
 def _seconds(text: str | None) -> float | None:
-    """Read a number of seconds; None where it is none, or 0."""
+    """Read a number of seconds; None where it is 0 or not a number."""
     return float(text) or None if text is not None and text.isascii() and text.isdigit() else None
 
 

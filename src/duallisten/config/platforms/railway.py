@@ -1,11 +1,11 @@
 """Railway, from its documentation (github.com/railwayapp/docs).
 
-- The edge comes in to `$PORT`. Services of the same environment come in over a WireGuard mesh: over IPv6 in fd12::/16,
-  and in environments made after 16 October 2025 over IPv4, too, in a block that is not told. 100.64.0.0/10 is no
-  private network here: the example of a flow log has it for the internet's side.
-- The edge names the client in `X-Real-IP`; X-Forwarded-For is not among its headers. It closes connections that have
-  been idle for 60 s, and asks the health path on `$PORT` over HTTP.
-- SIGKILL follows at once on SIGTERM, if RAILWAY_DEPLOYMENT_DRAINING_SECONDS says no other time.
+- The edge connects to `$PORT`. Services of the same environment connect over a WireGuard mesh: over IPv6 in fd12::/16,
+  and in environments made after 16 October 2025 also over IPv4, in a block that is not documented. 100.64.0.0/10 is not
+  private here: in the example of a flow log it is on the internet's side.
+- The edge names the client in `X-Real-IP`; X-Forwarded-For is not among its headers. It closes connections that were
+  idle for 60 s, and checks the health path on `$PORT` over HTTP.
+- SIGKILL follows SIGTERM at once, unless RAILWAY_DEPLOYMENT_DRAINING_SECONDS is set.
 """
 
 from ipaddress import IPv6Network

@@ -1,9 +1,9 @@
-"""Which platform this is, by its variables.
+"""Recognises the platform by its variables.
 
-The rules are looked at in their order. What a platform is stands in a module with its name, which is imported when the
-platform is needed: all of them together would take a launch 10 ms.
+The first rule that matches decides. A platform's data is in a module with its name, which is imported only when the
+platform is needed: all of them together would cost a launch 10 ms.
 
-The order matters where a platform is built on another one or speaks like it:
+The order matters where a platform is built on another one or sets the same variables:
 
 - Dokku sets `DYNO`, as Heroku does, and has no variable of its own. It sets `GIT_REV` where it has built the image.
 - Knative sets `K_SERVICE`, as Cloud Run does, in a pod of Kubernetes. App Engine sets it, too.
@@ -43,10 +43,10 @@ RULES: tuple[tuple[str, ...], ...] = (
     ("cloud-run", "K_SERVICE", "K_REVISION"),
     ("kubernetes", "KUBERNETES_SERVICE_HOST"),
 )
-"""A platform's name, and what must all be in the environment: `NAME`, `NAME=value`, or `BEGINNING*` of a name."""
+"""A platform's name, and the variables that must all be set: `NAME`, `NAME=value`, or `PREFIX*` of a name."""
 
 BY_NAME_ALONE = ("app-runner", "beanstalk", "caprover", "digitalocean", "docker", "openshift", "tailscale", "wireguard")
-"""Platforms that set no variable by which they could be told."""
+"""Platforms that set no variable to recognise them by, so they must be named."""
 
 NAMES = (*sorted({rule[0] for rule in RULES} - {NONE.name} | {*BY_NAME_ALONE}), NONE.name)
 """The values of `--platform`, apart from `auto`."""
@@ -59,7 +59,7 @@ def recognise(environ: Mapping[str, str]) -> str:
 
 @cache
 def load(name: str) -> Platform:
-    """Return what is known of the platform with this name, one of `NAMES`."""
+    """Return the data of the platform with this name, one of `NAMES`."""
     if name == NONE.name:
         return NONE
     module = name.replace("-", "_")

@@ -1,10 +1,10 @@
 """Render, from its documentation (render.com/docs, github.com/render-oss/skills).
 
-- The router comes in to `$PORT`, 10000 by default; every other port that is open is private, but for four that Render
-  keeps for itself. Both come to one address.
+- The router connects to `$PORT`, 10000 by default. All other open ports are private, except for four that Render keeps
+  for itself. Public and private traffic reach the same address.
 - `$RENDER_SERVICE_TYPE` is `web` for a service with public traffic, `pserv` for a private one; a `worker` has no name.
 - SIGTERM is followed by SIGKILL after 30 s. WEB_CONCURRENCY is set by the instance's size.
-- What the router writes into its headers, and where it comes from, is not told.
+- The router's headers and addresses are not documented.
 """
 
 from duallisten.config.platforms.base import Platform

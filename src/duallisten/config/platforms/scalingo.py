@@ -1,11 +1,11 @@
 """Scalingo, from its documentation (environment, networking, process types, routing).
 
 - `$PORT` is set for the process types `web` and `tcp` only; `$CONTAINER` is `<process type>-<index>`.
-- A container has an interface in 172.17.0.0/16, where the routers come in, and, in a private network, one in
-  10.240.0.0/22, which always is that block. The A records of the private network live 5 s.
+- A container has an interface in 172.17.0.0/16, where the routers connect. In a private network it also has one in
+  10.240.0.0/22, which is always the block. The A records of the private network have a TTL of 5 s.
 - SIGTERM is followed by SIGKILL after 30 s.
-- A router keeps its connections for up to a minute of silence, and quarantines a container that closes one of them.
-- The first connection that is accepted on `$PORT` says that a container is ready.
+- A router keeps idle connections for up to a minute, and quarantines a container that closes one of them.
+- A container is ready when it accepts the first connection on `$PORT`.
 - A router sets X-Request-ID only where the client has not. The Python buildpack exports `FORWARDED_ALLOW_IPS='*'` in
   every container (vendor/python.gunicorn.sh), and WEB_CONCURRENCY by the container's size.
 """
@@ -37,7 +37,7 @@ SCALINGO = Platform(
     private_wait=10.0,
     private_required=True,
     is_routed=True,
-    routed_process_types=("web",),  # the TCP gateway of `tcp` passes on what the client itself wrote
+    routed_process_types=("web",),  # the TCP gateway of `tcp` forwards the client's own headers
     routers=(IPv4Network("172.17.0.0/16"), *LOOPBACK),
     exports_trust=True,
     request_id_header="X-Request-ID",

@@ -1,8 +1,8 @@
-"""A host with Tailscale, from its source (github.com/tailscale/tailscale). No variable tells of it.
+"""A host with Tailscale, from its source (github.com/tailscale/tailscale). No variable identifies it.
 
-- Its addresses lie in 100.64.0.0/10 and fd7a:115c:a1e0::/48 (net/tsaddr). The first block is carrier-grade NAT, which
-  others use, too, so it counts on Tailscale's interface alone. tailscaled drops it on every other interface.
-- MagicDNS gives its records 5 s. Names under ts.net are other tailnets', too, so none is taken for one's own.
+- Its addresses are in 100.64.0.0/10 and fd7a:115c:a1e0::/48 (net/tsaddr). The first block is for carrier-grade NAT,
+  which others use, too. So it is private only on Tailscale's interface; tailscaled drops it on every other interface.
+- MagicDNS records have a TTL of 5 s. Other tailnets also have names under ts.net, so no name counts as private.
 """
 
 from ipaddress import IPv4Network, IPv6Network

@@ -1,9 +1,9 @@
 """Upsun and Platform.sh, from their documentation (github.com/platformsh/platformsh-docs).
 
-- nginx in the container hands requests on to localhost:`$PORT`, or to the socket `$SOCKET`. Applications of an
+- nginx in the container forwards requests to localhost:`$PORT`, or to the socket `$SOCKET`. Applications of an
   environment reach each other through it, by their relationships; no other port was found.
-- The router overwrites X-Client-IP. A neighbour does not come through the router, so that header is not believed.
-- SIGTERM is followed by SIGKILL after 15 s; that is said of workers.
+- The router overwrites X-Client-IP. Neighbours do not come through the router, so that header is not believed.
+- SIGTERM is followed by SIGKILL after 15 s; the documentation says so for workers.
 """
 
 from duallisten.config.platforms.base import Platform

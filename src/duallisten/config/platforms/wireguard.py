@@ -1,6 +1,6 @@
-"""A host with WireGuard. No variable tells of it, and its addresses are the user's own.
+"""A host with WireGuard. No variable identifies it, and the user chooses its addresses.
 
-- The interface is `wg0` where wg-quick has the name from its manual page (wg-quick(8)).
+- The interface is `wg0`, the name in wg-quick's manual page (wg-quick(8)), unless the user has chosen another.
 """
 
 from duallisten.config.platforms.base import Platform
