@@ -19,7 +19,7 @@ from duallisten.listeners.forwarded import read_trust
 from tests.support.running import DUALLISTEN, FREE, PYTHON, ROOT, launched, run
 
 DEMO = "duallisten.demo:app"
-MOST_HELP_LINES = 130
+MOST_HELP_LINES = 120
 """At 100 columns."""
 
 UVICORN_TRUSTS = str(read_trust(uvicorn.Config("app", log_config=None).forwarded_allow_ips))

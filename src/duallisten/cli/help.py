@@ -87,9 +87,14 @@ DEFAULTS = {
     "host": "0.0.0.0 where $PORT is set, else 127.0.0.1",
     "port": "$PORT, else 8000",
     "workers": "$WEB_CONCURRENCY, else 1",
+    "forwarded_allow_ips": "$FORWARDED_ALLOW_IPS, else the platform's, else this host",
     "timeout_graceful_shutdown": "30, or the platform's",
+    "timeout_keep_alive": "5, or the platform's",
 }
 """Defaults of uvicorn's options that are others here, or depend on the environment."""
+
+ZERO = re.compile(r"\b0: (no limit|never)\.")
+"""How an option's help says that 0 turns it off."""
 
 INTRODUCTION = """\
 Usage: duallisten MODULE:APP [OPTIONS]
@@ -238,4 +243,6 @@ def default_text(option: Option) -> str:
         return "on" if option.default and option.off_flag else ""
     if option.default in (None, "", ()) or isinstance(option.default, list | tuple):
         return ""
+    if not option.default and (off := ZERO.search(option.help)):
+        return off.group(1)
     return f"{option.default:g}" if isinstance(option.default, float) else str(option.default)
