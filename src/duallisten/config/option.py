@@ -230,6 +230,8 @@ def private_hosts(value: Any) -> tuple[str, ...]:
     names = [name.strip() for name in _texts(split_list(value) if isinstance(value, str) else value)]
     if not all(names):
         raise ValueError("must be a text that is not empty")
+    if any("," in name for name in names):
+        raise ValueError("is several hosts: give each by itself")
     return tuple(dict.fromkeys(names))
 
 
