@@ -358,7 +358,7 @@ BAD_LAUNCH = [
     ((DEMO, "--loop", "nowhere:loop"), {}, "nowhere"),
     ((DEMO, "--loop", "trio"), {}, "--loop trio cannot be used: "),
     ((DEMO, "--loop", "trio", "--workers", "2"), {}, "--loop trio cannot be used: "),
-    ((DEMO, "--loop", "os:path"), {}, "--loop os:path is no factory of an event loop"),
+    ((DEMO, "--loop", "os:path"), {}, "--loop os:path is not a factory of an event loop"),
     ((DEMO, "--loop", "uvloop"), {"PYTHONPATH": "BROKEN"}, "--loop uvloop cannot be used: No module named 'uvloop'"),
     ((DEMO, "--http", "zttp"), {"PYTHONPATH": "BROKEN"}, NO_ZTTP),
     ((DEMO, "--ws", "wsproto"), {"PYTHONPATH": "BROKEN"}, "--ws wsproto cannot be used: No module named 'wsproto'"),

@@ -344,7 +344,7 @@ class Config(UvicornConfig):
         except ImportError as error:
             raise ImportFailed(f"--loop {self.loop} cannot be used: {error}; is its package installed?") from None
         if known is not None and not callable(found):
-            raise LaunchError(f"--loop {self.loop} is no factory of an event loop, which can be called")
+            raise LaunchError(f"--loop {self.loop} is not a factory of an event loop")
         return super().get_loop_factory()
 
 
