@@ -19,7 +19,7 @@ from duallisten.listeners.forwarded import read_trust
 from tests.support.running import DUALLISTEN, FREE, PYTHON, ROOT, launched, run
 
 DEMO = "duallisten.demo:app"
-MOST_HELP_LINES = 130
+MOST_HELP_LINES = 120
 """At 100 columns."""
 
 UVICORN_TRUSTS = str(read_trust(uvicorn.Config("app", log_config=None).forwarded_allow_ips))
@@ -181,6 +181,7 @@ IDLE = {
     ("--service", "billing"): "--service does nothing without --register",
     ("--preload",): "--preload does nothing without several workers",
     ("--limit-worker-age", "1"): "--limit-worker-age does nothing without several workers",
+    ("--timeout-worker-stall", "9"): "--timeout-worker-stall does nothing without several workers",
     ("--hidden-status", "403"): "--hidden-status does nothing without --private-path or --public-path",
     ("--reload-delay", "1"): "--reload-delay does nothing without --reload",
     ("--private-ssl-ca-certs", "ca.pem"): "--private-ssl-ca-certs does nothing without --private-ssl-certfile",
@@ -267,6 +268,7 @@ BAD_USAGE = [
     ((DEMO, "--private-allow", "10.240.0.0/99"), {}, "--private-allow"),
     ((DEMO, "--private-wait", "soon"), {}, "--private-wait soon"),
     ((DEMO, "--side-door", "open"), {}, "refuse"),
+    ((DEMO, "--platform", "scaligno"), {}, "did you mean 'scalingo'?"),
     ((DEMO, "--header", "X"), {}, "--header X: must be Name:Value"),
     ((DEMO, "--log-level", "loud"), {}, "loud"),
     ((DEMO, "--env-file", "nowhere.env"), {}, "--env-file nowhere.env"),
@@ -287,7 +289,11 @@ BAD_USAGE = [
     ((DEMO, "--hidden-status", "500"), {}, "500"),
     ((DEMO,), {"DUALLISTEN_HIDDEN_STATUS": "500"}, "$DUALLISTEN_HIDDEN_STATUS 500: must be 404 or 403"),
     ((DEMO,), {"DUALLISTEN_STRICT_ROUTES": "maybe"}, "$DUALLISTEN_STRICT_ROUTES maybe: must be true or false"),
-    ((DEMO, "more"), {}, "more"),
+    ((DEMO, "more"), {}, "one application is served, and there is more: more; see duallisten --help"),
+    (("run", DEMO), {}, f"there is more: {DEMO}; see"),
+    ((DEMO, "--port"), {}, "requires an argument; see duallisten --help"),
+    ((DEMO, "--private-network", "10.0.0.0/8,172.16.0.0/12"), {}, "is several networks: give each by itself"),
+    ((DEMO, "--private-host", "auto,127.0.0.1"), {}, "is several hosts: give each by itself"),
     ((DEMO,), {"PORT": "http"}, "$PORT is 'http'"),
     ((DEMO,), {"DUALLISTEN_PRIVATE_PORT": "x"}, "$DUALLISTEN_PRIVATE_PORT x: must be a port"),
     ((DEMO,), {"WEB_CONCURRENCY": "many"}, "$WEB_CONCURRENCY many"),
@@ -321,11 +327,16 @@ NO_ZTTP = "--http zttp cannot be " + ("used: No module named 'zttp'" if "zttp" i
 
 SCALINGO = {"SCALINGO_APPLICATION_ID": "ap-1"}
 BAD_LAUNCH = [
-    (("nowhere:app",), {}, "'nowhere:app' cannot be imported"),
+    (
+        ("nowhere:app",),
+        {},
+        "'nowhere:app' cannot be imported: Could not import module \"nowhere\"; is it in the current folder?",
+    ),
     (("duallisten.demo:nothing",), {}, "nothing"),
-    (("duallisten.demo",), {}, "module:attribute"),
-    (("./shop:app",), {}, "names a file, and an application is named by its module: shop:app"),
-    (("src/shop.py",), {}, "named by its module: shop:app --app-dir src"),
+    (("duallisten.demo:ap",), {}, 'Attribute "ap" not found in module "duallisten.demo": did you mean \'app\'?'),
+    (("duallisten.demo",), {}, "it must be MODULE:ATTRIBUTE, such as duallisten.demo:app"),
+    (("./shop:app",), {}, "names a file; name the module: shop:app"),
+    (("src/shop.py",), {}, "name the module: shop:app --app-dir src"),
     (
         (DEMO, "--private-network", "10.240.0.0/22"),
         {"PORT": "0"},
@@ -347,11 +358,12 @@ BAD_LAUNCH = [
     ((DEMO, "--loop", "nowhere:loop"), {}, "nowhere"),
     ((DEMO, "--loop", "trio"), {}, "--loop trio cannot be used: "),
     ((DEMO, "--loop", "trio", "--workers", "2"), {}, "--loop trio cannot be used: "),
-    ((DEMO, "--loop", "os:path"), {}, "--loop os:path is no factory of an event loop"),
+    ((DEMO, "--loop", "os:path"), {}, "--loop os:path is not a factory of an event loop"),
     ((DEMO, "--loop", "uvloop"), {"PYTHONPATH": "BROKEN"}, "--loop uvloop cannot be used: No module named 'uvloop'"),
     ((DEMO, "--http", "zttp"), {"PYTHONPATH": "BROKEN"}, NO_ZTTP),
     ((DEMO, "--ws", "wsproto"), {"PYTHONPATH": "BROKEN"}, "--ws wsproto cannot be used: No module named 'wsproto'"),
     ((DEMO, "--ws", "wsprot"), {}, "--ws wsprot cannot be imported"),
+    ((DEMO, "--http", "h12"), {}, "; or give one of auto, h11, httptools"),
     ((DEMO, "--ssl-keyfile", "key.pem"), {}, "TLS of the public listener"),
     ((DEMO, "--private-ssl-certfile", "nowhere.pem"), {}, "--private-ssl-certfile nowhere.pem"),
     ((DEMO,), SCALINGO | {"CONTAINER": "web-1"}, "PORT is not set"),
@@ -423,16 +435,16 @@ def test_an_application_that_cannot_be_imported_is_told_by_the_last_line_of_its_
 
 
 NO_APPLICATIONS = {
-    ("number",): "'shop:number' is no ASGI application, which can be called, but an object of type int",
-    ("nothing",): "'shop:nothing' is no ASGI application, which can be called, but None",
+    ("number",): "'shop:number' is not an ASGI application but an object of type int",
+    ("nothing",): "'shop:nothing' is not an ASGI application but None",
     ("app", "--factory"): "leave out --factory if it is the application itself",
     (
         "make",
         "--factory",
-    ): "the factory 'shop:make' has made no ASGI application, which can be called, but an object of",
-    ("fail", "--factory"): "'shop:fail' is not a factory that can be called: KeyError: 'settings' ",
+    ): "the factory 'shop:make' has made an object of type coroutine, which is not an ASGI application",
+    ("fail", "--factory"): "the factory 'shop:fail' has failed: KeyError: 'settings' ",
     ("fail",): "shop:fail cannot be loaded: KeyError: 'settings' ",
-    ("app", "--private-app", "shop:number"): "'shop:number' is no ASGI application",
+    ("app", "--private-app", "shop:number"): "'shop:number' is not an ASGI application",
 }
 SHOP = """
 number, nothing = 5, None

@@ -29,7 +29,7 @@ value can be given as an option, which then holds.
   127.0.0.1:8000, which nothing reaches from outside the container.
 - **Believed**: whose forwarded headers are believed on the public side, if neither `--forwarded-allow-ips` nor your own
   `FORWARDED_ALLOW_IPS` says otherwise. *Its routers*: all that comes in from outside does so through them. *This host*:
-  127.0.0.1 alone, as with uvicorn, for others reach the public port, too, or it is not known who does.
+  loopback alone, as with uvicorn, because others can reach the public port, or it is not known who can.
 - **Grace**: from the stop signal to `SIGKILL`. Requests have two thirds of it by default
   (`--timeout-graceful-shutdown`).
 - **Linger**: how long the public and the private side go on accepting after the stop signal.

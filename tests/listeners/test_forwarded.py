@@ -300,7 +300,7 @@ def test_a_variable_that_the_platform_exports_is_not_the_user_s_word(monkeypatch
     made = Config(Observed(), **options)
     assert trust_of(made, "public") == ROUTERS
     assert made.notes == (
-        "$FORWARDED_ALLOW_IPS is set aside, for scalingo itself sets it; --forwarded-allow-ips is your own word",
+        "$FORWARDED_ALLOW_IPS is set aside, for scalingo itself sets it; --forwarded-allow-ips says otherwise",
     )
     asked = {"forwarded_allow_ips": "*", **options}
     read = Config.from_sources(Observed(), asked, {"forwarded_allow_ips": "$FORWARDED_ALLOW_IPS"})

@@ -268,7 +268,9 @@ def test_the_urls_of_the_platform_fit(url: str) -> None:
 )
 def test_a_missing_extra_is_named(scheme: str, package: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("duallisten.registry.backend.find_spec", lambda name: None)
-    with pytest.raises(LaunchError, match=rf"needs {package}, which is not installed: install duallisten\[{extra}\]"):
+    with pytest.raises(
+        LaunchError, match=rf"needs {package}, which is not installed: pip install 'duallisten\[{extra}\]"
+    ):
         check_url(f"{scheme}://localhost")
 
 

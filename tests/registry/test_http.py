@@ -367,5 +367,5 @@ def test_without_either_library_the_extra_is_named(monkeypatch: pytest.MonkeyPat
     for name in ("httpx2", "httpx"):
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.delitem(sys.modules, "duallisten.registry.http")
-    with pytest.raises(ImportError, match=r"install duallisten\[http\]"):
+    with pytest.raises(ImportError, match=r"install 'duallisten\[http\]"):
         import_module("duallisten.registry.http")

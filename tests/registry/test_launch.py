@@ -217,7 +217,7 @@ def test_a_name_is_needed_and_must_be_one() -> None:
 
 def test_a_library_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("duallisten.registry.backend.find_spec", lambda name: None)
-    with pytest.raises(LaunchError, match=r"install duallisten\[redis\]"):
+    with pytest.raises(LaunchError, match=r"install 'duallisten\[redis\]"):
         registration_of(Config("duallisten.demo:app", register="redis://x", service="x"))
 
 

@@ -256,7 +256,7 @@ def test_what_cannot_be_registered_is_said_at_once() -> None:
 
 def test_a_missing_extra_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("duallisten.registry.backend.find_spec", lambda name: None)
-    with pytest.raises(LaunchError, match=r"install duallisten\[redis\]"):
+    with pytest.raises(LaunchError, match=r"install 'duallisten\[redis\]"):
         Registrar("redis://localhost", INSTANCE)
 
 

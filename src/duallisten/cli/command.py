@@ -13,6 +13,7 @@ readers of their own, so typer's parameters are told to pass values on as they a
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from types import SimpleNamespace
@@ -115,7 +116,9 @@ def read_all(options: tuple[Option, ...], arguments: list[str]) -> dict[str, Any
         tell = getattr(error, "format_message", None)
         if tell is None:
             raise
-        message = " ".join(str(tell()).split())
+        message = " ".join(str(tell()).split()).removesuffix(".")
+        if more := re.match(r"Got unexpected extra arguments? ?(?:\(s\))? ?\((.*)\)", message):
+            message = f"one application is served, and there is more: {more[1]}"
         if hasattr(error, "possibilities"):  # no such option; its own proposals are alike by their dashes alone
             name = str(getattr(error, "option_name", ""))
             flags = [flag for option in options for flag in (option.flag, option.off_flag) if flag]

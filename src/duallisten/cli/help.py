@@ -87,9 +87,18 @@ DEFAULTS = {
     "host": "0.0.0.0 where $PORT is set, else 127.0.0.1",
     "port": "$PORT, else 8000",
     "workers": "$WEB_CONCURRENCY, else 1",
+    "forwarded_allow_ips": "$FORWARDED_ALLOW_IPS, else the platform's, else this host",
     "timeout_graceful_shutdown": "30, or the platform's",
+    "timeout_keep_alive": "5, or the platform's",
 }
 """Defaults of uvicorn's options that are others here, or depend on the environment."""
+
+ZERO = re.compile(r"\b0: (no limit|never)\.")
+"""How an option's help says that 0 turns it off."""
+
+INSTEAD = "Instead of a launch"
+FOR_ONE_LISTENER = "For the private listener alone; without them it has the public value, or none"
+AS_IN_UVICORN = "As in uvicorn"
 
 INTRODUCTION = """\
 Usage: duallisten MODULE:APP [OPTIONS]
@@ -124,11 +133,9 @@ def short_help(options: Iterable[Option], actions: Mapping[str, str]) -> str:
     explained = {name for names in GROUPS.values() for name in names}
     left = [option for option in known.values() if option.name not in explained and option.name != "app"]
     twins = [option for option in left if option.twin_of]
-    parts.append(
-        _section("Instead of a launch", [(f"--{name}", _first(text)) for name, text in actions.items()], width)
-    )
-    parts.append(_names("For the private listener alone; without them it has the public value, or none", twins, width))
-    parts.append(_names("As in uvicorn", [option for option in left if not option.twin_of], width))
+    parts.append(_section(INSTEAD, [(f"--{name}", _first(text)) for name, text in actions.items()], width))
+    parts.append(_names(FOR_ONE_LISTENER, twins, width))
+    parts.append(_names(AS_IN_UVICORN, [option for option in left if not option.twin_of], width))
     parts.append(_filled(SOURCES, width))
     return "\n".join(parts)
 
@@ -136,13 +143,19 @@ def short_help(options: Iterable[Option], actions: Mapping[str, str]) -> str:
 def full_help(options: Iterable[Option], actions: Mapping[str, str]) -> str:
     """Write all there is to say of every option, with the same arguments."""
     known = {option.name: option for option in options if option.name != "app"}
-    explained = [known[name] for names in GROUPS.values() for name in names if name in known]
+    groups = {title: [known[name] for name in names if name in known] for title, names in GROUPS.items()}
+    explained = {option.name for group in groups.values() for option in group}
+    left = [option for option in known.values() if option.name not in explained]
+    groups[FOR_ONE_LISTENER] = [option for option in left if option.twin_of]
+    groups[AS_IN_UVICORN] = [option for option in left if not option.twin_of]
     width = _width()
     parts = [_filled(INTRODUCTION, width), _filled(SOURCES, width)]
-    for option in [*explained, *(option for option in known.values() if option not in explained)]:
-        variables = f" Variables: {', '.join(option.variables)}." if option.variables else ""
-        parts.append(_entry(_face(option), _with_default(meaning(option), option) + variables, width))
-    parts += [_entry(f"--{name}", text, width) for name, text in actions.items()]
+    for title, group in groups.items():
+        parts.append(f"{title}:\n")
+        for option in group:
+            variables = f" Variables: {', '.join(option.variables)}." if option.variables else ""
+            parts.append(_entry(_face(option), _with_default(meaning(option), option) + variables, width))
+    parts += [f"{INSTEAD}:\n", *(_entry(f"--{name}", text, width) for name, text in actions.items())]
     return "\n".join(parts)
 
 
@@ -238,4 +251,6 @@ def default_text(option: Option) -> str:
         return "on" if option.default and option.off_flag else ""
     if option.default in (None, "", ()) or isinstance(option.default, list | tuple):
         return ""
+    if not option.default and (off := ZERO.search(option.help)):
+        return off.group(1)
     return f"{option.default:g}" if isinstance(option.default, float) else str(option.default)

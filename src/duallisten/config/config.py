@@ -26,7 +26,13 @@ from duallisten.config.protocols import choose_protocols, import_protocols
 from duallisten.config.side_config import SideConfig, side_config
 from duallisten.config.signatures import takes_options
 from duallisten.config.trust import own_trust
-from duallisten.config.user_code import call_factory, check_callable, check_import_string, describe_failure
+from duallisten.config.user_code import (
+    call_factory,
+    check_callable,
+    check_import_string,
+    describe_failure,
+    describe_missing,
+)
 from duallisten.config.uvicorn_contract import (
     LOOP_FACTORIES,
     AccessFormatter,
@@ -158,8 +164,7 @@ class Config(UvicornConfig):
         try:
             found = import_from_string(app)
         except ImportFromStringError as error:
-            hint = "give it as module:attribute, and its folder with --app-dir"
-            raise ImportFailed(f"{name} cannot be imported: {str(error).rstrip('.')}; {hint}") from None
+            raise ImportFailed(f"{name} cannot be imported: {describe_missing(str(error), app)}") from None
         except Exception as error:
             kind = ImportFailed if isinstance(error, ImportError) else LaunchError
             raise kind(f"{name} cannot be imported: {describe_failure(error)}") from None
@@ -343,7 +348,7 @@ class Config(UvicornConfig):
         except ImportError as error:
             raise ImportFailed(f"--loop {self.loop} cannot be used: {error}; is its package installed?") from None
         if known is not None and not callable(found):
-            raise LaunchError(f"--loop {self.loop} is no factory of an event loop, which can be called")
+            raise LaunchError(f"--loop {self.loop} is not a factory of an event loop")
         return super().get_loop_factory()
 
 

@@ -89,6 +89,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
     if theirs := hint(name):
         return f": {theirs}"
+    return similar(name, known)
+
+
+def similar(name: str, known: Iterable[str]) -> str:
+    """Say in a message which of the `known` words `name` is a slip for; nothing where none is near."""
     likeness, close = max(((_likeness(name, one), one) for one in known), default=(0.0, ""))
     return f": did you mean {close!r}?" if likeness >= NEAR else ""
 
@@ -124,7 +129,7 @@ def one_of(choices: tuple[str | int, ...]) -> Reader:
 
     def read(value: Any) -> str | int:
         if str(value) not in known:
-            raise ValueError(f"must be {', '.join(others)} or {last}")
+            raise ValueError(f"must be {', '.join(others)} or {last}{similar(str(value), known)}")
         return known[str(value)]
 
     return read
@@ -224,6 +229,8 @@ def private_hosts(value: Any) -> tuple[str, ...]:
     names = [name.strip() for name in _texts(split_list(value) if isinstance(value, str) else value)]
     if not all(names):
         raise ValueError("must be a text that is not empty")
+    if any("," in name for name in names):
+        raise ValueError("is several hosts: give each by itself")
     return tuple(dict.fromkeys(names))
 
 

@@ -63,7 +63,7 @@ class Options(NamedTuple):
     ] = 9240
     private_network: Annotated[
         PrivateNetworks,
-        "What counts as private, IPv4 or IPv6. May be repeated. [default: the platform's, else nothing]",
+        "Networks that are private. IPv4 or IPv6. May be repeated. [default: the platform's, else none]",
     ] = None  # type: ignore[assignment]  # `Config` fills it in
     private_allow: Annotated[
         Networks,
@@ -82,9 +82,11 @@ class Options(NamedTuple):
         "public side at once and open the private one when the address appears. auto: fail where the platform promises "
         "one, with --fence port, and where PORT is set on no known platform; else loopback.",
     ] = "auto"
-    private_wait: Annotated[Seconds, "How long to wait for the private address. [default: the platform's, else 0]"] = (
-        None
-    )
+    private_wait: Annotated[
+        Seconds,
+        "Wait for the private address. At most this long; then --private-missing decides. "
+        "[default: the platform's, else 0]",
+    ] = None
     private_linger: Annotated[
         Seconds,
         "How long the private side accepts after the stop signal. For neighbours who still have its address: a "
@@ -99,19 +101,21 @@ class Options(NamedTuple):
     ] = None
     fence: Annotated[
         Literal["auto", "address", "port"],
-        "What tells private traffic from public. address: the local address of a connection; port: the port alone, and "
-        " whoever can reach the private one is admitted if its address is. auto: the platform's, else the "
-        "port where public traffic can reach the private address alone.",
+        "What tells private traffic from public. address: the local address of a connection. port: the port alone; "
+        "whoever can reach the private one is admitted, if --private-allow has its address. auto: the platform's; else "
+        "port where public traffic can reach no address but the private one, else address.",
     ] = "auto"
     side_door: Annotated[
         Literal["serve", "refuse"],
-        "What neighbours get at the public port of a private address. serve: the public side; refuse: a closed "
-        "connection. Their forwarded headers are never believed. With --fence port there is no such address.",
+        "What neighbours get at the public port. serve: the public side; refuse: a closed connection. It holds for "
+        "connections to a private address. Their forwarded headers are never believed. With --fence port there is no "
+        "such address.",
     ] = "serve"
     platform: Annotated[
         str,
         _choice("auto", *NAMES)._replace(metavar="NAME"),
-        f"Whose conventions hold. auto: told by the platform's own variables. Else {', '.join(NAMES[:-1])} or none.",
+        "The platform whose defaults hold. auto: recognised by its own variables. Else "
+        f"{', '.join(NAMES[:-1])} or none.",
     ] = "auto"
     private_paths: Annotated[
         Prefixes,
@@ -120,16 +124,16 @@ class Options(NamedTuple):
     ] = ()
     public_paths: Annotated[
         Prefixes,
-        "Serve nothing on the public side but what lies under this path. May be repeated; --private-path beats it.",
+        "Serve only this path and all below it on the public side. May be repeated; --private-path beats it.",
     ] = ()
-    hidden_status: Annotated[Literal[404, 403], "How requests are answered that these rules hide."] = 404
+    hidden_status: Annotated[Literal[404, 403], "The status of the answer to a hidden request."] = 404
     private_app: Annotated[
         Any,
         OptionSpec(readers.or_none(readers.application), "MODULE:ATTRIBUTE"),
         "An application of its own for the private side. Both are started and stopped, each once.",
     ] = None
     strict_routes: Annotated[
-        Switch, "Refuse to start while a route has no side, or a rule no route. A rule or a mark gives it one."
+        Switch, "Refuse to start if a route has no side, or a rule no route. A rule or a mark gives a route its side."
     ] = False
     private_workers: Annotated[
         Count,
@@ -143,12 +147,12 @@ class Options(NamedTuple):
     ] = False
     timeout_worker_stall: Annotated[
         Seconds,
-        "Kill and replace a worker whose loop is blocked for so long. The stacks of its threads go to the log. "
+        "Replace a worker whose loop is blocked this long. The stacks of its threads go to the log, then it is killed. "
         "It needs several workers. 0: never.",
     ] = 0.0
     limit_worker_memory: Annotated[
         Bytes,
-        "Replace a worker that has more resident memory. It serves until its successor does. Each worker's own limit "
+        "Replace a worker with more resident memory. It serves until its successor does. Each worker's own limit "
         "is up to a tenth lower, at random. It needs several workers. 0: no limit.",
     ] = 0
     limit_worker_age: Annotated[
@@ -169,7 +173,7 @@ class Options(NamedTuple):
     ] = 60.0
     timeout_send: Annotated[
         Seconds,
-        "Most time in which a peer takes nothing of its answer. Then its connection is closed. 0: no limit.",
+        "Most time that a peer reads nothing of an answer. Then its connection is closed. 0: no limit.",
         WITH_TWIN,
     ] = 60.0
     max_head_size: Annotated[
@@ -187,12 +191,12 @@ class Options(NamedTuple):
     ] = 0
     limit_connections: Annotated[
         Count,
-        "Most open connections of a listener, in each process. Further ones wait in the kernel's queue. 0: no limit.",
+        "Most open connections of a listener. In each process; further ones wait in the kernel's queue. 0: no limit.",
         WITH_TWIN,
     ] = 0
     limit_connections_per_peer: Annotated[
         Count,
-        "Most of them from one peer address. Further ones are closed. 0: no limit.",
+        "Most open connections from one peer. Of a listener, in each process; further ones are closed. 0: no limit.",
         WITH_TWIN,
     ] = 0
     proxy_protocol: Annotated[
@@ -223,7 +227,7 @@ class Options(NamedTuple):
     health_stall: Annotated[
         float,
         OptionSpec(readers.duration, "SECONDS"),
-        "How long an event loop may be blocked before livez fails. It counts as not ready, too.",
+        "livez fails if an event loop is blocked this long. The process counts as not ready, too.",
     ] = 10.0
     private_metrics: Annotated[
         str | None,
@@ -233,24 +237,24 @@ class Options(NamedTuple):
     control: Annotated[
         str | None,
         OptionSpec(readers.or_none(readers.socket_path), "PATH"),
-        "Open a UNIX socket for python -m duallisten.control. It asks how a launch stands and tells it what to do, and "
-        "is for this user alone. [default: off]",
+        "Open a UNIX socket for python -m duallisten.control. That shows how a launch stands and tells it what to do. "
+        "The socket is for this user alone. [default: off]",
     ] = None
     log_format: Annotated[
         Literal["text", "json"],
-        "What log lines look like. text: as uvicorn's. json: an object a line, for access and errors alike, with a "
+        "What log lines look like. text: as uvicorn's; json: one object a line, for access and errors alike, with a "
         "request id.",
     ] = "text"
     log_slow_requests: Annotated[
         float | None,
         OptionSpec(readers.or_none(readers.duration), "SECONDS"),
-        "Log a request that takes so long, with where its task waits. It is logged again when it ends. [default: off]",
+        "Log a request that takes this long, and where its task waits. It is logged again when it ends. [default: off]",
     ] = None
     request_id_header: Annotated[
         str | None,
         OptionSpec(readers.or_none(readers.header), "NAME"),
-        "The request header that holds the id of a request. Believed of a trusted peer; other requests get one here. "
-        "With --log-format json the default is the platform's, else X-Request-ID. [default: requests get no id]",
+        "The request header with the request's id. Believed of a trusted peer; other requests get an id here. "
+        "With --log-format json the default is the platform's, else X-Request-ID. [default: no ids]",
     ] = None
     register: Annotated[
         str | None,
@@ -262,7 +266,7 @@ class Options(NamedTuple):
     service: Annotated[
         str | None,
         OptionSpec(readers.or_none(readers.text), "NAME"),
-        "The name that others find this service by. [default: the platform's, where it has one]",
+        "Name of this service in the registry. It must be given where the platform has none. [default: the platform's]",
     ] = None
 
 

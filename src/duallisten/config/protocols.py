@@ -46,6 +46,9 @@ def import_protocols(config: Config) -> None:
         try:
             import_from_string(name)
         except ImportFromStringError as error:
-            raise LaunchError(f"{option} {asked} cannot be imported: {error}") from None
+            names = ", ".join(known)
+            raise LaunchError(
+                f"{option} {asked} cannot be imported: {str(error).rstrip('.')}; or give one of {names}"
+            ) from None
         except ImportError as error:
             raise LaunchError(f"{option} {asked} cannot be used: {error}; is its package installed?") from None

@@ -25,7 +25,7 @@ def own_trust(place: Place, given: dict[str, Any], origins: dict[str, str]) -> t
     given["forwarded_allow_ips"] = "127.0.0.1"  # uvicorn's default without the variable
     origins.pop("forwarded_allow_ips", None)
     name = place.platform.name
-    return False, (f"${variable} is set aside, for {name} itself sets it; --forwarded-allow-ips is your own word",)
+    return False, (f"${variable} is set aside, for {name} itself sets it; --forwarded-allow-ips says otherwise",)
 
 
 def keeps_request_ids(config: Config) -> bool:

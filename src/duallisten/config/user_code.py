@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import importlib
 import logging
+import sys
 import traceback
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from duallisten.config.option import similar
 from duallisten.errors import LaunchError
 
 logger = logging.getLogger("uvicorn.error")
@@ -31,15 +33,23 @@ def check_import_string(app: Any) -> None:
         return
     name = path.name.removesuffix(".py") or "module"
     folder = "" if str(path.parent) == "." else f" --app-dir {path.parent}"
-    raise LaunchError(
-        f"{app!r} names a file, and an application is named by its module: {name}:{attribute or 'app'}{folder}"
-    )
+    raise LaunchError(f"{app!r} names a file; name the module: {name}:{attribute or 'app'}{folder}")
+
+
+def describe_missing(reason: str, app: str) -> str:
+    """Say what an import string names that is not there, as uvicorn gives the reason, and what to do."""
+    module, _, attribute = app.partition(":")
+    if not (module and attribute):
+        return f"it must be MODULE:ATTRIBUTE, such as {module or 'shop'}:{attribute or 'app'}"
+    if module not in sys.modules:
+        return f"{reason.rstrip('.')}; is it in the current folder? --app-dir names another"
+    return reason.rstrip(".") + similar(attribute, vars(sys.modules[module]))
 
 
 def check_callable(app: Any, name: str) -> None:
     """Raise LaunchError where an imported object is not an application."""
     if not callable(app):
-        raise LaunchError(f"{name} is no ASGI application, which can be called, but {_described(app)}")
+        raise LaunchError(f"{name} is not an ASGI application but {_described(app)}")
 
 
 def call_factory(factory: Any, name: str) -> Any:
@@ -50,16 +60,14 @@ def call_factory(factory: Any, name: str) -> Any:
         if isinstance(error, TypeError) and error.__traceback__ and error.__traceback__.tb_next is None:
             text = " ".join(str(error).split())
             raise LaunchError(
-                f"{name} is no factory, which is called without arguments ({text}): leave out --factory if it is the "
-                "application itself"
+                f"{name} is not a factory, for it cannot be called without arguments ({text}): leave out --factory if "
+                "it is the application itself"
             ) from None
-        raise LaunchError(f"{name} is not a factory that can be called: {describe_failure(error)}") from None
+        raise LaunchError(f"the factory {name} has failed: {describe_failure(error)}") from None
     if not callable(made):
         if hasattr(made, "close"):  # a coroutine, which Python would else report as never awaited
             made.close()
-        raise LaunchError(
-            f"the factory {name} has made no ASGI application, which can be called, but {_described(made)}"
-        )
+        raise LaunchError(f"the factory {name} has made {_described(made)}, which is not an ASGI application")
     return made
 
 
@@ -72,7 +80,8 @@ def describe_failure(error: Exception) -> str:
     trace = _own_part(error.__traceback__)
     logger.error("The application raised an exception", exc_info=(type(error), error, trace))
     filename, line = _place(error, trace)
-    return f"{type(error).__name__}: {' '.join(str(error).split())} ({filename}:{line})"
+    text = error.msg if isinstance(error, SyntaxError) else str(error)  # the rest of its text is the place
+    return f"{type(error).__name__}: {' '.join(text.split())} ({filename}:{line})"
 
 
 def _own_part(trace: TracebackType | None) -> TracebackType | None:

@@ -48,6 +48,7 @@ LATER = {"http2": False}
 
 MORE_HELP = {
     "host": " May be repeated.",
+    "version": " It displays duallisten's, too.",
     "timeout_graceful_shutdown": " 0: no limit. [default: 30, or two thirds of the platform's grace]",
     "http2": " The engine speaks it, too, with duallisten[http2]: with TLS where a client chooses it, else where it "
     "begins with it (prior knowledge).",

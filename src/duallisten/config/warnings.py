@@ -53,7 +53,7 @@ def _needs(config: Config) -> Iterator[tuple[bool, str, tuple[str, ...]]]:
     is_probed = options.private_health is not None or options.public_health is not None
     yield is_probed, "--private-health or --public-health", ("health_stall",)
     yield options.register is not None, "--register", ("service",)
-    yield several, "several workers", ("preload", "limit_worker_memory", "limit_worker_age")
+    yield several, "several workers", ("preload", "timeout_worker_stall", "limit_worker_memory", "limit_worker_age")
     yield config.rules.hide_something, "--private-path or --public-path", ("hidden_status",)
     yield config.reload, "--reload", reload_options
     yield config.limit_max_requests is not None, "--limit-max-requests", ("limit_max_requests_jitter",)

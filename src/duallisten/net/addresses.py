@@ -127,6 +127,8 @@ def parse_network(value: object) -> IPNetwork:
         try:
             meant = _without_mapping(ip_network(text, strict=False))
         except ValueError:
+            if "," in text:
+                raise ValueError("is several networks: give each by itself") from None
             raise ValueError("is not a network: write it as 10.240.0.0/22 or fd00::/8") from None
         raise ValueError(f"has bits of a host set: did you mean {meant}?") from None
 

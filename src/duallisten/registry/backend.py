@@ -189,7 +189,7 @@ def check_url(url: str) -> None:
         extra, library = _BUILT_IN[scheme]
         if find_spec(library) is None:
             needs = f"a registry at {scheme}:// needs {library}, which is not installed"
-            raise LaunchError(f"{needs}: install duallisten[{extra}]")
+            raise LaunchError(f"{needs}: pip install 'duallisten[{extra}]'")
     elif scheme not in (named := _named()):
         known = ", ".join(f"{name}://" for name in sorted({*_BUILT_IN, *named}))
         raise UsageError(f"there is no registry for {scheme}:// (known: {known})")

@@ -50,7 +50,7 @@ else:
         try:
             import httpx
         except ModuleNotFoundError:
-            message = "duallisten.registry.http needs httpx2, which is not installed: install duallisten[http]"
+            message = "duallisten.registry.http needs httpx2, which is not installed: pip install 'duallisten[http]'"
             raise ModuleNotFoundError(message, name="httpx2") from None
 
 __all__ = ["Address", "DNSSource", "RegistrySource", "Source", "Transport", "client", "httpx"]
