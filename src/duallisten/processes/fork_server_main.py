@@ -93,7 +93,7 @@ class ForkServerProcess(ForkingProcess):
             )
         if opened := set(_open_connections()) - before:
             logger.warning(
-                "--preload: importing the application has opened connections, that all workers would share: "
+                "--preload: importing the application has opened connections that all workers would share: "
                 "%s; open them in its lifespan",
                 ", ".join(sorted(opened)),
             )
