@@ -7,6 +7,8 @@ imported.
 A standard stream that was closed (`>&-`) is `None` in Python, which neither uvicorn's logging nor many an application
 expects; and its descriptor would go to the next file or socket that is opened, into which a library that prints would
 write. So it is opened again, on nothing, before all else.
+
+Signals that would end a process which does not act on them yet wait until it does (`processes.process_signals`).
 """
 
 import gc
@@ -22,6 +24,9 @@ def main() -> None:
     gc.disable()
     if None in (sys.stdin, sys.stdout, sys.stderr):
         open_closed_streams()
+    from duallisten.processes.process_signals import hold
+
+    hold()
     from duallisten.cli.main import main as run_command_line
 
     run_command_line()

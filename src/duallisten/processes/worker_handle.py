@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from duallisten.config.uvicorn_contract import get_subprocess
 from duallisten.errors import DuallistenError, LaunchError, UsageError
+from duallisten.processes.process_signals import held
 from duallisten.processes.worker_protocol import Channel, Order, bound_sockets, sides_of
 
 if TYPE_CHECKING:
@@ -326,7 +327,8 @@ class WorkerFactory:
         if process is None:
             target = partial(_run, self.config, plan, sides_of(queues), child_end, row)
             process = get_subprocess(self.config, target, [queue.socket for queue in queues])
-            process.start()
+            with held():
+                process.start()
         child_end.close()  # so that the pipe ends with the process
         return Worker(process, pipe, plan, len(queues), row)
 

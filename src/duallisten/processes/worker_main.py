@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 from duallisten.errors import DuallistenError
 from duallisten.logs import set_level
 from duallisten.processes.exit_watch import ExitWatch, end_patience
-from duallisten.processes.process_signals import answered_signals
+from duallisten.processes.process_signals import answered_signals, released
 from duallisten.processes.worker_protocol import Channel, bound_sockets
 from duallisten.server import Server, waited_for
 
@@ -240,7 +240,7 @@ def run_worker(
         join(row.number)
     server = SupervisedServer(config, plan, bound, pipe, row)
     signal.signal(signal.SIGTERM, server.handle_exit)  # uvicorn raises a signal again when it has obeyed it
-    with answered_signals(signal.SIGHUP):
+    with answered_signals(signal.SIGHUP), released():
         server.report("began")
         threading.Thread(target=server.obey_orders, name="duallisten-supervised", daemon=True).start()
         try:
