@@ -48,6 +48,7 @@ from duallisten.config import Config
 from duallisten.http import Abort
 from duallisten.listeners import BoundSocket, ListenerSet, Plan, served_listeners
 from duallisten.observability import Scoreboard
+from duallisten.observability.memory import resident_bytes
 from duallisten.sides import Receive, Scope, Send, Side
 
 if TYPE_CHECKING:
@@ -267,16 +268,16 @@ def describe_launch(config: Config, plan: Plan, bound: Iterable[BoundSocket]) ->
 def usage(pid: int) -> tuple[int, float, float] | None:
     """Return the memory (resident, in bytes), the CPU time and the age (in seconds) of a process; None if unknown.
 
-    They are in /proc/PID/statm and /proc/PID/stat (proc(5)): pages, and in ticks the fields 14 and 15, and 22, which
-    counts from when the system was booted.
+    The times are in /proc/PID/stat (proc(5)), in ticks: the fields 14 and 15, and 22, which counts from when the system
+    was booted.
     """
     try:
-        pages = Path(f"/proc/{pid}/statm").read_bytes().split()[1]
+        memory = resident_bytes(pid)
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()  # from field 3 on
     except OSError:
         return None
     user, system, started = (int(fields[number - 3]) / os.sysconf("SC_CLK_TCK") for number in (14, 15, 22))
-    return int(pages) * os.sysconf("SC_PAGE_SIZE"), user + system, time.clock_gettime(time.CLOCK_BOOTTIME) - started
+    return memory, user + system, time.clock_gettime(time.CLOCK_BOOTTIME) - started
 
 
 def quality(accept: str, media: str) -> float:
