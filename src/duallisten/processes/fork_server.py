@@ -134,6 +134,11 @@ class ForkingFactory(WorkerFactory):
         return self._next is not None
 
     @property
+    def importing(self) -> Child | None:
+        """The fork server that has yet to import the application; the one for new code first."""
+        return next((one for one in (self._next, self._server) if one is not None and not one.ready), None)
+
+    @property
     def pipes(self) -> list[Connection]:
         """The pipes of all fork servers."""
         return [server.pipe for server in self._servers if not server.pipe.closed]

@@ -202,6 +202,9 @@ def _launch_processes(
 
 def _observers(supervisor: Supervisor, notifier: Notifier | None, *, reaps: bool) -> Iterator[SupervisorObserver]:
     """Build what hears of what happens to a launch with workers."""
+    from duallisten.processes.starting import StartObserver
+
+    yield StartObserver(supervisor)
     if notifier is not None:
         from duallisten.processes.service_manager.supervisor import NotifyingObserver
 

@@ -47,6 +47,7 @@ class Child:
     def __init__(self, process: SpawnProcess | ForkedProcess, pipe: Connection) -> None:
         self.process = process
         self.failure: str | None = None
+        self._started_at = time.monotonic()
         self._channel = Channel(pipe)
 
     @property
@@ -54,6 +55,11 @@ class Child:
         """Its process id."""
         assert self.process.pid is not None  # noqa: S101
         return self.process.pid
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was started."""
+        return time.monotonic() - self._started_at
 
     @property
     def pipe(self) -> Connection:
@@ -135,14 +141,8 @@ class Worker(Child):
         self.jitter = random.random()  # noqa: S311
         self._ends_since: float | None = None
         self._ended_at: float | None = None
-        self._started_at = time.monotonic()
         self._pinged_at: float | None = None
         self._loop_pinged_at: float | None = None
-
-    @property
-    def age(self) -> float:
-        """Seconds since it was started."""
-        return time.monotonic() - self._started_at
 
     @property
     def accepts(self) -> bool:
@@ -307,6 +307,11 @@ class WorkerFactory:
     def is_renewing(self) -> bool:
         """Whether the code that `renew` asked for is yet to come."""
         return self._is_renewing
+
+    @property
+    def importing(self) -> Child | None:
+        """The process that imports the application for all workers now; None where there is none."""
+        return None
 
     @property
     def pipes(self) -> list[Any]:
