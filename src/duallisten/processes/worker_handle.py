@@ -113,6 +113,7 @@ class Worker(Child):
     row: its row on the scoreboard, if there is one
     began, ready, serving, ending: whether it has reported so
     permitted: whether it was told that it may accept
+    debugged: whether a debugger is attached, which may stop it at a breakpoint
     unused_rules: which path rules cover no route of the application
     at_limit: how many requests it may serve, when it has served them
     start_time: seconds that it has taken until it served
@@ -135,7 +136,7 @@ class Worker(Child):
         self.queues = queues
         self.row = row
         self.began = self.ready = self.serving = self.ending = False
-        self.permitted = self.stopping = self.killed = False
+        self.permitted = self.stopping = self.killed = self.debugged = False
         self.unused_rules = self.waits_for = self.at_limit = ""
         self.start_time = 0.0
         self.jitter = random.random()  # noqa: S311
@@ -203,7 +204,9 @@ class Worker(Child):
             self.waits_for = text
         elif name == "ended":
             self._ended_at = time.monotonic()
-        elif name != "alive":
+        elif name in ("began", "alive"):
+            self.began, self.debugged = True, bool(text)
+        else:
             setattr(self, name, True)
 
     def _note_end_begun(self) -> None:
