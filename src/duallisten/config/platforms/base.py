@@ -51,7 +51,8 @@ class Platform(NamedTuple):
         request_id_header: The header in which the routers give a request its id.
         is_request_id_own: Whether the routers overwrite what a client sends in it.
 
-        private_dns_ttl: Seconds that neighbours may go on using a private address that they have resolved.
+        private_dns_ttl: Seconds after the stop signal that neighbours may go on using a private address that they have
+            resolved.
         public_linger: Seconds after the stop signal that its balancer may still send new connections.
         grace: Seconds from the stop signal to SIGKILL, if the user has not set others.
         grace_variable: Holds them, where the user has set others.
