@@ -16,7 +16,7 @@ import pytest
 
 from duallisten.processes.rolling import Rolling
 from duallisten.processes.starting import Start, describe
-from tests.support.running import FREE, Launched, ask, eventually, launched, run
+from tests.support.running import FREE, Launched, ask, eventually, hurried, launched, run
 
 DEMO = "duallisten.demo:app"
 CONTROL = (sys.executable, "-m", "duallisten.control")
@@ -99,14 +99,6 @@ def test_what_cannot_change_while_it_runs_is_said(tmp_path: Path) -> None:
         assert server.end() == 0
 
 
-IMPATIENT = """
-from duallisten.__main__ import main
-from duallisten.processes import starting
-starting.NOTICE = 0.0
-main()
-"""
-"""The command, which says at once what is still starting."""
-
 HANGING = """
 import pathlib, time
 while not pathlib.Path("go").exists():
@@ -126,7 +118,7 @@ def test_a_successor_that_does_not_come_to_serve_is_told_and_given_up_by_another
 ) -> None:
     (tmp_path / "shop.py").write_text("from duallisten.demo import app\n")
     arguments = ("shop:app", "--workers", "2", "--control", "socket", *more, *FREE)
-    with launched(*arguments, cwd=tmp_path, command=[sys.executable, "-c", IMPATIENT]) as server:
+    with launched(*arguments, cwd=tmp_path, command=hurried("processes.starting", NOTICE=0.0)) as server:
         url, before = server.url("public"), {worker.pid for worker in server.workers}
         assert told(tmp_path)["starting"] == []
         (tmp_path / "shop.py").write_text(HANGING)
