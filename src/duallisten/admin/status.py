@@ -47,8 +47,7 @@ from duallisten.admin.pages import TEXT, Request, page
 from duallisten.config import Config
 from duallisten.http import Abort
 from duallisten.listeners import BoundSocket, ListenerSet, Plan, served_listeners
-from duallisten.observability import Scoreboard
-from duallisten.observability.memory import resident_bytes
+from duallisten.observability import Scoreboard, resident_bytes
 from duallisten.sides import Receive, Scope, Send, Side
 
 if TYPE_CHECKING:

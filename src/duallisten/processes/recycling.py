@@ -25,7 +25,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from duallisten.errors import UsageError
-from duallisten.observability.memory import resident_bytes
+from duallisten.observability import resident_bytes
 from duallisten.processes.worker_slots import YOUNG
 
 if TYPE_CHECKING:
