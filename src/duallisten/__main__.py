@@ -6,6 +6,8 @@ startup takes longer than uvicorn's. The command line enables it again before it
 A closed standard stream (`>&-`) is `None` in Python, which uvicorn's logging and many applications do not expect. Its
 descriptor would also go to the next opened file or socket, and libraries that print would write there. So closed
 streams are first opened again, on the null device.
+
+Signals that would end a process before it can act on them are held back until it can (`processes.process_signals`).
 """
 
 import gc
@@ -21,6 +23,9 @@ def main() -> None:
     gc.disable()
     if None in (sys.stdin, sys.stdout, sys.stderr):
         open_closed_streams()
+    from duallisten.processes.process_signals import hold
+
+    hold()
     from duallisten.cli.main import main as run_command_line
 
     run_command_line()

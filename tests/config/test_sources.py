@@ -137,6 +137,12 @@ def test_a_number_of_workers_is_not_negative(variable: str, tmp_path: Path, monk
         collect(OPTIONS, {}, tmp_path)
 
 
+def test_no_workers_are_one_process_as_under_uvicorn(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Config("shop:app", log_config=None, workers=0).workers == 1
+    monkeypatch.setenv("WEB_CONCURRENCY", "0")
+    assert Config("shop:app", log_config=None, private_workers=2).workers == 1
+
+
 def test_an_empty_number_of_workers_says_nothing_from_code_either(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WEB_CONCURRENCY", "")
     assert Config("shop:app", log_config=None).workers == 1

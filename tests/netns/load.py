@@ -17,11 +17,15 @@ from pathlib import Path
 
 
 class Resolver:
-    """A name whose address stands in a file, and is remembered for as long as its record may be."""
+    """A name whose address stands in a file, and is remembered for as long as its record may be.
 
-    def __init__(self, record: str, ttl: float) -> None:
+    age: how old the first record is already, in seconds
+    """
+
+    def __init__(self, record: str, ttl: float, age: float) -> None:
         self._record = Path(record)
         self._ttl = ttl
+        self._age = age
         self._until = 0.0
         self._address = ("", 0)
 
@@ -30,17 +34,18 @@ class Resolver:
         now = time.monotonic()
         if now >= self._until:
             host, _, port = self._record.read_text().rpartition(":")
-            self._address, self._until = (host, int(port)), now + self._ttl
+            self._address, self._until = (host, int(port)), now + self._ttl - self._age
+            self._age = 0.0
         return self._address
 
 
 class Client:
     """One that asks, in a thread of its own."""
 
-    def __init__(self, record: str, ttl: float, pause: float, *, pooled: bool) -> None:
+    def __init__(self, resolver: Resolver, pause: float, *, pooled: bool) -> None:
         self.answers = 0
         self.failures: list[str] = []
-        self._resolver = Resolver(record, ttl)
+        self._resolver = resolver
         self._pause = pause
         self._pooled = pooled
         self._connection: http.client.HTTPConnection | None = None
@@ -84,11 +89,13 @@ class Client:
 
 
 def main() -> None:
-    """Run as many clients as were asked for."""
+    """Run as many clients as were asked for; they have not resolved the name all at once."""
     order = json.loads(sys.argv[1])
-    count, pooled = order.pop("clients"), order.pop("pooled")
-    done = threading.Event()
-    clients = [Client(**order, pooled=number < pooled) for number in range(count)]
+    count, ttl, done = order["clients"], order["ttl"], threading.Event()
+    resolvers = [Resolver(order["record"], ttl, ttl * number / count) for number in range(count)]
+    clients = [
+        Client(resolver, order["pause"], pooled=number < order["pooled"]) for number, resolver in enumerate(resolvers)
+    ]
     threads = [threading.Thread(target=client.run, args=(done,)) for client in clients]
     for thread in threads:
         thread.start()

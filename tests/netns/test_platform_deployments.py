@@ -3,8 +3,8 @@
 Platforms are alike in this if their networks are of one kind, they send the same signal, and they tell their balancer
 and their neighbours in the same order. Of those that are alike the one with the shortest grace is taken.
 
-- Where the platform's data have the public side linger, the signal comes first, and the balancer and the service's
-  address, at which neighbours ask, change in the middle of that time.
+- Where the platform's data have the public side linger, the signal comes first, and the balancer and what neighbours
+  resolve (a headless service of Kubernetes) change in the middle of that time. Neighbours keep what they have resolved.
 - Elsewhere the balancer leads to the new container, and its private name too, before the signal. Neighbours then go on
   using an address for as long as the platform's names are cached.
 
@@ -33,6 +33,10 @@ pytestmark = [pytest.mark.needs_root, pytest.mark.needs_ipv6, pytest.mark.needs_
 
 SHORT = 5.0
 """Seconds of grace that are short enough for a test to see what becomes of a request that never ends."""
+
+
+RECORD = 5.0
+"""Seconds that CoreDNS gives the records of a service, where nobody configures another time."""
 
 
 def ways() -> list[tuple[Platform, Kind]]:
@@ -84,7 +88,7 @@ def test_a_deployment_under_load_loses_no_request_and_ends_within_the_grace(
         with ExitStack() as peers:
             clients = [peers.enter_context(load(built.router, Order(str(public), 1.0)))]
             if old.private_side:
-                ttl = 0.0 if platform.public_linger else platform.private_dns_ttl
+                ttl = RECORD if platform.public_linger else platform.private_dns_ttl
                 clients += [peers.enter_context(load(built.neighbour, Order(str(private), ttl, pooled=3)))]
             new = old.twin()
             successor, _ = new.serve(lingers=True)

@@ -25,7 +25,7 @@ PLACES = (("172.17.0.2", "10.240.0.5"), ("172.17.0.3", "10.240.0.7"))
 
 DEPLOYMENTS = int(os.environ.get("ROLLING_DEPLOYMENTS", "2"))
 
-LATE, LINGER = 3.0, 4.5
+LATE, LINGER = 2.0, 3.5
 """Seconds after SIGTERM in which the balancer goes on sending requests, and those in which they are accepted."""
 
 
@@ -64,6 +64,7 @@ def test_a_balancer_that_hears_of_the_end_late_loses_no_request(
         for turn in range(1, DEPLOYMENTS + 1):
             old, server = server, deploy(network, balancer, server, turn, *more)
             assert "Application shutdown complete" in old.output
+    server.end(signal.SIGKILL)  # nothing more is asked of it
     assert clients.failures == []
     assert clients.answers > 100 * DEPLOYMENTS
 

@@ -13,6 +13,7 @@ from websockets.sync.client import connect as connect_websocket
 
 from duallisten.observability.scoreboard import View
 from duallisten.observability.scoreboard_layout import BUCKETS, METHODS, STATUSES, Cell
+from duallisten.server import heartbeat
 from duallisten.sides import Receive, Scope, Send, Side
 from tests.support.applications import Observed, answer
 from tests.support.running import ObservedServer, ask, connect, eventually, serving
@@ -38,6 +39,12 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
         while (await receive()).get("more_body"):
             pass
         await answer(send, b"told", int(scope["path"].strip("/") or 200))
+
+
+@pytest.fixture(autouse=True)
+def counted_at_each_beat(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have what is open counted ten times a second."""
+    monkeypatch.setattr(heartbeat, "SAMPLING", 1)
 
 
 @pytest.fixture(params=["h11", "httptools"])

@@ -31,7 +31,18 @@ from duallisten.net import read_host
 from duallisten.observability import Phase
 from duallisten.processes.worker_main import SupervisedServer
 from tests.support.gated import SHOP
-from tests.support.running import DEADLINE, FREE, Launched, ask, connect, eventually, launched, process_of, processes
+from tests.support.running import (
+    DEADLINE,
+    FREE,
+    Launched,
+    ask,
+    connect,
+    eventually,
+    hurried,
+    launched,
+    process_of,
+    processes,
+)
 
 DEMO = "duallisten.demo:app"
 
@@ -246,7 +257,8 @@ def block(server: Launched, folder: Path) -> threading.Thread:
 
 def test_a_worker_whose_loop_is_blocked_does_not_outlive_a_killed_supervisor(tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(SHOP)
-    with launched("shop:app", "--workers", "2", *FREE, cwd=tmp_path) as server:
+    command = hurried("processes.worker_main", ORPHAN_GRACE=0.5)
+    with launched("shop:app", "--workers", "2", *FREE, cwd=tmp_path, command=command) as server:
         server.url("public")
         children = psutil.Process(server.process.pid).children(recursive=True)
         asking = block(server, tmp_path)

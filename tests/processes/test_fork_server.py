@@ -16,7 +16,18 @@ from duallisten.listeners.address_watch import await_plan
 from duallisten.listeners.plan import request_of
 from duallisten.net import read_host
 from duallisten.processes.fork_server import ForkServer
-from tests.support.running import DEADLINE, DUALLISTEN, FREE, Launched, ask, eventually, launched, processes, run
+from tests.support.running import (
+    DEADLINE,
+    DUALLISTEN,
+    FREE,
+    Launched,
+    ask,
+    eventually,
+    hurried,
+    launched,
+    processes,
+    run,
+)
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="--preload is Linux's")
 
@@ -227,7 +238,8 @@ def test_a_template_that_dies_amid_a_replacement_does_not_take_the_supervisor_wi
             ".touch()", ".touch()\n        while pathlib.Path('gate').exists():\n            await asyncio.sleep(0.01)"
         )
     )
-    with launched(*ARGUMENTS, cwd=shop.parent) as server:
+    command = hurried("processes.fork_server", IMPORT_DELAY=0.5)
+    with launched(*ARGUMENTS, cwd=shop.parent, command=command) as server:
         url, before = server.url("public"), processes(server.url("public"))
         gate.touch()
         server.send(signal.SIGHUP)

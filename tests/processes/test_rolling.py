@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import math
+import re
 import signal
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 
 from duallisten.processes.rolling import Rolling
-from tests.support.running import FREE, Launched, ask, eventually, launched
+from duallisten.processes.starting import Start, describe
+from tests.support.running import FREE, Launched, ask, eventually, hurried, launched, run
 
 DEMO = "duallisten.demo:app"
+CONTROL = (sys.executable, "-m", "duallisten.control")
 
 
 def write(folder: Path, version: int, more: str = "") -> None:
@@ -90,6 +97,64 @@ def test_what_cannot_change_while_it_runs_is_said(tmp_path: Path) -> None:
         assert eventually(lambda: versions(server) == {2})
         assert eventually(lambda: len(server.workers) == 2)
         assert server.end() == 0
+
+
+HANGING = """
+import pathlib, time
+while not pathlib.Path("go").exists():
+    time.sleep(0.02)
+from duallisten.demo import app
+"""
+
+LATE = {
+    (): r"Worker \[(\d+)\] has been starting for \d+ s; worker \[\d+\] serves until it does; another SIGHUP begins",
+    ("--preload",): r"Fork server \[(\d+)\] has been importing the application for \d+ s; the old workers serve",
+}
+
+
+@pytest.mark.parametrize("more", LATE, ids=["spawned", "preload"])
+def test_a_successor_that_does_not_come_to_serve_is_told_and_given_up_by_another_hangup(
+    more: tuple[str, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "shop.py").write_text("from duallisten.demo import app\n")
+    arguments = ("shop:app", "--workers", "2", "--control", "socket", *more, *FREE)
+    with launched(*arguments, cwd=tmp_path, command=hurried("processes.starting", NOTICE=0.0)) as server:
+        url, before = server.url("public"), {worker.pid for worker in server.workers}
+        assert told(tmp_path)["starting"] == []
+        (tmp_path / "shop.py").write_text(HANGING)
+        server.send(signal.SIGHUP)
+        late = int(server.wait_for(LATE[more])[1])
+        (start,) = told(tmp_path)["starting"]
+        assert (start["pid"], start["imports"]) == (late, bool(more))
+        assert start["replaces"] in ({None} if more else before)
+        shown = run("socket", "status", command=CONTROL, cwd=tmp_path).stdout
+        assert re.search(rf"Starting for \d+ s: (worker|a fork server,) {late}[;,]", shown)
+        assert httpx.get(url).status_code == 200
+        (tmp_path / "shop.py").write_text("from duallisten.demo import app\n# mended\n")
+        server.send(signal.SIGHUP)
+        assert eventually(lambda: len(pids := {one.pid for one in server.workers} - {late}) == 2 and not pids & before)
+        assert server.output.count(f"[{late}] has been") == 1
+        (tmp_path / "go").touch()
+        assert server.end() == 0
+
+
+def told(folder: Path) -> dict[str, Any]:
+    """The status of the launch in `folder`."""
+    ended = run("socket", "status", "--json", command=CONTROL, cwd=folder)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    status: dict[str, Any] = json.loads(ended.stdout)
+    return status
+
+
+@pytest.mark.parametrize(
+    ("start", "patience", "text"),
+    [
+        (Start(2, 12.0, 1), 60.0, "; worker [1] serves until it does; it is given up after 60 s"),
+        (Start(2, 12.0), math.inf, ", in place of one that has ended"),
+    ],
+)
+def test_what_is_waited_for_and_how_long_is_said(start: Start, patience: float, text: str) -> None:
+    assert describe(start, patience) == f"Worker [2] has been starting for 12 s{text}"
 
 
 class FakeSupervisor:

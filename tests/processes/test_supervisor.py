@@ -5,19 +5,24 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import sys
 import threading
 from multiprocessing import Pipe
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import psutil
 import pytest
 
+from duallisten.config import Config
 from duallisten.processes.worker_handle import Worker
 from duallisten.processes.worker_protocol import Channel
+from duallisten.processes.worker_watch import WorkerWatch
 from tests.support.gated import SHOP
 from tests.support.load import steady_load
-from tests.support.running import DEADLINE, FREE, Launched, ask, eventually, is_refused, launched, run
+from tests.support.running import DEADLINE, FREE, ROOT, Launched, ask, eventually, is_refused, launched, run
 
 DEMO = "duallisten.demo:app"
 
@@ -106,6 +111,41 @@ def test_a_worker_that_does_not_answer_is_killed_and_replaced() -> None:
         server.wait_for(rf"Worker \[{hung}\] does not answer, killing it")
         wait_for_workers(server, 3)
         assert eventually(lambda: len(workers(server)) == 2)
+
+
+def test_a_worker_at_a_breakpoint_of_a_debugger_is_kept(tmp_path: Path) -> None:
+    """A debugger that stops all threads, as pydevd does: here it is imported, and a signal stops the worker."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys, types\nsys.modules['pydevd'] = types.ModuleType('pydevd')\n"
+    )
+    environ = {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    with launched(DEMO, "--workers", "2", "--timeout-worker-healthcheck", "1", *FREE, environ=environ) as server:
+        url = server.url("public")
+        halted = sorted(workers(server))[0]
+        os.kill(halted, signal.SIGSTOP)
+        server.wait_for(rf"Worker \[{halted}\] does not answer; it is kept, for a debugger is attached to it")
+        assert httpx.get(url).status_code == 200
+        os.kill(halted, signal.SIGCONT)
+        assert server.end() == 0
+        assert server.output.count("does not answer") == 1
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="there is no sys.monitoring")
+def test_a_debugger_that_registers_itself_is_noticed() -> None:
+    code = "import sys; sys.monitoring.use_tool_id(sys.monitoring.DEBUGGER_ID, 'mine')"
+    told = "from duallisten.processes.debugger import is_debugged; print(is_debugged())"
+    assert run("-c", told, command=[sys.executable]).stdout == "False\n"
+    assert run("-c", f"{code}; {told}", command=[sys.executable]).stdout == "True\n"
+
+
+@pytest.mark.parametrize(("timeout", "is_killed"), [(5, True), (0, False)])
+def test_a_silent_worker_is_never_killed_where_nobody_asks_for_it(timeout: int, *, is_killed: bool) -> None:
+    config = Config(DEMO, log_config=None, timeout_worker_healthcheck=timeout)
+    killed: list[bool] = []
+    worker: Any = SimpleNamespace(killed=False, stopping=False, ending=False, debugged=False, pid=1)
+    worker.is_silent, worker.kill = (lambda seconds: True), (lambda: killed.append(True))
+    WorkerWatch().check(worker, config)
+    assert bool(killed) == is_killed
 
 
 def test_hangup_replaces_the_workers_one_at_a_time_without_a_lost_request() -> None:

@@ -75,8 +75,8 @@ def test_a_request_in_hand_is_answered_before_the_application_ends(side: Side, l
         asking.start()
         assert app.inside.wait(DEADLINE)
         server.should_exit = True
-        while not refused(server.addresses[side]):
-            pass
+        assert eventually(lambda: not is_open(server, side))
+        assert refused(server.addresses[side])
         assert app.stopped == 0
         app.open.set()
         asking.join(DEADLINE)

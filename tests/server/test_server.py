@@ -308,6 +308,7 @@ def test_each_side_speaks_tls_if_it_was_asked_to(
             assert server.url(name).startswith("https" if secure in (name, "both") else "http:")
             for _ in range(3):
                 assert client.get(server.url(name)).text == name
+        client.close()  # an idle client of TLS has a second to answer the end of its connection
 
 
 def test_a_websocket_over_tls(loop: str, certificate: dict[str, str], authority: trustme.CA) -> None:

@@ -255,6 +255,15 @@ def launched(
     return Launched([*command, *arguments], cwd=cwd, environ=environ)
 
 
+def hurried(module: str, **constants: float) -> list[str]:
+    """The command line, with other seconds in a module of duallisten, for it and for what it forks."""
+    lines = [
+        f"import duallisten.{module} as module",
+        *(f"module.{name} = {value}" for name, value in constants.items()),
+    ]
+    return [sys.executable, "-c", "; ".join([*lines, "from duallisten.__main__ import main", "main()"])]
+
+
 FREE = ("--port", "0", "--private-port", "0")
 """Arguments for ports that the kernel chooses."""
 

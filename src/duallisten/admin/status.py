@@ -48,7 +48,7 @@ from duallisten.admin.pages import TEXT, Request, page
 from duallisten.config import Config
 from duallisten.http import Abort
 from duallisten.listeners import BoundSocket, ListenerSet, Plan, served_listeners
-from duallisten.observability import Scoreboard
+from duallisten.observability import Scoreboard, resident_bytes
 from duallisten.sides import Receive, Scope, Send, Side
 
 if TYPE_CHECKING:
@@ -268,16 +268,16 @@ def describe_launch(config: Config, plan: Plan, bound: Iterable[BoundSocket]) ->
 def usage(pid: int) -> tuple[int, float, float] | None:
     """Return the memory (resident, in bytes), the CPU time and the age (in seconds) of a process; None if unknown.
 
-    They come from /proc/PID/statm (in pages) and /proc/PID/stat (in ticks: fields 14 and 15 for the CPU time, and 22
-    for the start, counted from boot); see proc(5).
+    The times are ticks in /proc/PID/stat: fields 14 and 15 for the CPU time, and 22 for the start, counted from boot; see
+    proc(5).
     """
     try:
-        pages = Path(f"/proc/{pid}/statm").read_bytes().split()[1]
+        memory = resident_bytes(pid)
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()  # from field 3 on
     except OSError:
         return None
     user, system, started = (int(fields[number - 3]) / os.sysconf("SC_CLK_TCK") for number in (14, 15, 22))
-    return int(pages) * os.sysconf("SC_PAGE_SIZE"), user + system, time.clock_gettime(time.CLOCK_BOOTTIME) - started
+    return memory, user + system, time.clock_gettime(time.CLOCK_BOOTTIME) - started
 
 
 def quality(accept: str, media: str) -> float:

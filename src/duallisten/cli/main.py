@@ -55,9 +55,12 @@ def _run(arguments: list[str]) -> None:
         sys.path.insert(0, folder)
     config = _make_config(settings)
     from duallisten.processes.launch import check, launch, show_routes
+    from duallisten.processes.process_signals import release
 
     gc.freeze()  # what the imports have made stays, and need not be looked through
     gc.enable()  # `__main__` has turned it off for them
+    if is_check or is_routes or config.should_reload:
+        release()  # they mean nothing else there
     if is_check:
         check(config, as_json=as_json)
     elif is_routes:

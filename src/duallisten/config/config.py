@@ -120,6 +120,7 @@ class Config(UvicornConfig):
         self.has_websockets = False
         later = {name: given.pop(name, default) for name, default in LATER.items()}
         super().__init__(app, **given)
+        self.workers = max(1, self.workers)  # 0 is one process under uvicorn, which it reads from the variable as it is
         for name, value in later.items():
             setattr(self, name, value)
         if warning:

@@ -50,6 +50,8 @@ MORE_HELP = {
     "host": " May be repeated.",
     "version": " It displays duallisten's, too.",
     "timeout_graceful_shutdown": " 0: no limit. [default: 30, or two thirds of the platform's grace]",
+    "timeout_worker_healthcheck": " 0: no limit.",
+    "workers": " 0: one, as under uvicorn.",
     "http2": " The engine speaks it, too, with duallisten[http2]: with TLS where a client chooses it, else where it "
     "begins with it (prior knowledge).",
 }

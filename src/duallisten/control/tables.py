@@ -48,8 +48,17 @@ def _print_status(answer: Any) -> None:
     print_rows(PROCESSES, [_process(one) for one in figures["processes"]])
     urls = {one["side"]: ", ".join(one["urls"]) or one["address"] for one in launch["listeners"]}
     print_rows(SIDES, [_side(side, urls.get(side, ""), one) for side, one in figures["sides"].items()])
+    for start in answer["starting"]:
+        print_line(_describe_start(start))
     if figures["restarts"]:
         print_line(f"Workers that died and were replaced: {figures['restarts']}")
+
+
+def _describe_start(start: Any) -> str:
+    if start["imports"]:
+        return f"Starting for {_age(start['seconds'])}: a fork server, {start['pid']}, that imports the application"
+    kept = f"; worker {start['replaces']} serves until it does" if start["replaces"] else ""
+    return f"Starting for {_age(start['seconds'])}: worker {start['pid']}{kept}"
 
 
 def _process(one: Any) -> tuple[str, ...]:

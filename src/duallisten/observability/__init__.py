@@ -2,6 +2,7 @@
 
 from duallisten.observability.access_log import AccessLines, TextAccessLog, TextHandshakeLog, full_path
 from duallisten.observability.lifecycle import Lifecycle, Phase, PhaseObserver
+from duallisten.observability.memory import resident_bytes
 from duallisten.observability.request_counter import RequestCounter
 from duallisten.observability.scoreboard import ProcessView, RowRef, Scoreboard, SideView, View
 from duallisten.observability.scoreboard_layout import (
@@ -41,4 +42,5 @@ __all__ = [
     "View",
     "bits",
     "full_path",
+    "resident_bytes",
 ]

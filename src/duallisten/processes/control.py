@@ -96,7 +96,8 @@ class Control(ABC):
         board, plan, bound = self._described()
         if self._watch is None:
             self._watch = Watch(board, History(board), self._config.options.health_stall)
-        return {"launch": describe_launch(self._config, plan, bound), "figures": self._watch.look(anew=True)}
+        figures = self._watch.look(anew=True)
+        return {"launch": describe_launch(self._config, plan, bound), "figures": figures, "starting": []}
 
     def _set_drained(self, board: Scoreboard, registration: Registration | None, *, is_on: bool) -> dict[str, Any]:
         """Say that the launch is not ready, or is again, to whoever is told of that; raises Refused for nobody."""

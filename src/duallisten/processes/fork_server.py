@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from duallisten.config.uvicorn_contract import get_subprocess
 from duallisten.errors import LaunchError
 from duallisten.processes.forker import Forker
+from duallisten.processes.process_signals import held
 from duallisten.processes.worker_handle import Child, Worker, WorkerFactory
 from duallisten.processes.worker_protocol import fork_order, send_start
 
@@ -60,7 +61,7 @@ class ForkServer(Forker):
     def spawned(cls, config: Config, board: Scoreboard | None = None) -> ForkServer:
         """Start one that imports everything itself; raises OSError where that is not possible."""
         pipe, child_end = Pipe()
-        with _unconfigured() as instrumented:
+        with _unconfigured() as instrumented, held():
             process = get_subprocess(config, partial(_run, config, child_end, board, instrumented), [])
             process.start()
         child_end.close()  # so that the pipe ends with the process
@@ -131,6 +132,11 @@ class ForkingFactory(WorkerFactory):
     def is_renewing(self) -> bool:
         """Whether there is a fork server that has yet to import the new code."""
         return self._next is not None
+
+    @property
+    def importing(self) -> Child | None:
+        """The fork server that has yet to import the application; the one for new code first."""
+        return next((one for one in (self._next, self._server) if one is not None and not one.ready), None)
 
     @property
     def pipes(self) -> list[Connection]:

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 from duallisten.config.uvicorn_contract import LOOP_FACTORIES
 from duallisten.errors import DuallistenError
 from duallisten.http.parsers import parser_class
-from duallisten.processes.process_signals import IGNORED, ignore
+from duallisten.processes.process_signals import IGNORED, ignore, release
 from duallisten.processes.worker_protocol import Channel, ForkReport
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def leave_signals() -> None:
     """Do nothing about the signals that a terminal sends to all processes: the supervisor decides."""
     for number in (signal.SIGINT, signal.SIGHUP, *IGNORED, signal.SIGUSR2):
         signal.signal(number, ignore)
+    release()
 
 
 class ForkingProcess:

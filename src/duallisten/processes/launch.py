@@ -22,7 +22,7 @@ from duallisten.listeners import Plan, Pool, await_plan, listener_config, make_p
 from duallisten.listeners import sockets as sock
 from duallisten.net import read_host
 from duallisten.processes.exit_watch import ExitWatch
-from duallisten.processes.process_signals import answered_signals
+from duallisten.processes.process_signals import answered_signals, released
 from duallisten.server import Server, logged, registration_of, share_of
 
 if TYPE_CHECKING:
@@ -202,6 +202,9 @@ def _launch_processes(
 
 def _observers(supervisor: Supervisor, notifier: Notifier | None, *, reaps: bool) -> Iterator[SupervisorObserver]:
     """Build what hears of what happens to a launch with workers."""
+    from duallisten.processes.starting import StartObserver
+
+    yield StartObserver(supervisor)
     if notifier is not None:
         from duallisten.processes.service_manager.supervisor import NotifyingObserver
 
@@ -229,6 +232,8 @@ def _serve_alone(config: Config, plan: Plan, bound: list[sock.BoundSocket], *, o
     try:
         with _controlled(config, server), answered_signals(), _noting(server, signal.SIGHUP), ExitStack() as noting:
             noting.enter_context(_noting(server, signal.SIGTERM))
+            if owns_process:
+                noting.enter_context(released())
             config.import_apps()
             if not owns_process:
                 noting.close()  # the program dies of it when the server has ended, as under uvicorn

@@ -13,6 +13,9 @@ The facts it rests on:
   may look at the thread that it has interrupted, which for a signal to a process is the main one where that can take
   it (signal(7)). The frames of a thread that runs meanwhile change under it, and the process may crash.
 - A handler of Python's runs in the main thread, where the loop runs: `get_running_loop` finds it.
+- A signal that is blocked stays pending until it is not (signal(7)). A fork and a program that is started inherit the
+  mask (sigprocmask(2)). So the command and the supervisor hold signals back (`held`) until they, and the process that
+  they start, can act on them; whoever can lets them come (`release`), and so does whoever is to run the application.
 
 Invariants:
     - A handler of the application's, or of the program that runs a server, stays.
@@ -39,8 +42,46 @@ logger = logging.getLogger("uvicorn.error")
 IGNORED = (signal.SIGUSR1, signal.SIGQUIT)
 """Signals that do nothing."""
 
+HELD = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGQUIT, signal.SIGTTIN, signal.SIGTTOU)
+"""Signals that mean something, or nothing, to a launch that serves, and end or stop a process that has no handler."""
+
 STDERR = 2
 """The descriptor of standard error."""
+
+
+def hold() -> None:
+    """Let signals wait that would end this process, until `release`, also in what it starts."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
+
+
+def release() -> None:
+    """Let the signals come that were held back, here or by who has started this process.
+
+    One at a time: `faulthandler` has a small stack of its own, which the frames of several signals at once overflow.
+    """
+    for number in HELD:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Let signals wait within the block; what is started there holds them back until it lets them come."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def released() -> Iterator[None]:
+    """Let the signals come that were held back, until the block ends."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    release()
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
@@ -73,6 +114,7 @@ def caught(numbers: Iterable[int]) -> Iterator[socket.socket]:
     """Turn each of these signals into a byte, its number, that can be read from a socket (`signal.set_wakeup_fd`).
 
     A handler that did the work itself would run between any two lines of what it interrupts, and a wait would not end.
+    What was held back comes first.
     """
     reading, writing = socket.socketpair()
     with reading, writing:
@@ -81,7 +123,8 @@ def caught(numbers: Iterable[int]) -> Iterator[socket.socket]:
         wakeup = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
         handlers = {number: signal.signal(number, ignore) for number in numbers}
         try:
-            yield reading
+            with released():
+                yield reading
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)

@@ -1,8 +1,7 @@
 """Which workers have had enough, so that they are replaced: by memory, by age, by requests served.
 
-- `--limit-worker-memory`: resident memory, which the supervisor reads once a second: on Linux from /proc/PID/statm
-  (proc(5): the second field, in pages), elsewhere by psutil. It counts what a worker shares with others, too, such as
-  what a preloaded application has in memory before the fork.
+- `--limit-worker-memory`: resident memory, which the supervisor reads once a second, elsewhere than on Linux by psutil.
+  It counts what a worker shares with others, too, such as what a preloaded application has in memory before the fork.
 - `--limit-worker-age`: seconds since the worker was started.
 - `--limit-max-requests`: a worker says itself that it has served as many (`worker_main`).
 
@@ -21,13 +20,12 @@ Invariants:
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from duallisten.errors import UsageError
+from duallisten.observability import resident_bytes
 from duallisten.processes.worker_slots import YOUNG
 
 if TYPE_CHECKING:
@@ -166,10 +164,9 @@ def resident_memory(pid: int) -> int | None:
     """Return the resident memory of a process, in bytes; None where it cannot be read, or the process is gone."""
     if sys.platform == "linux":
         try:
-            pages = Path(f"/proc/{pid}/statm").read_bytes().split()[1]
+            return resident_bytes(pid)
         except OSError:
             return None
-        return int(pages) * os.sysconf("SC_PAGE_SIZE")
     try:
         import psutil
     except ImportError:

@@ -10,7 +10,9 @@ are given what was before. What is of the launch and not of a worker stays as it
 
 `replace` is for one worker, such as one that has had enough (`recycling`). It waits for its turn, and SIGHUP, which
 replaces all, does it on the way. A successor that fails, or does not come to serve, is given up, and the old worker
-goes on. SIGHUP's has all the time it takes: nobody else asks for something new meanwhile but another SIGHUP.
+goes on. SIGHUP's has all the time it takes: new code may take far longer to start than the old did (a larger model, a
+migration that must not be cut short), and somebody has asked for it, who is told what is waited for (`starting`).
+Another SIGHUP gives it up, and begins anew.
 
 Invariants:
     - A slot's worker is told to end only when its successor serves.
@@ -21,6 +23,7 @@ Invariants:
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -172,11 +175,16 @@ class Rolling:
         if old is not None:
             self._supervisor.retire(old)
 
+    @property
+    def patience(self) -> float:
+        """Seconds that a successor has to serve; infinite for those of SIGHUP."""
+        if self._current is None:
+            return math.inf
+        return max(START_PATIENCE, START_FACTOR * self._current.worker.start_time)
+
     def _check_patience(self, slot: Slot, successor: Worker) -> None:
         """Give up a successor that does not come to serve."""
-        if self._current is None:
-            return
-        patience = max(START_PATIENCE, START_FACTOR * self._current.worker.start_time)
+        patience = self.patience
         if successor.age > patience:
             self._supervisor.retire(successor)
             self.fail(slot, f"[{successor.pid}] does not serve after {patience:.0f} s")

@@ -26,6 +26,7 @@ from duallisten.logs import set_level
 from duallisten.observability import SIDES
 from duallisten.processes.control import ENDING, STARTING, Control
 from duallisten.processes.launch_status import SupervisorObserver
+from duallisten.processes.starting import starting
 from duallisten.server.inspection import Question, stacks
 
 if TYPE_CHECKING:
@@ -116,6 +117,10 @@ class SupervisorControl(Control, SupervisorObserver):
         supervisor = self._supervisor
         assert supervisor.board.board is not None  # noqa: S101  # a launch with a control socket is observed
         return supervisor.board.board, supervisor.plan, supervisor.slots.bound
+
+    def _status(self) -> dict[str, Any]:
+        starts = [start._asdict() for start in starting(self._supervisor)]
+        return super()._status() | {"starting": starts}
 
     async def _workers(self, request: Request) -> Any:
         if request.action == "list":

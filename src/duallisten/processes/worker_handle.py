@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from duallisten.config.uvicorn_contract import get_subprocess
 from duallisten.errors import DuallistenError, LaunchError, UsageError
+from duallisten.processes.process_signals import held
 from duallisten.processes.worker_protocol import Channel, Order, bound_sockets, sides_of
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Child:
     def __init__(self, process: SpawnProcess | ForkedProcess, pipe: Connection) -> None:
         self.process = process
         self.failure: str | None = None
+        self._started_at = time.monotonic()
         self._channel = Channel(pipe)
 
     @property
@@ -53,6 +55,11 @@ class Child:
         """Its process id."""
         assert self.process.pid is not None  # noqa: S101
         return self.process.pid
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was started."""
+        return time.monotonic() - self._started_at
 
     @property
     def pipe(self) -> Connection:
@@ -106,6 +113,7 @@ class Worker(Child):
     row: its row on the scoreboard, if there is one
     began, ready, serving, ending: whether it has reported so
     permitted: whether it was told that it may accept
+    debugged: whether a debugger is attached, which may stop it at a breakpoint
     unused_rules: which path rules cover no route of the application
     at_limit: how many requests it may serve, when it has served them
     start_time: seconds that it has taken until it served
@@ -128,20 +136,14 @@ class Worker(Child):
         self.queues = queues
         self.row = row
         self.began = self.ready = self.serving = self.ending = False
-        self.permitted = self.stopping = self.killed = False
+        self.permitted = self.stopping = self.killed = self.debugged = False
         self.unused_rules = self.waits_for = self.at_limit = ""
         self.start_time = 0.0
         self.jitter = random.random()  # noqa: S311
         self._ends_since: float | None = None
         self._ended_at: float | None = None
-        self._started_at = time.monotonic()
         self._pinged_at: float | None = None
         self._loop_pinged_at: float | None = None
-
-    @property
-    def age(self) -> float:
-        """Seconds since it was started."""
-        return time.monotonic() - self._started_at
 
     @property
     def accepts(self) -> bool:
@@ -202,7 +204,9 @@ class Worker(Child):
             self.waits_for = text
         elif name == "ended":
             self._ended_at = time.monotonic()
-        elif name != "alive":
+        elif name in ("began", "alive"):
+            self.began, self.debugged = True, bool(text)
+        else:
             setattr(self, name, True)
 
     def _note_end_begun(self) -> None:
@@ -308,6 +312,11 @@ class WorkerFactory:
         return self._is_renewing
 
     @property
+    def importing(self) -> Child | None:
+        """The process that imports the application for all workers now; None where there is none."""
+        return None
+
+    @property
     def pipes(self) -> list[Any]:
         """What can be read when `poll` has something to do."""
         return [self.zygote.pipe] if self.zygote is not None and not self.zygote.pipe.closed else []
@@ -326,7 +335,8 @@ class WorkerFactory:
         if process is None:
             target = partial(_run, self.config, plan, sides_of(queues), child_end, row)
             process = get_subprocess(self.config, target, [queue.socket for queue in queues])
-            process.start()
+            with held():
+                process.start()
         child_end.close()  # so that the pipe ends with the process
         return Worker(process, pipe, plan, len(queues), row)
 

@@ -28,12 +28,13 @@ import sys
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from duallisten.errors import DuallistenError
 from duallisten.logs import set_level
+from duallisten.processes.debugger import is_debugged
 from duallisten.processes.exit_watch import ExitWatch, end_patience
-from duallisten.processes.process_signals import answered_signals
+from duallisten.processes.process_signals import answered_signals, released
 from duallisten.processes.worker_protocol import Channel, bound_sockets
 from duallisten.server import Server, waited_for
 
@@ -81,6 +82,10 @@ class SupervisedServer(Server):
         """Report to the supervisor; one that is gone need not know."""
         with self._sending, suppress(OSError):
             self._channel.send((report, text))
+
+    def report_life(self, report: Literal["began", "alive"]) -> None:
+        """Report that this process runs, and whether a debugger may stop it."""
+        self.report(report, "debugged" if is_debugged() else "")
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start as a server does, and report it."""
@@ -165,7 +170,7 @@ class SupervisedServer(Server):
 
     def _answer(self) -> None:
         """Give a sign of life of this thread, and of the event loop when that turns."""
-        self.report("alive")
+        self.report_life("alive")
         if self._loop is not None:
             with suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(self.report, "turning")
@@ -240,8 +245,8 @@ def run_worker(
         join(row.number)
     server = SupervisedServer(config, plan, bound, pipe, row)
     signal.signal(signal.SIGTERM, server.handle_exit)  # uvicorn raises a signal again when it has obeyed it
-    with answered_signals(signal.SIGHUP):
-        server.report("began")
+    with answered_signals(signal.SIGHUP), released():
+        server.report_life("began")
         threading.Thread(target=server.obey_orders, name="duallisten-supervised", daemon=True).start()
         try:
             with suppress(KeyboardInterrupt):

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 Report = Literal["began", "ready", "serving", "at limit", "ending", "waiting", "ended", "failed", "alive", "turning"]
 """What a worker reports to its supervisor: the first of a pair, whose second is a text.
 
-With `ready` come the path rules that cover no route, with `at limit` the number of requests that it may serve and has
-served, with `waiting` what the worker waits for before it ends, with `failed` why it could not start.
+With `began` and `alive` comes whether a debugger is attached, with `ready` the path rules that cover no route, with `at
+limit` the number of requests that it may serve and has served, with `waiting` what the worker waits for before it ends,
+with `failed` why it could not start.
 """
 
 

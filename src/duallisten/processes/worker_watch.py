@@ -1,9 +1,10 @@
 """What a supervisor does about workers that do not do as they should: it kills them, and says why in one line.
 
-- A worker that does not answer a ping for `--timeout-worker-healthcheck` has no thread that runs.
+- A worker that does not answer a ping for `--timeout-worker-healthcheck` has no thread that runs. With 0 nobody minds.
 - One whose event loop has been blocked for `--timeout-worker-stall` answers no request. Its stacks are asked for first
   (SIGUSR2, `process_signals`), and it has `DUMP_TIME` to write them. If its loop turns by then it is kept: all
   processes may have been stopped for a while, with their container.
+- One that a debugger is attached to may stand at a breakpoint, and is kept; one line says so where it does not answer.
 - One that was told to end, or has said that it does, has the time of `exit_watch`; it may be kept by a thread that does
   not end, or by a function of `atexit`. Where the whole launch ends, it has less for that, since all wait for it.
 
@@ -35,6 +36,7 @@ class WorkerWatch:
 
     def __init__(self) -> None:
         self._dumping: dict[Worker, float] = {}
+        self._kept: set[Worker] = set()
 
     def check(self, worker: Worker, config: Config) -> bool:
         """Look at a worker; returns whether it is as it should be."""
@@ -42,13 +44,26 @@ class WorkerWatch:
             return False
         if worker.stopping or worker.ending:
             self._dumping.pop(worker, None)
+            self._kept.discard(worker)
             return self.check_end(worker, config)
-        if worker.is_silent(config.timeout_worker_healthcheck):
+        timeout = config.timeout_worker_healthcheck
+        is_silent = timeout > 0 and worker.is_silent(timeout)
+        if worker.debugged:
+            self._keep(worker, is_silent=is_silent)
+        elif is_silent:
             logger.error("Worker [%d] does not answer, killing it", worker.pid)
             worker.kill()
         elif config.options.timeout_worker_stall:
             self._check_stall(worker, config.options.timeout_worker_stall)
         return not worker.killed
+
+    def _keep(self, worker: Worker, *, is_silent: bool) -> None:
+        """Say, once each time, that a worker does not answer and why it is kept."""
+        if not is_silent:
+            self._kept.discard(worker)
+        elif worker not in self._kept:
+            self._kept.add(worker)
+            logger.warning("Worker [%d] does not answer; it is kept, for a debugger is attached to it", worker.pid)
 
     def _check_stall(self, worker: Worker, timeout: float) -> None:
         dumped_at = self._dumping.get(worker)
