@@ -209,7 +209,7 @@ def test_what_must_not_be_done_at_import_is_told(tmp_path: Path) -> None:
             server.wait_for(
                 "--preload: importing the application has started threads, .*: beat; start them in its lifespan"
             )
-            server.wait_for(rf"has opened connections, .*: 127.0.0.1 port {database.getsockname()[1]}; open them in")
+            server.wait_for(rf"has opened connections .*: 127.0.0.1 port {database.getsockname()[1]}; open them in")
             assert b"200 OK" in ask(server.url("public"))
 
 

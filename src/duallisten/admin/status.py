@@ -268,8 +268,8 @@ def describe_launch(config: Config, plan: Plan, bound: Iterable[BoundSocket]) ->
 def usage(pid: int) -> tuple[int, float, float] | None:
     """Return the memory (resident, in bytes), the CPU time and the age (in seconds) of a process; None if unknown.
 
-    The times are ticks in /proc/PID/stat: fields 14 and 15 for the CPU time, and 22 for the start, counted from boot; see
-    proc(5).
+    The times are ticks in /proc/PID/stat: fields 14 and 15 for the CPU time, and 22 for the start, counted from boot
+    (see proc(5)).
     """
     try:
         memory = resident_bytes(pid)

@@ -51,8 +51,8 @@ class Platform(NamedTuple):
         request_id_header: The header in which the routers give a request its id.
         is_request_id_own: Whether the routers overwrite a client's value of that header.
 
-        private_dns_ttl: Seconds after the stop signal in which neighbours may still use a private address that they have
-            resolved.
+        private_dns_ttl: Seconds after the stop signal in which neighbours may still use a private address that they
+            have resolved.
         public_linger: Seconds after the stop signal in which the load balancer may still send new connections.
         grace: Seconds from the stop signal to SIGKILL, by default.
         grace_variable: Holds these seconds, where the user has changed them.
