@@ -211,9 +211,33 @@ def test_a_realistic_path_is_read_when_it_is_encoded_once_or_twice(path: str, ti
         assert readings([unquote(target), as_characters(target)]) is not None, target
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/приказы/\N{NUMERO SIGN}45 от 12.03.2026 «Закон» на й\N{VULGAR FRACTION ONE HALF}.pdf",
+        "/статьи/Как выбрать хороший ноутбук для работы и учёбы\N{HORIZONTAL ELLIPSIS}",
+        "/समाचार/भारत में चुनाव के परिणाम और नई सरकार का गठन\N{HORIZONTAL ELLIPSIS}",
+        "/news/新型スマートフォンが発売\N{FULLWIDTH EXCLAMATION MARK}気になる価格は\N{FULLWIDTH QUESTION MARK}" * 3,
+        "/p/" + "テスト\N{FULLWIDTH LEFT PARENTHESIS}株\N{FULLWIDTH RIGHT PARENTHESIS}\N{IDEOGRAPHIC SPACE}" * 10,
+    ],
+)
+def test_a_title_with_compatibility_characters_in_it_is_read(path: str) -> None:
+    """An ellipsis, a sign for number or a fullwidth mark: few take long to normalise, and most are in real titles."""
+    assert readings([path, as_characters(quote(path))]) is not None
+
+
+@pytest.mark.parametrize("character", [chr(code) for code in range(0x20, 0x7F)])
+def test_what_means_nothing_to_a_step_is_not_read_twice(character: str) -> None:
+    path, encoded = f"/a{character}b/c", f"/a%{ord(character):02X}b/c"
+    means_something = character.isalnum() or character in "%+-./;:\\?#"
+    assert as_characters(encoded) == (encoded if means_something else path)
+    if not means_something:
+        assert {step(path) for step in STEPS} <= {path, path.replace(" ", "")}
+
+
 def test_what_takes_long_to_normalise_is_not_read_in_quantity() -> None:
-    """A ligature of eighteen characters, a square of five, and marks that have to be sorted."""
-    for characters in ("\ufdfa", "\u3300", "\u0301\u0323"):
+    """A ligature of eighteen characters, a square of five, marks that have to be sorted, letters that become them."""
+    for characters in ("\ufdfa", "\u3300", "\u0301\u0323", "\u0344\u0316", "\u0f73\u0f75\u0f81"):
         assert readings(["/a" + characters]) is not None
         assert readings(["/a" + characters * 200]) is None
     assert readings(["/a" + "\u0301\u0323" * 20]) is not None

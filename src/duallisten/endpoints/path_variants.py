@@ -39,13 +39,24 @@ A_SIGN = 14
 OUTSIDE_ASCII = 4
 """What a character weighs in a path that is not all ASCII: its compatibility forms are looked up."""
 
-NOT_NORMAL = 50
-"""What each byte of UTF-8 beyond one a character weighs where compatibility forms replace some: a character may become
-eighteen, and marks of letters are sorted, in a time that grows with the square of their number."""
+NOT_NORMAL = 2
+"""What each character weighs beside that where compatibility forms replace some: they are looked for one by one."""
+
+A_FORM = 2
+"""What a character of a form weighs, as Unicode's database writes it (`<wide> 0041`): one character may become 18."""
+
+A_MARK = 70
+"""What a mark of letters weighs there: marks are sorted, in a time that grows with the square of their number."""
+
+_BECOMES_MARKS = "\u0f73\u0f75\u0f81\uff9e\uff9f"
+"""What is no mark, and is replaced by marks alone."""
 
 Step = Callable[[str], str]
 
-_OUTSIDE_ASCII = re.compile("(?:%[89A-Fa-f][0-9A-Fa-f])+")
+_OUTSIDE_ASCII = "(?:%[89A-Fa-f][0-9A-Fa-f])+"
+_INERT = "%(?:2[0124678Aa9Cc]|3[C-Ec-e]|40|5[BD-Fbd-f]|60|7[B-Eb-e])"
+"""Space and ``!"$&'()*,<=>@[]^_`{|}~``."""
+_CHARACTERS = re.compile(f"{_OUTSIDE_ASCII}|{_INERT}")
 _ESCAPES = re.compile("%[uU][0-9A-Fa-f]{4}|(?:%[0-9A-Fa-f]{2})+")
 _ESCAPED = {f"%{high}{low}": chr(int(high + low, 16)) for high in "01234567" for low in string.hexdigits}
 """The character of ASCII that an escape stands for."""
@@ -98,14 +109,21 @@ def weight(path: str) -> int:
     signs = A_SIGN * (path.count("%") + path.count("."))
     if path.isascii():
         return A_READING + signs + len(path)
-    is_normal = any(unicodedata.is_normalized(form, path) for form in ("NFKC", "NFKD"))
-    beyond = 0 if is_normal else NOT_NORMAL * (len(path.encode("utf-8", "replace")) - len(path))
-    return 2 * A_READING + signs + OUTSIDE_ASCII * len(path) + beyond
+    known = 2 * A_READING + signs + OUTSIDE_ASCII * len(path)
+    if any(unicodedata.is_normalized(form, path) for form in ("NFKC", "NFKD")):
+        return known
+    forms = sum(map(len, map(unicodedata.decomposition, path)))
+    marks = sum(map(bool, map(unicodedata.combining, path))) + sum(map(path.count, _BECOMES_MARKS))
+    return known + NOT_NORMAL * len(path) + A_FORM * forms + A_MARK * marks
 
 
 def as_characters(path: str) -> str:
-    """Return the percent-encodings outside ASCII as the characters that they are (RFC 3987, 3.2), overlong ones too."""
-    return _OUTSIDE_ASCII.sub(_decode, shortened(path))
+    """Return the percent-encodings outside ASCII as the characters that they are (RFC 3987, 3.2), overlong ones too.
+
+    Also those of characters that mean nothing to any step: whether they are decoded before it or after makes no
+    difference, but would make twice as many readings of a name with spaces in it.
+    """
+    return _CHARACTERS.sub(_decode, shortened(path))
 
 
 def shortened(path: str) -> str:
