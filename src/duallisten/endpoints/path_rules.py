@@ -8,6 +8,8 @@ A path is hidden if any of its readings (`endpoints.path_variants`) falls under 
 with the suffix at its end or without: `/internal.json` is a format of `/internal` (`format_suffix_patterns` of Django
 REST framework). With an allow-list it is served only if the application's own reading and all others fall under it.
 
+Some frameworks take a path for another one (`aliases`), which then counts as one of its readings.
+
 A private prefix counts as it is written, and as the world writes it, with the root path that a proxy or the application
 takes off: below `/api`, `/api/internal` hides `/internal` as well.
 
@@ -25,7 +27,7 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -145,10 +147,12 @@ class PathMatcher:
     """Decides which requests of a public listener `rules` hide.
 
     roots: path prefixes that the application takes off by itself, whatever the server's `root_path`
+    aliases: what the application takes a path for, each for some paths, and the path itself for all others
     """
 
-    def __init__(self, rules: Rules, roots: Iterable[str] = ()) -> None:
+    def __init__(self, rules: Rules, roots: Iterable[str] = (), aliases: Iterable[Callable[[str], str]] = ()) -> None:
         self._roots = tuple(root for root in roots if root)
+        self._aliases = tuple(aliases)
         self.rules = rules.below(self._roots)
         """What is hidden from an application that takes `roots` off."""
         self._private = Prefixes(self.rules.private)
@@ -177,18 +181,20 @@ class PathMatcher:
         """
         roots = (*self._roots, root) if root else self._roots
         private = self._private_below(roots) if root else self._private
-        if not roots and _is_plain(path, raw):
-            return self._hides_plain(path, private)
         own = _without_root(path, roots)
+        others = {other for alias in self._aliases for seen in (path, own) if (other := alias(seen)) != seen}
+        if not (roots or others) and _is_plain(path, raw):
+            return self._hides_plain(path, private)
         received = own if raw is None else _without_root(raw.partition(b"?")[0].decode("latin-1"), roots)
-        if _is_plain(own, received.encode("utf-8", "replace")) and not _begins_with_one(own, roots):
+        is_plain = _is_plain(own, received.encode("utf-8", "replace"))
+        if is_plain and not others and not _begins_with_one(own, roots):
             return self._hides_plain(own, private)
         if len(received) > LONGEST_READ:
             return True
         # Most launches have no rules, and most paths one reading.
         from duallisten.endpoints.path_variants import as_characters, readings
 
-        alike = readings((own, as_characters(received)), roots)
+        alike = readings((own, as_characters(received), *others), roots)
         if alike is None or any(private.cover_formats(folded(reading)) for reading in alike):
             return True
         if not self._has_allow_list:

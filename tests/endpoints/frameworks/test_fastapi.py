@@ -189,6 +189,20 @@ def test_what_rules_hide_is_in_the_schema_of_the_private_side_alone() -> None:
         assert httpx.get(served.public + "/redoc").status_code == 404
 
 
+def test_a_mounted_application_s_own_root_path_leads_past_no_rule() -> None:
+    inner = FastAPI()
+    inner.root_path = "/v1/new"
+    inner.get("/stock")(lambda: "secret")
+    inner.get("/shop")(lambda: "open")
+    outer = FastAPI()
+    outer.mount("/v1", inner)
+    with serve(outer, private_paths=["/v1/stock"]) as served:
+        assert httpx.get(f"{served.private}/v1/new/stock").json() == "secret"
+        for path in ("/v1/new/stock", "/v1/new/%73tock", "/v1/new//stock", "/v1/stock"):
+            assert httpx.get(served.public + path).text == "Not Found"
+        assert httpx.get(f"{served.public}/v1/new/shop").json() == "open"
+
+
 @pytest.mark.parametrize(("root_path", "own"), [("/api", ""), ("", "/api"), ("/api", "/api")])
 def test_a_rule_with_the_root_path_hides_what_is_below_it(root_path: str, own: str) -> None:
     app = shop()

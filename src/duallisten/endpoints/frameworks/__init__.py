@@ -1,6 +1,7 @@
-"""The frameworks that duallisten can read: FastAPI, Starlette, Django and its channels, a module for each.
+"""The frameworks that duallisten knows: FastAPI, Starlette, Django and its channels, and Litestar, a module for each.
 
-A module has `read_routes(app)`, and where there is something to do `mounted_apps(app)` and `prepare(app, …)`.
+A module has `read_routes(app)`, and where there is something to do `mounted_apps(app)`, `aliases(app)` and
+`prepare(app, …)`. Litestar's routes are not read.
 
 No framework is imported here: one whose module is not loaded has made no application. An application is found through
 the middleware around it, which keeps it under one of a few names. Any other application is served all the same; it has
@@ -10,7 +11,7 @@ no routes to show.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ APPLICATIONS = (
     ("starlette.routing", "Router", "starlette"),
     ("channels.routing", "ProtocolTypeRouter", "channels"),
     ("django.core.handlers.asgi", "ASGIHandler", "django"),
+    ("litestar.app", "Litestar", "litestar"),
 )
 """The classes of applications: module, name, and our module that reads them. The first that fits is taken: a FastAPI
 application is one of Starlette's, too."""
@@ -40,7 +42,7 @@ def read_routes(app: Any) -> list[Route] | None:
     if (found := _find(app)) is None:
         return None
     inner, reader = found
-    return list(reader.read_routes(inner))
+    return list(reader.read_routes(inner)) if hasattr(reader, "read_routes") else None
 
 
 def root_paths(app: Any) -> tuple[str, ...]:
@@ -50,6 +52,12 @@ def root_paths(app: Any) -> tuple[str, ...]:
     if django is not None and django.configured:  # the process's, which hold behind whatever wraps the application
         roots.append(django.FORCE_SCRIPT_NAME)
     return tuple(dict.fromkeys(filter(None, roots)))
+
+
+def aliases(app: Any) -> tuple[Callable[[str], str], ...]:
+    """Return what an application, or one mounted in it, takes a path for other than it says, beside its root paths."""
+    found = [(inner, reader) for inner, reader in _find_all(app) if hasattr(reader, "aliases")]
+    return tuple(alias for inner, reader in found for alias in reader.aliases(inner))
 
 
 def prepare(app: Any) -> None:

@@ -51,6 +51,7 @@ from starlette.types import Receive, Scope, Send
 from duallisten.endpoints.frameworks import starlette
 from duallisten.endpoints.frameworks.starlette import (
     Probe,
+    aliases,
     incompatible,
     mark_of,
     mounted_apps,
@@ -63,7 +64,7 @@ from duallisten.endpoints.path_rules import NO_RULES, Rules
 from duallisten.errors import LaunchError
 from duallisten.sides import Side, side
 
-__all__ = ["PrivateRoute", "PrivateRouter", "mounted_apps", "prepare", "private", "public", "read_routes"]
+__all__ = ["PrivateRoute", "PrivateRouter", "aliases", "mounted_apps", "prepare", "private", "public", "read_routes"]
 
 
 class _InPrivateSchema:
