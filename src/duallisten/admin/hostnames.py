@@ -10,10 +10,11 @@ peer that is admitted. Two ways lead from there to the private side:
   The browser says `Sec-Fetch-Site: cross-site` (W3C, Fetch Metadata Request Headers) where it finds an address
   trustworthy: over HTTPS, and at loopback.
 
-So our own pages answer only where `Host` is an IP address, which nobody can rebind, `localhost`, or a name that is the
-host's own; other names get 421 (RFC 9110, 7.4 and 15.5.20), and cross-site requests 403. With `--private-hostname` the
-names hold for the whole private side. A request without a name is served: HTTP/1.0 need not have `Host`, and browsers
-always send it. The engine has put the authority of an absolute target into `Host` (RFC 9112, 3.2.2).
+So our own pages answer only where `Host` is an IP address, which nobody can rebind, `localhost` or a name below it,
+which are loopback everywhere (RFC 6761, 6.3), or a name that is the host's own; other names get 421 (RFC 9110, 7.4 and
+15.5.20), and cross-site requests 403. With `--private-hostname` the names hold for the whole private side. A request
+without a name is served: HTTP/1.0 need not have `Host`, and browsers always send it. The engine has put the authority
+of an absolute target into `Host` (RFC 9112, 3.2.2).
 
 Invariants:
 - No name is looked up: what DNS says of it is what an attacker decides.
@@ -53,7 +54,7 @@ class Hostnames:
 
     def __init__(self, names: Iterable[str], domains: Iterable[str] = ()) -> None:
         self._names = frozenset(map(_plain, names)) | {"localhost", ""}
-        self._domains = tuple(f".{_plain(domain)}" for domain in domains)
+        self._domains = tuple(f".{_plain(domain)}" for domain in ("localhost", *domains))
         self.knows = lru_cache(maxsize=256)(self._knows)
         self._throttle = RateLimiter()
 
