@@ -162,8 +162,11 @@ def without_parameters(path: str) -> str:
 
 
 def ended(path: str) -> str:
-    """End the path where a query, a fragment or, in C, a string would."""
-    for end in "?#\0":
+    """End the path where a query, a fragment, a line or, in C, a string would.
+
+    A line is the end to a regular expression without one of its own: `(.*)` takes what stands before it.
+    """
+    for end in "?#\0\n\r":
         path = path.partition(end)[0] if end in path else path
     return path
 
@@ -213,6 +216,15 @@ def collapsed(path: str) -> str:
     return path
 
 
+def with_host(path: str) -> str:
+    """Begin with two slashes where more do, or dot segments behind them, and resolve these.
+
+    To the URL Standard (4.4) a host follows any number of slashes. To POSIX (4.13) two of them stand for themselves, so
+    Python's `normpath` makes `//host` of `//../host`.
+    """
+    return f"/{resolved(rooted(path.lstrip('/')))}" if path.startswith("//") else path
+
+
 def without_authority(path: str) -> str:
     """Drop the scheme and host of a target in absolute form, or the host after two slashes."""
     found = _AUTHORITY.match(path) if "//" in path else None
@@ -252,6 +264,7 @@ STEPS: tuple[Step, ...] = (
     unaccented,
     resolved,
     collapsed,
+    with_host,
     without_authority,
     without_scheme,
     rooted,
