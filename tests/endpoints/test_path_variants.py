@@ -35,6 +35,8 @@ EXAMPLES: list[tuple[Step, str, str]] = [
     (steps.ended, "/a?b", "/a"),
     (steps.ended, "/a#b", "/a"),
     (steps.ended, "/a\0.css", "/a"),
+    (steps.ended, "/a\nb", "/a"),
+    (steps.ended, "/a\r\nX-A: b", "/a"),
     (steps.cleaned, "/in\u200bter\tnal \u00ad\ufeff\x7f", "/internal"),
     (steps.cleaned, "/a+b", "/ab"),
     (steps.trimmed, "/a./b../c", "/a/b/c"),
@@ -53,6 +55,10 @@ EXAMPLES: list[tuple[Step, str, str]] = [
     (steps.resolved, "/a//../b", "/a/b"),
     (steps.resolved, "/.../a.b", "/.../a.b"),
     (steps.collapsed, "//a///b//", "/a/b/"),
+    (steps.with_host, "////host/a", "//host/a"),
+    (steps.with_host, "//../host/./a", "//host/a"),
+    (steps.with_host, "//", "//"),
+    (steps.with_host, "/a//b", "/a//b"),
     (steps.without_authority, "http://host/a", "/a"),
     (steps.without_authority, "HTTPS://user:pw@host:80/a//b", "/a//b"),
     (steps.without_authority, "//host/a", "/a"),
@@ -105,6 +111,10 @@ def test_a_plain_path_is_its_only_reading(path: str) -> None:
         "/public/%25c0%25ae%252e/internal/secret",
         "/%c1%a9nternal/secret",
         "/internal/secret?/x",
+        "/internal/secret%0ax",
+        "///host/internal/secret",
+        "//%2e%2e/host/internal/secret",
+        "/;x/../host/internal/secret",
     ],
 )
 def test_the_steps_are_taken_in_any_order_and_number(path: str) -> None:
@@ -211,9 +221,33 @@ def test_a_realistic_path_is_read_when_it_is_encoded_once_or_twice(path: str, ti
         assert readings([unquote(target), as_characters(target)]) is not None, target
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/приказы/\N{NUMERO SIGN}45 от 12.03.2026 «Закон» на й\N{VULGAR FRACTION ONE HALF}.pdf",
+        "/статьи/Как выбрать хороший ноутбук для работы и учёбы\N{HORIZONTAL ELLIPSIS}",
+        "/समाचार/भारत में चुनाव के परिणाम और नई सरकार का गठन\N{HORIZONTAL ELLIPSIS}",
+        "/news/新型スマートフォンが発売\N{FULLWIDTH EXCLAMATION MARK}気になる価格は\N{FULLWIDTH QUESTION MARK}" * 3,
+        "/p/" + "テスト\N{FULLWIDTH LEFT PARENTHESIS}株\N{FULLWIDTH RIGHT PARENTHESIS}\N{IDEOGRAPHIC SPACE}" * 10,
+    ],
+)
+def test_a_title_with_compatibility_characters_in_it_is_read(path: str) -> None:
+    """An ellipsis, a sign for number or a fullwidth mark: few take long to normalise, and most are in real titles."""
+    assert readings([path, as_characters(quote(path))]) is not None
+
+
+@pytest.mark.parametrize("character", [chr(code) for code in range(0x20, 0x7F)])
+def test_what_means_nothing_to_a_step_is_not_read_twice(character: str) -> None:
+    path, encoded = f"/a{character}b/c", f"/a%{ord(character):02X}b/c"
+    means_something = character.isalnum() or character in "%+-./;:\\?#"
+    assert as_characters(encoded) == (encoded if means_something else path)
+    if not means_something:
+        assert {step(path) for step in STEPS} <= {path, path.replace(" ", "")}
+
+
 def test_what_takes_long_to_normalise_is_not_read_in_quantity() -> None:
-    """A ligature of eighteen characters, a square of five, and marks that have to be sorted."""
-    for characters in ("\ufdfa", "\u3300", "\u0301\u0323"):
+    """A ligature of eighteen characters, a square of five, marks that have to be sorted, letters that become them."""
+    for characters in ("\ufdfa", "\u3300", "\u0301\u0323", "\u0344\u0316", "\u0f73\u0f75\u0f81"):
         assert readings(["/a" + characters]) is not None
         assert readings(["/a" + characters * 200]) is None
     assert readings(["/a" + "\u0301\u0323" * 20]) is not None

@@ -51,18 +51,34 @@ TARGETS = (
     b"",
     b"/a#b",
     b"/\xe9",
+    b'/<>"^`{|}\\',
+    b"/%zz%",
+    b"*?a",
+    b"HTTPS://[::1]:80?b",
+    b"http://u@x/a",
+    b"http://x\\y/a",
+    b"http:///a",
+    b"ws://x/a",
+    b"/" + b"a" * 300,
 )
-VERSIONS = (b"HTTP/1.1",) * 6 + (b"HTTP/1.0", b"HTTP/1.2", b"HTTP/2.0", b"RTSP/1.0", b"")
+VERSIONS = (b"HTTP/1.1",) * 6 + (b"HTTP/1.0", b"HTTP/1.2", b"HTTP/2.0", b"RTSP/1.0", b"http/1.1", b"HTTP/01.1", b"")
 FIELDS = (
     b"Host: x", b"Host: y", b"Host: x/y", b"Host:", b"Host: :80", b"Content-Length: 0", b"Content-Length: 5", b"Content-Length: 33", b"Content-Length: 5, 5",
     b"Content-Length: +5", b"Transfer-Encoding: chunked", b"Transfer-Encoding: gzip, chunked", b"Transfer-Encoding: Chunked", b"Transfer-Encoding : chunked",
     b"Connection: close", b"Connection: keep-alive", b"Connection: Upgrade", b"Connection: close, Upgrade", b"Upgrade: h2c", b"Upgrade: websocket",
     b"Expect: 100-continue", b"X-A: b", b"X-A:", b" folded", b"\tfolded", b"X-A: \x00", b"nothing", b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    b"content-length:\t05\t", b"Content_Length: 5", b"Content-Length: 0x5", b"Content-Length:", b"Content-Length: 18446744073709551621", b"Content-Length: 5 5",
+    b"Transfer-Encoding: chunked;q=1", b"Transfer-Encoding:\tchunked ", b"Transfer-Encoding: chunked,", b"Transfer-Encoding: xchunked", b"Transfer-Encoding:",
+    b"Host: [::1]:80", b"Host: a,b", b"Host: u@x", b"hOST:x ", b"Host: x\\y", b"Connection: ,Close;x, close", b"Connection: \"close\"", b"Connection: Content-Length",
+    b"Expect: 100-continue, x", b"Upgrade: WebSocket, h2c", b": x", b"X A: b", b"X\x7f: b", b"X-\xc3\xa9: b", b"!#$%&'*+-.^_`|~: b", b"A" * 1500 + b": b",
     b"Trailer: X", b"X-A: \xff", b"Proxy-Connection: close", b"Keep-Alive: 5", b"TE: trailers", b"HTTP2-Settings: AAMAAABkAAQAAP__",
 )  # fmt: skip
 CHUNKS = (
     b"5\r\nabcde\r\n", b"21\r\n" + HIDDEN + b"\r\n", b"1;a=b\r\nx\r\n", b"A\r\n0123456789\r\n", b"0\r\n\r\n", b"0\r\nX: y\r\n\r\n", b"0\r\nConnection: close\r\n\r\n",
     b"0\r\nContent-Length: 5\r\n\r\n", b"5 \r\nabcde\r\n", b"5\nabcde\n", b"5\r\nabcdef\r\n", b"0\n\n", b"-1\r\n", b"1" * 16 + b"\r\n", b"\r\n",
+    b"05\r\nabcde\r\n", b"0x5\r\nabcde\r\n", b"5;\r\nabcde\r\n", b'5;a="b\\"c;"\r\nabcde\r\n', b'5;a="\r\n0\r\n\r\n"\r\nabcde\r\n', b"5 ;a\r\nabcde\r\n", b"5;a =b\r\nabcde\r\n",
+    b"5\r\r\nabcde\r\n", b"5\r\nabcde\n", b"5\r\nabcde", b"5_0\r\nabcde\r\n", b"00;a=b\r\n\r\n", b"0\r\n: x\r\n\r\n", b"0\r\nX : y\r\n\r\n", b"0\r\nX: y\r\n z\r\n\r\n", b"0\r\nX: y\n\r\n",
+    b"0\r\n\r\r\n", b"0\r\nHost: y\r\nTransfer-Encoding: chunked\r\n\r\n", b"0\r\nX: \x01\r\n\r\n",
 )  # fmt: skip
 BITS = (
     b"\r", b"\n", b"\r\n", b"\r\n\r\n", b"\n\n", b" ", b"\t", b"\0", b"\x0b", b"\x7f", b"\x80", b"\xff", b":", b",", b";", b"0", b"5", b"0\r\n\r\n", b"%", b"#", b"?",

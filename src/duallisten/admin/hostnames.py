@@ -10,10 +10,11 @@ an admitted peer. An attacker can use it in two ways:
   out. The browser sends `Sec-Fetch-Site: cross-site` (W3C, Fetch Metadata Request Headers) if it considers the address
   trustworthy: over HTTPS, and at loopback.
 
-So our own pages answer only if `Host` is an IP address, which cannot be rebound, `localhost`, or one of this host's
-names. Other names get 421 (RFC 9110, 7.4 and 15.5.20), and cross-site requests 403. With `--private-hostname` the names
-are checked on the whole private side. A request without `Host` is served: HTTP/1.0 does not require it, and browsers
-always send it. The engine has put the authority of an absolute target into `Host` (RFC 9112, 3.2.2).
+So our own pages answer only if `Host` is an IP address, which cannot be rebound, `localhost` or a name below it, which
+are loopback everywhere (RFC 6761, 6.3), or one of this host's names. Other names get 421 (RFC 9110, 7.4 and 15.5.20),
+and cross-site requests 403. With `--private-hostname` the names are checked on the whole private side. A request
+without `Host` is served: HTTP/1.0 does not require it, and browsers always send it. The engine has put the authority of
+an absolute target into `Host` (RFC 9112, 3.2.2).
 
 Invariants:
 - Names are never resolved, because an attacker controls the answer of DNS.
@@ -53,7 +54,7 @@ class Hostnames:
 
     def __init__(self, names: Iterable[str], domains: Iterable[str] = ()) -> None:
         self._names = frozenset(map(_plain, names)) | {"localhost", ""}
-        self._domains = tuple(f".{_plain(domain)}" for domain in domains)
+        self._domains = tuple(f".{_plain(domain)}" for domain in ("localhost", *domains))
         self.knows = lru_cache(maxsize=256)(self._knows)
         self._throttle = RateLimiter()
 

@@ -8,6 +8,8 @@ A path is hidden if a private prefix covers any of its readings (`endpoints.path
 a format suffix: `/internal.json` is a format of `/internal` (`format_suffix_patterns` of Django REST framework). With
 an allow-list, a path is served only if a public prefix covers the application's own reading and all other readings.
 
+Some frameworks serve a path as another one (`aliases`). The other path then counts as one of its readings.
+
 A private prefix may be written with or without the root path that a proxy or the application strips: with the root
 path `/api`, the prefix `/api/internal` hides `/internal` as well.
 
@@ -25,7 +27,7 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -146,10 +148,12 @@ class PathMatcher:
     """Decides which requests of a public listener `rules` hide.
 
     roots: path prefixes that the application itself strips, besides the server's `root_path`
+    aliases: functions that return the path as which the application serves a path, or the path itself
     """
 
-    def __init__(self, rules: Rules, roots: Iterable[str] = ()) -> None:
+    def __init__(self, rules: Rules, roots: Iterable[str] = (), aliases: Iterable[Callable[[str], str]] = ()) -> None:
         self._roots = tuple(root for root in roots if root)
+        self._aliases = tuple(aliases)
         self.rules = rules.below(self._roots)
         """The rules for an application that strips `roots`."""
         self._private = Prefixes(self.rules.private)
@@ -178,18 +182,20 @@ class PathMatcher:
         """
         roots = (*self._roots, root) if root else self._roots
         private = self._private_below(roots) if root else self._private
-        if not roots and _is_plain(path, raw):
-            return self._hides_plain(path, private)
         own = _without_root(path, roots)
+        others = {other for alias in self._aliases for seen in (path, own) if (other := alias(seen)) != seen}
+        if not (roots or others) and _is_plain(path, raw):
+            return self._hides_plain(path, private)
         received = own if raw is None else _without_root(raw.partition(b"?")[0].decode("latin-1"), roots)
-        if _is_plain(own, received.encode("utf-8", "replace")) and not _begins_with_one(own, roots):
+        is_plain = _is_plain(own, received.encode("utf-8", "replace"))
+        if is_plain and not others and not _begins_with_one(own, roots):
             return self._hides_plain(own, private)
         if len(received) > LONGEST_READ:
             return True
         # Imported here: most launches have no rules, and most paths have one reading.
         from duallisten.endpoints.path_variants import as_characters, readings
 
-        alike = readings((own, as_characters(received)), roots)
+        alike = readings((own, as_characters(received), *others), roots)
         if alike is None or any(private.cover_formats(folded(reading)) for reading in alike):
             return True
         if not self._has_allow_list:

@@ -39,13 +39,25 @@ A_SIGN = 14
 OUTSIDE_ASCII = 4
 """The weight of a character in a path that is not all ASCII: its compatibility forms are looked up."""
 
-NOT_NORMAL = 50
-"""The weight of each UTF-8 byte beyond one per character, if compatibility forms replace any: a character may become
-eighteen, and combining marks are sorted in a time that grows with the square of their number."""
+NOT_NORMAL = 2
+"""The extra weight of each character if compatibility forms replace any: they are looked up one by one."""
+
+A_FORM = 2
+"""The weight of each character of a compatibility form, as Unicode's database has it: `<wide> 0041`. It has up to 18."""
+
+A_MARK = 70
+"""The weight of a combining mark then: marks are sorted in a time that grows with the square of their number."""
+
+_BECOMES_MARKS = "\u0f73\u0f75\u0f81\uff9e\uff9f"
+"""Characters that are not marks, but are replaced by marks alone."""
+
 
 Step = Callable[[str], str]
 
-_OUTSIDE_ASCII = re.compile("(?:%[89A-Fa-f][0-9A-Fa-f])+")
+_OUTSIDE_ASCII = "(?:%[89A-Fa-f][0-9A-Fa-f])+"
+_INERT = "%(?:2[0124678Aa9Cc]|3[C-Ec-e]|40|5[BD-Fbd-f]|60|7[B-Eb-e])"
+"""Space and ``!"$&'()*,<=>@[]^_`{|}~``."""
+_CHARACTERS = re.compile(f"{_OUTSIDE_ASCII}|{_INERT}")
 _ESCAPES = re.compile("%[uU][0-9A-Fa-f]{4}|(?:%[0-9A-Fa-f]{2})+")
 _ESCAPED = {f"%{high}{low}": chr(int(high + low, 16)) for high in "01234567" for low in string.hexdigits}
 """The ASCII character of each escape."""
@@ -98,14 +110,21 @@ def weight(path: str) -> int:
     signs = A_SIGN * (path.count("%") + path.count("."))
     if path.isascii():
         return A_READING + signs + len(path)
-    is_normal = any(unicodedata.is_normalized(form, path) for form in ("NFKC", "NFKD"))
-    beyond = 0 if is_normal else NOT_NORMAL * (len(path.encode("utf-8", "replace")) - len(path))
-    return 2 * A_READING + signs + OUTSIDE_ASCII * len(path) + beyond
+    known = 2 * A_READING + signs + OUTSIDE_ASCII * len(path)
+    if any(unicodedata.is_normalized(form, path) for form in ("NFKC", "NFKD")):
+        return known
+    forms = sum(map(len, map(unicodedata.decomposition, path)))
+    marks = sum(map(bool, map(unicodedata.combining, path))) + sum(map(path.count, _BECOMES_MARKS))
+    return known + NOT_NORMAL * len(path) + A_FORM * forms + A_MARK * marks
 
 
 def as_characters(path: str) -> str:
-    """Decode the percent-encoded characters outside ASCII (RFC 3987, 3.2), and overlong encodings."""
-    return _OUTSIDE_ASCII.sub(_decode, shortened(path))
+    """Decode the percent-encoded characters outside ASCII (RFC 3987, 3.2), and overlong encodings.
+
+    Characters without a meaning for any step are decoded, too. The result is the same before or after the steps, but
+    undecoded they would double the readings of a name with spaces.
+    """
+    return _CHARACTERS.sub(_decode, shortened(path))
 
 
 def shortened(path: str) -> str:
@@ -144,8 +163,11 @@ def without_parameters(path: str) -> str:
 
 
 def ended(path: str) -> str:
-    """Cut the path where a query or a fragment begins, or at a NUL, which ends a string in C."""
-    for end in "?#\0":
+    """Cut the path where a query, a fragment or a line ends it, or at a NUL, which ends a string in C.
+
+    A regular expression without an end, like `(.*)`, matches only up to the end of the line.
+    """
+    for end in "?#\0\n\r":
         path = path.partition(end)[0] if end in path else path
     return path
 
@@ -195,6 +217,15 @@ def collapsed(path: str) -> str:
     return path
 
 
+def with_host(path: str) -> str:
+    """Begin with two slashes where more do, or dot segments behind them, and resolve these.
+
+    To the URL Standard (4.4) a host follows any number of slashes. To POSIX (4.13) two of them stand for themselves, so
+    Python's `normpath` makes `//host` of `//../host`.
+    """
+    return f"/{resolved(rooted(path.lstrip('/')))}" if path.startswith("//") else path
+
+
 def without_authority(path: str) -> str:
     """Drop the scheme and host of a target in absolute form, or the host after a leading `//`."""
     found = _AUTHORITY.match(path) if "//" in path else None
@@ -234,6 +265,7 @@ STEPS: tuple[Step, ...] = (
     unaccented,
     resolved,
     collapsed,
+    with_host,
     without_authority,
     without_scheme,
     rooted,

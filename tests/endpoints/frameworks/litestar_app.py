@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from litestar import Litestar, Request, Router, WebSocket, get, post, websocket
+from litestar import Litestar, Request, Router, WebSocket, asgi, get, post, websocket
+from litestar.types import Receive, Scope, Send
 
 from duallisten import side
 from tests.endpoints.frameworks.hooks import Hooks
@@ -38,6 +39,23 @@ async def restock(request: Request[Any, Any, Any]) -> Any:
 
 
 INTERNAL = Router("/internal", route_handlers=[stock, restock, feed])
+
+
+@asgi("/internal", is_mount=True, copy_scope=True)
+async def told(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with the path that a mounted application gets."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": scope["path"].encode(), "more_body": False})
+
+
+@get("/internals", sync_to_thread=False)
+def internals() -> str:
+    return "everybody's"
+
+
+def make_mounting_app() -> Litestar:
+    """Make an application with one mounted at /internal, and a route whose path begins alike."""
+    return Litestar([told, internals], logging_config=None)
 
 
 def make_app(hooks: Hooks | None = None) -> Litestar:

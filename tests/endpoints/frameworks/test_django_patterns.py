@@ -21,6 +21,9 @@ from duallisten.endpoints.routes import reach
         (re_path(r"^stock/(?P<name>\w+)/\Z", len), ["/stock/((?P<name>\\w+)/)"]),
         (re_path(r"^stock/?$", len), ["/stock(/?)"]),
         (re_path(r"^stocks*", len), ["/stock(s*)"]),
+        (re_path(r"^stock/secret", len), ["/stock/secret(.*)"]),
+        (re_path(r"^stock/", len), ["/stock/(.*)"]),
+        (re_path(r"^stock", include([path("s/", len), re_path(r"^/x", len)])), ["/stocks/", "/stock/x(.*)"]),
         (re_path(r"stock/", len), ["/(stock/)"]),
         (re_path(r"^stock/|^open/", len), ["/(^stock/|^open/)"]),
         (path("shop/", include([path("", len), re_path(r"^x\.y", len)])), ["/shop/", "/shop/x(\\.y)"]),
@@ -37,6 +40,8 @@ def test_a_path_is_shown_as_far_as_its_pattern_spells_it_out(pattern: Any, paths
         (re_path(r"^stock/|^open/", len), "/stock"),
         (re_path(r"^stock/?x", len), "/stock"),
         (re_path(r"^stock.*", len), "/stock"),
+        (re_path(r"^stock", len), "/stock"),
+        (re_path(r"^stock/secret", len), "/stock/secret"),
     ],
 )
 def test_a_rule_is_not_said_to_cover_what_a_pattern_may_match_beside_it(pattern: Any, rule: str) -> None:

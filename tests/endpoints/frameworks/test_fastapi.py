@@ -189,6 +189,79 @@ def test_what_rules_hide_is_in_the_schema_of_the_private_side_alone() -> None:
         assert httpx.get(served.public + "/redoc").status_code == 404
 
 
+def make_private_router() -> PrivateRouter:
+    """Make a private router with a route of each kind."""
+    router, inner = PrivateRouter(), APIRouter(prefix="/inner")
+    router.get("/stock")(lambda: "secret")
+    router.routes.append(Route("/bare", PlainTextResponse("secret")))
+    router.routes[:0] = [Mount("/files", PlainTextResponse("secret"))]
+    router.routes += [Route("/last", PlainTextResponse("secret"))]
+    router.routes.insert(0, Route("/first", PlainTextResponse("secret")))
+    inner.get("/deep")(lambda: "secret")
+    router.include_router(inner)
+
+    @router.websocket("/feed")
+    async def feed(socket: WebSocket) -> None:
+        await socket.accept()
+        await socket.close()
+
+    return router
+
+
+def extended(router: PrivateRouter) -> FastAPI:
+    app = FastAPI()
+    app.router.routes.extend(router.routes)
+    return app
+
+
+@pytest.mark.parametrize(
+    "take",
+    [
+        extended,
+        lambda router: FastAPI(routes=router.routes),
+        lambda router: FastAPI(routes=[Mount("/", routes=router.routes)]),
+    ],
+    ids=["extended", "given", "mounted"],
+)
+def test_a_route_of_a_private_router_is_private_in_another_list(take: Callable[[PrivateRouter], FastAPI]) -> None:
+    app = take(make_private_router())
+    paths = ["/stock", "/bare", "/files/x", "/last", "/first", "/inner/deep"]
+    if not isinstance(app.routes[-1], Mount):  # there Starlette serves them, which lacks FastAPI's exit stacks
+        assert TestClient(as_side(app, "private")).get("/stock").json() == "secret"
+    for path in ("/bare", "/files/x", "/first"):
+        assert TestClient(as_side(app, "private")).get(path).text == "secret"
+    for client in (TestClient(as_side(app, "public")), TestClient(app)):
+        for path in paths:
+            for method in ("GET", "POST", "OPTIONS"):
+                assert client.request(method, path).json() == {"detail": "Not Found"}, path
+        with pytest.raises(WebSocketDisconnect), client.websocket_connect("/feed"):
+            pass
+    assert {route.mark for route in read_routes(app) or () if route.path in paths} == {"private"}
+
+
+def test_routes_of_a_private_router_cannot_be_included_without_it() -> None:
+    """FastAPI would make them anew, and public."""
+    app, router = FastAPI(), APIRouter()
+    router.routes.extend(make_private_router().routes)
+    app.include_router(router)
+    with pytest.raises(LaunchError, match="included without it: include the PrivateRouter"):
+        as_side(app, "public")
+
+
+def test_a_mounted_application_s_own_root_path_leads_past_no_rule() -> None:
+    inner = FastAPI()
+    inner.root_path = "/v1/new"
+    inner.get("/stock")(lambda: "secret")
+    inner.get("/shop")(lambda: "open")
+    outer = FastAPI()
+    outer.mount("/v1", inner)
+    with serve(outer, private_paths=["/v1/stock"]) as served:
+        assert httpx.get(f"{served.private}/v1/new/stock").json() == "secret"
+        for path in ("/v1/new/stock", "/v1/new/%73tock", "/v1/new//stock", "/v1/stock"):
+            assert httpx.get(served.public + path).text == "Not Found"
+        assert httpx.get(f"{served.public}/v1/new/shop").json() == "open"
+
+
 @pytest.mark.parametrize(("root_path", "own"), [("/api", ""), ("", "/api"), ("/api", "/api")])
 def test_a_rule_with_the_root_path_hides_what_is_below_it(root_path: str, own: str) -> None:
     app = shop()

@@ -8,6 +8,8 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
@@ -140,6 +142,23 @@ def test_litestar_s_schema_is_a_path_like_any_other(http: str, client: httpx.Cli
         for path in ("/schema", "/schema/openapi.json"):
             assert client.get(served.public + path).text == "Not Found"
         assert "/internal/stock" in client.get(f"{served.private}/schema/openapi.json").json()["paths"]
+
+
+@pytest.mark.parametrize("inside", ["", "/outer"], ids=["alone", "mounted in Starlette"])
+def test_a_private_mount_of_litestar_is_not_reached_where_it_takes_half_a_segment(
+    inside: str, http: str, client: httpx.Client
+) -> None:
+    """Litestar gives a mount at `/internal` what is asked for at `/internals`, if no route has that path."""
+    app: Any = litestar_app.make_mounting_app()
+    if inside:
+        app = Starlette(routes=[Mount(inside, app)])
+    with serve(app, http=http, private_paths=[f"{inside}/internal"], log_level="critical") as served:
+        for path in ("/internal/x", "/internalx", "/internal-x/y", "/internal%78", "/internals/x", "//internalx"):
+            assert client.get(served.private + inside + path).status_code == 200
+            assert client.get(served.public + inside + path).text == "Not Found"
+        for url in (served.public, served.private):
+            for path in ("/internals", "/internals/"):
+                assert client.get(url + inside + path).text == "everybody's"
 
 
 def test_quart_takes_a_target_in_absolute_form_apart_by_itself(http: str) -> None:

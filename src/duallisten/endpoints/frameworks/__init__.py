@@ -1,6 +1,7 @@
-"""The frameworks whose applications duallisten can read: FastAPI, Starlette, Django and Django channels.
+"""The frameworks that duallisten knows: FastAPI, Starlette, Django, Django channels and Litestar.
 
-Each has a module with `read_routes(app)` and, if needed, `mounted_apps(app)` and `prepare(app, …)`.
+Each has a module with `read_routes(app)` and, if needed, `mounted_apps(app)`, `aliases(app)` and `prepare(app, …)`.
+Litestar's routes are not read.
 
 No framework is imported here: if a framework's module is not loaded, the application does not use it. An application is
 found through the middleware around it, which keeps it in one of a few attributes (`INNER`). Other applications are
@@ -10,7 +11,7 @@ served, too, but have no routes to show.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ APPLICATIONS = (
     ("starlette.routing", "Router", "starlette"),
     ("channels.routing", "ProtocolTypeRouter", "channels"),
     ("django.core.handlers.asgi", "ASGIHandler", "django"),
+    ("litestar.app", "Litestar", "litestar"),
 )
 """The classes of applications: module, name, and our module that reads them. The first match is taken, because a
 FastAPI application is also a Starlette application."""
@@ -40,7 +42,7 @@ def read_routes(app: Any) -> list[Route] | None:
     if (found := _find(app)) is None:
         return None
     inner, reader = found
-    return list(reader.read_routes(inner))
+    return list(reader.read_routes(inner)) if hasattr(reader, "read_routes") else None
 
 
 def root_paths(app: Any) -> tuple[str, ...]:
@@ -50,6 +52,12 @@ def root_paths(app: Any) -> tuple[str, ...]:
     if django is not None and django.configured:  # settings of the process: no wrapper around the app changes them
         roots.append(django.FORCE_SCRIPT_NAME)
     return tuple(dict.fromkeys(filter(None, roots)))
+
+
+def aliases(app: Any) -> tuple[Callable[[str], str], ...]:
+    """Return what an application, or one mounted in it, takes a path for other than it says, beside its root paths."""
+    found = [(inner, reader) for inner, reader in _find_all(app) if hasattr(reader, "aliases")]
+    return tuple(alias for inner, reader in found for alias in reader.aliases(inner))
 
 
 def prepare(app: Any) -> None:

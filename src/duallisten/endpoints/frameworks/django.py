@@ -29,22 +29,26 @@ def read_routes(app: Any) -> Iterator[Route]:
 def walk(patterns: Iterable[Any], prefix: str) -> Iterator[Route]:
     """Read URL patterns below a prefix, and the patterns that they include."""
     for pattern in patterns:
-        for path in _paths(pattern.pattern):
-            if hasattr(pattern, "url_patterns"):
+        includes = hasattr(pattern, "url_patterns")
+        for path in _paths(pattern.pattern, may_go_on=not includes):
+            if includes:
                 yield from walk(pattern.url_patterns, prefix + path)
             else:
                 yield Route(prefix + path, _methods(pattern.callback))
 
 
-def _paths(pattern: Any) -> tuple[str, ...]:
-    """Return the texts that a pattern may add to the path, usually one."""
+def _paths(pattern: Any, *, may_go_on: bool) -> tuple[str, ...]:
+    """Return the texts that a pattern may add to the path, usually one.
+
+    may_go_on: whether an expression without an end matches longer paths too: it is the last pattern of the path
+    """
     if type(pattern).__name__ == "LocalePrefixPattern":
         return ("<language>/",) if pattern.prefix_default_language else ("<language>/", "")
     text = str(pattern)
-    return (_spelt_out(text),) if type(pattern).__name__ == "RegexPattern" else (text,)
+    return (_spelt_out(text, may_go_on),) if type(pattern).__name__ == "RegexPattern" else (text,)
 
 
-def _spelt_out(expression: str) -> str:
+def _spelt_out(expression: str, may_go_on: bool) -> str:
     """Return the literal beginning of a regular expression, followed by the rest in parentheses."""
     found = _LITERAL.match(expression)
     if found is None or "|" in expression:
@@ -52,6 +56,8 @@ def _spelt_out(expression: str) -> str:
     literal, rest = found[1], expression[found.end() :].removesuffix("$").removesuffix(r"\Z")
     if rest[:1] in ("?", "*", "{"):  # the last literal character may be missing
         literal, rest = literal[:-1], literal[-1:] + rest
+    if may_go_on and not rest and not expression.endswith(("$", r"\Z")):
+        rest = ".*"
     return literal + (f"({rest})" if rest else "")
 
 

@@ -37,7 +37,7 @@ import copy
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from inspect import signature
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, Self, SupportsIndex, cast
 
 from fastapi import APIRouter, Depends, FastAPI, routing
 from fastapi.exceptions import HTTPException, WebSocketException
@@ -51,6 +51,7 @@ from starlette.types import Receive, Scope, Send
 from duallisten.endpoints.frameworks import starlette
 from duallisten.endpoints.frameworks.starlette import (
     Probe,
+    aliases,
     incompatible,
     mark_of,
     mounted_apps,
@@ -63,7 +64,7 @@ from duallisten.endpoints.path_rules import NO_RULES, Rules
 from duallisten.errors import LaunchError
 from duallisten.sides import Side, side
 
-__all__ = ["PrivateRoute", "PrivateRouter", "mounted_apps", "prepare", "private", "public", "read_routes"]
+__all__ = ["PrivateRoute", "PrivateRouter", "aliases", "mounted_apps", "prepare", "private", "public", "read_routes"]
 
 
 class _InPrivateSchema:
@@ -124,11 +125,52 @@ class _HiddenRouter(APIRouter):
             await self.default(scope, receive, send)
 
 
+class _HiddenRoutes(list[BaseRoute]):
+    """The routes of a private router. Each is hidden by itself, too: a program may put them into another list."""
+
+    def __init__(self, routes: Iterable[BaseRoute]) -> None:
+        super().__init__(map(_hide, routes))
+
+    def append(self, route: BaseRoute) -> None:
+        super().append(_hide(route))
+
+    def insert(self, index: SupportsIndex, route: BaseRoute) -> None:
+        super().insert(index, _hide(route))
+
+    def extend(self, routes: Iterable[BaseRoute]) -> None:
+        super().extend(map(_hide, routes))
+
+    def __iadd__(self, routes: Iterable[BaseRoute]) -> Self:  # type: ignore[override, misc]
+        self.extend(routes)
+        return self
+
+    def __setitem__(self, at: Any, new: Any) -> None:
+        super().__setitem__(at, map(_hide, new) if isinstance(at, slice) else _hide(new))
+
+
+def _hide(route: BaseRoute) -> BaseRoute:
+    """Have a route match nothing for the public side, in whatever list it stands; FastAPI copies some of them."""
+    if mark_of(route) != "private":
+        kind: Any = type(route)
+        route.__class__ = _hidden(kind)
+    return route
+
+
+@cache
+def _hidden(kind: type[BaseRoute]) -> type[BaseRoute]:
+    """Return a kind of routes that match for the private side alone, and are of the kind in all else."""
+
+    def matches(self: BaseRoute, scope: Scope) -> tuple[Match, Scope]:
+        return kind.matches(self, scope) if side(scope) == "private" else (Match.NONE, {})
+
+    return type(kind.__name__, (kind,), {"matches": matches, starlette.MARK: "private"})
+
+
 class PrivateRouter(_HiddenRouter):
     """An `APIRouter` whose routes exist only on the private side.
 
     On the public side, and under a server that does not stamp the side, its paths are answered like paths that were
-    never declared.
+    never declared. Its routes stay private in another router's list, too (`app.router.routes.extend(router.routes)`).
 
     Args:
         args: As for `fastapi.APIRouter`.
@@ -146,6 +188,7 @@ class PrivateRouter(_HiddenRouter):
         def __init__(self, *args: Any, include_in_schema: bool = True, **options: Any) -> None:
             check_fastapi()
             super().__init__(*args, include_in_schema=include_in_schema and IN_PRIVATE_SCHEMA, **options)
+            self.routes = _HiddenRoutes(self.routes)
 
         def include_router(self, router: APIRouter, *, dependencies: Iterable[Any] = (), **options: Any) -> None:
             """Include a router, which thereby becomes private; the arguments are those of `APIRouter.include_router`.
@@ -236,6 +279,10 @@ def _check_marks(routes: Iterable[BaseRoute], *, hidden: bool = False) -> None:
             if isinstance(inner, starlette.PrivateRoute):
                 raise LaunchError(
                     f"{inner!r} is in an included router, where FastAPI leaves it out: use a PrivateRouter"
+                )
+            if not inside and mark_of(inner) == "private" and not isinstance(inner, APIRoute):
+                raise LaunchError(
+                    f"{inner!r} is of a PrivateRouter, and included without it: include the PrivateRouter"
                 )
             if half_private and isinstance(inner, WebSocketRoute) and not mark_of(inner, inner.endpoint):
                 raise LaunchError(f"{inner!r} is public: a route_class is for path operations; use a PrivateRouter")

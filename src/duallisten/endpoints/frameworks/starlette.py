@@ -29,8 +29,8 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 from importlib.metadata import version
 from typing import Any, TypeVar, get_args
 
@@ -40,6 +40,7 @@ from starlette.routing import BaseRoute, Host, Match, Mount, Router, WebSocketRo
 from starlette.routing import Route as StarletteRoute
 from starlette.types import Receive, Scope, Send
 
+from duallisten.endpoints import frameworks
 from duallisten.endpoints.endpoint_set import refusal
 from duallisten.endpoints.routes import Route
 from duallisten.errors import LaunchError
@@ -213,6 +214,28 @@ def mounted_apps(app: Any) -> Iterator[Any]:
             yield from mounted_apps(router)
         elif isinstance(inner, Mount | Host):
             yield inner.app
+
+
+def aliases(app: Any) -> Iterator[Callable[[str], str]]:
+    """Return what mounted applications take paths for that have a root path beyond where they are mounted.
+
+    FastAPI puts its `root_path` in the place of the one that its mount has told. With `/v1/new` below `/v1`, it finds
+    its own `/x` at `/v1/new/x`; to a rule that is `/v1/x`, as it is declared.
+    """
+    for route in app.routes:
+        inner = unmarked(route)
+        if (router := getattr(inner, "original_router", None)) is not None:
+            yield from aliases(router)
+        elif isinstance(inner, Mount):
+            for layer in frameworks.layers(inner.app):
+                root = getattr(layer, "root_path", None)
+                if isinstance(root, str) and root.rstrip("/") not in ("", inner.path):
+                    yield partial(_moved, root.rstrip("/"), inner.path)
+
+
+def _moved(root: str, mount: str, path: str) -> str:
+    """Return a path below `root` as what it is below `mount`."""
+    return mount + path.removeprefix(root) if f"{path}/".startswith(f"{root}/") else path
 
 
 def prepare(app: Any, *, has_private_websocket: bool) -> None:
