@@ -23,7 +23,7 @@ from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
 
-from duallisten.endpoints.frameworks import aliases, root_paths
+from duallisten.endpoints.frameworks import aliases, languages, root_paths
 from duallisten.endpoints.path_rules import NO_RULES, PathMatcher, Rules
 from duallisten.sides import Application, Receive, Scope, Send, Side
 
@@ -47,7 +47,9 @@ def endpoint_set(
         note_hidden: Called for each hidden request.
     """
     hides_something = side == "public" and rules.hide_something
-    matcher = PathMatcher(rules, root_paths(app), aliases(app)) if hides_something else PathMatcher(rules)
+    matcher = PathMatcher(rules)
+    if hides_something:
+        matcher = PathMatcher(rules.in_languages(languages()), root_paths(app), aliases(app))
     known, decide = matcher.verdicts.get, matcher.decide if remember else matcher.hides
     effective, refuse = matcher.rules, refusal(rules.hidden_status, note_hidden)
 

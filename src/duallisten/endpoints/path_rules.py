@@ -85,6 +85,24 @@ class Rules(NamedTuple):
             private += [rest for rest in rests if rest.startswith("/") and rest not in private]
         return self._replace(private=tuple(private))
 
+    def in_languages(self, languages: Iterable[str]) -> Rules:
+        """Return the rules for an application that serves a path in several languages, as Django's `i18n_patterns` do.
+
+        A private prefix then covers `/de/adm` as well as `/adm`. The language may follow the path of a mount or a root
+        path, so it may stand in front of any segment.
+
+        Args:
+            languages: The segments that name a language.
+        """
+        languages = tuple(languages)
+        private = list(self.private)
+        for prefix in self.private if languages else ():
+            _, *segments = prefix.rstrip("/").split("/")
+            for at in range(len(segments)):
+                before, after = segments[:at], segments[at:]
+                private += ["/".join(("", *before, language, *after)) for language in languages]
+        return self._replace(private=tuple(private))
+
     def hide(self, path: str) -> bool:
         """Whether `path` is hidden: a single reading of a request's path, or the declared path of a route."""
         if Prefixes(map(folded, self.private)).cover_formats(folded(path)):

@@ -43,7 +43,7 @@ NOT_NORMAL = 2
 """The extra weight of each character if compatibility forms replace any: they are looked up one by one."""
 
 A_FORM = 2
-"""The weight of each character of a compatibility form, as Unicode's database has it: `<wide> 0041`. It has up to 18."""
+"""The weight of each character of a compatibility form as Unicode's database has it: `<wide> 0041`. It has up to 18."""
 
 A_MARK = 70
 """The weight of a combining mark then: marks are sorted in a time that grows with the square of their number."""

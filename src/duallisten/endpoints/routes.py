@@ -20,7 +20,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, NamedTuple
 
-from duallisten.endpoints.frameworks import read_routes, root_paths
+from duallisten.endpoints.frameworks import languages, read_routes, root_paths
 from duallisten.endpoints.path_rules import Rules, folded
 from duallisten.sides import Side
 
@@ -126,7 +126,7 @@ def _why_hidden(route: Route, rules: Rules, sides: tuple[Side, ...], roots: tupl
     if route.mark == "private":
         return "marked private"
     for prefix in rules.private:
-        if Rules(private=(prefix,)).below(roots).hide(route.path):
+        if _read(prefix, roots).hide(route.path):
             return f"--private-path {prefix}"
     return "in no --public-path" if rules.hide(route.path) else ""
 
@@ -143,7 +143,12 @@ def _why_shown(route: Route, rules: Rules) -> str:
 
 def _hides_some(prefix: str, route: Route, roots: tuple[str, ...]) -> bool:
     """Whether a private prefix covers some of the paths that a route matches."""
-    return any(_begins(route, below, folded, is_whole=False) for below in Rules((prefix,)).below(roots).private)
+    return any(_begins(route, below, folded, is_whole=False) for below in _read(prefix, roots).private)
+
+
+def _read(prefix: str, roots: tuple[str, ...]) -> Rules:
+    """Return the rules that a private prefix means for an application below `roots`."""
+    return Rules((prefix,)).in_languages(languages()).below(roots)
 
 
 def _begins(route: Route, path: str, fold: Callable[[str], str], *, is_whole: bool) -> bool:
@@ -215,7 +220,7 @@ def _concerns(option: str, prefix: str, route: Route, roots: tuple[str, ...]) ->
     """Whether a rule covers a route, or some of the paths that the route matches."""
     if option == "--public-path":
         return not Rules(public=(prefix,)).hide(route.path) or _begins(route, prefix, str, is_whole=False)
-    return Rules((prefix,)).below(roots).hide(route.path) or _hides_some(prefix, route, roots)
+    return _read(prefix, roots).hide(route.path) or _hides_some(prefix, route, roots)
 
 
 def _nearest(prefix: str, exposures: Iterable[Exposure]) -> str:

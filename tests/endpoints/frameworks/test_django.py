@@ -28,6 +28,7 @@ PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": Path(__file__).parent / "db.sqlite3"}}
 INSTALLED_APPS = [f"django.contrib.{name}" for name in ("admin", "auth", "contenttypes", "sessions", "messages")]
 MIDDLEWARE = [
+    "django.middleware.locale.LocaleMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -91,6 +92,14 @@ from django.urls import re_path
 from mysite_urls import stock
 
 urlpatterns = [re_path(r"^(?i:stocklist)(\\.(?P<name>[a-z0-9]+))/?$", stock)]
+""",
+    "i18n_urls.py": """
+from django.conf.urls.i18n import i18n_patterns
+from django.urls import path
+from mysite_urls import home, stock
+
+pages = [path("adm/<str:name>", stock), path("shop/<str:name>", stock)]
+urlpatterns = [*i18n_patterns(*pages, prefix_default_language=False), path("de-info/adm/", home)]
 """,
     "mysite.py": """
 import os
@@ -271,6 +280,32 @@ def test_a_format_or_another_case_of_a_private_path_is_hidden(project: Path, cli
     with launched(*arguments, cwd=project, environ={"MYSITE_URLS": "formats_urls"}) as server:
         for path in ("/stocklist.json", "/STOCKLIST.api/", "/%c5%bftocklist.json", "/stoc%e2%84%aal%c4%b1st.json"):
             assert client.get(server.url("private") + path).json()["name"] in ("json", "api"), path
+            assert client.get(server.url("public") + path).text == "Not Found", path
+
+
+def test_a_private_path_is_hidden_in_every_language(project: Path, client: httpx.Client) -> None:
+    """Django serves views of `i18n_patterns` with and without a language in front of their path."""
+    arguments = ("mysite:app", "--private-path", "/adm", *FREE)
+    environ = {"MYSITE_URLS": "i18n_urls"}
+    with launched(*arguments, cwd=project, environ=environ) as server:
+        for path in ("/adm/x", "/de/adm/x", "/pt-br/adm/x", "/d%65/%61dm/x", "/de//adm/x", "/fr/shop/../adm/x"):
+            assert client.get(server.url("public") + path).text == "Not Found", path
+        assert client.get(server.url("private") + "/de/adm/x").json() == {"name": "x", "side": "private"}
+        for path in ("/de/shop/x", "/shop/adm"):
+            assert client.get(server.url("public") + path).json()["side"] == "public", path
+        assert client.get(server.url("public") + "/de-info/adm/").json() == {"side": "public"}
+        assert "covers no route" not in server.output
+    shown = run("mysite:app", "--routes", "--json", "--private-path", "/adm", cwd=project, environ=environ)
+    hidden = {route["path"]: route["why"] for route in json.loads(shown.stdout)[0]["routes"] if not route["public"]}
+    assert hidden == {"/<language>/adm/<str:name>": "--private-path /adm", "/adm/<str:name>": "--private-path /adm"}
+
+
+def test_a_public_path_names_the_languages_that_are_public(project: Path, client: httpx.Client) -> None:
+    arguments = ("mysite:app", "--public-path", "/de", "--private-path", "/app/adm", *FREE)
+    environ = {"MYSITE_URLS": "i18n_urls", "MYSITE_SCRIPT_NAME": "/app"}
+    with launched(*arguments, cwd=project, environ=environ) as server:
+        assert client.get(server.url("public") + "/de/shop/x").json()["side"] == "public"
+        for path in ("/fr/shop/x", "/shop/x", "/de/adm/x"):
             assert client.get(server.url("public") + path).text == "Not Found", path
 
 
