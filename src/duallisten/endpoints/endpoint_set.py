@@ -23,9 +23,15 @@ from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
 
-from duallisten.endpoints.frameworks import aliases, languages, root_paths
+from duallisten.endpoints.frameworks import aliases, root_paths
+from duallisten.endpoints.frameworks.i18n import languages
 from duallisten.endpoints.path_rules import NO_RULES, PathMatcher, Rules
 from duallisten.sides import Application, Receive, Scope, Send, Side
+
+
+def _matcher(app: Application, rules: Rules) -> PathMatcher:
+    """Build what decides for an application: its framework may serve a path under further ones."""
+    return PathMatcher(rules.in_languages(languages()), root_paths(app), aliases(app))
 
 
 def endpoint_set(
@@ -47,9 +53,7 @@ def endpoint_set(
         note_hidden: Called for each hidden request.
     """
     hides_something = side == "public" and rules.hide_something
-    matcher = PathMatcher(rules)
-    if hides_something:
-        matcher = PathMatcher(rules.in_languages(languages()), root_paths(app), aliases(app))
+    matcher = _matcher(app, rules) if hides_something else PathMatcher(rules)
     known, decide = matcher.verdicts.get, matcher.decide if remember else matcher.hides
     effective, refuse = matcher.rules, refusal(rules.hidden_status, note_hidden)
 

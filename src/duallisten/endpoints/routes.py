@@ -20,7 +20,8 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, NamedTuple
 
-from duallisten.endpoints.frameworks import languages, read_routes, root_paths
+from duallisten.endpoints.frameworks import read_routes, root_paths
+from duallisten.endpoints.frameworks.i18n import languages
 from duallisten.endpoints.path_rules import Rules, folded
 from duallisten.sides import Side
 

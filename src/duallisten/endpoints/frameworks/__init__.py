@@ -54,16 +54,6 @@ def root_paths(app: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(filter(None, roots)))
 
 
-def languages() -> tuple[str, ...]:
-    """Return the path segments that name a language, if Django serves its URLs in several; see `django.languages`."""
-    settings = getattr(sys.modules.get("django.conf"), "settings", None)
-    if settings is None or not settings.configured:
-        return ()
-    from duallisten.endpoints.frameworks import django
-
-    return tuple(django.languages())
-
-
 def aliases(app: Any) -> tuple[Callable[[str], str], ...]:
     """Return what an application, or one mounted in it, takes a path for other than it says, beside its root paths."""
     found = [(inner, reader) for inner, reader in _find_all(app) if hasattr(reader, "aliases")]

@@ -12,13 +12,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from typing import Any
 
+from duallisten.endpoints.frameworks.i18n import LANGUAGE
 from duallisten.endpoints.routes import Route
-
-LANGUAGE = "<language>"
-"""Shown in a route for the language of `i18n_patterns`."""
 
 _LITERAL = re.compile(r"\^([\w/-]*)")
 
@@ -28,24 +25,6 @@ def read_routes(app: Any) -> Iterator[Route]:
     from django.urls import get_resolver
 
     return walk(get_resolver().url_patterns, "/")
-
-
-def languages() -> Iterator[str]:
-    """Return the path segments that may name a language, if the project has `i18n_patterns`.
-
-    Django serves a view of `i18n_patterns` at `/de/adm` and, for the default language, may serve it at `/adm`. A rule
-    for `/adm` is meant for both. `<language>` stands for any of them in the routes that are read here.
-    """
-    from django.conf import settings
-    from django.urls import get_resolver
-
-    if not settings.USE_I18N:
-        return
-    with suppress(Exception):  # the URLs cannot be imported: hide too much, and let Django report the error
-        if not any(type(one.pattern).__name__ == "LocalePrefixPattern" for one in get_resolver().url_patterns):
-            return
-    yield LANGUAGE
-    yield from dict.fromkeys((*(code for code, _ in settings.LANGUAGES), settings.LANGUAGE_CODE))
 
 
 def walk(patterns: Iterable[Any], prefix: str) -> Iterator[Route]:
