@@ -341,7 +341,7 @@ BAD_LAUNCH = [
     ((DEMO, "--private-host", "0.0.0.0"), {}, "--private-host 0.0.0.0 would listen on every interface"),
     ((DEMO, "--private-host", "192.0.2.77"), {}, "--private-host 192.0.2.77 is not an address of this host"),
     ((DEMO, "--private-host", "nowhere.invalid"), {}, "--private-host nowhere.invalid"),
-    ((DEMO, "--port", "9240"), {}, "both listeners would have one address"),
+    ((DEMO, "--port", "9240"), {}, "both listeners have the same address"),
     ((DEMO, "--host", "nowhere.invalid"), {}, "--host nowhere.invalid"),
     ((DEMO, "--http", "nowhere:Protocol"), {}, "nowhere"),
     ((DEMO, "--loop", "nowhere:loop"), {}, "nowhere"),
@@ -388,7 +388,9 @@ def test_a_port_in_use_is_told_with_its_side_and_costs_no_start_up(side: str, wo
         ports = ("--port", port, "--private-port", "0") if side == "public" else ("--port", "0", "--private-port", port)
         ended = run("shop:app", "--workers", workers, *ports, cwd=tmp_path)
     assert ended.returncode == 3
-    assert ended.stderr.startswith(f"duallisten: the {side} listener cannot have 127.0.0.1:{port}: Address already in")
+    assert ended.stderr.startswith(
+        f"duallisten: cannot bind the {side} listener to 127.0.0.1:{port}: Address already in"
+    )
     assert "it was imported" not in ended.stdout
 
 

@@ -137,7 +137,7 @@ def test_a_header_has_as_long_as_a_head(loop: str, caplog: pytest.LogCaptureFixt
         assert server.observation is not None
         cells = server.observation.row.side("public")
         assert (cells[Cell.REFUSED_PROXY], cells[Cell.ACCEPTED]) == (4, 0)
-    assert "no whole PROXY header within 0.2 s" in caplog.text
+    assert "no complete PROXY header within 0.2 s" in caplog.text
 
 
 def test_a_balancer_that_looks_whether_somebody_is_there_makes_no_line(caplog: pytest.LogCaptureFixture) -> None:

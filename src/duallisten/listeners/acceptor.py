@@ -42,7 +42,7 @@ logger = logging.getLogger("uvicorn.error")
 HANDSHAKE_SECONDS = 60.0
 """The longest time for a TLS handshake: asyncio's own."""
 
-NO_PROXY = "it is not a trusted proxy (--forwarded-allow-ips), which --proxy-protocol asks for"
+NO_PROXY = "not a trusted proxy, which --proxy-protocol requires (--forwarded-allow-ips)"
 """Why a connection is refused that has nobody who may speak the PROXY protocol at its other end."""
 
 AdmissionPolicy = Callable[[str | None, str | None], Verdict]
