@@ -274,10 +274,10 @@ BAD_USAGE = [
     ((DEMO, "--check", "--routes"), {}, "--check and --routes cannot be combined"),
     ((DEMO, "--private-path", "internal"), {}, "--private-path internal: must begin with a slash: /internal"),
     ((DEMO, "--private-path", ""), {}, "--private-path : must be a path, such as /internal"),
-    ((DEMO, "--private-path", "/a", "--private-path", "/b?c"), {}, "--private-path /a /b?c: must be without '?'"),
-    ((DEMO, "--public-path", "/a#b"), {}, "--public-path /a#b: must be without '#'"),
+    ((DEMO, "--private-path", "/a", "--private-path", "/b?c"), {}, "--private-path /a /b?c: must not contain '?'"),
+    ((DEMO, "--public-path", "/a#b"), {}, "--public-path /a#b: must not contain '#'"),
     ((DEMO, "--public-path", "/a/../b"), {}, "--public-path /a/../b: must be in normal form"),
-    ((DEMO, "--private-path", "/internal/*"), {}, "it is a prefix, not a pattern"),
+    ((DEMO, "--private-path", "/internal/*"), {}, "a rule is a prefix, not a pattern"),
     (
         (DEMO, "--private-path", "/internal", "--public-path", "/internal/x"),
         {},
