@@ -42,8 +42,14 @@ logger = logging.getLogger("uvicorn.error")
 HANDSHAKE_SECONDS = 60.0
 """The longest time for a TLS handshake: asyncio's own."""
 
+NOT_ADMITTED: dict[Side, str] = {
+    "public": "the side door is closed (--side-door refuse)",
+    "private": "the peer is in no admitted network (--private-network, --private-allow)",
+}
+"""Why a connection to a listener is refused by the addresses of its ends."""
+
 NO_PROXY = "not a trusted proxy, which --proxy-protocol requires (--forwarded-allow-ips)"
-"""Why a connection is refused that has nobody who may speak the PROXY protocol at its other end."""
+"""Why a connection is refused whose peer may not speak the PROXY protocol."""
 
 AdmissionPolicy = Callable[[str | None, str | None], Verdict]
 """Judges a connection by the host parts of its own and its peer's socket address."""
@@ -162,7 +168,7 @@ class Acceptor:
         if service is None:
             connection.close()
             why: Refusal = "peer" if self.side == "private" else "side door"
-            reception.refuse(Verdict(self.side), why, (local, host), "not admitted there")
+            reception.refuse(Verdict(self.side), why, (local, host), NOT_ADMITTED[self.side])
         elif service.proxies is not None and not service.proxies(host):
             connection.close()
             reception.refuse(verdict, "proxy", (local, host), NO_PROXY)

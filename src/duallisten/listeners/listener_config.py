@@ -47,7 +47,7 @@ def listener_config(config: Config, side: Side) -> UvicornConfig:
     try:
         UvicornConfig.load(made)
     except (OSError, RuntimeError, TypeError, ValueError) as error:
-        raise LaunchError(f"TLS of the {side} listener: {error}; check {asked.tls_files}") from None
+        raise LaunchError(f"TLS of the {side} listener: {error}; look at {asked.tls_files}") from None
     if side == "public":
         made.ssl = config.ssl
     if asked.http2 and config.is_engine and made.ssl is not None:
