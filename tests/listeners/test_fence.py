@@ -166,7 +166,7 @@ def test_one_port_for_both_sides_needs_an_address_that_tells_them_apart() -> Non
 
 def test_a_shut_side_door_is_none_where_the_port_is_the_fence() -> None:
     plan = planned(POD, KUBERNETES, side_door="refuse")
-    assert plan.notes[-1].startswith("--side-door refuse does nothing")
+    assert plan.notes[-1].startswith("--side-door refuse has no effect")
 
 
 def test_a_platform_without_a_private_network_serves_the_public_side_alone() -> None:

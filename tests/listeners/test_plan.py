@@ -193,7 +193,7 @@ def test_both_listeners_on_one_specific_address_are_refused(public: str) -> None
 
 def test_a_loopback_private_side_never_shares_the_public_port() -> None:
     """A reverse proxy on this host would come in from loopback, and be taken for a neighbour."""
-    with pytest.raises(LaunchError, match="one address"):
+    with pytest.raises(LaunchError, match="the same address"):
         make_plan(request(port=9240, private_missing="loopback"), host(lo="127.0.0.1"))
 
 

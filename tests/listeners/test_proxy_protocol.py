@@ -113,7 +113,7 @@ def test_nothing_of_a_peer_that_is_no_proxy_is_read(caplog: pytest.LogCaptureFix
         assert exchange(public(server), V1 + GET, source="127.0.0.9") == b""
         assert exchange(public(server), GET, source="127.0.0.9") == b""
     assert not app.scopes
-    assert "127.0.0.9 to 127.0.0.1: it is not a trusted proxy (--forwarded-allow-ips)" in caplog.text
+    assert "127.0.0.9 to 127.0.0.1: not a trusted proxy, which --proxy-protocol requires" in caplog.text
 
 
 def test_the_side_door_has_no_proxy() -> None:

@@ -94,7 +94,7 @@ async def test_who_watches_sees_no_change_while_the_registry_is_away(
             coming = asyncio.ensure_future(anext(changes))
         await other.aclose()
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
-    assert "Cannot read the instances of billing from the registry: " in caplog.text
+    assert "Lookup of billing failed: " in caplog.text
 
 
 async def test_a_registry_that_hangs_is_given_up_in_time(database: Database) -> None:

@@ -120,9 +120,7 @@ class Registry:
                 except RegistryError as error:
                     if not is_lost:
                         logger.warning(
-                            "Cannot read the instances of %s from the registry: %s; using the last known instances",
-                            service or "all services",
-                            error,
+                            "Lookup of %s failed: %s; using the last known instances", service or "services", error
                         )
                     self._hang_up(wake)
                     wake, is_lost = None, True

@@ -126,7 +126,7 @@ def test_an_option_that_names_a_socket_too_stops_the_launch() -> None:
     with listening() as public:
         code, lines = refused([public], "public", "--uds", "/nowhere/app.sock")
         assert (code, len(lines)) == (3, 1)
-        assert "LISTEN_FDS passes a public socket, and --uds asks for another one" in lines[0]
+        assert "LISTEN_FDS passes a public socket, and --uds names another" in lines[0]
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_a_descriptor_that_cannot_be_served_is_refused(monkeypatch: pytest.Monke
         file = stack.enter_context(Path(os.devnull).open())
         for what, reason in (
             (datagrams, "is not a TCP or UNIX stream socket"),
-            (connection, "is a connection and not a listener"),
+            (connection, "is a connection, not a listener"),
             (file.fileno(), "is not a socket"),
             (999, "cannot be used: Bad file descriptor"),
         ):
@@ -230,10 +230,10 @@ def test_each_of_several_private_sockets_keeps_the_rules() -> None:
         ({"passed": passed("::ffff:0.0.0.0")}, "listens on every interface"),
         ({"passed": passed("172.17.0.2")}, "172.17.0.2 is in no private network"),
         ({"passed": Passed(private=(InheritedSocket(3, UnixAddress("/a")),))}, "has no IP address"),
-        ({"passed": passed("10.240.0.5"), "private_host": "eth1"}, "and --private-host asks for another one"),
+        ({"passed": passed("10.240.0.5"), "private_host": "eth1"}, "and --private-host names another"),
         ({"passed": passed("10.240.0.5"), "listeners": "public"}, "only the public side is opened"),
         ({"passed": passed(public="1.2.3.4"), "listeners": "private"}, "only the private side is opened"),
-        ({"passed": passed(public="1.2.3.4"), "fd": 5}, "and --fd asks for another one"),
+        ({"passed": passed(public="1.2.3.4"), "fd": 5}, "and --fd names another"),
         ({"passed": passed(public="0.0.0.0")}, "both listeners have the same address"),
         ({"passed": passed("10.240.0.5"), "port": 9240}, "both listeners have the same address"),
     ],
