@@ -73,7 +73,7 @@ def test_the_throw_away_socket_never_accepts() -> None:
 @pytest.mark.parametrize(
     ("address", "reason"),
     [
-        (TCPAddress("192.0.2.77", 0), "it is not an address of this host; change --host"),
+        (TCPAddress("192.0.2.77", 0), "this host does not have this address; change --host"),
         (UnixAddress("/nowhere/app.sock"), "No such file or directory; check --uds"),
         (InheritedSocket(999), "Bad file descriptor; check --fd"),
     ],

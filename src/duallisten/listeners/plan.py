@@ -236,8 +236,8 @@ def sides(request: Request) -> Which:
     platform, process_type = place.platform, place.process_type
     if process_type in platform.barred_process_types:
         raise LaunchError(
-            f"a {process_type} process on {platform.name} runs before a deployment and must end: start the server in "
-            f"a process type of its own, such as {next(iter(platform.public_process_types), 'web')}"
+            f"a {process_type} process on {platform.name} runs before a deployment and must exit: start the server in "
+            f"another process type, such as {next(iter(platform.public_process_types), 'web')}"
         )
     is_public_type = process_type in platform.public_process_types
     has_port = place.port is not None or platform.port != 0 or request.port_asked

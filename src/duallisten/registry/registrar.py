@@ -227,7 +227,7 @@ class Registrar:
         else:
             self._token = token
             if self.standing != "registered":
-                logger.info("Registered as %s of %s", about.id, about.service)
+                logger.info("Registered as instance %s of %s", about.id, about.service)
             self.standing = "registered"
         if wanted is self._wanted:
             self._answer(token is not None or wanted is None)
