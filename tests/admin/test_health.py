@@ -202,7 +202,7 @@ def test_who_is_told_to_end_is_not_ready_from_the_first(more: tuple[str, ...]) -
         private = server.url("private")
         assert eventually(lambda: told(private, "readyz")[0] == 200)
         server.send(signal.SIGTERM)
-        server.wait_for("the private side goes on accepting")
+        server.wait_for("the private side accepts connections for another")
         assert eventually(lambda: told(private, "readyz")[0] == 503)
         assert told(private, "readyz")[1]["reasons"] == ["draining"]
         assert told(private, "livez")[0] == told(private, "startupz")[0] == 200
