@@ -109,7 +109,7 @@ def test_a_socket_file_in_use_and_any_other_file_are_left_alone(tmp_path: Path) 
         used.listen()
         with pytest.raises(LaunchError, match="Address already in use"):
             bind(plan(UnixAddress(str(path))))
-    with pytest.raises(LaunchError, match="no socket"):
+    with pytest.raises(LaunchError, match="a file that is not a socket"):
         bind(plan(UnixAddress(str(text))))
     assert text.read_text() == "mine"
 
