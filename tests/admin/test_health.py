@@ -65,12 +65,12 @@ async def test_a_process_that_has_ended_and_is_yet_to_exit_is_draining_for_other
     ("seen", "reasons"),
     [
         (view(process()), []),
-        (view(process(late=STALL + 1)), ["process 1 is stuck: its event loop has not turned for 4.0 s"]),
-        (view(process(), process(2, late=9.0)), ["process 2 is stuck: its event loop has not turned for 9.0 s"]),
+        (view(process(late=STALL + 1)), ["process 1 is stuck: its event loop has been blocked for 4.0 s"]),
+        (view(process(), process(2, late=9.0)), ["process 2 is stuck: its event loop has been blocked for 9.0 s"]),
         (view(process(state=Phase.STARTING, late=99.0)), []),
         (view(process(state=Phase.DRAINING, late=99.0)), []),
         (view(process(), supervisor_age=0.5), []),
-        (view(process(), supervisor_age=8.0), ["the supervisor is stuck: it has not looked around for 8.0 s"]),
+        (view(process(), supervisor_age=8.0), ["the supervisor is stuck: no heartbeat for 8.0 s"]),
         (view(phase=Phase.STARTING), []),
     ],
 )
@@ -186,7 +186,7 @@ def test_a_worker_that_is_stuck_is_found_out_by_another(more: tuple[str, ...], t
         with connect(server.url("public")) as blocking:
             blocking.sendall(b"GET /block HTTP/1.1\r\nHost: x\r\n\r\n")
             assert eventually((tmp_path / "blocked").exists)
-            stuck = "is stuck: its event loop has not turned for"
+            stuck = "is stuck: its event loop has been blocked for"
             assert eventually(lambda: any(stuck in reason for reason in told(private, "livez")[1]["reasons"]))
             if "--private-workers" in more:
                 assert told(private, "readyz")[1]["reasons"] == ["no process serves the public side"]
@@ -202,7 +202,7 @@ def test_who_is_told_to_end_is_not_ready_from_the_first(more: tuple[str, ...]) -
         private = server.url("private")
         assert eventually(lambda: told(private, "readyz")[0] == 200)
         server.send(signal.SIGTERM)
-        server.wait_for("the private side goes on accepting")
+        server.wait_for("the private side accepts connections for another")
         assert eventually(lambda: told(private, "readyz")[0] == 503)
         assert told(private, "readyz")[1]["reasons"] == ["draining"]
         assert told(private, "livez")[0] == told(private, "startupz")[0] == 200

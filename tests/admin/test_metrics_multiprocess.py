@@ -72,8 +72,8 @@ def test_one_process_tells_of_its_default_registry_and_needs_no_files(tmp_path: 
         assert [family.name for family in scrape.families].count("duallisten_workers") == 1
         assert sum(scrape.named("duallisten_workers").values()) == 1
         assert Scrape(server.url("private"), "application/openmetrics-text")["shop_sold_total{colour=green}"] == 3
-        server.wait_for("The application's metric duallisten_workers is left out")
-        assert server.output.count("is left out") == 1
+        server.wait_for("The application's metric duallisten_workers is missing")
+        assert server.output.count("is missing from the metrics page") == 1
         assert directories(tmp_path) == []
 
 
@@ -90,7 +90,7 @@ def test_a_collector_that_fails_takes_only_the_application_s_metrics_with_it(tmp
         assert eventually(lambda: Scrape(server.url("private"))[REQUESTS] == 1)
         scrape = Scrape(server.url("private"))
         assert not any(key.startswith("shop_") for key in scrape)
-        server.wait_for("The application's metrics are left out, for they cannot be read: .*no database")
+        server.wait_for("The application's metrics are missing from the metrics page: a collector raised .*no database")
 
 
 def test_a_collector_that_hangs_keeps_neither_requests_nor_the_end(tmp_path: Path) -> None:

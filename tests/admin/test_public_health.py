@@ -81,7 +81,7 @@ def test_who_is_told_to_end_is_not_ready_from_the_first(more: tuple[str, ...]) -
         url = server.url("public") + "/up"
         assert eventually(lambda: httpx.get(url, timeout=DEADLINE).text == "ok\n")
         server.send(signal.SIGTERM)
-        server.wait_for("the public side goes on accepting")
+        server.wait_for("the public side accepts connections for another")
         assert eventually(lambda: httpx.get(url, timeout=DEADLINE).text == "unavailable\n")
         assert httpx.get(url, timeout=DEADLINE).status_code == 503
         server.send(signal.SIGINT)

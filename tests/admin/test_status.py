@@ -416,7 +416,7 @@ def test_routes_that_nobody_has_decided_on_stand_out(page: Page, routed: Observe
     assert page.run(colour.format(".undecided")) != page.run(colour.format(":not(.undecided)"))
     assert page.run("document.querySelectorAll('.undecided').length") == 12
     caption = page.run("document.querySelector('.routes caption').textContent")
-    assert "Public because no rule and no mark decides: 12 of 14 routes." in caption
+    assert "Public by default, without a rule or a mark: 12 of 14 routes." in caption
 
 
 def test_the_page_leads_to_the_metrics_and_says_limits_versions_and_events(page: Page, routed: ObservedServer) -> None:
@@ -426,8 +426,8 @@ def test_the_page_leads_to_the_metrics_and_says_limits_versions_and_events(page:
     assert page.run("document.getElementById('metrics').checkVisibility()")
     text = page.run("document.body.innerText")
     for words in (
-        "no limit of connections, ",
-        "head 64 KiB, ",
+        "no limit on connections, ",
+        "request head 64 KiB, ",
         f"uvicorn {uvicorn.__version__}",
         "launched",
         f"{os.getpid()}",

@@ -276,10 +276,10 @@ BAD_USAGE = [
     ((DEMO, "--check", "--routes"), {}, "--check and --routes cannot be combined"),
     ((DEMO, "--private-path", "internal"), {}, "--private-path internal: must begin with a slash: /internal"),
     ((DEMO, "--private-path", ""), {}, "--private-path : must be a path, such as /internal"),
-    ((DEMO, "--private-path", "/a", "--private-path", "/b?c"), {}, "--private-path /a /b?c: must be without '?'"),
-    ((DEMO, "--public-path", "/a#b"), {}, "--public-path /a#b: must be without '#'"),
+    ((DEMO, "--private-path", "/a", "--private-path", "/b?c"), {}, "--private-path /a /b?c: must not contain '?'"),
+    ((DEMO, "--public-path", "/a#b"), {}, "--public-path /a#b: must not contain '#'"),
     ((DEMO, "--public-path", "/a/../b"), {}, "--public-path /a/../b: must be in normal form"),
-    ((DEMO, "--private-path", "/internal/*"), {}, "it is a prefix, not a pattern"),
+    ((DEMO, "--private-path", "/internal/*"), {}, "a rule is a prefix, not a pattern"),
     (
         (DEMO, "--private-path", "/internal", "--public-path", "/internal/x"),
         {},
@@ -352,7 +352,7 @@ BAD_LAUNCH = [
     ((DEMO, "--private-host", "0.0.0.0"), {}, "--private-host 0.0.0.0 would listen on every interface"),
     ((DEMO, "--private-host", "192.0.2.77"), {}, "--private-host 192.0.2.77 is not an address of this host"),
     ((DEMO, "--private-host", "nowhere.invalid"), {}, "--private-host nowhere.invalid"),
-    ((DEMO, "--port", "9240"), {}, "both listeners would have one address"),
+    ((DEMO, "--port", "9240"), {}, "both listeners have the same address"),
     ((DEMO, "--host", "nowhere.invalid"), {}, "--host nowhere.invalid"),
     ((DEMO, "--http", "nowhere:Protocol"), {}, "nowhere"),
     ((DEMO, "--loop", "nowhere:loop"), {}, "nowhere"),
@@ -400,7 +400,9 @@ def test_a_port_in_use_is_told_with_its_side_and_costs_no_start_up(side: str, wo
         ports = ("--port", port, "--private-port", "0") if side == "public" else ("--port", "0", "--private-port", port)
         ended = run("shop:app", "--workers", workers, *ports, cwd=tmp_path)
     assert ended.returncode == 3
-    assert ended.stderr.startswith(f"duallisten: the {side} listener cannot have 127.0.0.1:{port}: Address already in")
+    assert ended.stderr.startswith(
+        f"duallisten: cannot bind the {side} listener to 127.0.0.1:{port}: Address already in"
+    )
     assert "it was imported" not in ended.stdout
 
 

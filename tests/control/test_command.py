@@ -17,12 +17,12 @@ COMMAND = (sys.executable, "-m", "duallisten.control")
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("gone", "status"), 3, "gone: nobody listens there; the launch that had this socket is gone"),
-        (("none", "status"), 3, "none: there is no such socket; is the launch running, with --control none?"),
-        (("file", "status"), 3, "file: nobody listens there"),
-        (("x" * 200, "status"), 3, "it cannot be asked there: AF_UNIX path too long"),
-        (("none", "statu"), 3, "there is no command 'statu': did you mean 'status'?"),
-        (("none", "shutdown"), 3, "there is no command 'shutdown': there are status, workers, reload"),
+        (("gone", "status"), 3, "gone: connection refused; the launch that had this socket has ended"),
+        (("none", "status"), 3, "none: no such socket; is a launch running with --control none?"),
+        (("file", "status"), 3, "file: connection refused"),
+        (("x" * 200, "status"), 3, "cannot connect: AF_UNIX path too long"),
+        (("none", "statu"), 3, "unknown command 'statu': did you mean 'status'?"),
+        (("none", "shutdown"), 3, "unknown command 'shutdown': commands are status, workers, reload"),
         (("none", "workers", "replace"), 2, "workers replace needs the process id of the worker"),
         (("none", "workers", "add", "7"), 2, "workers add takes no process id"),
         (("none", "log-level", "loud"), 2, "'loud' is not one of 'critical'"),

@@ -76,7 +76,7 @@ def test_what_a_dead_launch_has_left_is_replaced_and_what_another_one_has_is_not
     open_socket(path).close()
     with listening_at(path):
         assert ask(str(path), Request("status")) == "status"
-        with pytest.raises(LaunchError, match="another launch has this socket"), control_socket(str(path)):
+        with pytest.raises(LaunchError, match="another launch uses this socket"), control_socket(str(path)):
             pass
         assert ask(str(path), Request("status")) == "status"
         path.unlink()
@@ -88,9 +88,9 @@ def test_what_a_dead_launch_has_left_is_replaced_and_what_another_one_has_is_not
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("file", "a file that is no socket"),
-        ("none/socket", "No such file or directory; its folder must be there"),
-        ("x" * 200, "that of a UNIX socket may have"),
+        ("file", "a file that is not a socket"),
+        ("none/socket", "No such file or directory; its directory must exist"),
+        ("x" * 200, r"more than the .* of a UNIX socket"),
     ],
 )
 def test_where_there_can_be_no_socket_one_line_says_so(name: str, message: str, tmp_path: Path) -> None:
@@ -107,16 +107,16 @@ def test_where_there_can_be_no_socket_one_line_says_so(name: str, message: str, 
         (b"\x00\xff\n", "one line of JSON"),
         (b"[]\n", "one line of JSON"),
         (b"x" * (LONGEST_REQUEST * 4), "one line of JSON"),
-        (b'{"command": "sttus"}\n', "there is no command 'sttus'; there are status, workers"),
-        (b'{"command": ["status"]}\n', "there is no command"),
+        (b'{"command": "sttus"}\n', "unknown command 'sttus': commands are status, workers"),
+        (b'{"command": ["status"]}\n', "unknown command"),
         (b'{"command": "status", "more": 1}\n', "status has no argument 'more'"),
-        (b'{"command": "log-level", "level": "loud"}\n', "there is no level 'loud'"),
-        (b'{"command": "workers", "action": "kill"}\n', "workers cannot do 'kill'"),
+        (b'{"command": "log-level", "level": "loud"}\n', "unknown log level 'loud'"),
+        (b'{"command": "workers", "action": "kill"}\n', "unknown action 'kill' of workers"),
         (b'{"command": "workers", "action": "replace", "pid": "1"}\n', "pid must be a process id"),
         (b'{"command": "workers", "action": "replace"}\n', "needs the process id"),
         (b'{"command": "drain", "off": "no"}\n', "off must be true or false"),
         (b'{"command": "reload"}\n', "not now"),
-        (b'{"command": "stacks"}\n', "it failed: RuntimeError: broken"),
+        (b'{"command": "stacks"}\n', "internal error: RuntimeError: broken"),
     ],
 )
 def test_whatever_comes_gets_an_answer(line: bytes, error: str, tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_clients_that_say_nothing_hold_up_nobody(tmp_path: Path, monkeypatch: py
         silent = [connect(path) for _ in range(3)]
         assert ask(str(path), Request("status")) == "status"
         silent.append(connect(path))
-        with pytest.raises(LaunchError, match="too many clients ask at once"):
+        with pytest.raises(LaunchError, match="too many clients at once"):
             ask(str(path), Request("status"))
         silent.pop().close()
         assert eventually(lambda: is_answered(path))

@@ -197,9 +197,9 @@ def test_the_public_side_has_a_column_where_it_has_no_route(shop: Path) -> None:
 def test_routes_end_with_the_framework_s_own_and_say_how_many_nobody_decided(shop: Path) -> None:
     listed = run("shop:app", "--routes", cwd=shop).stdout
     assert listed.index("/orders/{name}") < listed.index("/files") < listed.index("/openapi.json")
-    assert "2 routes are public because no mark and no rule says otherwise; --strict-routes makes that an" in listed
+    assert "2 routes are public by default, without a mark or a rule; --strict-routes makes that an" in listed
     assert "1 route is public" in run("shop:app", "--routes", "--private-path", "/orders", cwd=shop).stdout
-    assert "no mark and no rule" not in run("shop:app", "--routes", "--public-path", "/", cwd=shop).stdout
+    assert "without a mark or a rule" not in run("shop:app", "--routes", "--public-path", "/", cwd=shop).stdout
 
 
 def test_a_long_route_is_not_cut_in_the_log_of_a_ci(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_a_flood_of_one_side_leaves_descriptors_to_the_other(loop: str, side: st
         here, there = running.url(side), running.url(other)
         flood = [stack.enter_context(asked(here)) for _ in range(200)]
         running.wait_for(
-            r"Not accepting on .*few file descriptors are left \(\d+ of 160 are in use\), and its side has"
+            r"Pausing accept on .*nearly out of file descriptors: \d+ of 160 are in use, \d+ of them by this side"
         )
         held = [stack.enter_context(asked(there)) for _ in range(20)]
         assert [answer(connection) for connection in held] == [other] * 20
@@ -119,7 +119,7 @@ def test_a_flood_of_one_side_leaves_descriptors_to_the_other(loop: str, side: st
             assert ask(there).endswith(other.encode())
         answered = [connection for connection in flood if eventually_answered(connection, side)]
     assert len(answered) == len(flood)
-    assert sum("Not accepting" in line for line in running.lines) <= 2
+    assert sum("Pausing accept" in line for line in running.lines) <= 2
     assert "Traceback" not in running.output
 
 
@@ -243,7 +243,7 @@ def test_one_peer_has_no_more_connections_than_its_limit() -> None:
     for _ in range(2):
         assert not limit.refuses("198.51.100.7")
         limit.enter("198.51.100.7")
-    assert limit.refuses("198.51.100.7") == "it has 2 connections open"
+    assert limit.refuses("198.51.100.7") == "2 connections of this peer are open (--limit-connections-per-peer)"
     assert not limit.refuses("198.51.100.8")
     limit.leave("198.51.100.7")
     assert not limit.refuses("198.51.100.7")
@@ -274,7 +274,7 @@ def test_room_is_what_is_not_open_or_about_to_be() -> None:
     connections.append(1)
     limit.enter("198.51.100.7")
     assert (limit.is_full, limit.free, limit.taken) == (True, 0, 2)
-    assert limit.refuses("198.51.100.8") == "2 connections are open"
+    assert limit.refuses("198.51.100.8") == "2 connections are open (--limit-connections)"
     limit.settle()
     assert (limit.is_full, limit.free, limit.taken) == (False, 1, 1)
 

@@ -46,18 +46,18 @@ def private(plan: Plan) -> str:
 def test_a_host_with_one_address_has_the_port_for_a_fence() -> None:
     plan = planned(POD, {"PORT": "8080"})
     assert (plan.fence.kind, plan.admission.fence) == ("port", "port")
-    assert plan.fence.why == "public traffic can reach 10.1.2.3 alone"
+    assert plan.fence.why == "public traffic reaches only 10.1.2.3"
     assert private(plan) == "10.1.2.3:9240"
     assert plan.admission.allowed == (*RANGES4, *LOOPBACK)
     (note,) = plan.notes
-    assert "whoever can reach 10.1.2.3:9240 is admitted if its address is in 10.0.0.0/8, " in note
+    assert "10.1.2.3:9240 admits every peer with an address in 10.0.0.0/8, " in note
     assert "network policy" in note
 
 
 def test_a_host_with_two_networks_has_the_address() -> None:
     plan = planned(TWO, {"PORT": "8080"}, private_network=(ip_network("10.240.0.0/22"),))
     assert (plan.fence.kind, plan.admission.fence) == ("address", "address")
-    assert plan.fence.why == "public traffic can reach 172.17.0.2, which is not private"
+    assert plan.fence.why == "public traffic reaches 172.17.0.2, which is not private"
     assert plan.admission.allowed == (ip_network("10.240.0.0/22"), *LOOPBACK)
 
 
@@ -96,7 +96,10 @@ def test_an_option_beats_the_platform_and_the_platform_the_addresses() -> None:
     kubernetes = planned(POD, KUBERNETES)
     assert str(kubernetes.fence) == "port (platform kubernetes)"
     asked = planned(POD, KUBERNETES, fence="address", private_network=(ip_network("10.0.0.0/8"),))
-    assert str(asked.fence) == "address (--fence; but public traffic can reach 10.1.2.3 alone, so none is believed)"
+    assert (
+        str(asked.fence)
+        == "address (--fence; but public traffic reaches only 10.1.2.3, so forwarded headers are not trusted)"
+    )
 
 
 def test_a_pod_has_both_families_and_what_its_manifest_says() -> None:
@@ -123,7 +126,7 @@ def test_a_global_address_is_private_to_nobody_but_who_is_named() -> None:
     named = planned({"eth0": "2001:db8::3"}, KUBERNETES, private_allow=(ip_network("2001:db8::/64"),))
     assert named.admission.allowed == (ip_network("2001:db8::/64"),)
     with pytest.raises(
-        LaunchError, match=r"--private-host eth0: 198\.51\.100\.7 lies in no private network \(none is known"
+        LaunchError, match=r"--private-host eth0: 198\.51\.100\.7 is in no private network \(none is known"
     ):
         planned({"eth0": "198.51.100.7"}, {"PORT": "8080"}, private_host=("eth0",))
     with pytest.raises(PrivateAddressMissing, match=r"no private network is known; found eth0 198\.51\.100\.7"):
@@ -139,7 +142,7 @@ def test_on_a_machine_of_one_s_own_the_private_side_is_for_this_host_alone() -> 
     plan = planned(POD, {})
     assert (private(plan), plan.admission.allowed, plan.fence.kind) == ("127.0.0.1:9240", LOOPBACK, "address")
     assert plan.notes == (
-        "No private network is known here: the private side is on 127.0.0.1:9240, for this host alone",
+        "No private network is known here: the private side is on 127.0.0.1:9240, reachable from this host only",
     )
 
 
@@ -156,21 +159,21 @@ def test_networks_that_a_user_names_are_the_only_ones() -> None:
 
 
 def test_one_port_for_both_sides_needs_an_address_that_tells_them_apart() -> None:
-    with pytest.raises(LaunchError, match=r"the port alone tells the sides apart here \(public traffic can reach"):
+    with pytest.raises(LaunchError, match=r"the fence is the port \(public traffic reaches"):
         planned(POD, {"PORT": "9240"})
     assert planned(POD, {"PORT": "9240"}, fence="address", private_network=(ip_network("10.0.0.0/8"),)).shared
 
 
 def test_a_shut_side_door_is_none_where_the_port_is_the_fence() -> None:
     plan = planned(POD, KUBERNETES, side_door="refuse")
-    assert plan.notes[-1].startswith("--side-door refuse does nothing")
+    assert plan.notes[-1].startswith("--side-door refuse has no effect")
 
 
 def test_a_platform_without_a_private_network_serves_the_public_side_alone() -> None:
     heroku = {"DYNO": "web.1", "PORT": "5000"}
     plan = planned(POD, heroku)
     assert (plan.private, str(plan.public)) == (None, "0.0.0.0:5000")
-    assert plan.notes == ("heroku has no private network: the public side is served alone",)
+    assert plan.notes == ("heroku has no private network: serving only the public side",)
     assert planned(POD, heroku, listeners="public").notes == ()
     for asked in ({"listeners": "both"}, {"private_health": "/-"}, {"private_host": ("127.0.0.1",)}):
         assert private(planned(POD, heroku, **asked)) == "127.0.0.1:9240"
@@ -181,7 +184,7 @@ def test_a_port_that_the_platform_keeps_for_itself_is_refused() -> None:
     plan = planned(POD, render)
     assert (str(plan.public), private(plan)) == ("0.0.0.0:10000", "10.1.2.3:9240")
     for asked in ({"private_port": 18012}, {"port": 19099}):
-        with pytest.raises(LaunchError, match=r"render keeps port 1[89]\d+ for itself: change --(private-)?port"):
+        with pytest.raises(LaunchError, match=r"port 1[89]\d+ is reserved by render: change --(private-)?port"):
             planned(POD, render, **asked)
 
 

@@ -130,7 +130,7 @@ def test_a_missing_private_address_may_fall_back_to_loopback_and_says_so() -> No
 
 def test_two_private_addresses_need_a_word_from_the_user_or_the_platform() -> None:
     two = "10.240.0.5 10.240.0.9"
-    with pytest.raises(LaunchError, match=r"10\.240\.0\.5, 10\.240\.0\.9; say which with --private-host"):
+    with pytest.raises(LaunchError, match=r"10\.240\.0\.5, 10\.240\.0\.9; choose one with --private-host"):
         make_plan(request(), host(eth1=two))
     assert str(make_plan(request(private_host="10.240.0.9"), host(eth1=two)).private) == "10.240.0.9:9240"
     place = scalingo("web", 5000)._replace(private_hostname="1.web.internal")
@@ -140,7 +140,7 @@ def test_two_private_addresses_need_a_word_from_the_user_or_the_platform() -> No
 
 def test_the_resolver_s_answer_is_believed_only_if_this_host_owns_it() -> None:
     elsewhere = host(lambda name: (ip_address("10.240.0.77"),))
-    with pytest.raises(LaunchError, match=r"stands for 10\.240\.0\.77, which is not an address of this host"):
+    with pytest.raises(LaunchError, match=r"resolves to 10\.240\.0\.77, which is not an address of this host"):
         make_plan(request(private_host="peer.internal"), elsewhere)
 
 
@@ -156,8 +156,8 @@ def test_the_private_host_is_an_address_an_interface_or_a_name(name: str) -> Non
         ("0.0.0.0", "every interface"),
         ("::", "every interface"),
         ("10.240.0.6", "not an address of this host"),
-        ("eth7", "no IP address, no interface and no name"),
-        ("172.17.0.2", "lies in no private network"),
+        ("eth7", "not an IP address, an interface or a host name"),
+        ("172.17.0.2", "is in no private network"),
         ("empty0", "has no IP address"),
     ],
 )
@@ -187,13 +187,13 @@ def test_one_port_on_addresses_that_do_not_meet_is_two_sockets(public: str, priv
 @pytest.mark.parametrize("public", ["10.240.0.5", "me.internal"])
 def test_both_listeners_on_one_specific_address_are_refused(public: str) -> None:
     known = host(lambda name: (ip_address("10.240.0.5"),))
-    with pytest.raises(LaunchError, match=r"both listeners would have one address: public 10\.240\.0\.5:9240"):
+    with pytest.raises(LaunchError, match=r"both listeners have the same address: public 10\.240\.0\.5:9240"):
         make_plan(request(host=public, port=9240), known)
 
 
 def test_a_loopback_private_side_never_shares_the_public_port() -> None:
     """A reverse proxy on this host would come in from loopback, and be taken for a neighbour."""
-    with pytest.raises(LaunchError, match="one address"):
+    with pytest.raises(LaunchError, match="the same address"):
         make_plan(request(port=9240, private_missing="loopback"), host(lo="127.0.0.1"))
 
 

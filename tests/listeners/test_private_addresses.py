@@ -38,7 +38,7 @@ def test_auto_finds_one_address_of_each_ip_version() -> None:
 
 
 def test_auto_does_not_choose_between_two_of_one_ip_version() -> None:
-    with pytest.raises(LaunchError, match=r"fdaa::5, fdaa::9; say which with --private-host"):
+    with pytest.raises(LaunchError, match=r"fdaa::5, fdaa::9; choose one with --private-host"):
         make_plan(request(private_network=BOTH_BLOCKS), host(eth1="10.240.0.5 fdaa::5 fdaa::9"))
 
 
@@ -71,10 +71,10 @@ def test_all_that_is_named_must_be_there(private_host: str) -> None:
 
 def test_each_private_address_keeps_the_rules() -> None:
     for asked, reason in (
-        ({"private_host": "auto 172.17.0.2"}, r"--private-host 172\.17\.0\.2: .* lies in no private network"),
+        ({"private_host": "auto 172.17.0.2"}, r"--private-host 172\.17\.0\.2: .* is in no private network"),
         ({"private_host": "auto 0.0.0.0"}, "every interface"),
         ({"private_host": "auto 127.0.0.1", "port": 9240}, r"public 0\.0\.0\.0:9240, private 127\.0\.0\.1:9240"),
-        ({"private_host": "auto 172.17.0.2", "host": "172.17.0.2", "port": 9240}, "would have one address"),
+        ({"private_host": "auto 172.17.0.2", "host": "172.17.0.2", "port": 9240}, "have the same address"),
     ):
         with pytest.raises(LaunchError, match=reason):
             make_plan(request(**asked), host())
@@ -133,7 +133,7 @@ def test_an_interface_s_networks_are_those_that_it_leads_to_as_far_as_they_are_p
     ],
 )
 def test_an_interface_without_private_neighbours_is_refused(address: str, routes: str) -> None:
-    with pytest.raises(LaunchError, match=rf"--private-host wg0: {address} lies in no private network"):
+    with pytest.raises(LaunchError, match=rf"--private-host wg0: {address} is in no private network"):
         make_plan(request(private_host="wg0"), routed(host(eth0="172.17.0.2", wg0=address), wg0=routes))
 
 
@@ -141,7 +141,7 @@ def test_an_address_of_the_internet_on_a_private_interface_is_left_out_and_it_is
     this = routed(host(eth0="172.17.0.2", eth1="10.9.0.5 2001:db8::5"), eth1="10.9.0.0/16 2001:db8::/64")
     plan = make_plan(request(private_host="eth1"), this)
     assert bound(plan) == ["10.9.0.5"]
-    assert plan.notes == ("--private-host eth1: 2001:db8::5 is left out, for it lies in no private network",)
+    assert plan.notes == ("--private-host eth1: not listening on 2001:db8::5, which is in no private network",)
 
 
 def test_what_the_user_calls_private_is_all_that_is() -> None:
@@ -160,7 +160,7 @@ def test_an_interface_in_a_private_network_has_that_network_s_neighbours() -> No
 def test_the_network_of_a_platform_s_routers_is_never_private() -> None:
     place = Place(platform=SCALINGO, process_type="web", port=5000, in_private_network=True)
     this = routed(host(eth0="172.17.0.2", eth1="10.240.0.5"), eth0="172.17.0.0/16 172.16.0.0/12 10.0.0.0/8")
-    with pytest.raises(LaunchError, match="lies in no private network"):
+    with pytest.raises(LaunchError, match="is in no private network"):
         make_plan(request(place, private_host="eth0"), this)
 
 

@@ -113,7 +113,7 @@ def test_nothing_of_a_peer_that_is_no_proxy_is_read(caplog: pytest.LogCaptureFix
         assert exchange(public(server), V1 + GET, source="127.0.0.9") == b""
         assert exchange(public(server), GET, source="127.0.0.9") == b""
     assert not app.scopes
-    assert "127.0.0.9 to 127.0.0.1: it is not a trusted proxy (--forwarded-allow-ips)" in caplog.text
+    assert "127.0.0.9 to 127.0.0.1: not a trusted proxy, which --proxy-protocol requires" in caplog.text
 
 
 def test_the_side_door_has_no_proxy() -> None:
@@ -137,7 +137,7 @@ def test_a_header_has_as_long_as_a_head(loop: str, caplog: pytest.LogCaptureFixt
         assert server.observation is not None
         cells = server.observation.row.side("public")
         assert (cells[Cell.REFUSED_PROXY], cells[Cell.ACCEPTED]) == (4, 0)
-    assert "no whole PROXY header within 0.2 s" in caplog.text
+    assert "no complete PROXY header within 0.2 s" in caplog.text
 
 
 def test_a_balancer_that_looks_whether_somebody_is_there_makes_no_line(caplog: pytest.LogCaptureFixture) -> None:

@@ -43,7 +43,7 @@ def test_all_are_bound_or_none() -> None:
         free = TCPAddress(*probe.getsockname())
         probe.close()
         busy = TCPAddress(*taken.getsockname())
-        with pytest.raises(LaunchError, match=rf"the public listener cannot have {busy}: Address already in use"):
+        with pytest.raises(LaunchError, match=rf"cannot bind the public listener to {busy}: Address already in use"):
             bind(plan(busy, free))
         with socket.socket() as again:
             again.bind(tuple(free))
@@ -57,7 +57,7 @@ def test_a_clash_that_only_shows_when_listening_is_found_before_anything_starts(
         address = TCPAddress(*first.getsockname())
         close(bind(plan(address)))
         first.listen()
-        with pytest.raises(LaunchError, match="Address already in use; is another process there"):
+        with pytest.raises(LaunchError, match="Address already in use; another process may use it"):
             bind(plan(address))
 
 
@@ -73,9 +73,9 @@ def test_the_throw_away_socket_never_accepts() -> None:
 @pytest.mark.parametrize(
     ("address", "reason"),
     [
-        (TCPAddress("192.0.2.77", 0), "it is not an address of this host; change --host"),
-        (UnixAddress("/nowhere/app.sock"), "No such file or directory; look at --uds"),
-        (InheritedSocket(999), "Bad file descriptor; look at --fd"),
+        (TCPAddress("192.0.2.77", 0), "this host does not have this address; change --host"),
+        (UnixAddress("/nowhere/app.sock"), "No such file or directory; check --uds"),
+        (InheritedSocket(999), "Bad file descriptor; check --fd"),
     ],
 )
 def test_what_cannot_be_bound_is_told_with_what_to_do(address: Address, reason: str) -> None:
@@ -109,7 +109,7 @@ def test_a_socket_file_in_use_and_any_other_file_are_left_alone(tmp_path: Path) 
         used.listen()
         with pytest.raises(LaunchError, match="Address already in use"):
             bind(plan(UnixAddress(str(path))))
-    with pytest.raises(LaunchError, match="no socket"):
+    with pytest.raises(LaunchError, match="a file that is not a socket"):
         bind(plan(UnixAddress(str(text))))
     assert text.read_text() == "mine"
 

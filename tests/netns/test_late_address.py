@@ -64,7 +64,7 @@ LATER = ("--private-missing", "later", "--private-wait", "600")
 )
 def test_the_public_side_need_not_wait_for_the_private_one(more: tuple[str, ...], late: Topology) -> None:
     server = late.serve(*LATER, *more, sides=["public"])
-    server.wait_for("Serving the public side alone until there is ")
+    server.wait_for("Serving only the public side until there is ")
     assert eventually(lambda: not visit(late.router, PUBLIC, 5000).found_nobody)  # a reloader speaks before it serves
     assert visit(late.router, PUBLIC, 5000).side == "public"
     assert {port for _, port in listening(server.process.pid)} == {5000}
@@ -107,7 +107,7 @@ def test_a_private_port_that_is_taken_when_the_address_comes_is_told_and_waited_
     taken = late.launch("duallisten.demo:app", "--listeners", "public", "--port", "9240", environ=scalingo())
     taken.wait_for("Serving the public side on ")
     late.container.ip("link set eth1 up", f"addr add {PRIVATE}/22 dev eth1")
-    server.wait_for("The private side cannot be opened yet: the private listener cannot have .*Address already in use")
+    server.wait_for("Cannot open the private side yet: cannot bind the private listener to .*Address already in use")
     taken.end()
     server.wait_for("Serving the private side on ")
     assert visit(late.neighbour, PRIVATE, 9240).side == "private"

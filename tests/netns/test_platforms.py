@@ -98,7 +98,7 @@ def test_a_private_address_that_comes_late_is_served_when_it_comes(
             server.wait_for("Waiting up to 10 s for ")
             assert listening(server.process.pid) == set()
         else:
-            server.wait_for("Serving the public side alone until there is ")
+            server.wait_for("Serving only the public side until there is ")
             assert visit(built.router, container.public[0], public_port(server)).side == "public"
         built.arrive()
         server.wait_for("Serving the private side on ")

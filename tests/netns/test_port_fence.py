@@ -38,7 +38,7 @@ def test_a_pod_serves_both_sides_at_its_one_address(more: tuple[str, ...], pods:
 
 def test_who_has_no_private_address_is_shut_out_of_the_private_port(pods: Topology) -> None:
     server = served(pods, environ={"PORT": "8000"})
-    server.wait_for(r"The fence is the port: whoever can reach 10\.42\.0\.5:9240 is admitted if its address is in 10\.")
+    server.wait_for(r"The fence is the port: 10\.42\.0\.5:9240 admits every peer with an address in 10\.")
     pods.router.ip("addr add 203.0.113.1/24 dev eth0", f"route add {POD} dev eth0 src 203.0.113.1")
     assert visit(pods.router, POD, 9240).was_shut_out
     assert server.wait_for(f"Refused a connection from 203.0.113.1 to {POD}")
@@ -53,6 +53,6 @@ def test_named_peers_are_the_only_ones(pods: Topology) -> None:
 
 def test_a_platform_without_a_private_network_has_the_public_side_alone(pods: Topology) -> None:
     server = served(pods, environ={"DYNO": "web.1", "PORT": "8000", "FORWARDED_ALLOW_IPS": "*"})
-    server.wait_for("heroku has no private network: the public side is served alone")
+    server.wait_for("heroku has no private network: serving only the public side")
     assert listening(server.process.pid) == {("0.0.0.0", 8000)}
     assert visit(pods.router, POD, 8000, FORWARDED).you == "203.0.113.7:0"

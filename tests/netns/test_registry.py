@@ -59,10 +59,10 @@ def test_two_services_find_each_other_by_name(network: Topology, registry: str) 
             (network.neighbour, "shipping", NEIGHBOUR),
         ):
             server = stack.enter_context(serve(where, service, address, registry))
-            server.wait_for(f"Registered as 1 of {service}", within=DEADLINE)
+            server.wait_for(f"Registered as instance 1 of {service}", within=DEADLINE)
         assert f'"me": "{NEIGHBOUR}:9240"' in ask(network.container, "shipping", registry)
         assert f'"me": "{PRIVATE}:9240"' in ask(network.neighbour, "billing", registry)
-        assert "no instance of accounting is known" in ask(network.neighbour, "accounting", registry)
+        assert "no instance of accounting is registered" in ask(network.neighbour, "accounting", registry)
 
 
 @contextmanager

@@ -61,7 +61,7 @@ LATER = ("--private-missing", "later", "--private-host", "eth1", "--private-host
 def test_addresses_that_come_late_are_opened_all_at_once(more: tuple[str, ...], network6: Topology) -> None:
     network6.container.ip("addr flush dev eth1")
     server = network6.serve(*BOTH_BLOCKS, *LATER, *more, sides=["public"])
-    server.wait_for("the public side alone until there is --private-host eth1 and --private-host 127.0.0.1")
+    server.wait_for("only the public side until there is --private-host eth1 and --private-host 127.0.0.1")
     assert visit(network6.router, PUBLIC, 5000).side == "public"
     assert visit(network6.container, "127.0.0.1", 9240).found_nobody
     network6.container.ip(f"addr add {PRIVATE6}/64 dev eth1 nodad")
@@ -81,6 +81,6 @@ def test_of_several_addresses_one_that_cannot_be_bound_stops_the_launch(network6
     )
     assert second.returncode == 3
     assert second.stderr.splitlines()[-1].startswith(
-        "duallisten: the private listener cannot have 127.0.0.1:9240: Address already in use"
+        "duallisten: cannot bind the private listener to 127.0.0.1:9240: Address already in use"
     ), second
     assert listening(first.process.pid) == {("127.0.0.1", 9240)}

@@ -71,7 +71,7 @@ def test_a_slow_request_has_a_line_while_it_waits_and_one_when_it_ends(
     first, last = slow_lines(caplog)
     begin = f"Slow request on the {side} side: 127.0.0.1:"
     assert first.startswith(begin) and last.startswith(begin)
-    assert '- "GET /stock?of=apples" in hand for ' in first and "not answered yet; waits at " in first
+    assert '- "GET /stock?of=apples" in flight for ' in first and "not answered yet; waits at " in first
     assert "threads.py:" in first and "(to_thread), called from " in first
     line = Warehouse.count_apples.__code__.co_firstlineno + 1
     assert first.endswith(f", called from {__file__}:{line} (count_apples)")

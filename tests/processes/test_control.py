@@ -128,7 +128,7 @@ def test_a_launch_of_one_process_answers_also_while_its_event_loop_is_blocked(tm
         assert server.end() == 0
         assert "GET /wait" not in server.output  # by the level of the log
         assert not (tmp_path / "socket").exists()
-    assert "there is no such socket" in refused(tmp_path, "status")
+    assert "no such socket" in refused(tmp_path, "status")
 
 
 @pytest.mark.parametrize("more", [(), ("--preload",)], ids=["spawned", "preload"])
@@ -181,7 +181,7 @@ def test_workers_are_asked_also_while_one_is_blocked_or_stopped(tmp_path: Path) 
         try:
             missing = told(tmp_path, "connections")["missing"]
             assert [(one["pid"], "it does not answer" in one["reason"]) for one in missing] == [(stopped, True)]
-            assert f"Process {stopped} is missing: it does not answer" in shown(tmp_path, "stacks")
+            assert f"No answer from process {stopped}: it does not answer" in shown(tmp_path, "stacks")
         finally:
             os.kill(stopped, signal.SIGCONT)
         (tmp_path / "released").touch()
@@ -197,10 +197,10 @@ def test_a_launch_is_not_started_where_another_has_its_socket(tmp_path: Path) ->
         assert "that takes --private-health or --register" in refused(tmp_path, "drain")
         ended = run("duallisten.demo:app", *options, cwd=tmp_path)
         assert (ended.returncode, ended.stderr.count("\n")) == (3, 1)
-        assert "another launch has this socket; choose another path" in ended.stderr
+        assert "another launch uses this socket; choose another path" in ended.stderr
         assert told(tmp_path, "status")["figures"]["phase"] == "ready"
         server.end(signal.SIGKILL)
-    assert "nobody listens there; the launch that had this socket is gone" in refused(tmp_path, "status")
+    assert "connection refused; the launch that had this socket has ended" in refused(tmp_path, "status")
     with launched("duallisten.demo:app", "--workers", "2", *options, cwd=tmp_path) as server:
         server.url("public")
         assert told(tmp_path, "status")["figures"]["phase"] == "ready"

@@ -60,7 +60,7 @@ def test_nothing_of_a_service_is_cut_in_a_pipe_and_empty_columns_are_left_out(re
     )
     assert row[:4] == [service, "web-2-7a", "draining", "http://[fdaa::6]:9240"]
     assert header == ["service", "id", "state", "private side"]
-    assert ask(redis.url, "nobody").stdout == "Nobody is there.\n"
+    assert ask(redis.url, "nobody").stdout == "No instances are registered.\n"
 
 
 def test_a_machine_reads_json_and_a_variable_keeps_the_url_out_of_the_process_list(database: Database) -> None:
@@ -92,12 +92,16 @@ def test_who_has_seen_enough_interrupts_it_without_an_error(monkeypatch: pytest.
         ((), 2, "give the registry's URL and at most one service"),
         (("redis://:hunter2@h", "billing", "x"), 2, "give the registry's URL and at most one service"),
         (("redis://:hunter2@h", "--hunter2"), 2, "give the registry's URL and at most one service"),
-        (("billing", "redis://:hunter2@h"), 2, "neither a URL such as redis://… nor a variable that holds one"),
+        (
+            ("billing", "redis://:hunter2@h"),
+            2,
+            "neither a URL such as redis://… nor the name of an environment variable",
+        ),
         (("hunter2",), 2, "neither a URL"),
-        (("mysql://u:hunter2@h/d",), 2, "there is no registry for mysql://"),
-        (("redis://:hunter2@127.0.0.1:{port}",), 3, "the registry cannot be asked: the connection was refused"),
+        (("mysql://u:hunter2@h/d",), 2, "registry URL mysql://…: unknown scheme"),
+        (("redis://:hunter2@127.0.0.1:{port}",), 3, "cannot reach the registry: the connection was refused"),
         (("postgres://u:hunter2@127.0.0.1:{port}/d", "--watch"), 3, "the connection was refused"),
-        (("redis://:hunter2@h", "a/b"), 2, "cannot be the name of a service"),
+        (("redis://:hunter2@h", "a/b"), 2, "is not a valid service name"),
     ],
 )
 def test_what_goes_wrong_is_one_line_without_secrets(arguments: tuple[str, ...], code: int, message: str) -> None:
@@ -111,5 +115,5 @@ def test_what_goes_wrong_is_one_line_without_secrets(arguments: tuple[str, ...],
 
 def test_a_wrong_password_is_one_line_without_it(database: Database) -> None:
     shown = ask(database.url.replace(PASSWORD, "hunter2"))
-    assert shown.stderr == "Error: the registry cannot be asked: it refused the user or the password\n"
+    assert shown.stderr == "Error: cannot reach the registry: authentication failed: wrong user or password\n"
     assert shown.returncode == 3

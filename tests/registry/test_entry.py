@@ -76,7 +76,7 @@ def test_little_is_needed() -> None:
     ],
 )
 def test_a_field_that_is_none_makes_a_bad_entry(field: str, value: Any) -> None:
-    with pytest.raises(BadEntry, match=f"its {field} is not one"):
+    with pytest.raises(BadEntry, match=f"the entry's {field} is invalid"):
         from_json(json.dumps(BILLING._asdict() | {field: value}))
 
 

@@ -94,14 +94,14 @@ async def test_who_watches_sees_no_change_while_the_registry_is_away(
             coming = asyncio.ensure_future(anext(changes))
         await other.aclose()
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
-    assert "Cannot look for billing: " in caplog.text
+    assert "Lookup of billing failed: " in caplog.text
 
 
 async def test_a_registry_that_hangs_is_given_up_in_time(database: Database) -> None:
     async with Registry(database.url, timeout=0.3) as registry:
         await registry.instances("billing")
         database.hold()
-        with pytest.raises(RegistryError, match="it did not answer in time"):
+        with pytest.raises(RegistryError, match="timed out"):
             await registry.instances("billing")
         database.resume()
         assert await registry.instances("billing") == ()
@@ -154,7 +154,7 @@ async def test_entries_are_followed_into_private_networks_alone(
         assert {one.address for one in await registry.instances("billing")} == set(GOOD)
         assert {one.address for one in await registry.instances()} == set(GOOD)
     (record,) = caplog.records
-    assert re.match("Skipped .* of billing in the registry: its address .* is not in", record.getMessage())
+    assert re.match("Ignoring instance .* of billing in the registry: its address .* is not in", record.getMessage())
 
 
 async def test_other_networks_are_followed_where_they_are_asked_for_and_link_local_ones_never(
@@ -176,7 +176,7 @@ async def test_a_key_that_is_somebody_elses_spoils_one_service_alone(redis: Redi
     redis.ask("SET", "{duallisten}:entries:shipping", "hello")
     async with Registry(redis.url) as registry:
         assert await registry.instances() == (instance("a"),)
-        with pytest.raises(RegistryError, match="the keys there are somebody else's"):
+        with pytest.raises(RegistryError, match="the keys are of a wrong type: another program uses them"):
             await registry.instances("shipping")
 
 
@@ -201,12 +201,12 @@ async def test_a_record_that_is_none_is_passed_over_and_written_anew(redis: Data
 
 async def test_a_wrong_password_is_told_without_it(database: Database) -> None:
     async with Registry(database.url.replace(PASSWORD, "hunter2")) as registry:
-        with pytest.raises(RegistryError, match="it refused the user or the password") as raised:
+        with pytest.raises(RegistryError, match="authentication failed: wrong user or password") as raised:
             await registry.instances("billing")
     assert raised.value.__cause__ is None
     assert "hunter2" not in f"{raised.value!r} {registry!r} {vars(registry)!r}"
 
 
 async def test_the_name_of_a_service_is_checked(registry: Registry) -> None:
-    with pytest.raises(UsageError, match="cannot be the name of a service"):
+    with pytest.raises(UsageError, match="is not a valid service name"):
         await registry.instances("billing:1")

@@ -109,7 +109,7 @@ def test_a_launch_whose_entry_nobody_could_read_serves_without_one(more: tuple[s
         "PORT": "0",
     }
     with launched("duallisten.demo:app", *ON_PLATFORM, *more, environ=environ) as server:
-        server.wait_for("Serving without being registered: this cannot be registered: its version is not one")
+        server.wait_for("Not registered: invalid instance: the entry's version is invalid")
         assert b" 200 " in ask(server.url("public"))
         assert server.end() in (0, -signal.SIGTERM)
         assert "Traceback" not in server.output
@@ -142,7 +142,7 @@ async def settled_service(registry: Registry, service: str) -> bool:
 def test_a_registry_that_is_away_costs_a_line_and_nothing_else() -> None:
     environ = {"DUALLISTEN_REGISTER": f"redis://user:{SECRET}@127.0.0.1:9/0", "DUALLISTEN_SERVICE": "billing"}
     with launched("duallisten.demo:app", *FREE, environ=environ) as server:
-        server.wait_for("Cannot keep up the registration: .*the connection was refused")
+        server.wait_for("Cannot update the registration: .*the connection was refused")
         assert b" 200 " in ask(server.url("public"))
         assert server.end() == 0
         assert SECRET not in server.output
@@ -169,7 +169,7 @@ def test_the_name_of_a_variable_keeps_the_url_out_of_the_process_list() -> None:
     environ = {"SHOP_REDIS_URL": f"redis://user:{SECRET}@127.0.0.1:9/0"}
     options = ("--register", "SHOP_REDIS_URL", "--service", "billing")
     with launched("duallisten.demo:app", *FREE, *options, environ=environ) as server:
-        server.wait_for("Cannot keep up the registration: .*the connection was refused")
+        server.wait_for("Cannot update the registration: .*the connection was refused")
         assert "process list" not in server.output
         assert SECRET not in server.output
 
@@ -179,9 +179,9 @@ def test_the_name_of_a_variable_keeps_the_url_out_of_the_process_list() -> None:
 def test_a_password_on_the_command_line_costs_one_warning(url: str, more: tuple[str, ...]) -> None:
     options = ("--register", url, "--service", "billing")
     with launched("duallisten.demo:app", *FREE, *more, *options) as server:
-        server.wait_for("Cannot keep up the registration")
+        server.wait_for("Cannot update the registration")
         server.end()
-        assert server.output.count("--register: every process list on this machine shows the password") == 1
+        assert server.output.count("--register: the URL's password is visible in the process list") == 1
         assert SECRET not in server.output
 
 
@@ -196,7 +196,10 @@ def test_a_url_without_a_password_may_stand_on_the_command_line(url: str, caplog
 def test_a_variable_that_is_not_there_is_an_error_that_does_not_repeat_it() -> None:
     refused = run("duallisten.demo:app", *FREE, "--register", "SHOP_REDIS_URL", "--service", "x")
     assert refused.returncode == 2
-    assert "--register: this is neither a URL such as redis://… nor a variable that holds one" in refused.stderr
+    assert (
+        "--register: neither a URL such as redis://… nor the name of an environment variable that holds one"
+        in refused.stderr
+    )
     assert "SHOP" not in refused.stderr
 
 
@@ -204,7 +207,7 @@ def test_a_variable_that_is_not_there_is_an_error_that_does_not_repeat_it() -> N
 async def test_an_address_that_clients_do_not_follow_by_themselves_is_named_at_launch(redis: Database) -> None:
     with registered(redis) as server:
         server.wait_for("Registered as")
-        assert "The address in the registry is 127.0.0.1, which clients follow only if" in server.output
+        assert "Registering the address 127.0.0.1, which is not private" in server.output
 
 
 def test_a_name_is_needed_and_must_be_one() -> None:
@@ -247,5 +250,5 @@ def test_reloading_code_is_registered_nowhere(tmp_path: Path) -> None:
         server.wait_for("--control is ignored while reloading")
         server.wait_for("--register is ignored while reloading")
         server.wait_for("Application startup complete")
-        assert "Cannot keep up" not in server.output
+        assert "Cannot update the registration" not in server.output
         assert not (tmp_path / "socket").exists()

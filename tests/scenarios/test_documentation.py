@@ -100,5 +100,6 @@ kill $server; wait $server
     said = [line for line in shown.splitlines() if not line.startswith("$ ")]
     assert [line for line in ended.stdout.splitlines() if line[:1] in ("{", "n")] == said, ended
     assert (
-        "Refused a connection from 172.17.0.1 to 10.240.0.5: not admitted there" in (tmp_path / "serving").read_text()
+        "Refused a connection from 172.17.0.1 to 10.240.0.5: the peer is in no admitted network"
+        in (tmp_path / "serving").read_text()
     )

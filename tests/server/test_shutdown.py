@@ -175,17 +175,17 @@ def test_the_private_side_lingers_and_the_public_one_does_not(workers: tuple[str
         public, private = server.url("public"), server.url("private")
         count = 2 if workers else 1
         server.send(signal.SIGTERM)
-        server.wait_for("the private side goes on accepting for 2.5 s", count=count)
+        server.wait_for("the private side accepts connections for another 2.5 s", count=count)
         assert is_refused(public)
         assert are_answered_and_closed([ask(private, HEAD)])
-        server.wait_for("the private listener accepts no more", count=count)
+        server.wait_for("the private listener stopped accepting connections", count=count)
         assert is_refused(private)
         server.process.wait(DEADLINE)
         order = [
             "Shutting down",
-            "the public listener accepts no more",
-            "the private side goes on",
-            "the private listener accepts no more",
+            "the public listener stopped accepting connections",
+            "the private side accepts connections",
+            "the private listener stopped accepting connections",
             "Application shutdown complete",
         ]
         places = [[at for at, line in enumerate(server.lines) if text in line] for text in order]
@@ -200,14 +200,14 @@ def test_the_public_side_lingers_where_it_is_asked_to(workers: tuple[str, ...]) 
         public, private = server.url("public"), server.url("private")
         count = 2 if workers else 1
         server.send(signal.SIGTERM)
-        server.wait_for("the public side goes on accepting for 2.5 s", count=count)
-        server.wait_for("the private side goes on accepting for 3.5 s", count=count)
+        server.wait_for("the public side accepts connections for another 2.5 s", count=count)
+        server.wait_for("the private side accepts connections for another 3.5 s", count=count)
         assert httpx.get(private + "/-/readyz").status_code == 503
         assert are_answered_and_closed([ask(public, HEAD), ask(private, HEAD)])
-        server.wait_for("the public listener accepts no more", count=count)
+        server.wait_for("the public listener stopped accepting connections", count=count)
         assert is_refused(public)
         assert are_answered_and_closed([ask(private, HEAD)])
-        server.wait_for("the private listener accepts no more", count=count)
+        server.wait_for("the private listener stopped accepting connections", count=count)
         assert is_refused(private)
         server.wait_for("Application shutdown complete", count=count)
 
@@ -252,8 +252,8 @@ def test_a_connection_whose_end_fails_keeps_the_application_from_no_shutdown(cap
             with suppress(ConnectionResetError):
                 assert client.recv(1) == b""
     assert app.stopped == 1
-    assert isinstance(server.error, ShutdownError) and "2 step(s) failed" in str(server.error)
-    assert caplog.text.count("The shutdown goes on, but has failed to end a connection") == 2
+    assert isinstance(server.error, ShutdownError) and "2 shutdown step(s) failed" in str(server.error)
+    assert caplog.text.count("Shutdown step failed: end a connection") == 2
     assert "RuntimeError: no end" in caplog.text
 
 
@@ -318,9 +318,9 @@ def test_one_socket_for_both_sides_lingers_for_both() -> None:
     with launched(*arguments) as server:
         server.url("private")
         server.send(signal.SIGTERM)
-        server.wait_for("the private side goes on accepting")
+        server.wait_for("the private side accepts connections")
         assert b'"private"' in ask(f"http://{own}:{port}", HEAD)
-        server.wait_for("the public listener accepts no more")
+        server.wait_for("the public listener stopped accepting connections")
         assert is_refused(f"http://{own}:{port}")
 
 
@@ -334,9 +334,9 @@ def test_a_worker_that_is_replaced_does_not_linger() -> None:
         server.url("private")
         server.send(signal.SIGHUP)
         server.wait_for("Finished server process", count=2)
-        assert "goes on accepting" not in server.output
+        assert "accepts connections for another" not in server.output
         server.send(signal.SIGINT)
-        server.wait_for("goes on accepting for 60 s", count=2)
+        server.wait_for("accepts connections for another 60 s", count=2)
         server.send(signal.SIGINT)
         assert server.process.wait(DEADLINE) == 0
 
@@ -345,7 +345,7 @@ def test_a_second_interrupt_ends_the_lingering() -> None:
     with launched(DEMO, *LONG, *FREE) as server:
         server.url("private")
         server.send(signal.SIGINT)
-        server.wait_for("goes on accepting for 60 s")
+        server.wait_for("accepts connections for another 60 s")
         server.send(signal.SIGINT)
         server.process.wait(DEADLINE)
         assert "Waiting for application shutdown" not in server.output
@@ -373,7 +373,7 @@ def test_a_start_that_does_not_come_through_is_cut_short(workers: tuple[str, ...
         assert eventually(lambda: len(noted(shop, "starting")) == count)
         server.send(signal.SIGTERM)
         server.process.wait(DEADLINE)
-        server.wait_for("has not started by then, and is cut short", count=count)
+        server.wait_for("Startup has not finished; cancelling it", count=count)
         assert noted(shop, "ended") == noted(shop, "starting")
         assert noted(shop, "shutdown") == set()
         assert "Serving" not in server.output
@@ -388,7 +388,7 @@ def test_a_start_that_blocks_is_interrupted(workers: tuple[str, ...], shop: Path
         assert eventually(lambda: len(noted(shop, "starting")) == count)
         server.send(signal.SIGTERM)
         server.process.wait(DEADLINE)
-        server.wait_for("has blocked while it started, and was interrupted", count=count)
+        server.wait_for("blocked the event loop during startup; interrupted it", count=count)
         assert noted(shop, "ended") == noted(shop, "starting")
         assert "Serving" not in server.output
         assert "Traceback" not in server.output
@@ -455,9 +455,9 @@ def test_observers_hear_of_the_end_first_and_one_that_fails_holds_nothing_up(cap
         server.lifecycle.observers += [fail_at_once, fail, leave]
     assert seen == ["draining, 2 listeners", "stopped, 0 listeners"]
     text = caplog.text
-    assert text.index("the pipe is gone") < text.index("accepts no more")
-    assert text.index("An observer of the phase 'draining' failed") < text.index("accepts no more")
-    assert text.index("the registry is gone") < text.index("accepts no more")
+    assert text.index("the pipe is gone") < text.index("stopped accepting connections")
+    assert text.index("An observer of the phase 'draining' failed") < text.index("stopped accepting connections")
+    assert text.index("the registry is gone") < text.index("stopped accepting connections")
 
 
 def test_bytes_that_nobody_has_read_are_seen() -> None:

@@ -66,12 +66,12 @@ def livez(view: View, stall: float) -> Health:
     stall: seconds after which an event loop that does not turn counts as stuck
     """
     reasons = [
-        f"process {process.pid} is stuck: its event loop has not turned for {process.heartbeat_age:.1f} s"
+        f"process {process.pid} is stuck: its event loop has been blocked for {process.heartbeat_age:.1f} s"
         for process in view.processes
         if is_stuck(process, stall)
     ]
     if view.supervisor_age is not None and view.supervisor_age > stall:
-        reasons.append(f"the supervisor is stuck: it has not looked around for {view.supervisor_age:.1f} s")
+        reasons.append(f"the supervisor is stuck: no heartbeat for {view.supervisor_age:.1f} s")
     return Health(tuple(reasons), view)
 
 

@@ -75,7 +75,7 @@ class Hostnames:
                     shown = value[:200].decode("latin-1")
                     logger.warning(
                         "Answered 421 to a private request for the host %r, which is not a known name of this host; "
-                        "if it is one, start with --private-hostname",
+                        "to allow it, add it with --private-hostname",
                         shown,
                     )
                 return False

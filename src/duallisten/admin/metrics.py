@@ -57,16 +57,20 @@ OURS = "duallisten_"
 """The prefix of the names of our metrics."""
 
 COUNTERS = (
-    ("sent_bytes", "Bytes that were sent, counted when their connection ends.", Cell.SENT),
-    ("connections_accepted", "Connections that were let in.", Cell.ACCEPTED),
-    ("bad_requests", "Malformed requests: answered with 400, 408, 413 or 431, and counted nowhere else.", Cell.BAD),
-    ("busy_requests", "Requests above --limit-concurrency: answered with 503, and counted nowhere else.", Cell.BUSY),
+    ("sent_bytes", "Bytes sent to clients; a connection's bytes are counted when it closes.", Cell.SENT),
+    ("connections_accepted", "Connections accepted.", Cell.ACCEPTED),
+    (
+        "bad_requests",
+        "Malformed requests, answered with 400, 408, 413, 431 or 501; no other metric counts them.",
+        Cell.BAD,
+    ),
+    ("busy_requests", "Requests above --limit-concurrency, answered with 503; no other metric counts them.", Cell.BUSY),
 )
 """Counters of each side: the name without `OURS` and `_total`, the help text, and the scoreboard cell."""
 
 GAUGES = (
-    ("http_requests_in_flight", "Requests in flight, as of the last second.", Cell.IN_FLIGHT),
-    ("connections_open", "Open connections, as of the last second.", Cell.OPEN),
+    ("http_requests_in_flight", "Requests in flight, updated once a second.", Cell.IN_FLIGHT),
+    ("connections_open", "Open connections, updated once a second.", Cell.OPEN),
     ("websockets_open", "Open WebSockets.", Cell.WEBSOCKETS),
 )
 """Gauges of each side, in the form of `COUNTERS`."""
@@ -98,7 +102,9 @@ class MetricsPage:
             body = encode(collected)
         except Exception as error:  # a collector of the application may raise anything
             if self._throttle.lets_through(time.monotonic()):
-                logger.error("The application's metrics are left out, for they cannot be read: %r", error)
+                logger.error(
+                    "The application's metrics are missing from the metrics page: a collector raised %r", error
+                )
             collected.collect = lambda: ours
             body = encode(collected)
         return page(200, content_type, body)
@@ -116,7 +122,7 @@ class MetricsPage:
             elif family.name not in self._left_out:
                 self._left_out.add(family.name)
                 logger.warning(
-                    "The application's metric %s is left out: what begins with %s is duallisten's own",
+                    "The application's metric %s is missing from the metrics page: %s is duallisten's prefix",
                     family.name,
                     OURS,
                 )
@@ -134,7 +140,9 @@ def families(view: View) -> Iterator[Metric]:
                 family.add_metric([side], seen.cells[cell])
             yield family
     refused = CounterMetricFamily(
-        OURS + "connections_refused", "Connections that were closed unread.", labels=["side", "reason"]
+        OURS + "connections_refused",
+        "Connections refused: closed before a request was read.",
+        labels=["side", "reason"],
     )
     for side, seen in sides.items():
         for reason, cell in REFUSALS[side]:
@@ -142,12 +150,12 @@ def families(view: View) -> Iterator[Metric]:
     yield refused
     yield CounterMetricFamily(
         OURS + "hidden_requests",
-        "Requests of the public side that path rules hid; their answers are among its requests.",
+        "Public requests that path rules hid; also counted in duallisten_http_requests_total.",
         sides["public"].cells[Cell.HIDDEN],
     )
     yield CounterMetricFamily(
         OURS + "side_door_connections",
-        "Connections that were let in to the public side on a private address.",
+        "Connections to a private address that were served as public (--side-door).",
         sides["public"].cells[Cell.SIDE_DOOR],
     )
     yield from _launch(view)
@@ -156,7 +164,7 @@ def families(view: View) -> Iterator[Metric]:
 def _requests(sides: dict[Side, SideView]) -> Metric:
     counter = CounterMetricFamily(
         OURS + "http_requests",
-        "HTTP requests and WebSocket handshakes that have been answered or aborted.",
+        "HTTP requests and WebSocket handshakes, answered or aborted.",
         labels=["side", "method", "status"],
     )
     for side, seen in sides.items():
@@ -172,7 +180,7 @@ def _durations(sides: dict[Side, SideView]) -> Metric:
     """Return the histogram. Its buckets are cumulative, those of the scoreboard are not."""
     histogram = HistogramMetricFamily(
         OURS + "http_request_duration_seconds",
-        "From the call of the application to the end of its answer; HTTP requests, the aborted ones included.",
+        "Time from the call of the application to the end of the response; HTTP requests only, aborted ones included.",
         labels=["side"],
         unit="seconds",
     )
@@ -186,18 +194,20 @@ def _durations(sides: dict[Side, SideView]) -> Metric:
 
 
 def _launch(view: View) -> Iterator[Metric]:
-    workers = GaugeMetricFamily(OURS + "workers", "Processes that serve, by how they stand.", labels=["state"])
+    workers = GaugeMetricFamily(
+        OURS + "workers", "Worker processes by state: starting, ready or draining.", labels=["state"]
+    )
     for state, name in STATES.items():
         workers.add_metric([name], sum(process.state is state for process in view.processes))
     yield workers
-    yield CounterMetricFamily(OURS + "worker_restarts", "Workers that have died and were replaced.", view.restarts)
+    yield CounterMetricFamily(OURS + "worker_restarts", "Workers that died and were replaced.", view.restarts)
     yield GaugeMetricFamily(
         OURS + "heartbeat_age_seconds",
-        "Of the workers that are ready, the longest time since an event loop has turned.",
+        "Longest time since the event loop of a ready worker last ran.",
         max((process.heartbeat_age for process in view.processes if process.state is Phase.READY), default=0.0),
         unit="seconds",
     )
-    begun = "When the launch began, since 1970."
+    begun = "Start time of the launch in seconds since the Unix epoch."
     yield GaugeMetricFamily(OURS + "start_time_seconds", begun, view.epoch, unit="seconds")
     versions = {"version": version("duallisten"), "uvicorn": uvicorn.__version__, "python": platform.python_version()}
-    yield InfoMetricFamily(OURS + "build", "What the launch runs on.", versions)
+    yield InfoMetricFamily(OURS + "build", "Versions of duallisten, uvicorn and Python.", versions)

@@ -92,7 +92,7 @@ def _make() -> tuple[Path, int]:
             os.close(lock)
     except OSError as error:
         raise LaunchError(
-            f"no directory can be made for the application's metrics: {error}; ${VARIABLE} may name one"
+            f"cannot create a directory for the application's metrics: {error}; set ${VARIABLE} to a writable directory"
         ) from None
 
 

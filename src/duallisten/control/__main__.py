@@ -22,7 +22,7 @@ from duallisten.control.protocol import COMMANDS, Action, Request
 from duallisten.control.tables import print_answer
 from duallisten.errors import DuallistenError, LaunchError, UsageError
 
-AsJSON = Annotated[bool, typer.Option("--json", help="Print the answer as JSON, as the launch gave it.")]
+AsJSON = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
 Level = Literal["critical", "error", "warning", "info", "debug", "trace"]
 
 
@@ -33,8 +33,8 @@ class Commands(typer.core.TyperGroup):
         """Find the command by its name; raises LaunchError for an unknown one."""
         if args and args[0] not in COMMANDS:
             near = get_close_matches(args[0], COMMANDS, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(COMMANDS)}"
-            raise LaunchError(f"there is no command {args[0]!r}: {hint}")
+            hint = f"did you mean {near[0]!r}?" if near else f"commands are {', '.join(COMMANDS)}"
+            raise LaunchError(f"unknown command {args[0]!r}: {hint}")
         return super().resolve_command(ctx, args)
 
 
@@ -44,9 +44,9 @@ app = typer.Typer(cls=Commands, add_completion=False, rich_markup_mode="rich")
 @app.callback()
 def _control(
     context: typer.Context,
-    path: Annotated[str, typer.Argument(metavar="PATH", help="The socket that the launch has with --control PATH.")],
+    path: Annotated[str, typer.Argument(metavar="PATH", help="The socket of the launch: the PATH of its --control.")],
 ) -> None:
-    """Ask a running launch of duallisten how it stands, or tell it what to do."""
+    """Show the state of a running launch of duallisten, or control it."""
     context.obj = path
 
 
@@ -60,7 +60,9 @@ def status(context: typer.Context, as_json: AsJSON = False) -> None:
 def workers(
     context: typer.Context,
     action: Annotated[Action, typer.Argument(metavar="ACTION", help="What to do.")] = "list",
-    pid: Annotated[int | None, typer.Argument(metavar="PID", help="Which worker, to remove or replace.")] = None,
+    pid: Annotated[
+        int | None, typer.Argument(metavar="PID", help="Process id of the worker to remove or replace.")
+    ] = None,
     as_json: AsJSON = False,
 ) -> None:
     """List the workers; add one, remove one (the last, or PID), or replace PID when a successor serves."""
@@ -80,20 +82,20 @@ def reload(context: typer.Context, as_json: AsJSON = False) -> None:
 @app.command()
 def drain(
     context: typer.Context,
-    off: Annotated[bool, typer.Option("--off", help="Be ready again.")] = False,
+    off: Annotated[bool, typer.Option("--off", help="Undo a drain: report ready again.")] = False,
     as_json: AsJSON = False,
 ) -> None:
-    """Have readyz and the registry say no, while all listeners stay open."""
+    """Report not ready at readyz and in the registry; all listeners stay open."""
     _run(context, Request("drain", off=off), as_json=as_json)
 
 
 @app.command()
 def log_level(
     context: typer.Context,
-    level: Annotated[Level, typer.Argument(metavar="LEVEL", help="One of uvicorn's.")],
+    level: Annotated[Level, typer.Argument(metavar="LEVEL", help="A log level of uvicorn.")],
     as_json: AsJSON = False,
 ) -> None:
-    """Set the level of the log in every process, until the launch ends."""
+    """Set the log level in every process, until the launch ends."""
     _run(context, Request("log-level", level=level), as_json=as_json)
 
 
@@ -111,7 +113,7 @@ def stacks(context: typer.Context, as_json: AsJSON = False) -> None:
 
 @app.command()
 def connections(context: typer.Context, as_json: AsJSON = False) -> None:
-    """Show the connections by side and peer, and those with a request in hand, the longest first."""
+    """Show connections by side and peer, and those with a request in flight, the longest first."""
     _run(context, Request("connections"), as_json=as_json)
 
 

@@ -40,20 +40,20 @@ def ask(path: str, request: Request) -> Any:
             line = _read_line(sock)
         return read_answer(line)
     except FileNotFoundError:
-        raise LaunchError(f"{path}: there is no such socket; is the launch running, with --control {path}?") from None
+        raise LaunchError(f"{path}: no such socket; is a launch running with --control {path}?") from None
     except ConnectionRefusedError:
-        raise LaunchError(f"{path}: nobody listens there; the launch that had this socket is gone") from None
+        raise LaunchError(f"{path}: connection refused; the launch that had this socket has ended") from None
     except PermissionError:
-        raise LaunchError(f"{path}: it is for the user of the launch alone; ask as that user") from None
+        raise LaunchError(f"{path}: permission denied; run this as the user of the launch") from None
     except TimeoutError:
-        raise LaunchError(f"{path}: the launch has not answered within {PATIENCE:g} s") from None
+        raise LaunchError(f"{path}: no answer from the launch within {PATIENCE:g} s") from None
     except (BrokenPipeError, ConnectionResetError):
-        raise LaunchError(f"{path}: the launch has closed the connection, and has probably ended") from None
+        raise LaunchError(f"{path}: the launch closed the connection; it has probably ended") from None
     except OSError as error:  # such as a path that is too long
-        raise LaunchError(f"{path}: it cannot be asked there: {error.strerror or error}") from None
+        raise LaunchError(f"{path}: cannot connect: {error.strerror or error}") from None
     except ValueError:
-        what = "something that is no answer" if line else "nothing, and has probably ended"
-        raise LaunchError(f"{path}: the launch has said {what}") from None
+        what = "sent an invalid answer" if line else "closed the connection; it has probably ended"
+        raise LaunchError(f"{path}: the launch {what}") from None
 
 
 def _read_line(sock: socket.socket) -> bytes:

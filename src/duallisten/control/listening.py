@@ -84,8 +84,8 @@ def open_socket(place: Path) -> socket.socket:
     name = str(place)
     if len(os.fsencode(name)) > LONGEST_PATH:
         raise LaunchError(
-            f"--control {name}: its path has {len(os.fsencode(name))} bytes, and that of a UNIX socket may have "
-            f"{LONGEST_PATH}; choose a shorter one"
+            f"--control {name}: the path has {len(os.fsencode(name))} bytes, more than the {LONGEST_PATH} of a "
+            "UNIX socket; choose a shorter path"
         )
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -96,7 +96,7 @@ def open_socket(place: Path) -> socket.socket:
     except OSError as error:
         sock.close()
         raise LaunchError(
-            f"--control {name}: there can be no socket: {error.strerror}; its folder must be there, and writable"
+            f"--control {name}: cannot create the socket: {error.strerror}; its directory must exist and be writable"
         ) from None
     except BaseException:
         sock.close()
@@ -111,12 +111,12 @@ def _remove_stale(place: Path) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(mode):
-        raise LaunchError(f"--control {place}: there is a file that is no socket")
+        raise LaunchError(f"--control {place}: a file that is not a socket exists there")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)  # `connect` would wait where the queue of the other launch is full
         result = probe.connect_ex(str(place))
     if result not in (errno.ECONNREFUSED, errno.ENOENT):
-        raise LaunchError(f"--control {place}: another launch has this socket; choose another path")
+        raise LaunchError(f"--control {place}: another launch uses this socket; choose another path")
     place.unlink(missing_ok=True)
 
 
@@ -162,7 +162,7 @@ class ControlThread:
         self._clients += 1
         try:
             if self._clients > MOST:
-                reply = failed("too many clients ask at once; try again")
+                reply = failed("too many clients at once; try again")
             else:
                 async with asyncio.timeout(READ_SECONDS):
                     line = await _read_line(reader)
@@ -184,8 +184,8 @@ class ControlThread:
         except LaunchError as error:
             return failed(str(error))
         except Exception as error:
-            logger.exception("A request at the control socket failed")
-            return failed(f"it failed: {type(error).__name__}: {error}; see the launch's log")
+            logger.exception("A request to the control socket failed")
+            return failed(f"internal error: {type(error).__name__}: {error}; see the log of the launch")
 
 
 async def _read_line(reader: asyncio.StreamReader) -> bytes:

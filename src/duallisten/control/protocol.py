@@ -61,18 +61,18 @@ def decode(line: bytes) -> Request:
     except ValueError:
         said = None
     if not isinstance(said, dict):
-        raise Refused('a request is one line of JSON, such as {"command": "status"}')
+        raise Refused('a request must be one line of JSON, such as {"command": "status"}')
     said = {name: value for name, value in said.items() if value is not None}
     command = said.get("command")
     if command not in COMMANDS:
-        raise Refused(f"there is no command {command!r}; there are {', '.join(COMMANDS)}")
+        raise Refused(f"unknown command {command!r}: commands are {', '.join(COMMANDS)}")
     if unknown := sorted(said.keys() - set(Request._fields)):
         raise Refused(f"{command} has no argument {unknown[0]!r}")
     request = Request(**said)
     if request.action not in ACTIONS:
-        raise Refused(f"workers cannot do {request.action!r}; they can {', '.join(ACTIONS)}")
+        raise Refused(f"unknown action {request.action!r} of workers: actions are {', '.join(ACTIONS)}")
     if command == "log-level" and request.level not in LEVELS:
-        raise Refused(f"there is no level {request.level!r}; there are {', '.join(LEVELS)}")
+        raise Refused(f"unknown log level {request.level!r}: levels are {', '.join(LEVELS)}")
     if request.pid is not None and (isinstance(request.pid, bool) or not isinstance(request.pid, int)):
         raise Refused("pid must be a process id")
     if not isinstance(request.off, bool):

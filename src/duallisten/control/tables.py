@@ -16,7 +16,7 @@ SIDES = (
 )
 WORKERS = ("worker", "state", "sides", "age", "blocked for", "replaces")
 TASKS = ("process", "task", "coroutine", "where, innermost last")
-PEERS = ("side", "peer", "connections", "requests in hand")
+PEERS = ("side", "peer", "connections", "requests in flight")
 CONNECTIONS = ("process", "side", "peer", "state", "for", "request", "status")
 
 MIB = 1 << 20
@@ -44,7 +44,7 @@ def _print_status(answer: Any) -> None:
     )
     for reason in figures["reasons"]:
         if reason != DRAINED:
-            print_line(f"Not well: {reason}")
+            print_line(f"Problem: {reason}")
     print_rows(PROCESSES, [_process(one) for one in figures["processes"]])
     urls = {one["side"]: ", ".join(one["urls"]) or one["address"] for one in launch["listeners"]}
     print_rows(SIDES, [_side(side, urls.get(side, ""), one) for side, one in figures["sides"].items()])
@@ -91,7 +91,7 @@ def _print_workers(answer: Any) -> None:
         ],
     )
     if answer["missing"]:
-        print_line(f"Missing, and about to be started: {answer['missing']}")
+        print_line(f"Workers about to be started: {answer['missing']}")
 
 
 def _print_tasks(answer: Any) -> None:
@@ -99,7 +99,7 @@ def _print_tasks(answer: Any) -> None:
     for process in answer["processes"]:
         for task in process.get("tasks", ()):
             where = "\n".join(f"{one['file']}:{one['line']} ({one['function']})" for one in task["frames"])
-            name = f"{task['name']}, runs now" if task["running"] else task["name"]
+            name = f"{task['name']}, running" if task["running"] else task["name"]
             rows.append((str(process["pid"]), name, task["coroutine"], where))
     print_rows(TASKS, rows)
     _print_missing(answer["processes"])
@@ -124,7 +124,7 @@ def _print_connections(answer: Any) -> None:
     )
     print_rows(CONNECTIONS, [_connection(one) for one in answer["connections"] if one["state"] != "idle"])
     if not answer["total"]:
-        print_line("No connection is open.")
+        print_line("No open connections.")
     _print_missing(answer["missing"])
 
 
@@ -139,23 +139,23 @@ def _connection(one: Any) -> tuple[str, ...]:
 def _print_missing(processes: Iterable[Any]) -> None:
     for process in processes:
         if reason := process.get("reason"):
-            print_line(f"Process {process['pid'] or '?'} is missing: {reason}")
+            print_line(f"No answer from process {process['pid'] or '?'}: {reason}")
 
 
 def _describe_deed(request: Request, answer: Any) -> str:
     """Return what was done, in one line."""
     if request.command == "log-level":
-        return f"The level of the log is {answer['level']} in every process."
+        return f"The log level is {answer['level']} in every process."
     if request.command == "reload":
-        return f"Replacing one at a time: {_pids(answer['reloading'])}; the log tells how it goes."
+        return f"Replacing workers one at a time: {_pids(answer['reloading'])}; see the log for progress."
     if request.command == "drain":
         told = " and the ".join(answer["told"])
         return f"Drained ({told}); all listeners stay open." if answer["drained"] else f"Ready again ({told})."
     if request.action == "replace":
-        return f"Worker {answer['replacing']} will end when its successor serves; the log tells how it goes."
+        return f"Worker {answer['replacing']} ends when its successor is ready; see the log for progress."
     if request.action == "remove":
-        return f"Told to end: {_pids(answer['removed'])}"
-    return "A worker is being started."
+        return f"Stopping: {_pids(answer['removed'])}"
+    return "Starting a worker."
 
 
 def _pids(pids: Sequence[int]) -> str:

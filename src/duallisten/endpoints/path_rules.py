@@ -47,14 +47,14 @@ replaces or drops. The translated path is plain if it `isalpha()`: 75 ns, where 
 
 _DOTS_AT_AN_END = re.compile(r"/\.|\.(?:/|$)")
 
-_NOT_A_PATTERN = "it is a prefix, not a pattern, and covers all below it"
+_NOT_A_PATTERN = "a rule is a prefix, not a pattern; it covers all paths below"
 NOT_IN_A_PREFIX = {
-    "?": "a query is no part of a path",
-    "#": "a fragment is never sent",
-    "%": "write it decoded",
+    "?": "the query is not part of the path",
+    "#": "a client never sends the fragment",
+    "%": "write the path decoded, not percent-encoded",
     "*": _NOT_A_PATTERN,
     "{": _NOT_A_PATTERN,
-    ";": "parameters of a segment are no part of a rule",
+    ";": "parameters of a segment are not part of a rule",
     "\\": "write /",
 }
 
@@ -266,9 +266,9 @@ def read_prefix(text: object) -> str:
         raise ValueError(f"must begin with a slash: /{text}")
     for character, reason in NOT_IN_A_PREFIX.items():
         if character in text:
-            raise ValueError(f"must be without {character!r}: {reason}")
+            raise ValueError(f"must not contain {character!r}: {reason}")
     if re.search(r",\s*/", text):
-        raise ValueError("is several paths: give each by itself")
+        raise ValueError("is several paths: give each separately")
     from duallisten.endpoints.path_variants import compatible, readings, unaccented
 
     prefix = text.removesuffix("/") or "/"
@@ -277,7 +277,7 @@ def read_prefix(text: object) -> str:
         raise ValueError("is too long")
     is_normal = text.isprintable() and prefix == compatible(prefix) and prefix.endswith("/") == (prefix == text == "/")
     if not is_normal or alike - {prefix, unaccented(prefix)}:
-        raise ValueError("must be in normal form: no //, no . or .., no spaces, no look-alikes of other characters")
+        raise ValueError("must be in normal form: no //, no . or .. segment, no spaces, no look-alike characters")
     return prefix
 
 

@@ -175,7 +175,7 @@ def strict_errors(sections: Iterable[AppRoutes]) -> str:
         if section.routes is None and "public" in section.sides and not section.rules.public:
             return (
                 f"--strict-routes: the routes of {section.application} cannot be read: not a Starlette, FastAPI or "
-                "Django application; say with --public-path what is public"
+                "Django application; give the public ones with --public-path"
             )
         if undecided := [exposure.route.name for exposure in section.routes or () if not exposure.decided]:
             return (
@@ -283,7 +283,7 @@ def _undecided(section: AppRoutes) -> str:
     if not count:
         return ""
     routes = "1 route is" if count == 1 else f"{count} routes are"
-    return f"{routes} public because no mark and no rule says otherwise; --strict-routes makes that an error."
+    return f"{routes} public by default, without a mark or a rule; --strict-routes makes that an error."
 
 
 def cells(exposure: Exposure) -> tuple[str, ...]:

@@ -93,7 +93,7 @@ class ChunkGuard:
         if end - at > left - 2:  # a part of the CRLF was received
             tail = data[max(at, at + left - 2) : end]
             if tail != b"\r\n"[2 - min(left, 2) :][: len(tail)]:
-                raise BadRequest(400, "a chunk that is longer or shorter than its size")
+                raise BadRequest(400, "chunk data longer or shorter than the chunk size")
         self._data_left = left - (end - at)
         return end
 
@@ -103,7 +103,7 @@ class ChunkGuard:
         part = data[at : end or len(data)]
         line = self._line + part if self._line else part
         if len(line) > MAX_LINE:
-            raise BadRequest(400, "a line of chunk framing that is too long")
+            raise BadRequest(400, "chunk line too long")
         if not end:
             _check_beginning(line)
             self._line = line
@@ -119,14 +119,14 @@ class ChunkGuard:
     def _take_size(self, line: bytes) -> None:
         match = SIZE.fullmatch(line)
         if match is None:
-            raise BadRequest(400, "a chunk size that is malformed")
+            raise BadRequest(400, "malformed chunk size")
         size = int(match[1], 16)
         self._overhead += len(line) + 2
         if self._overhead > MAX_OVERHEAD:
-            raise BadRequest(400, "chunk framing that outweighs the data")
+            raise BadRequest(400, "too much chunk framing for the amount of data")
         self._received += size
         if self._max_body is not None and self._received > self._max_body:
-            raise BadRequest(413, f"a body of more than {self._max_body} bytes")
+            raise BadRequest(413, f"body larger than {self._max_body} bytes (--max-body-size)")
         if size:
             self._data_left = size + 2
         else:
@@ -137,13 +137,13 @@ class ChunkGuard:
             self.complete = True
             return
         if TRAILER.fullmatch(line) is None:
-            raise BadRequest(400, "a trailer field that is malformed")
+            raise BadRequest(400, "malformed trailer field")
         self._trailer_bytes += len(line)
         if self._max_trailer is not None and self._trailer_bytes > self._max_trailer:
-            raise BadRequest(400, "a trailer section that is too large")
+            raise BadRequest(400, "trailer section too large (--max-head-size)")
 
 
 def _check_beginning(line: bytes) -> None:
     """Refuse an incomplete line that already contains a control character."""
     if line.removesuffix(b"\r").translate(None, TEXT):
-        raise BadRequest(400, "a control character in chunk framing")
+        raise BadRequest(400, "control character in chunk framing")

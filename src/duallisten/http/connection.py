@@ -180,7 +180,7 @@ class Connection(Flow):
                 self.deadline = context.clock.after(context.limits.head_seconds)  # from its first byte on
             return
         if end > context.max_head:
-            raise BadRequest(431, f"a head of more than {context.max_head} bytes")
+            raise BadRequest(431, f"request head larger than {context.max_head} bytes (--max-head-size)")
         rest = b""
         if end != len(data):
             rest = data[end:]
@@ -207,7 +207,7 @@ class Connection(Flow):
     def _begin_websocket(self, scope: Scope, framing: Framing, rest: bytes) -> None:
         """Ask the application whether it accepts the WebSocket; `rest` was received after the handshake."""
         if framing.length != 0:
-            raise BadRequest(400, "a WebSocket handshake with a body")
+            raise BadRequest(400, "WebSocket handshake with a body")
         from duallisten.http.websocket import WebSocket  # its library takes 30 ms to import
 
         self.stage, self.deadline = EXCHANGE, NEVER
@@ -226,7 +226,7 @@ class Connection(Flow):
         context = self.context
         length, most = framing.length, context.limits.body_bytes
         if most is not None and length is not None and length > most:
-            raise BadRequest(413, f"a body of more than {most} bytes")
+            raise BadRequest(413, f"body larger than {most} bytes (--max-body-size)")
         self.exchange = exchange = Exchange(self, scope, framing.keep_alive, length != 0)
         self.stage, self.deadline = EXCHANGE, NEVER
         if framing is not PLAIN:
@@ -390,11 +390,11 @@ class Connection(Flow):
             self.close()
         elif self.stage == CLOSED or self.is_write_paused:
             if self._is_stuck():
-                self.context.tell_refused(self, 0, "nothing was taken of what was written")
+                self.context.tell_refused(self, 0, "client stopped reading the response (--timeout-send)")
                 self.abort()
         elif self.stage == EXCHANGE:
-            self.refuse(BadRequest(408, "the body did not come in time"))
+            self.refuse(BadRequest(408, "request body timed out (--timeout-request-body)"))
         else:
             if self._inbox or self._reader.host is None:
-                self.context.tell_refused(self, 0, "no whole head came in time")
+                self.context.tell_refused(self, 0, "request head timed out (--timeout-request-header)")
             self.close()

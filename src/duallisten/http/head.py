@@ -137,10 +137,12 @@ def check_head(head: bytes, max_fields: int | None) -> RequestLine:
         BadRequest: 400 if it is not HTTP/1.1 or HTTP/1.0, or is ambiguous; 431 for a large head with too many fields.
     """
     if len(head) > LARGE and max_fields is not None and head.count(b"\n") - 2 > max_fields:
-        raise BadRequest(431, f"more than {max_fields} header fields")
+        raise BadRequest(431, f"more than {max_fields} header fields (--max-head-fields)")
     match = WHOLE_HEAD.fullmatch(head)
     if match is None:
-        raise BadRequest(400, "a control character, a folded field, or a line that does not end in CRLF")
+        raise BadRequest(
+            400, "malformed header field: a control character, a folded line, or a line that does not end in CRLF"
+        )
     return read_line(match[1])
 
 
@@ -158,15 +160,15 @@ def _read_line(line: bytes) -> RequestLine:
         raw_method, target, raw_version = line.split(b" ")
         method, version = METHODS[raw_method], VERSIONS[raw_version]
     except (ValueError, KeyError):
-        raise BadRequest(400, "a request line that is not HTTP/1.1 or HTTP/1.0 with a known method") from None
+        raise BadRequest(400, "malformed request line, unknown method, or unsupported HTTP version") from None
     if b"\t" in target or not target.isascii():
-        raise BadRequest(400, "a request target with other characters than visible ASCII")
+        raise BadRequest(400, "request target contains characters other than visible ASCII")
     raw_path, _, query = target.partition(b"?")
     authority = None
     if not raw_path.startswith(b"/"):
         raw_path, query, authority = _read_other_form(method, target)
     if b"#" in target:
-        raise BadRequest(400, "a request target with a fragment")
+        raise BadRequest(400, "request target contains a fragment")
     path = raw_path.decode("ascii")
     return RequestLine(method, raw_path, unquote(path) if "%" in path else path, query, version, authority)
 
@@ -186,7 +188,7 @@ def _read_other_form(method: str, target: bytes) -> tuple[bytes, bytes, bytes | 
     scheme, separator, rest = target.partition(b"://")
     authority = rest[: min((at for at in map(rest.find, (b"/", b"?")) if at >= 0), default=len(rest))]
     if not separator or scheme.lower() not in (b"http", b"https") or not authority:
-        raise BadRequest(400, "a request target that is neither a path nor a URL")
+        raise BadRequest(400, "request target is neither a path nor a URL")
     raw_path, _, query = rest[len(authority) :].partition(b"?")
     return raw_path or b"/", query, authority
 
@@ -223,13 +225,13 @@ def join_fields(fields: Sequence[Field], max_fields: int | None) -> dict[bytes, 
         BadRequest: 400 for a second field of `SINGLE`; 431 for too many fields.
     """
     if max_fields is not None and len(fields) > max_fields:
-        raise BadRequest(431, f"more than {max_fields} header fields")
+        raise BadRequest(431, f"more than {max_fields} header fields (--max-head-fields)")
     found: dict[bytes, bytes] = {}
     for name, value in fields:
         if name not in found:
             found[name] = value
         elif name in SINGLE:
-            raise BadRequest(400, f"more than one {name.decode('latin-1')} field")
+            raise BadRequest(400, f"more than one {name.decode('latin-1')} header field")
         else:
             found[name] += b", " + value
     return found
@@ -243,11 +245,11 @@ def check_host(line: RequestLine, host: bytes | None) -> None:
     """
     if host is None:
         if line.version != "1.0":
-            raise BadRequest(400, "no Host field")
+            raise BadRequest(400, "missing Host header")
     elif not HOST.fullmatch(host):
-        raise BadRequest(400, "a Host field that is not a host and a port")
+        raise BadRequest(400, "malformed Host header")
     if line.authority is not None and not HOST.fullmatch(line.authority):
-        raise BadRequest(400, "a request target whose authority is not a host and a port")
+        raise BadRequest(400, "malformed authority in the request target")
 
 
 def _read_length(found: dict[bytes, bytes], version: str) -> int | None:
@@ -255,10 +257,10 @@ def _read_length(found: dict[bytes, bytes], version: str) -> int | None:
     length, coding = found.get(b"content-length"), found.get(b"transfer-encoding")
     if coding is not None:
         if length is not None:
-            raise BadRequest(400, "a length together with a transfer coding")
+            raise BadRequest(400, "both Content-Length and Transfer-Encoding")
         if coding.lower() != b"chunked" or version == "1.0":
-            raise BadRequest(400, "a transfer coding other than chunked, or one in HTTP/1.0")
+            raise BadRequest(400, "Transfer-Encoding other than chunked, or in HTTP/1.0")
         return None
     if length is None or not LENGTH.fullmatch(length) or int(length) >= 1 << 63:
-        raise BadRequest(400, "a length that is not a number")
+        raise BadRequest(400, "malformed Content-Length")
     return int(length)

@@ -76,14 +76,14 @@ class Inbox(bytearray):
                 del self[: match.end()]
                 self._searched = 0
             if self.startswith(b"\r") and len(self) > 1:
-                raise BadRequest(400, "a CR in front of a request line")
+                raise BadRequest(400, "CR before the request line")
         if self.find(b"\r\n\r\n", max(0, self._searched - 3)) >= 0:
             return True
         if len(self) > max_bytes:
-            raise BadRequest(431, f"a head of more than {max_bytes} bytes")
+            raise BadRequest(431, f"request head larger than {max_bytes} bytes (--max-head-size)")
         new = bytes(self[max(0, self._searched - 1) :])
         if new.count(b"\n") != new.count(b"\r\n") + new.startswith(b"\n"):
-            raise BadRequest(400, "a line that does not end in CRLF")
+            raise BadRequest(400, "line does not end in CRLF")
         self._searched = len(self)
         return False
 
@@ -132,7 +132,7 @@ class RequestReader:
             return line, fields, PLAIN
         framing = read_framing(line, found)
         if framing.length is None and TAB_BEHIND_CODING.search(head):
-            raise BadRequest(400, "a tab behind a transfer coding")
+            raise BadRequest(400, "tab after the transfer coding")
         return line, fields, framing
 
     def begin_body(self, length: int | None) -> None:

@@ -71,7 +71,7 @@ class Tasks:
                 self._call(app, exchange)
             except Exception as error:
                 exchange.connection.abort()
-                self._loop.call_exception_handler({"message": "A request's task cannot be started", "exception": error})
+                self._loop.call_exception_handler({"message": "Cannot start the task of a request", "exception": error})
 
     def _call(self, app: Application, exchange: Exchange) -> None:
         """Call an application; after its first step, send the response head if it is held back."""

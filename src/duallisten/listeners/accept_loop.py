@@ -115,12 +115,12 @@ class ConnectionLimit:
         Args:
             host: The peer's address; None for a UNIX domain socket, whose peers cannot be told apart.
         """
-        return f"{self._limit} connections are open" if self.is_full else self.refuses_peer(host)
+        return f"{self._limit} connections are open (--limit-connections)" if self.is_full else self.refuses_peer(host)
 
     def refuses_peer(self, host: str | None) -> str:
         """Return why the peer's own limit refuses a connection; empty where it does not."""
         if self._per_peer is not None and host is not None and self._of_peer.get(host, 0) >= self._per_peer:
-            return f"it has {self._per_peer} connections open"
+            return f"{self._per_peer} connections of this peer are open (--limit-connections-per-peer)"
         return ""
 
     def enter(self, host: str | None) -> None:
@@ -193,10 +193,10 @@ class Supply(NamedTuple):
         """
         if used < self.contested:
             return ""
-        few = f"few file descriptors are left ({used} of {self.limit} are in use)"
+        few = f"nearly out of file descriptors: {used} of {self.limit} are in use"
         if used >= self.end:
             return few
-        return f"{few}, and its side has {count} of them" if count >= (self.end - (used - total)) // 2 else ""
+        return f"{few}, {count} of them by this side" if count >= (self.end - (used - total)) // 2 else ""
 
 
 class AcceptLoop:
@@ -292,7 +292,7 @@ class AcceptLoop:
         self._loop.remove_reader(self._socket)
         self._paused = self._loop.call_later(PAUSE, self._resume)
         if self._throttle.lets_through(self._loop.time()):
-            logger.error("Not accepting on %s for now: %s", self._socket.getsockname(), reason)
+            logger.error("Pausing accept on %s for %g s: %s", self._socket.getsockname(), PAUSE, reason)
 
     def _resume(self) -> None:
         """Accept again, or wait another `PAUSE` where there are still too few descriptors."""

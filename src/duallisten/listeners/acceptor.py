@@ -42,8 +42,14 @@ logger = logging.getLogger("uvicorn.error")
 HANDSHAKE_SECONDS = 60.0
 """The longest time for a TLS handshake, as in asyncio."""
 
-NO_PROXY = "it is not a trusted proxy (--forwarded-allow-ips), which --proxy-protocol asks for"
-"""The reason for the log where a connection's peer may not speak the PROXY protocol."""
+NOT_ADMITTED: dict[Side, str] = {
+    "public": "the side door is closed (--side-door refuse)",
+    "private": "the peer is in no admitted network (--private-network, --private-allow)",
+}
+"""Why a connection to a listener is refused by the addresses of its ends."""
+
+NO_PROXY = "not a trusted proxy, which --proxy-protocol requires (--forwarded-allow-ips)"
+"""Why a connection is refused whose peer may not speak the PROXY protocol."""
 
 AdmissionPolicy = Callable[[str | None, str | None], Verdict]
 """Decides about a connection by the host parts of its local and its peer's socket address."""
@@ -163,7 +169,7 @@ class Acceptor:
         if service is None:
             connection.close()
             why: Refusal = "peer" if self.side == "private" else "side door"
-            reception.refuse(Verdict(self.side), why, (local, host), "not admitted there")
+            reception.refuse(Verdict(self.side), why, (local, host), NOT_ADMITTED[self.side])
         elif service.proxies is not None and not service.proxies(host):
             connection.close()
             reception.refuse(verdict, "proxy", (local, host), NO_PROXY)

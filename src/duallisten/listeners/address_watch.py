@@ -124,7 +124,7 @@ class AddressWatch:
             except LaunchError as error:
                 if logged != str(error):
                     logged = str(error)
-                    logger.error("The private side cannot be opened yet: %s", error)
+                    logger.error("Cannot open the private side yet: %s; retrying", error)
             else:
                 self._found = plan, bound
                 self._told.send(None)

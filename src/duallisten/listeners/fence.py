@@ -76,22 +76,24 @@ def fence_of(request: Request, host: Host, public: Listener | None, private: Ite
     """
     private, reached = tuple(private), reached_addresses(public, host)
     others = [address for address in reached if address not in private]
-    alone = f"public traffic can reach {_list(reached)} alone" if reached and not others else ""
+    alone = f"public traffic reaches only {_list(reached)}" if reached and not others else ""
     asked = asked_fence(request)
     if asked is not None:
         is_lost = alone and asked.kind == "address" and public is not None
-        return asked._replace(why=f"{asked.why}; but {alone}, so none is believed") if is_lost else asked
+        return (
+            asked._replace(why=f"{asked.why}; but {alone}, so forwarded headers are not trusted") if is_lost else asked
+        )
     if alone and _has_one_of_each(reached):
         return Fence("port", alone)
     why = "the sides have no address in common"
     if alone:
-        why = f"{alone}, so none is believed"
+        why = f"{alone}, so forwarded headers are not trusted"
     elif not private:
         why = "no private address is known"
     elif all(address.is_loopback for address in private):
-        why = "the private side is for this host alone"
+        why = "the private side listens on loopback only"
     elif others:
-        why = f"public traffic can reach {_list(others)}, which is not private"
+        why = f"public traffic reaches {_list(others)}, which is not private"
     return Fence("address", why)
 
 
@@ -169,9 +171,8 @@ def neighbours(request: Request, found: Found, fence: Fence) -> tuple[IPNetwork,
         if fence.kind == "port" and (is_asked or covers(PRIVATE_NETWORKS, ip)):
             continue
         raise LaunchError(
-            f"{what}: {ip} lies in no private network ({join(networks) or 'none is known'}), so no "
-            "neighbour could be told from a stranger; give its network with --private-network, or the peers with "
-            "--private-allow"
+            f"{what}: {ip} is in no private network ({join(networks) or 'none is known'}): give its network with "
+            "--private-network, or the peers to admit with --private-allow"
         )
     families = {ip.version for ip in strange}
     ranges = [network for network in PRIVATE_NETWORKS if network.version in families]
@@ -187,9 +188,9 @@ def notes_of(request: Request, fence: Fence, found: Found, allowed: Iterable[IPN
     if fence.kind == "address" or all(ip.is_loopback for ip in found.ips):
         return ()
     notes = [
-        f"The fence is the port: whoever can reach {_list(found.addresses)} is admitted if its address is in "
-        f"{join(allowed)}; a network policy or a security group has to keep others from it"
+        f"The fence is the port: {_list(found.addresses)} admits every peer with an address in {join(allowed)}; keep "
+        "other hosts away with a network policy or a security group"
     ]
     if request.options.side_door == "refuse":
-        notes.append("--side-door refuse does nothing: where the port is the fence there is no side door")
+        notes.append("--side-door refuse has no effect: there is no side door where the port is the fence")
     return tuple(notes)

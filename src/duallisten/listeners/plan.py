@@ -212,14 +212,14 @@ def _public_alone(request: Request, which: Which) -> tuple[str, ...]:
     """Return the note that only the public side is served, where the user did not ask for that."""
     if which != "public" or request.options.listeners == "public":
         return ()
-    return (f"{request.place.platform.name} has no private network: the public side is served alone",)
+    return (f"{request.place.platform.name} has no private network: serving only the public side",)
 
 
 def _check_ports(request: Request, plan: Plan) -> None:
     """Ensure that the ports differ where the port is the fence, and that no listener has a port of the platform."""
     if plan.shared and plan.fence.kind == "port":
         raise LaunchError(
-            f"the port alone tells the sides apart here ({plan.fence.why}), and both have one: public {plan.public}, "
+            f"the fence is the port ({plan.fence.why}), but both sides have the same port: public {plan.public}, "
             f"private {plan.private}; change --private-port"
         )
     platform = request.place.platform
@@ -229,7 +229,7 @@ def _check_ports(request: Request, plan: Plan) -> None:
             one = planned.address if isinstance(planned, InheritedSocket) else planned
             if isinstance(one, TCPAddress) and one.port in platform.barred_ports and one.port not in its_own:
                 option = "--private-port" if listener.side == "private" else "--port"
-                raise LaunchError(f"{platform.name} keeps port {one.port} for itself: change {option}")
+                raise LaunchError(f"port {one.port} is reserved by {platform.name}: change {option}")
 
 
 def sides(request: Request) -> Which:
@@ -238,8 +238,8 @@ def sides(request: Request) -> Which:
     platform, process_type = place.platform, place.process_type
     if process_type in platform.barred_process_types:
         raise LaunchError(
-            f"a {process_type} process on {platform.name} runs before a deployment and must end: start the server in "
-            f"a process type of its own, such as {next(iter(platform.public_process_types), 'web')}"
+            f"a {process_type} process on {platform.name} runs before a deployment and must exit: start the server in "
+            f"another process type, such as {next(iter(platform.public_process_types), 'web')}"
         )
     is_public_type = process_type in platform.public_process_types
     has_port = place.port is not None or platform.port != 0 or request.port_asked
@@ -276,12 +276,10 @@ def _check_passed(request: Request, which: Which) -> None:
     for side, given, option in (("public", passed.public, public), ("private", passed.private, private)):
         if given and which not in ("both", side):
             raise LaunchError(
-                f"LISTEN_FDS passes a {side} socket, but the {which} side alone is to be opened; look at --listeners"
+                f"LISTEN_FDS passes a {side} socket, but only the {which} side is opened; check --listeners"
             )
         if given and option:
-            raise LaunchError(
-                f"LISTEN_FDS passes a {side} socket, and {option} asks for another one: do without one of them"
-            )
+            raise LaunchError(f"LISTEN_FDS passes a {side} socket, and {option} names another: remove one of them")
 
 
 def _public(request: Request, host: Host) -> Listener:
@@ -300,7 +298,7 @@ def _public(request: Request, host: Host) -> Listener:
         for address, (other, before) in itertools.product(addresses, taken):
             if _overlap(address, other):
                 both = other if other == address else f"{other}, {address}"
-                raise UsageError(f"--host {before} and --host {name} overlap ({both}): give one of them")
+                raise UsageError(f"--host {before} and --host {name} overlap ({both}): remove one of them")
         taken += [(address, name) for address in addresses]
     return Listener("public", tuple(TCPAddress(address, request.port) for address, _ in taken))
 
@@ -312,7 +310,7 @@ def _public_hosts(name: str, host: Host) -> tuple[str, ...]:
         return (name,)
     addresses = host.resolve(name)
     if not addresses:
-        raise LaunchError(f"--host {name}: no address found for it; give an IP address of this host")
+        raise LaunchError(f"--host {name}: does not resolve; give an IP address of this host")
     return tuple(map(str, addresses))
 
 
@@ -336,7 +334,7 @@ def _share(public: Listener | None, private: Found, passed: Passed) -> bool:
         for other in filter(address.covers, private.addresses):
             if passed != Passed() or not address.is_wildcard or ip_of(other).is_loopback:
                 raise LaunchError(
-                    f"both listeners would have one address: public {address}, private {other}; "
+                    f"both listeners have the same address: public {address}, private {other}; "
                     "change --port or --private-port"
                 )
             shared.append(other)

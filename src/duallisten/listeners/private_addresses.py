@@ -89,7 +89,7 @@ def find_private(request: Request, host: Host, public: Listener | None) -> Found
     try:
         return _find(request, host, public)
     except PrivateAddressMissing:
-        return Found(notes=(f"Serving the public side alone until there is {sought(options)}",))
+        return Found(notes=(f"Serving only the public side until there is {sought(options)}",))
 
 
 def _passed_address(given: InheritedSocket) -> tuple[TCPAddress, str]:
@@ -97,10 +97,12 @@ def _passed_address(given: InheritedSocket) -> tuple[TCPAddress, str]:
     what = f"the private socket {given} that LISTEN_FDS passes"
     address = read_address(given.address.host) if isinstance(given.address, TCPAddress) else None
     if not isinstance(given.address, TCPAddress) or address is None:
-        raise LaunchError(f"{what} has no IP address, and a neighbour is known by nothing else")
+        raise LaunchError(
+            f"{what} has no IP address, which the private side needs to recognise peers: use a TCP socket"
+        )
     if address.is_unspecified:
         raise LaunchError(
-            f"{what} listens on every interface, the public one too: name one address in its ListenStream="
+            f"{what} listens on every interface, including public ones: name one address in its ListenStream="
         )
     return given.address, what
 
@@ -158,14 +160,14 @@ def _missing(request: Request, host: Host) -> Found:
         address = TCPAddress("127.0.0.1", options.private_port)
         where = str(address) if address.port else f"a free port of {address.host}"
         missing = f"No address in {join(networks)} here" if networks else "No private network is known here"
-        note = f"{missing}: the private side is on {where}, for this host alone"
+        note = f"{missing}: the private side is on {where}, reachable from this host only"
         return Found((address,), ("",), notes=(note,))
     if request.place.in_private_network is False:
         variable = request.place.platform.network_variable
         hint = f"this application is in no private network (${variable} is not set): add it to one, or "
     else:
         hint = "name the address with --private-host, its network with --private-network, or "
-    hint += "open the public side alone with --listeners public"
+    hint += "open only the public side with --listeners public"
     if request.place.port is not None and not request.place.platform.private_required:
         hint += (
             "; PORT is set, as on a platform, where a private address is required: on your own machine, "
@@ -202,8 +204,8 @@ def _one_of(version: int, found: list[IPAddress], request: Request, host: Host) 
         several = [address for address in several if address in own] or several
     if len(several) > 1:
         raise LaunchError(
-            f"several addresses of this host lie in {join(request.options.private_network)}: "
-            f"{', '.join(map(str, several))}; say which with --private-host"
+            f"several addresses of this host are in {join(request.options.private_network)}: "
+            f"{', '.join(map(str, several))}; choose one with --private-host"
         )
     return several
 
@@ -220,13 +222,13 @@ def _find_named(name: str, request: Request, host: Host) -> Found:
         candidates = host.resolve(name)
     if not candidates:
         raise PrivateAddressMissing(
-            f"{what} is no IP address, no interface and no name that resolves; found {host.describe()}"
+            f"{what} is not an IP address, an interface or a host name that resolves; found {host.describe()}"
         )
     if any(address.is_unspecified for address in candidates):
-        raise LaunchError(f"{what} would listen on every interface, the public one too: name one address, or auto")
+        raise LaunchError(f"{what} would listen on every interface, including public ones: name one address, or auto")
     own = [address for address in candidates if host.owns(address)]
     if not own:
-        told = f" stands for {', '.join(map(str, candidates))}, which" if str(candidates[0]) != name else ""
+        told = f" resolves to {', '.join(map(str, candidates))}, which" if str(candidates[0]) != name else ""
         raise PrivateAddressMissing(f"{what}{told} is not an address of this host; found {host.describe()}")
     private = [address for address in own if covers(networks, address)]
     return _at(private or [address for address in own if address.is_loopback] or own[:1], request, what)
@@ -246,7 +248,7 @@ def _find_interface(interface: Interface, what: str, request: Request, host: Hos
     if not known:
         return _at(usable, request, what)  # allowed only with `--private-allow`, which `neighbours` checks
     left_out = ", ".join(str(address) for address in usable if address not in known)
-    notes = (f"{what}: {left_out} is left out, for it lies in no private network",) if left_out else ()
+    notes = (f"{what}: not listening on {left_out}, which is in no private network",) if left_out else ()
     return _at(known, request, what)._replace(networks=networks, notes=notes)
 
 

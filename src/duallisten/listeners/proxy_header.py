@@ -75,16 +75,16 @@ def read_header(data: bytes) -> Header | None:
     if data[:1] == b"\r":
         return _read_binary(data)
     if data:
-        raise BadHeader("it does not begin with a PROXY header")
+        raise BadHeader("the connection does not begin with a PROXY header")
     return None
 
 
 def _read_line(data: bytes) -> Header | None:
     line, end, _ = data[:LONGEST_LINE].partition(b"\r\n")
     if not line.startswith(b"PROXY "[: len(line)]):
-        raise BadHeader("it does not begin with a PROXY header")
+        raise BadHeader("the connection does not begin with a PROXY header")
     if b"\r" in (line if end else line[:-1]) or b"\n" in line or (not end and len(data) >= LONGEST_LINE):
-        raise BadHeader("a PROXY line that does not end as it must")
+        raise BadHeader("the PROXY line does not end in CRLF")
     if not end:
         return None
     size = len(line) + 2
@@ -96,28 +96,28 @@ def _read_line(data: bytes) -> Header | None:
         try:
             client, _ = kind(match[2].decode()), kind(match[3].decode())
         except ValueError:
-            raise BadHeader("a PROXY line with an address that is none") from None
+            raise BadHeader("invalid address in the PROXY line") from None
         port = int(match[4])
         if max(port, int(match[5])) <= 65535:
             return Header(size, (str(canonical(client)), port))
-    raise BadHeader("a malformed PROXY line")
+    raise BadHeader("malformed PROXY line")
 
 
 def _read_binary(data: bytes) -> Header | None:
     if data[:12] != SIGNATURE[: len(data)]:
-        raise BadHeader("it does not begin with a PROXY header")
+        raise BadHeader("the connection does not begin with a PROXY header")
     if len(data) > 12 and data[12] not in (0x20, 0x21):
-        raise BadHeader(f"a PROXY header of version and command {data[12]:#04x}")
+        raise BadHeader(f"unsupported version and command {data[12]:#04x} in the PROXY header")
     if len(data) < 16:
         return None
     size = 16 + int.from_bytes(data[14:16])
     if size > LONGEST:
-        raise BadHeader(f"a PROXY header of more than {LONGEST} bytes")
+        raise BadHeader(f"PROXY header longer than {LONGEST} bytes")
     family, protocol = divmod(data[13], 16)
     is_local = data[12] == 0x20  # the family and the addresses are then ignored
     length, least = _SIZES.get(data[13], (0, 0))
     if not is_local and (family > 3 or protocol > 2 or size < 16 + least):
-        raise BadHeader(f"a malformed PROXY header of family {data[13]:#04x}")
+        raise BadHeader(f"malformed PROXY header with family {data[13]:#04x}")
     if len(data) < size:
         return None
     if is_local:

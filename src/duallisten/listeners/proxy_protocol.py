@@ -64,14 +64,14 @@ async def receive_header(
                     continue
                 if not seen:
                     if taken:
-                        raise BadHeader("it ends within a PROXY header")
+                        raise BadHeader("the connection ended within the PROXY header")
                     return None
                 header = read_header(taken + seen)
                 taken += connection.recv(len(seen) if header is None else header.size - len(taken))
                 if header is not None:
                     return header
     except TimeoutError:
-        raise BadHeader(f"no whole PROXY header within {seconds:g} s") from None
+        raise BadHeader(f"no complete PROXY header within {seconds:g} s") from None
 
 
 async def _until_readable(connection: socket.socket, loop: asyncio.AbstractEventLoop) -> None:

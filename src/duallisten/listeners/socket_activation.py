@@ -64,9 +64,9 @@ def read_names(said: MutableMapping[str, str], process: int) -> tuple[Named, ...
     """Read the variables; empty where they are for another process. Raises UsageError."""
     if said.get("LISTEN_PID", "") != str(process):
         logger.warning(
-            "The sockets of LISTEN_FDS are passed to process %s and not to this one, %d: they are not served; start "
-            "duallisten itself, or with exec",
-            said.get("LISTEN_PID", "(LISTEN_PID is not set)"),
+            "Ignoring the sockets of LISTEN_FDS: LISTEN_PID is %s, but this process is %d; start duallisten "
+            "directly, or with exec",
+            said.get("LISTEN_PID", "not set"),
             process,
         )
         return ()
@@ -75,14 +75,14 @@ def read_names(said: MutableMapping[str, str], process: int) -> tuple[Named, ...
     except ValueError:
         count = -1
     if count < 0:
-        raise UsageError(f"LISTEN_FDS={said['LISTEN_FDS']}: must be how many sockets are passed")
+        raise UsageError(f"LISTEN_FDS={said['LISTEN_FDS']}: must be the number of passed sockets")
     given = said.get("LISTEN_FDNAMES")
     names = ["unknown"] * count if given is None else given.split(":") if given else []
     if len(names) != count:
-        raise UsageError(f"LISTEN_FDNAMES={given} has {len(names)} names, and LISTEN_FDS={count} sockets")
+        raise UsageError(f"LISTEN_FDNAMES={given} has {len(names)} names, but LISTEN_FDS={count}")
     if count > 1 and (strange := [name for name in names if name not in ("public", "private")]):
         raise UsageError(
-            f"LISTEN_FDNAMES={':'.join(names)}: {strange[0]} is no side; name each socket public or private "
+            f"LISTEN_FDNAMES={':'.join(names)}: {strange[0]} is not a side; name each socket public or private "
             "(FileDescriptorName= of its .socket unit)"
         )
     return tuple(Named(FIRST + number, name) for number, name in enumerate(names))
@@ -93,7 +93,7 @@ def _inspect(one: Named) -> InheritedSocket:
     label = f"descriptor {one.descriptor} ({one.name}), passed by LISTEN_FDS,"
     try:
         if not stat.S_ISSOCK(os.fstat(one.descriptor).st_mode):
-            raise LaunchError(f"{label} is no socket")
+            raise LaunchError(f"{label} is not a socket")
         os.set_inheritable(one.descriptor, False)
         sock = socket.socket(fileno=one.descriptor)
     except OSError as error:
@@ -101,13 +101,13 @@ def _inspect(one: Named) -> InheritedSocket:
     try:
         families = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
         if sock.family not in families or sock.type != socket.SOCK_STREAM:
-            raise LaunchError(f"{label} is no stream socket of TCP or of a path: ListenStream= makes one")
+            raise LaunchError(f"{label} is not a TCP or UNIX stream socket: use ListenStream=")
         try:
             sock.getpeername()
         except OSError:  # it has no peer
             name = sock.getsockname()
         else:
-            raise LaunchError(f"{label} is a connection and not a listener: its .socket unit must have Accept=no")
+            raise LaunchError(f"{label} is a connection, not a listener: set Accept=no in its .socket unit")
     finally:
         sock.detach()
     if isinstance(name, tuple):

@@ -248,7 +248,7 @@ def _bind_path(path: str) -> socket.socket:
     if place.exists():
         status = place.stat()
         if not stat.S_ISSOCK(status.st_mode):
-            raise OSError(errno.EEXIST, "there is a file that is no socket")
+            raise OSError(errno.EEXIST, "a file that is not a socket exists there")
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
             if probe.connect_ex(path) == 0:
                 raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
@@ -270,13 +270,13 @@ def _clash(side: Side, address: Address, error: OSError) -> str:
     is_private = side == "private"
     port = "--private-port" if is_private else "--uds" if isinstance(address, UnixAddress) else "--port"
     hint, option = {
-        errno.EADDRINUSE: ("is another process there? choose another with ", port),
+        errno.EADDRINUSE: ("another process may use it; change ", port),
         errno.EADDRNOTAVAIL: (
-            "it is not an address of this host; change ",
+            "this host does not have this address; change ",
             "--private-host" if is_private else "--host",
         ),
-        errno.EACCES: ("ports below 1024 need a privilege; choose another with ", port),
-    }.get(error.errno or 0, ("look at ", port))
+        errno.EACCES: ("ports below 1024 need CAP_NET_BIND_SERVICE; change ", port),
+    }.get(error.errno or 0, ("check ", port))
     if isinstance(address, InheritedSocket):
         option = "--fd"
-    return f"the {side} listener cannot have {address}: {error.strerror or error}; {hint}{option}"
+    return f"cannot bind the {side} listener to {address}: {error.strerror or error}; {hint}{option}"

@@ -67,7 +67,7 @@ class SlowRequests(Observer):
                 self._told.add(exchange)
                 answer = f"answering with {exchange.status}" if exchange.status else "not answered yet"
                 where = describe_wait(exchange.task)
-                self._log(exchange, f"in hand for {now - exchange.began:.1f} s, {answer}; {where}")
+                self._log(exchange, f"in flight for {now - exchange.began:.1f} s, {answer}; {where}")
 
     def exchange_ended(self, exchange: Exchange) -> None:
         """Log the end of a request that was slow."""

@@ -35,11 +35,13 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command, and return its exit code."""
-    parser = _Parser(prog="python -m duallisten.registry", description="Show who is in a registry.", allow_abbrev=False)
-    parser.add_argument("url", help="the registry's URL, or the name of a variable that holds it")
-    parser.add_argument("service", nargs="?", help="show this service alone")
-    parser.add_argument("--json", action="store_true", help="print JSON, with --watch one line for each change")
-    parser.add_argument("--watch", action="store_true", help="print again whenever something changes")
+    parser = _Parser(
+        prog="python -m duallisten.registry", description="List the instances in a registry.", allow_abbrev=False
+    )
+    parser.add_argument("url", help="the registry's URL, or the name of an environment variable that holds it")
+    parser.add_argument("service", nargs="?", help="show only this service")
+    parser.add_argument("--json", action="store_true", help="print JSON; with --watch, one line for each change")
+    parser.add_argument("--watch", action="store_true", help="print the instances again at each change")
     given = parser.parse_args(arguments)
     try:
         asyncio.run(_show(read_url(given.url), given.service, as_json=given.json, watch=given.watch))
@@ -75,7 +77,7 @@ def _print(instances: Iterable[Instance], *, as_json: bool, indent: int | None) 
     if rows:
         print_rows(COLUMNS, rows)
     else:
-        print_line("Nobody is there.")
+        print_line("No instances are registered.")
     sys.stdout.flush()
 
 

@@ -167,7 +167,7 @@ def read_url(text: str) -> str:
     """
     url = text if "://" in text else os.environ.get(text)
     if not url:
-        raise UsageError("this is neither a URL such as redis://… nor a variable that holds one")
+        raise UsageError("neither a URL such as redis://… nor the name of an environment variable that holds one")
     return url
 
 
@@ -188,11 +188,11 @@ def check_url(url: str) -> None:
     if scheme in _BUILT_IN:
         extra, library = _BUILT_IN[scheme]
         if find_spec(library) is None:
-            needs = f"a registry at {scheme}:// needs {library}, which is not installed"
+            needs = f"registry URL {scheme}://…: needs {library}, which is not installed"
             raise LaunchError(f"{needs}: pip install 'duallisten[{extra}]'")
     elif scheme not in (named := _named()):
         known = ", ".join(f"{name}://" for name in sorted({*_BUILT_IN, *named}))
-        raise UsageError(f"there is no registry for {scheme}:// (known: {known})")
+        raise UsageError(f"registry URL {scheme}://…: unknown scheme; use one of {known}")
 
 
 def make_backend(url: str) -> Backend:
@@ -206,19 +206,19 @@ def make_backend(url: str) -> Backend:
             make = _named()[scheme].load()
         return cast("Callable[[str], Backend]", make)(url)
     except Exception as error:
-        raise UsageError(f"the registry's URL at {scheme}:// cannot be used: {type(error).__name__}") from None
+        raise UsageError(f"registry URL {scheme}://…: cannot be used ({type(error).__name__})") from None
 
 
 def _scheme(url: str) -> str:
     """Return the scheme of a URL. The error does not repeat a text that is not a URL: it may be a secret."""
     scheme, separator, _ = url.partition("://")
     if not separator or not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", scheme):
-        raise UsageError("the registry's URL does not begin with a scheme such as redis://")
+        raise UsageError("the registry URL does not begin with a scheme such as redis://")
     try:
         for host in urlsplit(url).netloc.rpartition("@")[2].split(","):  # libpq accepts several hosts
             urlsplit(f"//{host}").port  # noqa: B018  # `port` parses, and may raise
     except ValueError:
-        raise UsageError(f"the registry's URL at {scheme}:// cannot be read: its host or port is malformed") from None
+        raise UsageError(f"registry URL {scheme}://…: malformed host or port") from None
     return scheme.lower()
 
 
@@ -230,17 +230,20 @@ def _named() -> dict[str, EntryPoint]:
 
 _WORDS = (
     ("refused", "the connection was refused"),
-    ("name resolution|name or service|translate host|resolve host|gaierror|getaddrinfo", "its host name is not known"),
-    ("wrongpass|noauth|password|authentication|pg_hba", "it refused the user or the password"),
-    ("readonly|read-only|read only", "it is read-only"),
-    (r"\boom\b|maxmemory|no space|disk full|out of memory|misconf", "it is full"),
-    ("too many|max number of clients|remaining connection slots", "it takes no more connections"),
-    ("loading|starting up|shutting down|recovery mode", "it is starting or ending"),
-    ("noperm|permission|not allowed|must be owner", "it does not allow that"),
+    (
+        "name resolution|name or service|translate host|resolve host|gaierror|getaddrinfo",
+        "the host name does not resolve",
+    ),
+    ("wrongpass|noauth|password|authentication|pg_hba", "authentication failed: wrong user or password"),
+    ("readonly|read-only|read only", "the server is read-only"),
+    (r"\boom\b|maxmemory|no space|disk full|out of memory|misconf", "the server is out of memory or disk space"),
+    ("too many|max number of clients|remaining connection slots", "the server has too many connections"),
+    ("loading|starting up|shutting down|recovery mode", "the server is starting up or shutting down"),
+    ("noperm|permission|not allowed|must be owner", "permission denied"),
     ("certificate|ssl|tls", "the TLS handshake failed"),
-    ("does not exist", "its database, role or table does not exist"),
-    ("wrongtype", "the keys there are somebody else's"),
-    ("timeout|timed out", "it did not answer in time"),
+    ("does not exist", "the database, role or table does not exist"),
+    ("wrongtype", "the keys are of a wrong type: another program uses them"),
+    ("timeout|timed out", "timed out"),
     ("closed|reset|broken pipe|terminating|connection lost", "the connection was lost"),
 )
 

@@ -85,19 +85,19 @@ def to_json(instance: Instance) -> str:
 def from_json(text: str) -> Instance:
     """Read an instance; raises BadEntry for any other text."""
     if len(text) > LARGEST:
-        raise BadEntry(f"it has more than {LARGEST} characters")
+        raise BadEntry(f"the entry has more than {LARGEST} characters")
     try:
         given = json.loads(text)
     except (ValueError, RecursionError):
-        raise BadEntry("it is not JSON") from None
+        raise BadEntry("the entry is not JSON") from None
     if not isinstance(given, dict):
-        raise BadEntry("it is not a JSON object")
+        raise BadEntry("the entry is not a JSON object")
     values = {field: given[field] for field in Instance._fields if field in given}
     if not {"service", "id", "address"} <= values.keys():
-        raise BadEntry("it lacks its service, id or address")
+        raise BadEntry("the entry lacks service, id or address")
     for field, value in values.items():
         if not _CHECKS[field](value):
-            raise BadEntry(f"its {field} is not one")
+            raise BadEntry(f"the entry's {field} is invalid")
     return Instance(**values)
 
 

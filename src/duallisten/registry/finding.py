@@ -120,7 +120,7 @@ class Registry:
                 except RegistryError as error:
                     if not is_lost:
                         logger.warning(
-                            "Cannot look for %s: %s; using the last known instances", service or "services", error
+                            "Lookup of %s failed: %s; using the last known instances", service or "services", error
                         )
                     self._hang_up(wake)
                     wake, is_lost = None, True
@@ -156,16 +156,16 @@ class Registry:
             try:
                 instance = from_json(stored.body)
                 if (instance.service, instance.id) != stored[:2]:
-                    raise BadEntry("its service and id are not those that it is kept under")
+                    raise BadEntry("service and id in the entry differ from those of its key")
             except BadEntry as error:
-                self._warn_once("Skipped an entry of the registry; further ones are skipped without a line: %s", error)
+                self._warn_once("Ignoring an invalid entry in the registry: %s; later ones are not logged", error)
                 continue
             if is_followed(instance.address, self._networks):
                 yield instance
             else:
                 self._warn_once(
-                    "Skipped %s of %s in the registry: its address %s is not in the networks that are followed (%s; "
-                    "`networks=` sets them); further ones are skipped without a line",
+                    "Ignoring instance %s of %s in the registry: its address %s is not in the allowed networks (%s; "
+                    "set `networks=`); later ones are not logged",
                     *(instance.id, instance.service, instance.address, join(self._networks)),
                 )
 
@@ -197,4 +197,4 @@ def is_followed(address: str, networks: Iterable[IPNetwork]) -> bool:
 def check_service(service: str | None) -> None:
     """Raise UsageError if `service` cannot be the name of a service."""
     if service is not None and not is_service(service):
-        raise UsageError(f"{service!r} cannot be the name of a service: letters, digits, `.`, `_` and `-` can")
+        raise UsageError(f"{service!r} is not a valid service name: only letters, digits, `.`, `_` and `-` are allowed")

@@ -133,11 +133,11 @@ class Transport(httpx.AsyncBaseTransport):
             httpx.ConnectError: No instance is known, or none accepts a connection.
             httpx.TransportError: As raised by httpx2's own transport.
         """
-        failure: httpx.TransportError = httpx.ConnectError(f"no instance of {request.url.host} is known")
+        failure: httpx.TransportError = httpx.ConnectError(f"no instance of {request.url.host} is registered")
         patience, may_repeat = PATIENCE, request.method in IDEMPOTENT and isinstance(request.stream, httpx.ByteStream)
         for address in self._in_turn(await self._addresses()):
             if request.url.scheme == "https" != address.scheme:
-                failure = httpx.ConnectError(f"an instance of {request.url.host} has no TLS")
+                failure = httpx.ConnectError(f"an instance of {request.url.host} does not serve TLS")
                 continue
             try:
                 return await self._inner.handle_async_request(_to(address, request))
@@ -230,7 +230,7 @@ class RegistrySource:
         if isinstance(registry, str):
             registry = Registry(registry, networks=networks)
         elif networks is not None:
-            raise UsageError("networks: this Registry has its own: give them to that")
+            raise UsageError("networks: pass them to the Registry, which has its own")
         self._registry = registry
         self._service = service
         self._task: asyncio.Task[None] | None = None
@@ -246,7 +246,8 @@ class RegistrySource:
             try:
                 await asyncio.wait_for(self._known.wait(), FIRST_ANSWER)
             except TimeoutError:
-                raise RegistryError(f"the registry does not tell where {self._service} is") from None
+                text = f"the registry did not answer within {FIRST_ANSWER:g} s: no instance of {self._service} is known"
+                raise RegistryError(text) from None
         if self._held_until and asyncio.get_running_loop().time() > self._held_until:
             self._current, self._held_until = (), 0.0
         return to_use(self._current)
@@ -319,7 +320,7 @@ class DNSSource:
             if not self._current:  # `wait`, because awaiting the task would let a cancelled request cancel it
                 await asyncio.wait({self._asking}, timeout=FIRST_ANSWER)
         if not self._current:
-            within = f" in the networks that are followed ({join(self._networks)})" if self._has_others else ""
+            within = f" in the allowed networks ({join(self._networks)})" if self._has_others else ""
             raise RegistryError(f"{self._name} has no address in DNS{within}")
         return self._current
 

@@ -65,7 +65,7 @@ class Link:
                 elif isinstance(error, DuallistenError):  # our own error, from building the back end
                     raise RegistryError(str(error)) from None
                 else:
-                    raise RegistryError(f"the registry cannot be asked: {reason(error)}") from None
+                    raise RegistryError(f"cannot reach the registry: {reason(error)}") from None
 
     async def _ask(self, question: Callable[[Backend], Coroutine[Any, Any, T]]) -> T:
         backend = self.prepare()

@@ -80,7 +80,7 @@ class Registrar:
         try:
             from_json(to_json(instance))
         except BadEntry as error:
-            raise UsageError(f"this cannot be registered: {error}") from None
+            raise UsageError(f"invalid instance: {error}") from None
         self.instance = instance
         self.standing: Standing = "unregistered"
         self._link = Link(url, timing.timeout)
@@ -220,12 +220,14 @@ class Registrar:
         elif token is None:
             self.standing = "superseded"
             logger.warning(
-                "%s of %s has been registered or taken out by another process; giving up", about.id, about.service
+                "Another process registered or removed %s of %s; this process no longer registers it",
+                about.id,
+                about.service,
             )
         else:
             self._token = token
             if self.standing != "registered":
-                logger.info("Registered as %s of %s", about.id, about.service)
+                logger.info("Registered as instance %s of %s", about.id, about.service)
             self.standing = "registered"
         if wanted is self._wanted:
             self._answer(token is not None or wanted is None)
@@ -233,7 +235,7 @@ class Registrar:
 
     def _note_failure(self, error: RegistryError, wanted: Instance | None) -> None:
         if self.standing != "unreachable":
-            logger.warning("Cannot keep up the registration: %s; retrying, requests are not affected", error)
+            logger.warning("Cannot update the registration: %s; retrying, requests are not affected", error)
         self.standing = "unreachable"
         if wanted is self._wanted:
             self._answer(False)  # do not keep a caller waiting that is shutting down

@@ -63,7 +63,7 @@ class Steps:
             yield
         except Exception:
             self.failed += 1
-            logger.exception("The shutdown goes on, but has failed to %s", what)
+            logger.exception("Shutdown step failed: %s; continuing the shutdown", what)
 
     def shut_down(self, connection: Any) -> None:
         """Close a connection after the request in hand; abort it where that fails."""

@@ -205,7 +205,7 @@ def _peek(connection: socket.socket, context: Context) -> Peeked | None:
         return Peeked(line.raw_path, Request(line.method, fields), len(data))
     if data and len(data) < HEAD_BYTES:
         return None
-    raise BadRequest(400, "the connection has ended, or the head is too large")
+    raise BadRequest(400, "connection ended, or request head too large")
 
 
 def _answer(connection: socket.socket, size: int, answer: bytes) -> None:

@@ -110,7 +110,7 @@ def tasks(loop: asyncio.AbstractEventLoop | None) -> dict[str, Any]:
     The frames of the running task are those on the stack of the loop's thread, from its coroutine on.
     """
     if loop is None:
-        return {"pid": os.getpid(), "reason": "its event loop does not run yet"}
+        return {"pid": os.getpid(), "reason": "its event loop is not running yet"}
     found: list[dict[str, Any]] = []
     running = asyncio.current_task(loop)
     names = {task: task.get_name() for task in asyncio.all_tasks(loop)}

@@ -60,8 +60,8 @@ def registration_of(config: Config, listeners: ListenerSet | None = None) -> Reg
     service = service_of(config)
     if has_password(url) and config.origins.get("register") == "--register" and "://" in config.options.register:
         logger.warning(
-            "--register: every process list on this machine shows the password in its URL; put the URL into an "
-            "environment variable, and give the variable's name: --register REGISTRY_URL"
+            "--register: the URL's password is visible in the process list; put the URL into an "
+            "environment variable and give the variable's name: --register REGISTRY_URL"
         )
     return Registration(config, service, url, listeners)
 
@@ -73,11 +73,11 @@ def service_of(config: Config) -> str:
     asked, place = config.options.service, config.place
     name = asked or "-".join(part for part in (place.application, place.process_type) if part)
     if not name:
-        raise UsageError("--register needs the name that others find this service by: give --service NAME")
+        raise UsageError("--register needs the name of this service: give --service NAME")
     if not is_service(name):
         raise UsageError(
-            f"--service {name}: must be at most 100 letters, digits, '.', '_' and '-', and begin and end with one of "
-            "the first two"
+            f"--service {name}: must be at most 100 letters, digits, '.', '_' and '-', and begin and end with a "
+            "letter or digit"
         )
     return name
 
@@ -106,7 +106,7 @@ class Registration:
         if phase is Phase.READY and listeners is not None and listeners.plan is not None:
             self.begin(listeners.plan, listeners.bound or ())
         elif phase is Phase.DRAINING and self._registrar is not None:
-            logger.info("Draining: telling the registry")
+            logger.info("Draining: marking this service as draining in the registry")
             return to_thread(self.drain)
         elif phase is Phase.STOPPED:
             return to_thread(self.end)
@@ -124,11 +124,11 @@ class Registration:
         try:
             self._registrar = Registrar(self._url, instance)
         except UsageError as error:
-            logger.warning("Serving without being registered: %s", error)
+            logger.warning("Not registered: %s; serving continues", error)
             return
         if instance.private_port is not None and not is_followed(instance.address, PRIVATE_NETWORKS):
             logger.warning(
-                "The address in the registry is %s, which clients follow only if their `networks=` has it",
+                "Registering the address %s, which is not private: clients use it only if their `networks=` covers it",
                 instance.address,
             )
         self._registrar.ready()

@@ -134,7 +134,7 @@ async def start_or_give_up(server: Server, lifespans: Lifespans) -> bool:
         starting.cancel()
         raise
     if server.alarm.rang:
-        logger.error("The application has blocked while it started, and was interrupted")
+        logger.error("The application blocked the event loop during startup; interrupted it after the stop signal")
     if starting.done():
         if server.alarm.rang and starting.exception() is not None:
             return False
@@ -142,7 +142,7 @@ async def start_or_give_up(server: Server, lifespans: Lifespans) -> bool:
         return True
     await server.lifecycle.enter(Phase.DRAINING)
     server.alarm.turn_off()
-    logger.error("The application has not started by then, and is cut short")
+    logger.error("Startup has not finished; cancelling it")
     lifespans.cut_start_short()
     await asyncio.wait([starting], timeout=CUT_PATIENCE)
     starting.cancel()
@@ -162,11 +162,11 @@ async def end(server: Server, lifespans: Lifespans) -> None:
     finally:
         try:
             if not server.force_exit:
-                with steps.step("shut the application down"):
+                with steps.step("shut down the application"):
                     await _shut_down(server, lifespans, began + grace - RESERVE if grace else None)
         finally:
             await server.lifecycle.enter(Phase.STOPPED)
-    if failed := [*lifespans.failed, *([f"{steps.failed} step(s)"] if steps.failed else [])]:
+    if failed := [*lifespans.failed, *([f"{steps.failed} shutdown step(s)"] if steps.failed else [])]:
         logger.info("Finished server process [%d]", os.getpid())  # the exception below skips uvicorn's own line
         raise ShutdownError(f"the shutdown of {' and of '.join(failed)} failed: see the error above")
 
@@ -213,7 +213,7 @@ async def _stop_listening(server: Server, began: float, steps: Steps) -> None:
             end_requests(server.listeners.states(side), steps)
         if not moment:
             for side, time in lingering.items():
-                logger.info("Draining: the %s side goes on accepting for %g s", side, time)
+                logger.info("Draining: the %s side accepts connections for another %g s", side, time)
 
 
 async def _stop(server: Server, listening: list[Listening], steps: Steps) -> None:
@@ -237,7 +237,7 @@ async def _stop(server: Server, listening: list[Listening], steps: Steps) -> Non
     for _ in range(5):  # turns of the loop until the engine has the connections that were accepted last
         await asyncio.sleep(0)
     for side in sorted({one.bound.side for one in listening}):
-        logger.info("Draining: the %s listener accepts no more", side)
+        logger.info("Draining: the %s listener stopped accepting connections", side)
 
 
 async def _keep_dating(server: Server) -> None:
@@ -260,7 +260,7 @@ async def _shut_down(server: Server, lifespans: Lifespans, killed: float | None)
     while not ending.done() and not server.force_exit:
         await asyncio.wait([ending], timeout=POLL_INTERVAL)
         if not ending.done() and killed is not None and loop.time() >= killed - CUT_PATIENCE:
-            logger.error("The application has not shut down in time, and is cut short")
+            logger.error("Application shutdown has not finished; cancelling it before the platform sends SIGKILL")
             lifespans.cut_shutdown_short()
             await asyncio.wait([ending], timeout=CUT_PATIENCE)
             break

@@ -442,7 +442,7 @@ def test_a_websocket_that_a_private_route_class_does_not_make_private_stops_the_
     app, router = FastAPI(), APIRouter(route_class=PrivateRoute)
     app.include_router(router)
     router.websocket("/feed")(feed)
-    with pytest.raises(LaunchError, match=r"path='/feed'.* is public: .* use a PrivateRouter"):
+    with pytest.raises(LaunchError, match=r"path='/feed'.* is public, because .* use a PrivateRouter"):
         as_side(app, "public")
     outer, private_outer = FastAPI(), PrivateRouter()
     private_outer.include_router(router)

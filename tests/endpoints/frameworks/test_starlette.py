@@ -154,7 +154,7 @@ def test_what_is_no_route_cannot_be_marked_private(thing: Any) -> None:
 
 
 def test_a_private_route_is_not_declared_public() -> None:
-    with pytest.raises(TypeError, match="declared private already"):
+    with pytest.raises(TypeError, match="is already private"):
         public(private(Route("/stock", home)))
 
 

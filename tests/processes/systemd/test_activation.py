@@ -83,7 +83,7 @@ def test_sockets_of_another_process_are_left_alone_and_it_is_said() -> None:
     environ = {"LISTEN_FDS": "1", "LISTEN_PID": "1"}
     with launched("duallisten.demo:app", "--port", "0", "--private-port", "0", environ=environ) as server:
         assert b"public" in ask(server.url("public"))
-        assert "passed to process 1 and not to this one" in server.output
+        assert "Ignoring the sockets of LISTEN_FDS: LISTEN_PID is 1" in server.output
 
 
 def test_a_check_tells_where_a_listener_comes_from() -> None:
@@ -116,7 +116,7 @@ def test_names_that_are_no_sides_stop_the_launch() -> None:
         assert refused([one, other], "public:shop.socket") == (
             2,
             [
-                "duallisten: LISTEN_FDNAMES=public:shop.socket: shop.socket is no side; name each socket public or "
+                "duallisten: LISTEN_FDNAMES=public:shop.socket: shop.socket is not a side; name each socket public or "
                 "private (FileDescriptorName= of its .socket unit)"
             ],
         )
@@ -126,17 +126,17 @@ def test_an_option_that_names_a_socket_too_stops_the_launch() -> None:
     with listening() as public:
         code, lines = refused([public], "public", "--uds", "/nowhere/app.sock")
         assert (code, len(lines)) == (3, 1)
-        assert "LISTEN_FDS passes a public socket, and --uds asks for another one" in lines[0]
+        assert "LISTEN_FDS passes a public socket, and --uds names another" in lines[0]
 
 
 @pytest.mark.parametrize(
     ("said", "reason"),
     [
-        ({"LISTEN_FDS": "two"}, "LISTEN_FDS=two: must be how many"),
-        ({"LISTEN_FDS": "-1"}, "LISTEN_FDS=-1: must be how many"),
-        ({"LISTEN_FDS": "2", "LISTEN_FDNAMES": "public"}, "has 1 names, and LISTEN_FDS=2"),
-        ({"LISTEN_FDS": "1", "LISTEN_FDNAMES": ""}, "has 0 names, and LISTEN_FDS=1"),
-        ({"LISTEN_FDS": "2"}, "unknown is no side"),
+        ({"LISTEN_FDS": "two"}, "LISTEN_FDS=two: must be the number"),
+        ({"LISTEN_FDS": "-1"}, "LISTEN_FDS=-1: must be the number"),
+        ({"LISTEN_FDS": "2", "LISTEN_FDNAMES": "public"}, "has 1 names, but LISTEN_FDS=2"),
+        ({"LISTEN_FDS": "1", "LISTEN_FDNAMES": ""}, "has 0 names, but LISTEN_FDS=1"),
+        ({"LISTEN_FDS": "2"}, "unknown is not a side"),
     ],
 )
 def test_variables_that_contradict_each_other_are_refused(said: dict[str, str], reason: str) -> None:
@@ -177,9 +177,9 @@ def test_a_descriptor_that_cannot_be_served_is_refused(monkeypatch: pytest.Monke
         connection = stack.enter_context(connect(url(listener)))
         file = stack.enter_context(Path(os.devnull).open())
         for what, reason in (
-            (datagrams, "is no stream socket"),
-            (connection, "is a connection and not a listener"),
-            (file.fileno(), "is no socket"),
+            (datagrams, "is not a TCP or UNIX stream socket"),
+            (connection, "is a connection, not a listener"),
+            (file.fileno(), "is not a socket"),
             (999, "cannot be used: Bad file descriptor"),
         ):
             with pytest.raises(LaunchError, match=reason):
@@ -219,7 +219,7 @@ def test_each_of_several_private_sockets_keeps_the_rules() -> None:
     plan = plan_of("10.240.0.5", "127.0.0.1")
     assert str(plan.private) == "10.240.0.5:9240 (fd:3), 127.0.0.1:9240 (fd:3)"
     assert list(map(str, plan.admission.private_addresses)) == ["10.240.0.5", "127.0.0.1"]
-    with pytest.raises(LaunchError, match=r"172\.17\.0\.2 lies in no private network"):
+    with pytest.raises(LaunchError, match=r"172\.17\.0\.2 is in no private network"):
         plan_of("10.240.0.5", "172.17.0.2")
 
 
@@ -228,14 +228,14 @@ def test_each_of_several_private_sockets_keeps_the_rules() -> None:
     [
         ({"passed": passed("::")}, "listens on every interface"),
         ({"passed": passed("::ffff:0.0.0.0")}, "listens on every interface"),
-        ({"passed": passed("172.17.0.2")}, "172.17.0.2 lies in no private network"),
+        ({"passed": passed("172.17.0.2")}, "172.17.0.2 is in no private network"),
         ({"passed": Passed(private=(InheritedSocket(3, UnixAddress("/a")),))}, "has no IP address"),
-        ({"passed": passed("10.240.0.5"), "private_host": "eth1"}, "and --private-host asks for another one"),
-        ({"passed": passed("10.240.0.5"), "listeners": "public"}, "the public side alone is to be opened"),
-        ({"passed": passed(public="1.2.3.4"), "listeners": "private"}, "the private side alone is to be opened"),
-        ({"passed": passed(public="1.2.3.4"), "fd": 5}, "and --fd asks for another one"),
-        ({"passed": passed(public="0.0.0.0")}, "both listeners would have one address"),
-        ({"passed": passed("10.240.0.5"), "port": 9240}, "both listeners would have one address"),
+        ({"passed": passed("10.240.0.5"), "private_host": "eth1"}, "and --private-host names another"),
+        ({"passed": passed("10.240.0.5"), "listeners": "public"}, "only the public side is opened"),
+        ({"passed": passed(public="1.2.3.4"), "listeners": "private"}, "only the private side is opened"),
+        ({"passed": passed(public="1.2.3.4"), "fd": 5}, "and --fd names another"),
+        ({"passed": passed(public="0.0.0.0")}, "both listeners have the same address"),
+        ({"passed": passed("10.240.0.5"), "port": 9240}, "both listeners have the same address"),
     ],
 )
 def test_a_passed_socket_keeps_the_rules_of_its_side(given: dict[str, Any], reason: str) -> None:

@@ -200,7 +200,7 @@ class PrivateRouter(_HiddenRouter):
 
         def frontend(self, *args: Any, **options: Any) -> None:
             """Refuse to serve a frontend: FastAPI would not ask this router (see `include_router`)."""
-            raise TypeError("a PrivateRouter has no frontend: mount StaticFiles on it")
+            raise TypeError("a PrivateRouter has no frontend(): mount StaticFiles on it")
 
 
 async def _neighbours_only(connection: HTTPConnection) -> None:
@@ -277,15 +277,13 @@ def _check_marks(routes: Iterable[BaseRoute], *, hidden: bool = False) -> None:
         half_private = issubclass(router.route_class, PrivateRoute) and not inside
         for inner in router.routes:
             if isinstance(inner, starlette.PrivateRoute):
-                raise LaunchError(
-                    f"{inner!r} is in an included router, where FastAPI leaves it out: use a PrivateRouter"
-                )
+                raise LaunchError(f"{inner!r} is in an included router, which FastAPI drops: use a PrivateRouter")
             if not inside and mark_of(inner) == "private" and not isinstance(inner, APIRoute):
-                raise LaunchError(
-                    f"{inner!r} is of a PrivateRouter, and included without it: include the PrivateRouter"
-                )
+                raise LaunchError(f"{inner!r} is in a PrivateRouter that is not included: include the PrivateRouter")
             if half_private and isinstance(inner, WebSocketRoute) and not mark_of(inner, inner.endpoint):
-                raise LaunchError(f"{inner!r} is public: a route_class is for path operations; use a PrivateRouter")
+                raise LaunchError(
+                    f"{inner!r} is public, because a route_class applies to path operations only: use a PrivateRouter"
+                )
         _check_marks(router.routes, hidden=inside)
 
 

@@ -138,7 +138,7 @@ def public(thing: T) -> T:
         TypeError: `thing` is already declared private.
     """
     if isinstance(thing, PrivateRoute):
-        raise TypeError(f"{thing!r} is declared private already")
+        raise TypeError(f"{thing!r} is already private")
     setattr(thing, MARK, "public")
     return thing
 

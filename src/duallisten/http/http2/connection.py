@@ -106,8 +106,8 @@ class Http2Connection(Flow):
         self.last = self.unwanted = 0
         self.ended: dict[int, bool] = {}
         self._refuse_from = frames.MAX_STREAM
-        self.frames_left = calm.Budget(calm.FRAMES, calm.FRAMES_PER_SECOND, context.loop.time, "frames without use")
-        self.resets_left = calm.Budget(calm.RESETS, calm.RESETS_PER_SECOND, context.loop.time, "streams that are reset")
+        self.frames_left = calm.Budget(calm.FRAMES, calm.FRAMES_PER_SECOND, context.loop.time, "control frames")
+        self.resets_left = calm.Budget(calm.RESETS, calm.RESETS_PER_SECOND, context.loop.time, "stream resets")
         self.sending = Sending(self)
         self._receiving = Receiving(self, preface)
         self._window_deadline = self._write_deadline = NEVER
@@ -305,10 +305,10 @@ class Http2Connection(Flow):
             self.close()
         elif self.stage == CLOSED or self._write_deadline <= now:
             if self._is_stuck():
-                self.context.tell_refused(self.connection, 0, "nothing was taken of what was written")
+                self.context.tell_refused(self.connection, 0, "client stopped reading the response (--timeout-send)")
                 self.abort()
         elif self._window_deadline <= now:
-            self.context.tell_refused(self.connection, 0, "the window of a connection was not opened in time")
+            self.context.tell_refused(self.connection, 0, "timed out waiting for WINDOW_UPDATE (--timeout-send)")
             self.abort()
         elif self._own_deadline <= now:
             self._own_deadline = NEVER
@@ -322,8 +322,8 @@ class Http2Connection(Flow):
     def _end_in_time(self) -> None:
         """End: a head was not completed in time, the connection was idle, or the PING at shutdown got no reply."""
         if self._receiving.is_in_head:
-            self.context.tell_refused(self.connection, 0, "no whole head came in time")
-            self.fail(frames.BadConnection(frames.PROTOCOL_ERROR, "a head did not come in time"))
+            self.context.tell_refused(self.connection, 0, "request head timed out (--timeout-request-header)")
+            self.fail(frames.BadConnection(frames.PROTOCOL_ERROR, "request head timed out (--timeout-request-header)"))
         elif self.stage == ENDING:
             self.knows_of_end()
         else:

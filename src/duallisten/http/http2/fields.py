@@ -82,16 +82,16 @@ def read_request(found: Sequence[Field], max_fields: int | None, *, takes_websoc
         if not name.startswith(b":"):
             break
         if name not in PSEUDO or name in pseudo:
-            raise BadRequest(400, "a pseudo-header field twice, or one that is not known")
+            raise BadRequest(400, "duplicate or unknown pseudo-header field")
         pseudo[name] = value
     method, path = pseudo.get(b":method"), pseudo.get(b":path")
     if method is None or path is None or pseudo.get(b":scheme", b"").lower() not in SCHEMES:
-        raise BadRequest(400, "no method, no path, or no scheme of HTTP")
+        raise BadRequest(400, "missing :method or :path, or :scheme is not http or https")
     protocol = pseudo.get(b":protocol")
     if protocol is not None:
         method = _read_protocol(protocol, pseudo, takes_websockets=takes_websockets)
     if not (NAME.fullmatch(method.lower()) and VALUE.fullmatch(path)):
-        raise BadRequest(400, "a method or a path with other characters than visible ASCII")
+        raise BadRequest(400, ":method or :path contains characters other than visible ASCII")
     line = _read_target(method, path)
     fields = [(name, value) for name, value in found[len(pseudo) :]]  # plain tuples
     check_fields(fields)
@@ -104,9 +104,12 @@ def read_request(found: Sequence[Field], max_fields: int | None, *, takes_websoc
 def _read_protocol(protocol: bytes, pseudo: dict[bytes, bytes], *, takes_websockets: bool) -> bytes:
     """Check the `:protocol` of a CONNECT; return the method that the rest of its head is read with."""
     if not takes_websockets or pseudo[b":method"] != b"CONNECT" or b":authority" not in pseudo:
-        raise BadRequest(400, "a protocol without leave, without CONNECT or without an authority")
+        raise BadRequest(
+            400,
+            ":protocol without CONNECT or :authority, or WebSockets are not served here",
+        )
     if protocol != b"websocket":
-        raise BadRequest(501, "CONNECT to go on with another protocol than WebSocket")
+        raise BadRequest(501, "extended CONNECT with a :protocol other than websocket")
     return b"GET"
 
 
@@ -116,7 +119,7 @@ def _with_host(line: RequestLine, fields: list[Field], authority: bytes | None, 
     host = by_name.get(b"host")
     if authority is not None:
         if host is not None and host.lower() != authority.lower():
-            raise BadRequest(400, "an authority and a Host field that differ")
+            raise BadRequest(400, ":authority and Host differ")
         fields = [(b"host", authority), *(field for field in fields if field[0] != b"host")]
         host = authority
     check_host(line, host)
@@ -129,7 +132,7 @@ def _with_host(line: RequestLine, fields: list[Field], authority: bytes | None, 
 def _read_known_target(method: bytes, path: bytes) -> RequestLine:
     line = read_line(b"%b %b HTTP/1.1" % (method, path))
     if line.authority is not None:
-        raise BadRequest(400, "a path that is a URL")
+        raise BadRequest(400, ":path is a URL")
     return line
 
 
@@ -147,9 +150,9 @@ def check_fields(fields: Iterable[Field]) -> None:
     """
     for name, value in fields:
         if not NAME.fullmatch(name) or not VALUE.fullmatch(value):
-            raise BadRequest(400, "a malformed field, or a pseudo-header field behind others")
+            raise BadRequest(400, "malformed header field, or a pseudo-header field after header fields")
         if name in OF_CONNECTION or (name == b"te" and value.lower() != b"trailers"):
-            raise BadRequest(400, "a field that means the connection of HTTP/1.1")
+            raise BadRequest(400, "connection-specific header field")
 
 
 def _join_cookies(fields: list[Field]) -> list[Field]:

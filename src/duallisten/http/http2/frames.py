@@ -116,5 +116,5 @@ def without_padding(data: bytes, at: int, end: int, flags: int) -> tuple[int, in
     if not flags & PADDED:
         return at, end
     if at >= end or data[at] >= end - at:
-        raise BadConnection(PROTOCOL_ERROR, "more padding than payload")
+        raise BadConnection(PROTOCOL_ERROR, "padding longer than the payload")
     return at + 1, end - data[at]

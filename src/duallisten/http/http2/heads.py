@@ -70,12 +70,12 @@ class Heads:
         """Process HEADERS."""
         at, end = frames.without_padding(data, at, end, flags)
         if number % 2 == 0:
-            raise BadConnection(frames.PROTOCOL_ERROR, "a head on a stream that is none of a client's")
+            raise BadConnection(frames.PROTOCOL_ERROR, "HEADERS on an even stream id")
         if flags & frames.HAS_PRIORITY:
             if end - at < 5:
-                raise BadConnection(frames.FRAME_SIZE_ERROR, "a head that is too short for its priority")
+                raise BadConnection(frames.FRAME_SIZE_ERROR, "HEADERS too short for its priority fields")
             if frames.NUMBER.unpack_from(data, at)[0] & frames.MAX_STREAM == number:
-                raise BadConnection(frames.PROTOCOL_ERROR, "a stream that depends on itself")
+                raise BadConnection(frames.PROTOCOL_ERROR, "stream depends on itself")
             at += 5
         if flags & frames.END_HEADERS:
             self._read_head(number, data[at:end], ends=bool(flags & frames.END_STREAM))
@@ -88,13 +88,13 @@ class Heads:
         """Process CONTINUATION."""
         block = self._block
         if not self.stream:
-            raise BadConnection(frames.PROTOCOL_ERROR, "a CONTINUATION of nothing")
+            raise BadConnection(frames.PROTOCOL_ERROR, "CONTINUATION without HEADERS")
         block += data[at:end]
         self._frames += 1
         if at == end:
             self._connection.frames_left.spend()
         if len(block) > self._connection.context.max_head or self._frames > MAX_CONTINUATIONS:
-            self._refuse_head(number, "a head that is too large")
+            self._refuse_head(number, "header block too large (--max-head-size)")
         if flags & frames.END_HEADERS:
             self.stream = 0
             self._connection.wait_for_head(is_begun=False)
@@ -123,13 +123,13 @@ class Heads:
         """Decode a block; clear the cache if the block changes the table."""
         limits = self._connection.context.limits
         if len(block) > LARGE and limits.head_fields is not None and shape.fields > MAX_CRUMBS * limits.head_fields:
-            self._refuse_head(number, "far too many fields")
+            self._refuse_head(number, "too many header fields (--max-head-fields)")
         if not shape.is_stateless:
             self._known.clear()
         try:
             return self._decoder.decode(block, raw=True)  # type: ignore[return-value]
         except OversizedHeaderListError:
-            self._refuse_head(number, "a head that is too large")
+            self._refuse_head(number, "header block too large (--max-head-size)")
             raise
         except (HPACKError, ValueError, IndexError) as error:
             raise BadConnection(frames.COMPRESSION_ERROR, f"hpack: {error}") from None
@@ -155,7 +155,7 @@ class Heads:
                     self._known[block] = request
         connection.last = number
         if connection.refuses(number):
-            raise BadStream(frames.REFUSED_STREAM, "no room for a stream")
+            raise BadStream(frames.REFUSED_STREAM, "too many concurrent streams, or the connection is closing")
         if request is not None:
             bad = _check_length(request, connection.context.limits.body_bytes, ends=ends)
             if bad is None:
@@ -191,15 +191,15 @@ class Heads:
         stream = connection.streams.get(number)
         if stream is None:
             if number not in connection.ended:
-                raise BadConnection(frames.PROTOCOL_ERROR, "a stream whose number is too low")
+                raise BadConnection(frames.PROTOCOL_ERROR, "HEADERS on a stream id lower than an earlier one")
             if not connection.ended[number]:
-                raise BadConnection(frames.STREAM_CLOSED, "a head on a stream that has ended")
+                raise BadConnection(frames.STREAM_CLOSED, "HEADERS on a closed stream")
             connection.frames_left.spend()  # sent before the peer knew of our reset
             return
         if not stream.has_body:
-            raise BadStream(frames.STREAM_CLOSED, "a head behind the end of a stream")
+            raise BadStream(frames.STREAM_CLOSED, "HEADERS after END_STREAM")
         if not ends:
-            raise BadStream(frames.PROTOCOL_ERROR, "a trailer section that does not end its stream")
+            raise BadStream(frames.PROTOCOL_ERROR, "trailer section without END_STREAM")
         check_fields(fields)
         stream.take(b"", 0, ends=True)
 
@@ -207,9 +207,9 @@ class Heads:
 def _check_length(request: Request, most: int | None, *, ends: bool) -> BadRequest | None:
     """Return what is wrong with the length of a request's body, or None."""
     if ends and request.length:
-        return BadRequest(400, "a length, and no body")
+        return BadRequest(400, "Content-Length without a body")
     if request.is_handshake and (ends or request.length is not None):
-        return BadRequest(400, "a WebSocket handshake with a body, or with the end of its stream")
+        return BadRequest(400, "WebSocket handshake with a body or with END_STREAM")
     if most is not None and request.length is not None and request.length > most:
-        return BadRequest(413, f"a body of more than {most} bytes")
+        return BadRequest(413, f"body larger than {most} bytes (--max-body-size)")
     return None

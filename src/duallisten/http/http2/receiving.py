@@ -100,7 +100,7 @@ class Receiving:
             high, low, kind, flags, number = unpack(data, at)
             length = high << 8 | low
             if length > frames.MAX_FRAME:
-                raise BadConnection(frames.FRAME_SIZE_ERROR, "a frame that is too large")
+                raise BadConnection(frames.FRAME_SIZE_ERROR, "frame larger than SETTINGS_MAX_FRAME_SIZE")
             end = at + 9 + length
             if end > size:
                 break
@@ -117,18 +117,18 @@ class Receiving:
     def _take_preface(self, data: bytes) -> bytes:
         size = min(len(data), len(self._preface))
         if data[:size] != self._preface[:size]:
-            raise BadConnection(frames.PROTOCOL_ERROR, "no preface of HTTP/2")
+            raise BadConnection(frames.PROTOCOL_ERROR, "invalid connection preface")
         self._preface = self._preface[size:]
         return data[size:]
 
     def _take_frame(self, kind: int, flags: int, number: int, data: bytes, at: int, end: int) -> None:
         if self._is_first:
             if kind != frames.SETTINGS or flags & frames.ACK:
-                raise BadConnection(frames.PROTOCOL_ERROR, "a connection that does not begin with SETTINGS")
+                raise BadConnection(frames.PROTOCOL_ERROR, "first frame is not SETTINGS")
             self._is_first = False
             self._connection.wait_for_head(is_begun=False)
         elif self._heads.stream and (kind != frames.CONTINUATION or number != self._heads.stream):
-            raise BadConnection(frames.PROTOCOL_ERROR, "a frame within a head")
+            raise BadConnection(frames.PROTOCOL_ERROR, "another frame between HEADERS and CONTINUATION")
         try:
             if kind < len(self._handlers):
                 self._handlers[kind](flags, number, data, at, end)
@@ -153,7 +153,7 @@ class Receiving:
         """Return a stream; None if it has ended."""
         stream = self._connection.streams.get(number)
         if stream is None and (number > self._connection.last or number % 2 == 0):
-            raise BadConnection(frames.PROTOCOL_ERROR, "a frame for a stream that is not open")
+            raise BadConnection(frames.PROTOCOL_ERROR, "frame on an idle stream")
         return stream
 
     # Bodies.
@@ -175,18 +175,18 @@ class Receiving:
         elif connection.ended.get(number, True):  # sent before the peer knew of our reset
             connection.frames_left.spend()
         else:
-            raise BadStream(frames.STREAM_CLOSED, "a body on a stream that has ended")
+            raise BadStream(frames.STREAM_CLOSED, "DATA on a closed stream")
 
     # Other frames.
 
     def _take_priority(self, flags: int, number: int, data: bytes, at: int, end: int) -> None:
         self._connection.frames_left.spend()
         if number == 0:
-            raise BadConnection(frames.PROTOCOL_ERROR, "a priority of no stream")
+            raise BadConnection(frames.PROTOCOL_ERROR, "PRIORITY on stream 0")
         if end - at != 5:
-            raise BadStream(frames.FRAME_SIZE_ERROR, "PRIORITY of a wrong size")
+            raise BadStream(frames.FRAME_SIZE_ERROR, "PRIORITY with a wrong size")
         if frames.NUMBER.unpack_from(data, at)[0] & frames.MAX_STREAM == number:
-            raise BadStream(frames.PROTOCOL_ERROR, "a stream that depends on itself")
+            raise BadStream(frames.PROTOCOL_ERROR, "stream depends on itself")
 
     def _take_reset(self, flags: int, number: int, data: bytes, at: int, end: int) -> None:
         _check_size(end - at, 4)
@@ -199,19 +199,19 @@ class Receiving:
     def _take_settings(self, flags: int, number: int, data: bytes, at: int, end: int) -> None:
         connection = self._connection
         if number != 0:
-            raise BadConnection(frames.PROTOCOL_ERROR, "SETTINGS of a stream")
+            raise BadConnection(frames.PROTOCOL_ERROR, "SETTINGS on a stream other than 0")
         if flags & frames.ACK:
             _check_size(end - at, 0)
             connection.frames_left.spend()
             return
         if (end - at) % 6:
-            raise BadConnection(frames.FRAME_SIZE_ERROR, "SETTINGS of a wrong size")
+            raise BadConnection(frames.FRAME_SIZE_ERROR, "SETTINGS with a wrong size")
         connection.frames_left.spend()
         values = dict(frames.SETTING.iter_unpack(data[at:end]))
         if values.get(frames.ENABLE_PUSH, 0) > 1:
-            raise BadConnection(frames.PROTOCOL_ERROR, "ENABLE_PUSH that is neither 0 nor 1")
+            raise BadConnection(frames.PROTOCOL_ERROR, "SETTINGS_ENABLE_PUSH is neither 0 nor 1")
         if not frames.MAX_FRAME <= values.get(frames.MAX_FRAME_SIZE, frames.MAX_FRAME) < 1 << 24:
-            raise BadConnection(frames.PROTOCOL_ERROR, "MAX_FRAME_SIZE out of range")
+            raise BadConnection(frames.PROTOCOL_ERROR, "SETTINGS_MAX_FRAME_SIZE out of range")
         if frames.HEADER_TABLE_SIZE in values:
             connection.sending.announce_again()
         window = values.get(frames.INITIAL_WINDOW_SIZE)
@@ -223,21 +223,23 @@ class Receiving:
         """Change the windows of all streams (RFC 9113, 6.9.2)."""
         sending = self._connection.sending
         if window > frames.MAX_WINDOW:
-            raise BadConnection(frames.FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE out of range")
+            raise BadConnection(frames.FLOW_CONTROL_ERROR, "SETTINGS_INITIAL_WINDOW_SIZE out of range")
         change, sending.initial_window = window - sending.initial_window, window
         try:
             for stream in self._connection.streams.values():
                 sending.open_stream(stream, change)
         except BadStream as bad:
-            raise BadConnection(bad.code, "INITIAL_WINDOW_SIZE that makes a window too large") from None
+            raise BadConnection(
+                bad.code, "SETTINGS_INITIAL_WINDOW_SIZE makes a window larger than 2**31 - 1 bytes"
+            ) from None
 
     def _take_promise(self, flags: int, number: int, data: bytes, at: int, end: int) -> None:
-        raise BadConnection(frames.PROTOCOL_ERROR, "PUSH_PROMISE of a client")
+        raise BadConnection(frames.PROTOCOL_ERROR, "PUSH_PROMISE from a client")
 
     def _take_ping(self, flags: int, number: int, data: bytes, at: int, end: int) -> None:
         connection = self._connection
         if number != 0:
-            raise BadConnection(frames.PROTOCOL_ERROR, "PING of a stream")
+            raise BadConnection(frames.PROTOCOL_ERROR, "PING on a stream other than 0")
         _check_size(end - at, 8)
         connection.frames_left.spend()
         if not flags & frames.ACK:
@@ -247,9 +249,9 @@ class Receiving:
 
     def _take_goaway(self, flags: int, number: int, data: bytes, at: int, end: int) -> None:
         if number != 0:
-            raise BadConnection(frames.PROTOCOL_ERROR, "GOAWAY of a stream")
+            raise BadConnection(frames.PROTOCOL_ERROR, "GOAWAY on a stream other than 0")
         if end - at < 8:
-            raise BadConnection(frames.FRAME_SIZE_ERROR, "GOAWAY of a wrong size")
+            raise BadConnection(frames.FRAME_SIZE_ERROR, "GOAWAY with a wrong size")
         self._connection.frames_left.spend()
         self._connection.peer_ends()
 
@@ -260,16 +262,16 @@ class Receiving:
         size = frames.NUMBER.unpack_from(data, at)[0] & frames.MAX_WINDOW
         if number == 0:
             if size == 0:
-                raise BadConnection(frames.PROTOCOL_ERROR, "a window that is opened by nothing")
+                raise BadConnection(frames.PROTOCOL_ERROR, "WINDOW_UPDATE with an increment of 0")
             connection.sending.open_window(size)
             return
         stream = self._stream(number)
         if size == 0:
-            raise BadStream(frames.PROTOCOL_ERROR, "a window that is opened by nothing")
+            raise BadStream(frames.PROTOCOL_ERROR, "WINDOW_UPDATE with an increment of 0")
         if stream is not None:
             connection.sending.open_stream(stream, size)
 
 
 def _check_size(size: int, right: int) -> None:
     if size != right:
-        raise BadConnection(frames.FRAME_SIZE_ERROR, "a frame of a wrong size")
+        raise BadConnection(frames.FRAME_SIZE_ERROR, "frame with a wrong size")

@@ -187,7 +187,7 @@ class Sending:
         """
         self.window += size
         if self.window > MAX_WINDOW:
-            raise BadConnection(FLOW_CONTROL_ERROR, "a window of more than 2**31 - 1 bytes")
+            raise BadConnection(FLOW_CONTROL_ERROR, "flow-control window larger than 2**31 - 1 bytes")
 
     def open_stream(self, stream: Stream, size: int) -> None:
         """Enlarge a stream's send window by `size` bytes, which may be negative.
@@ -197,7 +197,7 @@ class Sending:
         """
         stream.send_window += size
         if stream.send_window > MAX_WINDOW:
-            raise BadStream(FLOW_CONTROL_ERROR, "a window of more than 2**31 - 1 bytes")
+            raise BadStream(FLOW_CONTROL_ERROR, "flow-control window larger than 2**31 - 1 bytes")
         if stream.pending is not None and not stream.is_queued and stream.send_window > 0:
             stream.is_queued = True
             stream.deadline = NEVER

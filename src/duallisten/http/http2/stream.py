@@ -138,13 +138,13 @@ class Stream:
         if self.left is not None:
             self.left -= len(data)
             if self.left < 0 or (ends and self.left):
-                raise BadRequest(400, "a body that is longer or shorter than its length")
+                raise BadRequest(400, "body longer or shorter than Content-Length")
         if exchange.complete:
             self._drop(ends=ends)
             return
         most = self.context.limits.body_bytes
         if most is not None and self.received > most:
-            raise BadRequest(413, f"a body of more than {most} bytes")
+            raise BadRequest(413, f"body larger than {most} bytes (--max-body-size)")
         if data:
             exchange.feed([data])
         if ends:
@@ -157,10 +157,10 @@ class Stream:
     def _count(self, size: int) -> None:
         """Subtract received bytes from the window."""
         if not self.has_body:
-            raise frames.BadStream(frames.STREAM_CLOSED, "a body that has ended")
+            raise frames.BadStream(frames.STREAM_CLOSED, "DATA after END_STREAM")
         self.receive_window -= size
         if self.receive_window < 0:
-            raise frames.BadStream(frames.FLOW_CONTROL_ERROR, "more than the window of a stream")
+            raise frames.BadStream(frames.FLOW_CONTROL_ERROR, "DATA exceeds the stream's flow-control window")
 
     def _drop(self, *, ends: bool) -> None:
         """Drop body data after a complete response; end the stream at its end, or if the window is used up."""
@@ -299,7 +299,9 @@ class Stream:
         if self.exchange.complete:
             self.connection.reset(self, frames.NO_ERROR)
         elif self.pending is not None:
-            self.context.tell_refused(self.connection.connection, 0, "the window of a stream was not opened in time")
+            self.context.tell_refused(
+                self.connection.connection, 0, "timed out waiting for the stream's WINDOW_UPDATE (--timeout-send)"
+            )
             self.connection.reset(self, frames.CANCEL)
         else:
-            self.refuse(BadRequest(408, "the body did not come in time"))
+            self.refuse(BadRequest(408, "request body timed out (--timeout-request-body)"))
