@@ -210,7 +210,7 @@ class ForkingFactory(WorkerFactory):
             return None
 
     def _leave_metrics(self, server: ForkServer) -> None:
-        """Remove the metrics files of a fork server that has ended."""
+        """Remove the `live` gauges of a fork server that has ended."""
         if self.config.options.private_metrics is not None:
             from duallisten.admin.metrics_multiprocess import leave
 

@@ -1,12 +1,12 @@
-"""The control socket of a launch with workers: its supervisor is told what to do, and its workers are asked.
+"""The control socket of a launch with workers: requests to the supervisor, and questions to the workers.
 
-What changes something is done by the supervisor's own thread, between two of its waits (`tick`). A worker answers a
-question over a socket of its own, which goes to it with the order (`worker_protocol`): one that is stopped in the midst
-of an answer, or has much to tell, holds up a client for `ANSWER_SECONDS`, and the supervisor not at all.
+Requests that change something are carried out by the supervisor's own thread, between two of its waits (`tick`). A
+worker answers a question over a separate socket, which comes with the order (`worker_protocol`). A worker that stops in
+the middle of a long answer delays the client by at most `ANSWER_SECONDS`, and the supervisor not at all.
 
 Invariants:
     - The supervisor waits for no client and for no worker.
-    - No order is sent to a worker that has not answered its last ping: it might not take it.
+    - No order is sent to a worker that has not answered its last ping: it might not read its pipe.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("uvicorn.error")
 
 TURN_SECONDS = 5.0
-"""Seconds that the supervisor has to come to what it is told to do."""
+"""Seconds that the supervisor has to carry out a request."""
 
 ANSWER_SECONDS = 3.0
 """Seconds that a worker has to answer."""
@@ -54,9 +54,9 @@ T = TypeVar("T")
 
 
 class Asked(NamedTuple):
-    """A worker that was asked.
+    """A question to a worker.
 
-    sock: where the answer comes; None where it could not be asked, for `reason`
+    sock: the socket that the answer comes over; None if the worker could not be asked, for `reason`
     """
 
     pid: int
@@ -65,7 +65,7 @@ class Asked(NamedTuple):
 
 
 class SupervisorControl(Control, SupervisorObserver):
-    """Answers requests about a launch with workers; the supervisor has it among its observers."""
+    """Answers requests about a launch with workers. It is also one of the supervisor's observers."""
 
     def __init__(self, supervisor: Supervisor) -> None:
         super().__init__(supervisor.config)
@@ -78,10 +78,10 @@ class SupervisorControl(Control, SupervisorObserver):
         self._level: str | None = None
         self._leveled: set[Worker] = set()
 
-    # What the supervisor calls.
+    # Called by the supervisor.
 
     def tick(self) -> None:
-        """Do what the supervisor was told to, and tell new workers the level of the log."""
+        """Carry out the waiting requests, and tell new workers the log level."""
         self._config = self._supervisor.config  # a reload has replaced it
         with suppress(BlockingIOError):
             self._woken.recv(4096)
@@ -91,10 +91,10 @@ class SupervisorControl(Control, SupervisorObserver):
         if self._level is not None:
             self._tell_level(self._level)
 
-    # What the thread of the control socket calls.
+    # Called by the thread of the control socket.
 
     async def _do(self, function: Callable[[], T]) -> T:
-        """Have the supervisor's thread call a function, and return what it returns, or raise what it raises."""
+        """Call a function in the supervisor's thread, and return its result or raise its error."""
         future: Future[T] = Future()
 
         def do() -> None:
@@ -105,7 +105,7 @@ class SupervisorControl(Control, SupervisorObserver):
                     future.set_exception(error)
 
         self._jobs.put(do)
-        with suppress(BlockingIOError):  # it is woken already
+        with suppress(BlockingIOError):  # the supervisor is being woken already
             self._waker.send(b"\0")
         try:
             async with asyncio.timeout(TURN_SECONDS):
@@ -164,16 +164,16 @@ class SupervisorControl(Control, SupervisorObserver):
             return [*own, {"role": "worker", "pid": None, "reason": str(refused)}]
         return [*own, *await asyncio.gather(*map(_read, asked))]
 
-    # What the supervisor's thread does.
+    # Run in the supervisor's thread.
 
     def _require_running(self) -> None:
-        """Raise Refused where the launch has not come to serve yet, or ends."""
+        """Raise Refused if the launch does not serve yet, or is ending."""
         supervisor = self._supervisor
         if supervisor.should_exit or not supervisor.launched:
             raise Refused(ENDING if supervisor.should_exit else STARTING)
 
     def _tell_level(self, level: str) -> None:
-        set_level(level)  # a reload has logging configured again
+        set_level(level)  # at each tick: a reload configures logging again
         workers = {worker for worker in self._supervisor.workers if worker.began}
         for worker in workers - self._leveled:
             if not worker.is_silent(SILENT_SECONDS):
@@ -182,7 +182,7 @@ class SupervisorControl(Control, SupervisorObserver):
         self._leveled &= workers
 
     def _send(self, worker: Worker, question: Question) -> Asked:
-        """Ask a worker."""
+        """Put a question to a worker."""
         if not worker.began:
             return Asked(worker.pid, reason="it has not begun yet")
         if worker.is_silent(SILENT_SECONDS):
@@ -250,7 +250,7 @@ def _state(worker: Worker) -> str:
 
 
 async def _read(asked: Asked) -> dict[str, Any]:
-    """Return what a worker answers, or why it does not."""
+    """Return the answer of a worker, or the reason why there is none."""
     told = {"role": "worker", "pid": asked.pid}
     if asked.sock is None:
         return {**told, "reason": asked.reason}
