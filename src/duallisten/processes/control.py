@@ -67,7 +67,7 @@ class Control(ABC):
 
     @abstractmethod
     def _described(self) -> tuple[Scoreboard, Plan, Iterable[BoundSocket]]:
-        """Return what a status is made from; raises Refused if it does not exist yet."""
+        """Return the scoreboard, plan and sockets of the launch; raises Refused if they do not exist yet."""
 
     @abstractmethod
     async def _workers(self, request: Request) -> Any:

@@ -84,7 +84,7 @@ class ForkServer(Forker):
             super()._note(report, descriptors)
 
     def fork(self, plan: Plan, queues: list[BoundSocket], row: RowRef | None = None) -> Worker:
-        """Fork a worker; raises LaunchError where that fails."""
+        """Fork a worker; raises LaunchError if that fails."""
         pipe, child_end = Pipe()
         try:
             process = self.ask(
