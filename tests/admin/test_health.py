@@ -70,7 +70,7 @@ async def test_a_process_that_has_ended_and_is_yet_to_exit_is_draining_for_other
         (view(process(state=Phase.STARTING, late=99.0)), []),
         (view(process(state=Phase.DRAINING, late=99.0)), []),
         (view(process(), supervisor_age=0.5), []),
-        (view(process(), supervisor_age=8.0), ["the supervisor is stuck: it has not looked around for 8.0 s"]),
+        (view(process(), supervisor_age=8.0), ["the supervisor is stuck: its loop has not run for 8.0 s"]),
         (view(phase=Phase.STARTING), []),
     ],
 )

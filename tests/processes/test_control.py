@@ -154,7 +154,7 @@ def test_a_launch_with_workers_is_told_what_to_do(more: tuple[str, ...], tmp_pat
         told(tmp_path, "drain", "--off")
         assert readyz(server).status_code == 200
         told(tmp_path, "workers", "remove")
-        assert "the last worker of its kind" in refused(tmp_path, "workers", "remove")
+        assert "the last worker of a pool" in refused(tmp_path, "workers", "remove")
         url = server.url("public")
         ask(url, b"GET /unseen HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         told(tmp_path, "log-level", "info")

@@ -71,7 +71,7 @@ def livez(view: View, stall: float) -> Health:
         if is_stuck(process, stall)
     ]
     if view.supervisor_age is not None and view.supervisor_age > stall:
-        reasons.append(f"the supervisor is stuck: it has not looked around for {view.supervisor_age:.1f} s")
+        reasons.append(f"the supervisor is stuck: its loop has not run for {view.supervisor_age:.1f} s")
     return Health(tuple(reasons), view)
 
 

@@ -120,7 +120,7 @@ def read_all(options: tuple[Option, ...], arguments: list[str]) -> dict[str, Any
             raise
         message = " ".join(str(tell()).split()).removesuffix(".")
         if more := re.match(r"Got unexpected extra arguments? ?(?:\(s\))? ?\((.*)\)", message):
-            message = f"one application is served, and there is more: {more[1]}"
+            message = f"only one application can be served; unexpected: {more[1]}"
         if hasattr(error, "possibilities"):  # no such option; typer's proposals resemble it only by their dashes
             name = str(getattr(error, "option_name", ""))
             flags = [flag for option in options for flag in (option.flag, option.off_flag) if flag]

@@ -89,7 +89,7 @@ def _read_actions(said: Mapping[str, Any]) -> tuple[bool, bool, bool]:
     """Return whether to check, whether to list routes, and whether as JSON; raises UsageError if they conflict."""
     is_check, is_routes, as_json = (bool(said.get(name)) for name in ("check", "routes", "json"))
     if as_json and not (is_check or is_routes):
-        raise UsageError("--json goes with --check or --routes")
+        raise UsageError("--json needs --check or --routes")
     if is_check and is_routes:
         raise UsageError("--check and --routes cannot be combined")
     return is_check, is_routes, as_json

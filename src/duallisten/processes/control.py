@@ -104,15 +104,15 @@ class Control(ABC):
         told = ["readyz"] if self._config.options.private_health is not None else []
         told += ["registry"] if registration is not None else []
         if not told:
-            raise Refused("nobody is told whether this launch is ready: that takes --private-health or --register")
+            raise Refused("this launch does not report its readiness: that needs --private-health or --register")
         board.head[Head.DRAINED] = is_on
         if registration is not None:
             registration.hold(is_on)
         where = " and the ".join(told)
         if is_on:
-            logger.info("Drained at the control socket: no requests are asked for (%s), all listeners stay open", where)
+            logger.info("Drain requested at the control socket: not ready at %s; all listeners stay open", where)
         else:
-            logger.info("Ready again, by the control socket (%s)", where)
+            logger.info("Drain ended at the control socket: ready again at %s", where)
         return {"drained": is_on, "told": told}
 
 
@@ -126,7 +126,7 @@ class LoneControl(Control):
     def _described(self) -> tuple[Scoreboard, Plan, Iterable[BoundSocket]]:
         server = self._server
         if server.observation is None or server.plan is None:
-            raise Refused("the application is being imported; only stacks can be told yet")
+            raise Refused("the application is still being imported; until then only `stacks` is answered")
         return server.observation.board, server.plan, server.bound or ()
 
     async def _workers(self, request: Request) -> Any:
@@ -143,7 +143,7 @@ class LoneControl(Control):
 
     async def _log_level(self, level: str) -> Any:
         set_level(level)
-        logger.info("The level of the log is now %s, by the control socket", level)
+        logger.info("Log level set to %s at the control socket", level)
         return {"level": level}
 
     async def _ask(self, question: Question) -> list[dict[str, Any]]:

@@ -69,6 +69,6 @@ class ExitWatch:
             for thread in threading.enumerate()
             if not thread.daemon and thread is not threading.main_thread()
         ]
-        reason = f"threads that do not end: {', '.join(names)}" if names else "a function of atexit that does not end"
-        logger.error("The application keeps process [%d] from ending by %s; ending it", os.getpid(), reason)
+        reason = f"threads that do not end: {', '.join(names)}" if names else "an atexit function that does not end"
+        logger.error("Process [%d] cannot exit: the application has %s; ending it", os.getpid(), reason)
         os._exit(self._code)

@@ -91,7 +91,7 @@ class ForkServer(Forker):
                 fork_order(plan, queues, row), [child_end.fileno(), *(queue.socket.fileno() for queue in queues)]
             )
         except OSError as error:
-            raise LaunchError(f"the preloaded application could not be forked: {error}") from None
+            raise LaunchError(f"a worker could not be forked from the fork server: {error}") from None
         finally:
             child_end.close()
         return Worker(process, pipe, plan, len(queues), row)
@@ -205,7 +205,7 @@ class ForkingFactory(WorkerFactory):
         try:
             return ForkServer.spawned(self.config, self._board)
         except OSError as error:
-            logger.error("The application cannot be imported again now: %s", error)
+            logger.error("Another fork server cannot be started now: %s", error)
             self._due = time.monotonic() + IMPORT_DELAY
             return None
 

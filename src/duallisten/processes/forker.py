@@ -55,10 +55,10 @@ class Forker(Child):
         try:
             self._channel.send(order, descriptors)
             if not self._wait_until(lambda: bool(self._forked)):
-                raise OSError("the process that it is forked from does not answer")
+                raise OSError("the forking process does not answer")
             pid, ends = self._forked.pop()
             if not ends:
-                raise OSError("no process or descriptor is left")
+                raise OSError("no process, memory or descriptor is available")
         except OSError:
             self.end()  # a late report of this fork must not be taken for an answer to the next order
             raise

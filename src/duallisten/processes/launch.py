@@ -145,8 +145,8 @@ def _require_import_strings(config: Config) -> None:
     own = config.options.private_app
     if not (isinstance(config.app, str) and isinstance(own, str | None)):
         raise LaunchError(
-            "workers and reload need the application as an import string ('module:attribute'), for each process "
-            "imports it anew; $WEB_CONCURRENCY asks for workers too: give workers=1 to do without"
+            "workers and reload need the application as an import string ('module:attribute'), because each process "
+            "imports it; $WEB_CONCURRENCY also asks for workers: workers=1 overrides it"
         )
 
 
@@ -296,9 +296,9 @@ def _reload(config: Config, plan: Plan, bound: list[sock.BoundSocket], notifier:
         if getattr(config.options, name):
             logger.warning("--%s is ignored while reloading: one process serves both sides.", name.replace("_", "-"))
     if config.options.control is not None:
-        logger.warning("--control is ignored while reloading: the process to be asked is replaced at each change.")
+        logger.warning("--control is ignored while reloading: the answering process is replaced at each change.")
     if config.options.register is not None:
-        logger.warning("--register is ignored while reloading: nobody should be sent to code that is being changed.")
+        logger.warning("--register is ignored while reloading: clients should not be sent to code under development.")
     log_listeners(config, plan, bound, lambda side: "reloading process")
     target, reloader = ReloadedProcess(config, plan, tuple(one.side for one in bound)), change_reloader()
     if notifier is not None:

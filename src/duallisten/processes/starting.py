@@ -76,9 +76,9 @@ def describe(start: Start, patience: float) -> str:
     """
     if start.imports:
         what = f"Fork server [{start.pid}] has been importing the application for {start.seconds:.0f} s"
-        return f"{what}; the old workers serve until it has; another SIGHUP begins anew"
+        return f"{what}; the old workers serve meanwhile; another SIGHUP restarts the reload"
     what = f"Worker [{start.pid}] has been starting for {start.seconds:.0f} s"
     if start.replaces is None:
-        return f"{what}, in place of one that has ended"
-    limit = "another SIGHUP begins anew" if math.isinf(patience) else f"it is given up after {patience:.0f} s"
-    return f"{what}; worker [{start.replaces}] serves until it does; {limit}"
+        return f"{what}; it replaces one that has ended"
+    limit = "another SIGHUP restarts the reload" if math.isinf(patience) else f"the start may take {patience:.0f} s"
+    return f"{what}; worker [{start.replaces}] serves meanwhile; {limit}"

@@ -133,7 +133,7 @@ class Supervisor:
                 self._end_all()
         logger.info("Stopping parent process [%d]", os.getpid())
         if failed := [worker.exit_reason for worker in self.workers if worker.failed_to_end and not self.interrupts]:
-            raise ShutdownError(f"the end of {len(failed)} workers has failed: worker {', worker '.join(failed)}")
+            raise ShutdownError(f"workers that failed to shut down: {len(failed)} (worker {', worker '.join(failed)})")
 
     @property
     def workers(self) -> list[Worker]:
@@ -238,7 +238,7 @@ class Supervisor:
         if delay := self.slots.note_end(slot, worker):
             logger.warning("Worker [%d] ends %.1f s after its start; restarting in %g s", worker.pid, worker.age, delay)
         else:
-            logger.info("Worker [%d] ends; starting another in its place", worker.pid)
+            logger.info("Worker [%d] is ending; starting another in its place", worker.pid)
 
     def _on_end(self, worker: Worker) -> None:
         """Remove a worker that has ended from its slot; raises LaunchError if that ends the launch."""
@@ -305,7 +305,7 @@ class Supervisor:
         elif number in meanings and (number == signal.SIGUSR2 or (self.launched and not self.should_exit)):
             meanings[signal.Signals(number)]()
         else:
-            logger.debug("Received signal %d, which means nothing here.", number)
+            logger.debug("Received signal %d, ignoring it.", number)
 
     def _on_hangup(self) -> None:
         logger.info("Received SIGHUP, replacing the workers one at a time.")

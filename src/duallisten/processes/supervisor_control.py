@@ -48,7 +48,7 @@ ANSWER_SECONDS = 3.0
 SILENT_SECONDS = 2.0
 """Seconds without an answer to a ping after which a worker is not asked."""
 
-SILENT = "it does not answer; SIGUSR2 may still have it write its stacks to the log"
+SILENT = "it does not answer; on SIGUSR2 it may still write its stacks to standard error"
 
 T = TypeVar("T")
 
@@ -130,7 +130,7 @@ class SupervisorControl(Control, SupervisorObserver):
     async def _reload(self) -> Any:
         def reload() -> dict[str, Any]:
             self._require_running()
-            logger.info("Told at the control socket to replace the workers one at a time.")
+            logger.info("Reload requested at the control socket, replacing the workers one at a time.")
             self._supervisor.rolling.begin()
             return {"reloading": [worker.pid for worker in self._supervisor.slots.workers]}
 
@@ -149,7 +149,7 @@ class SupervisorControl(Control, SupervisorObserver):
             self._level = level
             self._leveled.clear()
             self._tell_level(level)
-            logger.info("The level of the log is now %s, by the control socket", level)
+            logger.info("Log level set to %s at the control socket", level)
             return {"level": level}
 
         return await self._do(tell)
@@ -184,7 +184,7 @@ class SupervisorControl(Control, SupervisorObserver):
     def _send(self, worker: Worker, question: Question) -> Asked:
         """Put a question to a worker."""
         if not worker.began:
-            return Asked(worker.pid, reason="it has not begun yet")
+            return Asked(worker.pid, reason="it is still starting")
         if worker.is_silent(SILENT_SECONDS):
             return Asked(worker.pid, reason=SILENT)
         ours, theirs = socket.socketpair()
@@ -219,17 +219,17 @@ class SupervisorControl(Control, SupervisorObserver):
         supervisor = self._supervisor
         if request.action == "add":
             supervisor.slots.add(supervisor.pool)
-            logger.info("Told at the control socket to add a worker.")
+            logger.info("Adding a worker, as requested at the control socket.")
             return {"added": 1}
         slot = self._slot_of(request.pid) if request.pid is not None else None
         if request.action == "replace":
             assert slot is not None  # noqa: S101  # `decode` has refused the request otherwise
-            supervisor.rolling.replace(slot, "is to be replaced, by the control socket")
+            supervisor.rolling.replace(slot, "is to be replaced, as requested at the control socket")
             return {"replacing": request.pid}
         workers = supervisor.slots.drop(slot.pool if slot is not None else supervisor.pool, slot)
         if workers is None:
-            raise Refused("it is the last worker of its kind, and is kept")
-        logger.info("Told at the control socket to remove a worker.")
+            raise Refused("the last worker of a pool cannot be removed")
+        logger.info("Removing a worker, as requested at the control socket.")
         for worker in workers:
             supervisor.retire(worker)
         return {"removed": [worker.pid for worker in workers]}
@@ -239,7 +239,7 @@ class SupervisorControl(Control, SupervisorObserver):
             if slot.worker is not None and slot.worker.pid == pid:
                 return slot
         if any(worker.pid == pid for worker in self._supervisor.workers):
-            raise Refused(f"worker {pid} is ending, or has yet to take its place")
+            raise Refused(f"worker {pid} is ending, or does not serve yet")
         raise Refused(f"there is no worker {pid}; `workers` lists them")
 
 

@@ -156,7 +156,7 @@ class Slots:
             except OSError as error:
                 names = ", ".join(f"{host}:{port}" for _, _, (host, port), _ in bound)
                 raise LaunchError(
-                    f"a worker cannot have a socket of its own on {names}: {error.strerror}; --workers 1 needs none"
+                    f"cannot bind another socket for a worker on {names}: {error.strerror}; --workers 1 needs only one"
                 ) from None
         self._all.append(Slot(pool, bound))
 

@@ -63,13 +63,13 @@ class WorkerWatch:
             self._kept.discard(worker)
         elif worker not in self._kept:
             self._kept.add(worker)
-            logger.warning("Worker [%d] does not answer; it is kept, for a debugger is attached to it", worker.pid)
+            logger.warning("Worker [%d] does not answer; it is kept because a debugger is attached to it", worker.pid)
 
     def _check_stall(self, worker: Worker, timeout: float) -> None:
         dumped_at = self._dumping.get(worker)
         if worker.blocked_for <= timeout:
             if self._dumping.pop(worker, None) is not None:
-                logger.info("The event loop of worker [%d] turns again; it is kept", worker.pid)
+                logger.info("The event loop of worker [%d] runs again; the worker is kept", worker.pid)
         elif dumped_at is None:
             self._dumping[worker] = time.monotonic()
             logger.error(
@@ -90,11 +90,11 @@ class WorkerWatch:
         hurried: whether the whole launch ends
         """
         if worker.waits_for:
-            logger.info("Worker [%d] accepts no more; its end waits for %s", worker.pid, worker.waits_for)
+            logger.info("Worker [%d] no longer accepts; its shutdown waits for %s", worker.pid, worker.waits_for)
             worker.waits_for = ""
         cannot_exit = worker.exits_for > (EXIT_PATIENCE if hurried else DEFAULT_GRACE)
         if (cannot_exit or worker.ends_for > end_patience(config)) and not worker.killed:
-            what = "has served all and does not exit" if worker.exits_for else "has not ended"
+            what = "has shut down but has not exited" if worker.exits_for else "has not ended"
             logger.error("Worker [%d] %s after %.0f s, killing it", worker.pid, what, worker.ends_for)
             worker.kill()
         return not worker.killed

@@ -67,7 +67,7 @@ class Zygote(Forker):
         if self.pipe.closed:
             return None
         if self._imported.have_changed():
-            logger.info("What is installed has changed: workers import it anew from now on")
+            logger.info("Imported files have changed; workers are spawned from now on")
             self.end()
             return None
         try:

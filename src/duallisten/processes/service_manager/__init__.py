@@ -72,7 +72,7 @@ class Notifier:
         """Tell, once, that the shutdown has begun."""
         if not self._stopping:
             self._stopping = True
-            self.tell("STOPPING=1\nSTATUS=Ending what was accepted")
+            self.tell("STOPPING=1\nSTATUS=Shutting down")
 
     def feed(self, alive: Callable[[], bool]) -> bool:
         """Send a sign of life if the watchdog is on and `alive()`; return whether it was sent."""
@@ -100,7 +100,7 @@ class NotifySocket:
             self._socket.sendto(message.encode(), self._address)
         except OSError as error:
             if not self._failed:
-                logger.warning("The service manager cannot be told %s: %s", message.partition("\n")[0], error)
+                logger.warning("Cannot send %s to the service manager: %s", message.partition("\n")[0], error)
             self._failed = True
 
 
@@ -116,7 +116,7 @@ def make_notifier(environ: Mapping[str, str], process: int) -> Notifier | None:
     try:
         return Notifier(NotifySocket(path), watchdog_interval(environ, process))
     except OSError as error:
-        logger.warning("The service manager cannot be told anything: %s", error)
+        logger.warning("Cannot open a socket for the service manager: %s; readiness notification is off", error)
         return None
 
 
@@ -126,7 +126,7 @@ def watchdog_interval(environ: Mapping[str, str], process: int) -> float | None:
     if text is None or environ.get("WATCHDOG_PID", str(process)) != str(process):
         return None
     if not text.isdecimal() or int(text) == 0:
-        logger.warning("WATCHDOG_USEC=%s is no number of microseconds: the watchdog is not fed", text)
+        logger.warning("WATCHDOG_USEC=%s is not a number of microseconds: the watchdog is not fed", text)
         return None
     return int(text) / 2e6
 
@@ -163,4 +163,4 @@ def tell_phases(server: Server, notifier: Notifier) -> None:
 def describe(plan: Plan) -> str:
     """Return which sides are served, for a status line."""
     sides = " and ".join(f"the {listener.side} side" for listener in reversed(plan.listeners))
-    return f"Serving {sides}" + ("; the private address is yet to come" if plan.later else "")
+    return f"Serving {sides}" + ("; waiting for the private address" if plan.later else "")

@@ -46,7 +46,7 @@ class NotifyingObserver(SupervisorObserver):
 
     def reloaded(self, complete: bool) -> None:
         """The replacement has ended."""
-        failure = "" if complete else "; the new code could not be started"
+        failure = "" if complete else "; the last reload failed"
         self._notifier.ready(describe(self._supervisor.plan) + failure)
 
     def stopping(self) -> None:
