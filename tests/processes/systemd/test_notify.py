@@ -126,7 +126,7 @@ def test_what_cannot_be_told_or_read_stops_nothing(caplog: pytest.LogCaptureFixt
         made = make_notifier({"NOTIFY_SOCKET": told.name, "WATCHDOG_USEC": "soon"}, 7)
         assert made is not None and made.interval is None
     assert "vsock:2:1234 is neither a path" in caplog.text
-    assert "WATCHDOG_USEC=soon is no number" in caplog.text
+    assert "WATCHDOG_USEC=soon is not a number" in caplog.text
 
 
 def test_the_watchdog_of_another_process_is_not_ours() -> None:
