@@ -290,7 +290,7 @@ BAD_USAGE = [
     ((DEMO,), {"DUALLISTEN_HIDDEN_STATUS": "500"}, "$DUALLISTEN_HIDDEN_STATUS 500: must be 404 or 403"),
     ((DEMO,), {"DUALLISTEN_STRICT_ROUTES": "maybe"}, "$DUALLISTEN_STRICT_ROUTES maybe: must be true or false"),
     ((DEMO, "more"), {}, "only one application can be served; unexpected: more; see duallisten --help"),
-    (("run", DEMO), {}, f"there is more: {DEMO}; see"),
+    (("run", DEMO), {}, f"unexpected: {DEMO}; see"),
     ((DEMO, "--port"), {}, "requires an argument; see duallisten --help"),
     ((DEMO, "--private-network", "10.0.0.0/8,172.16.0.0/12"), {}, "is several networks: give each by itself"),
     ((DEMO, "--private-host", "auto,127.0.0.1"), {}, "is several hosts: give each by itself"),

@@ -78,7 +78,7 @@ def test_a_launch_that_is_told_to_end_ends_whatever_keeps_its_processes(
             assert code == 0
         else:
             assert code == 1
-            assert ("does not exit after" in server.output) if more else (REASONS[kind] in server.output)
+            assert ("has not exited after" in server.output) if more else (REASONS[kind] in server.output)
         assert psutil.wait_procs(family, timeout=DEADLINE)[1] == []
 
 

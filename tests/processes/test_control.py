@@ -194,7 +194,7 @@ def test_a_launch_is_not_started_where_another_has_its_socket(tmp_path: Path) ->
     options = (*FREE, "--control", "socket")
     with launched("duallisten.demo:app", *options, cwd=tmp_path) as server:
         server.url("public")
-        assert "that takes --private-health or --register" in refused(tmp_path, "drain")
+        assert "that needs --private-health or --register" in refused(tmp_path, "drain")
         ended = run("duallisten.demo:app", *options, cwd=tmp_path)
         assert (ended.returncode, ended.stderr.count("\n")) == (3, 1)
         assert "another launch has this socket; choose another path" in ended.stderr
