@@ -31,7 +31,7 @@ STUCK = {
 }
 """What keeps a process from exiting."""
 
-REASONS = {"thread": "threads that do not end: stuck", "atexit": "a function of atexit that does not end"}
+REASONS = {"thread": "threads that do not end: stuck", "atexit": "an atexit function that does not end"}
 
 
 def hurried(tmp_path: Path, kind: str, *arguments: str, more: str = "") -> Launched:
@@ -61,7 +61,7 @@ def test_workers_at_their_limit_of_requests_that_cannot_exit_are_replaced_and_th
             return len(seen) >= 4
 
         assert eventually(have_been_replaced)
-        server.wait_for(r"Worker \[\d+\] has served all and does not exit after \d+ s, killing it", count=2)
+        server.wait_for(r"Worker \[\d+\] has shut down but has not exited after \d+ s, killing it", count=2)
         assert b" 200 OK" in ask(urls[0])
 
 
@@ -78,7 +78,7 @@ def test_a_launch_that_is_told_to_end_ends_whatever_keeps_its_processes(
             assert code == 0
         else:
             assert code == 1
-            assert ("does not exit after" in server.output) if more else (REASONS[kind] in server.output)
+            assert ("has not exited after" in server.output) if more else (REASONS[kind] in server.output)
         assert psutil.wait_procs(family, timeout=DEADLINE)[1] == []
 
 
@@ -114,7 +114,7 @@ def test_a_hangup_is_not_held_up_by_requests_in_hand(more: tuple[str, ...], tmp_
         assert eventually(lambda: len(list(tmp_path.glob("slow-*"))) == 8)
         server.send(signal.SIGHUP)
         server.wait_for(
-            r"Worker \[\d+\] accepts no more; its end waits for \d connections?: 127.0.0.1:\d+ \(GET /slow\)"
+            r"Worker \[\d+\] no longer accepts; its shutdown waits for \d connections?: 127.0.0.1:\d+ \(GET /slow\)"
         )
         server.wait_for("Serving|Application startup complete", count=4 if not more else 2)
         assert eventually(lambda: not before & processes(url))

@@ -97,7 +97,7 @@ def test_systemd_is_told_ready_before_the_private_address_comes_and_of_its_comin
 ) -> None:
     with manager(tmp_path / "notify") as told:
         late.serve(*LATER, *more, sides=["public"], NOTIFY_SOCKET=told.name)
-        assert told.hear().text == "READY=1\nSTATUS=Serving the public side; the private address is yet to come"
+        assert told.hear().text == "READY=1\nSTATUS=Serving the public side; waiting for the private address"
         late.container.ip("link set eth1 up", f"addr add {PRIVATE}/22 dev eth1")
         assert told.hear().text == "STATUS=Serving the public side and the private side"
 

@@ -154,7 +154,7 @@ def test_a_launch_with_workers_is_told_what_to_do(more: tuple[str, ...], tmp_pat
         told(tmp_path, "drain", "--off")
         assert readyz(server).status_code == 200
         told(tmp_path, "workers", "remove")
-        assert "the last worker of its kind" in refused(tmp_path, "workers", "remove")
+        assert "the last worker of a pool" in refused(tmp_path, "workers", "remove")
         url = server.url("public")
         ask(url, b"GET /unseen HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         told(tmp_path, "log-level", "info")
@@ -194,7 +194,7 @@ def test_a_launch_is_not_started_where_another_has_its_socket(tmp_path: Path) ->
     options = (*FREE, "--control", "socket")
     with launched("duallisten.demo:app", *options, cwd=tmp_path) as server:
         server.url("public")
-        assert "that takes --private-health or --register" in refused(tmp_path, "drain")
+        assert "that needs --private-health or --register" in refused(tmp_path, "drain")
         ended = run("duallisten.demo:app", *options, cwd=tmp_path)
         assert (ended.returncode, ended.stderr.count("\n")) == (3, 1)
         assert "another launch uses this socket; choose another path" in ended.stderr

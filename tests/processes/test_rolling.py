@@ -107,7 +107,7 @@ from duallisten.demo import app
 """
 
 LATE = {
-    (): r"Worker \[(\d+)\] has been starting for \d+ s; worker \[\d+\] serves until it does; another SIGHUP begins",
+    (): r"Worker \[(\d+)\] has been starting for \d+ s; worker \[\d+\] serves meanwhile; another SIGHUP restarts",
     ("--preload",): r"Fork server \[(\d+)\] has been importing the application for \d+ s; the old workers serve",
 }
 
@@ -149,8 +149,8 @@ def told(folder: Path) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("start", "patience", "text"),
     [
-        (Start(2, 12.0, 1), 60.0, "; worker [1] serves until it does; it is given up after 60 s"),
-        (Start(2, 12.0), math.inf, ", in place of one that has ended"),
+        (Start(2, 12.0, 1), 60.0, "; worker [1] serves meanwhile; the start may take 60 s"),
+        (Start(2, 12.0), math.inf, "; it replaces one that has ended"),
     ],
 )
 def test_what_is_waited_for_and_how_long_is_said(start: Start, patience: float, text: str) -> None:

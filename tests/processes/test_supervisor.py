@@ -123,7 +123,7 @@ def test_a_worker_at_a_breakpoint_of_a_debugger_is_kept(tmp_path: Path) -> None:
         url = server.url("public")
         halted = sorted(workers(server))[0]
         os.kill(halted, signal.SIGSTOP)
-        server.wait_for(rf"Worker \[{halted}\] does not answer; it is kept, for a debugger is attached to it")
+        server.wait_for(rf"Worker \[{halted}\] does not answer; it is kept because a debugger is attached to it")
         assert httpx.get(url).status_code == 200
         os.kill(halted, signal.SIGCONT)
         assert server.end() == 0

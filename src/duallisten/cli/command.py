@@ -1,13 +1,12 @@
-"""What a command line says: options by name, and whether to check, to list routes, or to launch.
+"""Parses the command line: options by name, and whether to check, to list routes, or to launch.
 
-A launch's command line is nearly always plain: the application, and options that each stand under their full name with
-a value that begins with no dash. Such a line has one reading, and reading it here (`read_plain`) saves a launch the
-import of typer, which costs a sixth of uvicorn's whole start. Whatever is not plain (help, completion, a short form, a
-mistake and the message about it) is left to typer (`read_all`), and `tests/cli/test_command.py` holds the two to one
-reading. A value stays the text that it is; `config.sources` reads it.
+The command line of a launch is nearly always plain: the application, and options by their full names with values that
+do not begin with a dash. `read_plain` parses such a line without typer, whose import costs a sixth of uvicorn's whole
+start. Any other line (help, completion, a short form, a mistake and its message) is left to typer (`read_all`).
+`tests/cli/test_command.py` checks that both parse a line alike. Values stay text; `config.sources` converts them.
 
-typer converts each parameter with pydantic, whose import costs as much as uvicorn's whole start; the options here have
-readers of their own, so typer's parameters are told to pass values on as they are.
+typer converts each parameter with pydantic, whose import costs as much as uvicorn's whole start. The options here have
+their own converters, so typer's parameters pass values on unchanged.
 """
 
 from __future__ import annotations
@@ -32,13 +31,16 @@ ACTIONS = {
     "json": "With --check or --routes: print it as JSON.",
     "help-all": "Print all of this help. It says everything of every option, with its environment variables.",
 }
-"""The flags that ask for something else than a launch, with their help."""
+"""The flags for another action than a launch, with their help."""
 
 HELP_FLAGS = ["--help", "-h"]
 
 
 def read_plain(options: Iterable[Option], arguments: Sequence[str]) -> dict[str, Any] | None:
-    """Read a command line without the name of the program; None where it is not plain."""
+    """Parse a plain command line; None if it is not plain.
+
+    arguments: without the name of the program
+    """
     switches: dict[str, tuple[str, bool]] = {f"--{name}": (_keyword(name), True) for name in ACTIONS}
     valued: dict[str, Option] = {}
     for option in options:
@@ -68,7 +70,7 @@ def _keyword(name: str) -> str:
 
 
 def _take_value(argument: str, left: Iterator[str], valued: dict[str, Option], given: dict[str, Any]) -> bool:
-    """Take an option and its value, `--flag=value` or `--flag value`; False where that is not plain."""
+    """Parse an option with its value, `--flag=value` or `--flag value`; False if that is not plain."""
     flag, equals, text = argument.partition("=")
     option = valued.get(flag)
     if option is None:
@@ -85,7 +87,7 @@ def _take_value(argument: str, left: Iterator[str], valued: dict[str, Option], g
 
 
 def refuse_twice(options: Iterable[Option], arguments: Sequence[str]) -> None:
-    """Raise UsageError where an option that may stand once is given twice; the arguments must have been read."""
+    """Raise UsageError if an option other than a list is given twice. The arguments must be valid."""
     by_flag = {flag: option for option in options for flag in (option.flag, option.off_flag) if flag}
     given: dict[str, str] = {}
     left = iter(arguments)
@@ -109,7 +111,7 @@ def refuse_twice(options: Iterable[Option], arguments: Sequence[str]) -> None:
 
 
 def read_all(options: tuple[Option, ...], arguments: list[str]) -> dict[str, Any]:
-    """Read any command line; raises UsageError, and exits where help or the completion has been served."""
+    """Parse any command line; raises UsageError, and exits after help or completion."""
     try:
         parsed = typer_command(options).main(arguments, prog_name="duallisten", standalone_mode=False)
     except Exception as error:
@@ -118,8 +120,8 @@ def read_all(options: tuple[Option, ...], arguments: list[str]) -> dict[str, Any
             raise
         message = " ".join(str(tell()).split()).removesuffix(".")
         if more := re.match(r"Got unexpected extra arguments? ?(?:\(s\))? ?\((.*)\)", message):
-            message = f"one application is served, and there is more: {more[1]}"
-        if hasattr(error, "possibilities"):  # no such option; its own proposals are alike by their dashes alone
+            message = f"only one application can be served; unexpected: {more[1]}"
+        if hasattr(error, "possibilities"):  # no such option; typer's proposals resemble it only by their dashes
             name = str(getattr(error, "option_name", ""))
             flags = [flag for option in options for flag in (option.flag, option.off_flag) if flag]
             message = f"there is no option {name}{nearest(name, flags)}"
@@ -139,7 +141,7 @@ def typer_command(options: tuple[Option, ...]) -> typer.core.TyperCommand:
 
         def get_params(self, ctx: Any) -> list[Any]:
             params = super().get_params(ctx)
-            for param in params:  # `_runtime_param` is typer's slot for a made converter
+            for param in params:  # `_runtime_param` is typer's attribute for the converter
                 param._runtime_param = SimpleNamespace(coerce=lambda value, param, ctx: value)  # type: ignore[attr-defined]
             return params
 

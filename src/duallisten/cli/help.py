@@ -1,11 +1,11 @@
-"""The help: the options that are duallisten's in groups, a line or two each, and the names of all the others.
+"""The texts of `--help` and `--help-all`.
 
-`--help` fits on a few screens: it has the first sentence of what an option does, with its default. `--help-all` says
-all of every option, with its environment variables. Both are plain text of at most `MOST_COLUMNS`, with every name
-whole, so that they can be searched.
+`--help` fits on a few screens: it has duallisten's own options in groups, each with the first sentence of its help and
+its default, and the names of all other options. `--help-all` has the whole help of every option, with its environment
+variables. Both are plain text of at most `MOST_COLUMNS`, and break no name, so that they can be searched.
 
 Invariants:
-    - Every option stands in both, under its whole name.
+    - Both contain every option, under its full name.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from duallisten.config import Option
 
 MOST_COLUMNS = 100
 NAME_COLUMNS = 34
-"""How far to the right the texts begin."""
+"""The column at which the texts begin."""
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "Listeners": (
@@ -78,10 +78,10 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "Discovery": ("register", "service"),
 }
-"""Which options the help explains, by their names, in its order."""
+"""The names of the options that `--help` explains, in its order."""
 
 SAID_DEFAULT = re.compile(r"\s*\[default: (.*)\]$")
-"""How an option's help says a default that is no plain value."""
+"""How the help of an option ends if its default is not a plain value."""
 
 DEFAULTS = {
     "host": "0.0.0.0 where $PORT is set, else 127.0.0.1",
@@ -91,7 +91,7 @@ DEFAULTS = {
     "timeout_graceful_shutdown": "30, or the platform's",
     "timeout_keep_alive": "5, or the platform's",
 }
-"""Defaults of uvicorn's options that are others here, or depend on the environment."""
+"""Defaults of uvicorn's options that differ here, or depend on the environment."""
 
 ZERO = re.compile(r"\b0: (no limit|never)\.")
 """How an option's help says that 0 turns it off."""
@@ -118,11 +118,11 @@ lists by spaces, and UVICORN_RELOAD_DIRS by colons.
 
 
 def short_help(options: Iterable[Option], actions: Mapping[str, str]) -> str:
-    """Write the help that fits on a few screens.
+    """Return the text of `--help`.
 
     Args:
         options: Every option of the command line.
-        actions: The flags that ask for something else than a launch, with their help.
+        actions: The flags for another action than a launch, with their help.
     """
     known = {option.name: option for option in options}
     width = _width()
@@ -141,7 +141,7 @@ def short_help(options: Iterable[Option], actions: Mapping[str, str]) -> str:
 
 
 def full_help(options: Iterable[Option], actions: Mapping[str, str]) -> str:
-    """Write all there is to say of every option, with the same arguments."""
+    """Return the text of `--help-all`; the arguments are those of `short_help`."""
     known = {option.name: option for option in options if option.name != "app"}
     groups = {title: [known[name] for name in names if name in known] for title, names in GROUPS.items()}
     explained = {option.name for group in groups.values() for option in group}
@@ -164,7 +164,7 @@ def _width() -> int:
 
 
 def _filled(text: str, width: int) -> str:
-    """Return text with its paragraphs filled, but for lines that are indented."""
+    """Return text with its paragraphs filled, except indented ones."""
     paragraphs = text.strip("\n").split("\n\n")
     return (
         "".join(
@@ -180,7 +180,7 @@ def _section(title: str, rows: list[tuple[str, str]], width: int) -> str:
 
 
 def _row(name: str, text: str, width: int) -> str:
-    """Return a name and what it does beside it, or below it where it is long."""
+    """Return a name with its text beside it, or below it if the name is long."""
     indent = " " * NAME_COLUMNS
     lines = textwrap.wrap(text, width - NAME_COLUMNS, break_on_hyphens=False, break_long_words=False)
     head = f"  {name}"
@@ -202,26 +202,26 @@ def _entry(name: str, text: str, width: int) -> str:
 
 
 def _names(title: str, options: Iterable[Option], width: int) -> str:
-    """Return a title, and the names of options below it."""
+    """Return a title with the names of options below it."""
     flags = ", ".join(_flags(option) for option in options)
     body = textwrap.fill(flags, width, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
     return f"{title}:\n{body}\n"
 
 
 def _face(option: Option) -> str:
-    """Return how an option is written: its flag, and what its value is."""
+    """Return the flag of an option and the placeholder of its value."""
     if option.kind == "switch":
         return _flags(option)
     return f"{option.flag} {option.metavar or '|'.join(option.choices) or 'VALUE'}"
 
 
 def _flags(option: Option) -> str:
-    """Return the flag of an option; of a switch that can be turned off both."""
+    """Return the flag of an option; both flags if it is a switch that can be turned off."""
     return f"{option.flag}/{option.off_flag}" if option.off_flag and option.default is not False else option.flag
 
 
 def _brief(option: Option) -> str:
-    """Return the first sentence of what an option does, with its default if that does something."""
+    """Return the first sentence of an option's help, with its default unless that is "off"."""
     text = _first(meaning(option))
     return text if default_text(option) == "off" else _with_default(text, option)
 
@@ -237,12 +237,12 @@ def _with_default(text: str, option: Option) -> str:
 
 
 def meaning(option: Option) -> str:
-    """Return what an option does, without its default."""
+    """Return the help of an option without its default."""
     return SAID_DEFAULT.sub("", option.help)
 
 
 def default_text(option: Option) -> str:
-    """Return the default of an option in words; empty where it has none."""
+    """Return the default of an option in words; empty if it has none."""
     if option.name in DEFAULTS:
         return DEFAULTS[option.name]
     if said := SAID_DEFAULT.search(option.help):

@@ -1,11 +1,10 @@
 """The command line: `duallisten MODULE:APP [options]`.
 
-It takes what the arguments say (`command`), adds environment and file (`config.sources`), makes the `Config`, and
-checks or launches. Whatever is refused is one line on standard error: exit code 2 where it cannot be read, 3 where it
-cannot be carried out.
+It parses the arguments (`command`), adds environment and file (`config.sources`), builds the `Config`, and checks or
+launches. An error is one line on standard error. The exit code is 2 if an option cannot be read, 3 if the launch fails.
 
 Invariants:
-    - Nothing but the command line prints or exits.
+    - The library raises errors. In the launched process only the command line prints them and exits.
 """
 
 from __future__ import annotations
@@ -57,10 +56,10 @@ def _run(arguments: list[str]) -> None:
     from duallisten.processes.launch import check, launch, show_routes
     from duallisten.processes.process_signals import release
 
-    gc.freeze()  # what the imports have made stays, and need not be looked through
-    gc.enable()  # `__main__` has turned it off for them
+    gc.freeze()  # the objects of the imports stay, so the collector need not visit them
+    gc.enable()  # `__main__` has turned it off for the imports
     if is_check or is_routes or config.should_reload:
-        release()  # they mean nothing else there
+        release()  # these have no handlers for the signals that are held back
     if is_check:
         check(config, as_json=as_json)
     elif is_routes:
@@ -87,10 +86,10 @@ def _read_again(options: tuple[Option, ...], said: dict[str, Any], first: Settin
 
 
 def _read_actions(said: Mapping[str, Any]) -> tuple[bool, bool, bool]:
-    """Return whether to check, whether to list routes, and whether as JSON; raises UsageError where that clashes."""
+    """Return whether to check, whether to list routes, and whether as JSON; raises UsageError if they conflict."""
     is_check, is_routes, as_json = (bool(said.get(name)) for name in ("check", "routes", "json"))
     if as_json and not (is_check or is_routes):
-        raise UsageError("--json goes with --check or --routes")
+        raise UsageError("--json needs --check or --routes")
     if is_check and is_routes:
         raise UsageError("--check and --routes cannot be combined")
     return is_check, is_routes, as_json

@@ -1,1 +1,1 @@
-"""A launch: the supervisor and its workers, the reloader, and what a service manager is told."""
+"""The processes of a launch: supervisor, workers, fork server, reloader; and notifications to a service manager."""

@@ -1,11 +1,11 @@
-"""What a launch answers at its control socket (`duallisten.control`), whether it has one process or several.
+"""The answers of a launch at its control socket (`duallisten.control`).
 
 A request is carried out in the socket's own thread. `SupervisorControl` (`supervisor_control`) is for a launch with
 workers, `LoneControl` for one process.
 
 Invariants:
-    - Readiness and the level of the log are told to every process of a launch, also to those that are started later.
-    - Nobody waits for an event loop of the application's.
+    - Readiness and the log level apply to every process of a launch, also to those that are started later.
+    - No request waits for an event loop that runs the application.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Control(ABC):
         self._watch: Watch | None = None
 
     async def answer(self, request: Request) -> Any:
-        """Carry out a request, and return the answer as JSON has it; raises LaunchError where it is refused."""
+        """Carry out a request, and return a JSON-serialisable answer; raises LaunchError if it is refused."""
         if request.command == "status":
             return self._status()
         if request.command == "drain":
@@ -67,7 +67,7 @@ class Control(ABC):
 
     @abstractmethod
     def _described(self) -> tuple[Scoreboard, Plan, Iterable[BoundSocket]]:
-        """Return what a status is made from; raises Refused before there is something to tell."""
+        """Return the scoreboard, plan and sockets of the launch; raises Refused if they do not exist yet."""
 
     @abstractmethod
     async def _workers(self, request: Request) -> Any:
@@ -75,7 +75,7 @@ class Control(ABC):
 
     @abstractmethod
     async def _reload(self) -> Any:
-        """Do what SIGHUP does."""
+        """Replace the workers, as SIGHUP does."""
 
     @abstractmethod
     async def _drain(self, *, is_on: bool) -> Any:
@@ -83,11 +83,11 @@ class Control(ABC):
 
     @abstractmethod
     async def _log_level(self, level: str) -> Any:
-        """Set the level of the log in every process."""
+        """Set the log level in every process."""
 
     @abstractmethod
     async def _ask(self, question: Question) -> list[dict[str, Any]]:
-        """Put a question to every process; returns their answers, or for each the reason why there is none."""
+        """Put a question to every process; returns for each its answer, or the reason why there is none."""
 
     def _status(self) -> dict[str, Any]:
         from duallisten.admin.history import History
@@ -100,27 +100,24 @@ class Control(ABC):
         return {"launch": describe_launch(self._config, plan, bound), "figures": figures, "starting": []}
 
     def _set_drained(self, board: Scoreboard, registration: Registration | None, *, is_on: bool) -> dict[str, Any]:
-        """Say that the launch is not ready, or is again, to whoever is told of that; raises Refused for nobody."""
+        """Turn readiness off or on again, at /readyz and in the registry; raises Refused if the launch has neither."""
         told = ["readyz"] if self._config.options.private_health is not None else []
         told += ["registry"] if registration is not None else []
         if not told:
-            raise Refused("nobody is told whether this launch is ready: that takes --private-health or --register")
+            raise Refused("this launch does not report its readiness: that needs --private-health or --register")
         board.head[Head.DRAINED] = is_on
         if registration is not None:
             registration.hold(is_on)
         where = " and the ".join(told)
         if is_on:
-            logger.info("Drained at the control socket: no requests are asked for (%s), all listeners stay open", where)
+            logger.info("Drain requested at the control socket: not ready at %s; all listeners stay open", where)
         else:
-            logger.info("Ready again, by the control socket (%s)", where)
+            logger.info("Drain ended at the control socket: ready again at %s", where)
         return {"drained": is_on, "told": told}
 
 
 class LoneControl(Control):
-    """Answers requests about a launch of one process.
-
-    server: what serves
-    """
+    """Answers requests about a launch of one process."""
 
     def __init__(self, config: Config, server: Server) -> None:
         super().__init__(config)
@@ -129,7 +126,7 @@ class LoneControl(Control):
     def _described(self) -> tuple[Scoreboard, Plan, Iterable[BoundSocket]]:
         server = self._server
         if server.observation is None or server.plan is None:
-            raise Refused("the application is being imported; only stacks can be told yet")
+            raise Refused("the application is still being imported; until then only `stacks` is answered")
         return server.observation.board, server.plan, server.bound or ()
 
     async def _workers(self, request: Request) -> Any:
@@ -146,7 +143,7 @@ class LoneControl(Control):
 
     async def _log_level(self, level: str) -> Any:
         set_level(level)
-        logger.info("The level of the log is now %s, by the control socket", level)
+        logger.info("Log level set to %s at the control socket", level)
         return {"level": level}
 
     async def _ask(self, question: Question) -> list[dict[str, Any]]:
@@ -156,9 +153,9 @@ class LoneControl(Control):
 
 
 def merge_connections(processes: list[dict[str, Any]]) -> dict[str, Any]:
-    """Put together what the processes of a launch tell of their connections, the longest requests first.
+    """Merge the connections that the processes of a launch report, the longest requests first.
 
-    `missing` are the processes that have not answered, each with the reason.
+    `missing` lists the processes that have not answered, each with the reason.
     """
     told = [process for process in processes if "connections" in process]
     listed = [{"pid": process["pid"], **one} for process in told for one in process["connections"]]

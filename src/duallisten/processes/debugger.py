@@ -1,9 +1,9 @@
-"""Whether a debugger is attached to this process: one that stops all threads at a breakpoint, so that nothing answers.
+"""Detects a debugger that stops all threads of this process at a breakpoint, so that the process answers nothing.
 
-- pydevd is what debugpy (VS Code) and PyCharm are made of.
-- Since 3.12 a debugger registers itself with `sys.monitoring`, under a number of its own (PEP 669).
+- debugpy (VS Code) and PyCharm are built on pydevd.
+- Since 3.12 a debugger registers itself with `sys.monitoring`, under the tool id for debuggers (PEP 669).
 
-pdb stops the thread that it runs in alone, and a trace function may be a coverage tool's: neither counts.
+pdb does not count: it stops only the thread that it runs in. Nor does a trace function: coverage tools set one, too.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""An exit that cannot hang: the end of a process whose server has ended.
+"""Ensures that a process exits after its server has ended.
 
-Python waits at the end of a process for threads of the application that are no daemons, and for functions that were
-registered with `atexit`; `asyncio.run` waits for the threads of the default executor before. One that never ends would
-keep the process for ever, with nobody to tell why. uvicorn does not wait at all where a signal ended it: it dies of
-that signal, and no function of `atexit` runs.
+`asyncio.run` waits for the threads of the default executor. Then Python waits for the application's non-daemon threads,
+and for the functions that were registered with `atexit`. One of them that never ends would keep the process for ever,
+and no log line would say why. uvicorn does not wait at all when a signal has ended it: it dies of that signal, and no
+`atexit` function runs.
 
-A thread that is a daemon looks on, for Python ends such threads last of all.
+The watch is a daemon thread, because Python ends daemon threads last.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ if TYPE_CHECKING:
 logger = logging.getLogger("uvicorn.error")
 
 EXIT_PATIENCE = 5.0
-"""Seconds that a process has to exit when its server has ended and it was told to end."""
+"""Seconds that a process has to exit after its server has ended, when it was told to end."""
 
 END_MARGIN = 10.0
-"""Seconds that a worker has to end, beside those of `--timeout-graceful-shutdown`."""
+"""Seconds that a worker has to end, in addition to `--timeout-graceful-shutdown`."""
 
 DEFAULT_GRACE = 30.0
-"""Seconds that a worker has to exit for which nobody waits."""
+"""Seconds that a worker has to exit after its server has ended, while the launch goes on."""
 
 
 def end_patience(config: Config) -> float:
-    """Return the seconds that a worker has to end; without a limit if there is none for its connections."""
+    """Return the seconds that a worker has to end; infinite if its graceful shutdown has no limit."""
     return config.graceful_seconds + END_MARGIN
 
 
 class ExitWatch:
-    """Ends this process if it has not ended, or `cancel` was not called, `EXIT_PATIENCE` seconds after `start`.
+    """Ends this process `EXIT_PATIENCE` seconds after `start`, unless it has ended or `cancel` was called before.
 
-    code: the exit code that it ends with then
+    code: the exit code that it uses
     """
 
     def __init__(self, code: int = ShutdownError.exit_code) -> None:
@@ -53,12 +53,12 @@ class ExitWatch:
         threading.Thread(target=self._watch, name="duallisten-exit", daemon=True).start()
 
     def hear(self, phase: Phase) -> None:
-        """Begin to wait when a server has ended."""
+        """Begin to wait if the server has ended."""
         if phase is Phase.STOPPED:
             self.start()
 
     def cancel(self) -> None:
-        """End nothing."""
+        """Do not end the process any more."""
         self._cancelled.set()
 
     def _watch(self) -> None:
@@ -69,6 +69,6 @@ class ExitWatch:
             for thread in threading.enumerate()
             if not thread.daemon and thread is not threading.main_thread()
         ]
-        reason = f"threads that do not end: {', '.join(names)}" if names else "a function of atexit that does not end"
-        logger.error("The application keeps process [%d] from ending by %s; ending it", os.getpid(), reason)
+        reason = f"threads that do not end: {', '.join(names)}" if names else "an atexit function that does not end"
+        logger.error("Process [%d] cannot exit: the application has %s; ending it", os.getpid(), reason)
         os._exit(self._code)

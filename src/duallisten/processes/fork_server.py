@@ -1,13 +1,13 @@
-"""Workers that are forks of one process that has imported the application (`--preload`), as the supervisor sees them.
+"""The supervisor's side of `--preload`: a fork server imports the application once, and workers are its forks.
 
-`multiprocessing.forkserver` cannot serve here, as tried with Python 3.11:
+`multiprocessing.forkserver` does not fit, as tried with Python 3.11:
 
 - Starting a process waits for the whole import, and no signal is acted on meanwhile.
-- An ImportError among the preloaded modules is swallowed; another error shows as an EOFError.
-- When it dies, its forks count as ended with code 255 while they go on serving.
-- There is one for a process, so new code cannot be imported beside the old.
+- An ImportError in a preloaded module is swallowed; any other error shows as an EOFError.
+- When the fork server dies, its forks count as ended with code 255 although they go on serving.
+- A process has one fork server, so new code cannot be imported beside the old.
 
-So the first fork server is what the zygote becomes, and one for new code is a process of uvicorn's making.
+The zygote becomes the first fork server. A fork server for new code is spawned as uvicorn spawns a worker.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("uvicorn.error")
 
 IMPORT_DELAY = 5.0
-"""Seconds before the application is imported again after a fork server that had not got so far."""
+"""Seconds before the application is imported again, after a fork server that died during the import."""
 
 
 class ForkServer(Forker):
@@ -59,7 +59,7 @@ class ForkServer(Forker):
 
     @classmethod
     def spawned(cls, config: Config, board: Scoreboard | None = None) -> ForkServer:
-        """Start one that imports everything itself; raises OSError where that is not possible."""
+        """Spawn a fork server that imports everything itself; raises OSError if that is not possible."""
         pipe, child_end = Pipe()
         with _unconfigured() as instrumented, held():
             process = get_subprocess(config, partial(_run, config, child_end, board, instrumented), [])
@@ -69,11 +69,11 @@ class ForkServer(Forker):
 
     @classmethod
     def first(cls, config: Config, board: Scoreboard | None, zygote: Zygote | None) -> ForkServer:
-        """Let the zygote become it, where there is one."""
+        """Let the zygote become the first fork server; spawn that if there is no zygote."""
         if zygote is None:
             return cls.spawned(config, board)
         server = cls(zygote.process, zygote.pipe)
-        with suppress(OSError):  # it has died, as is seen by its pipe
+        with suppress(OSError):  # it has died; `poll` sees that by its pipe
             send_start(server._channel, config, board, None)
         return server
 
@@ -84,20 +84,20 @@ class ForkServer(Forker):
             super()._note(report, descriptors)
 
     def fork(self, plan: Plan, queues: list[BoundSocket], row: RowRef | None = None) -> Worker:
-        """Fork a worker; raises LaunchError where that fails."""
+        """Fork a worker; raises LaunchError if that fails."""
         pipe, child_end = Pipe()
         try:
             process = self.ask(
                 fork_order(plan, queues, row), [child_end.fileno(), *(queue.socket.fileno() for queue in queues)]
             )
         except OSError as error:
-            raise LaunchError(f"the preloaded application could not be forked: {error}") from None
+            raise LaunchError(f"a worker could not be forked from the fork server: {error}") from None
         finally:
             child_end.close()
         return Worker(process, pipe, plan, len(queues), row)
 
     def retire(self) -> None:
-        """Let it end when its last worker has."""
+        """Let the fork server end after its last worker."""
         try:
             self._channel.send(None)
         except OSError:
@@ -105,9 +105,9 @@ class ForkServer(Forker):
 
 
 class ForkingFactory(WorkerFactory):
-    """Forks workers off a fork server, and replaces that when it dies, or for new code.
+    """Forks workers off a fork server, and replaces the fork server when it dies or when there is new code.
 
-    Raises LaunchError where this system cannot do it.
+    Raises LaunchError if this system has no `pidfd_open`.
     """
 
     def __init__(self, config: Config, board: Scoreboard | None, zygote: Zygote | None = None) -> None:
@@ -130,12 +130,12 @@ class ForkingFactory(WorkerFactory):
 
     @property
     def is_renewing(self) -> bool:
-        """Whether there is a fork server that has yet to import the new code."""
+        """Whether a fork server for new code has been started and is not in use yet."""
         return self._next is not None
 
     @property
     def importing(self) -> Child | None:
-        """The fork server that has yet to import the application; the one for new code first."""
+        """The fork server that is importing the application; the one for new code first."""
         return next((one for one in (self._next, self._server) if one is not None and not one.ready), None)
 
     @property
@@ -158,13 +158,13 @@ class ForkingFactory(WorkerFactory):
         return self._server.fork(plan, queues, row)
 
     def renew(self) -> None:
-        """Start a new fork server, in place of one that is not ready yet."""
+        """Start a fork server for new code; an earlier one that is not in use yet is ended."""
         if self._next is not None:
             self._next.end()
         self._next = self._start_server()
 
     def poll(self) -> bool:
-        """Read the reports, and replace what has died; whether a fork server with new code is ready."""
+        """Read the reports, and replace a dead fork server; return whether one with new code has become ready."""
         for server in self._servers:
             server.read_reports()
         self._launched = self._launched or self.is_ready
@@ -188,7 +188,7 @@ class ForkingFactory(WorkerFactory):
         return True
 
     def _replace_dead(self) -> None:
-        """Start another fork server in place of one that has died; raises LaunchError where it was the launch's."""
+        """Replace a fork server that has died; raises LaunchError if it died before the first import was complete."""
         if self._server is not None and self._server.pipe.closed:
             dead, self._server = self._server, None
             dead.end()
@@ -201,16 +201,16 @@ class ForkingFactory(WorkerFactory):
             self._server = self._start_server()
 
     def _start_server(self) -> ForkServer | None:
-        """Start a fork server; None where there is no process, memory or descriptor for one now."""
+        """Start a fork server; None if no process, memory or descriptor is available now."""
         try:
             return ForkServer.spawned(self.config, self._board)
         except OSError as error:
-            logger.error("The application cannot be imported again now: %s", error)
+            logger.error("Another fork server cannot be started now: %s", error)
             self._due = time.monotonic() + IMPORT_DELAY
             return None
 
     def _leave_metrics(self, server: ForkServer) -> None:
-        """Remove the metrics that a fork server kept as long as it lived."""
+        """Remove the `live` gauges of a fork server that has ended."""
         if self.config.options.private_metrics is not None:
             from duallisten.admin.metrics_multiprocess import leave
 
@@ -223,7 +223,7 @@ class ForkingFactory(WorkerFactory):
 
 
 def _unconfigured() -> AbstractContextManager[bool]:
-    """Start a fork server within it; gives whether that has to set up OpenTelemetry itself."""
+    """Return a context to start a fork server in; its value says whether that has to set up OpenTelemetry itself."""
     if "opentelemetry.instrumentation.auto_instrumentation" not in sys.modules:
         return nullcontext(False)
     from duallisten.processes.opentelemetry import unconfigured
@@ -234,7 +234,7 @@ def _unconfigured() -> AbstractContextManager[bool]:
 def _run(
     config: Config, pipe: Connection, board: Scoreboard | None, instrumented: bool, sockets: list[socket.socket]
 ) -> None:
-    """Run a fork server, in its own process; a supervisor does not import what that needs."""
+    """Run a fork server, in its own process; the supervisor does not import this module."""
     from duallisten.processes.fork_server_main import ForkServerProcess
 
     ForkServerProcess(config, pipe, board, instrumented=instrumented).run()

@@ -1,12 +1,12 @@
-"""What runs in the fork server: a process that has imported the application and forks workers off itself (`--preload`).
+"""Main module of the fork server, which imports the application and forks workers off itself (`--preload`).
 
-The memory of what was imported is shared by all workers for as long as nobody writes to it. The facts it rests on:
+The workers share the memory of the import, page by page, until one of them writes to a page. This rests on these facts:
 
-- A fork has one thread, the one that forked; locks that others held stay locked, and what others were to do is not done
-  (fork(2), POSIX). So the fork server warns if the application's import has started threads. It also warns if that has
-  opened connections: the workers would read and write them in turns.
+- A fork has one thread, the one that forked. Locks that other threads held stay locked, and the other threads' work
+  stays undone (fork(2), POSIX). So the fork server warns if the application's import has started threads. It also warns
+  if the import has opened connections: all workers would read from them and write to them.
 - An import with the garbage collector off leaves fewer half-empty pages for the workers to write to.
-- A module is imported once. New code takes a new fork server; the old one ends when its last worker has.
+- A module is imported once. New code needs a new fork server; the old one ends after its last worker.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger("uvicorn.error")
 
 RESTARTED = ("OtelBatch", "OtelPeriodicExportingMetricReader")
-"""How the names of threads begin that start again in a fork by themselves (os.register_at_fork)."""
+"""Name prefixes of threads that start themselves again in a fork (os.register_at_fork)."""
 
 
 class ForkServerProcess(ForkingProcess):
-    """The fork server: it imports the application, forks workers, and reports their ends.
+    """Imports the application, forks workers, and reports when they end.
 
     instrumented: whether it has to set up OpenTelemetry, here and in each fork (`opentelemetry`)
     """
@@ -57,7 +57,7 @@ class ForkServerProcess(ForkingProcess):
         self._instrumented = instrumented
 
     def run(self) -> None:
-        """Fork workers until the supervisor needs no more; a fork serves within this call, and exits."""
+        """Fork workers until the supervisor needs no more. A fork serves within this call, and exits."""
         leave_signals()
         try:
             with _ending_with(self._channel.pipe):
@@ -70,7 +70,7 @@ class ForkServerProcess(ForkingProcess):
         self._obey_orders()
 
     def _import(self) -> None:
-        """Import all that a worker needs; raises DuallistenError."""
+        """Import everything that a worker needs; raises DuallistenError."""
         if self._config.options.private_metrics is not None:
             from duallisten.admin.metrics_multiprocess import join
 
@@ -116,13 +116,13 @@ class ForkServerProcess(ForkingProcess):
 def serve_order(
     config: Config, order: ForkOrder, queues: list[int], pipe: Connection, board: Scoreboard | None
 ) -> None:
-    """Serve, in a fork, as a worker what the supervisor has ordered.
+    """Serve as a worker, in a fork, as the supervisor's order says.
 
     Args:
         config: The configuration.
-        order: What the worker is for.
-        queues: The descriptors of its sockets, in the order of their sides.
-        pipe: Its end of its pipe.
+        order: The supervisor's order.
+        queues: The descriptors of the worker's sockets, in the order of `order.sides`.
+        pipe: The worker's end of its pipe.
         board: The launch's scoreboard, if there is one.
     """
     row = RowRef(board, order.row) if board is not None else None
@@ -132,10 +132,10 @@ def serve_order(
 
 @contextmanager
 def _ending_with(pipe: Connection) -> Iterator[None]:
-    """End this process at once if the other end of `pipe` is closed within the block; nothing else may come over it.
+    """End this process at once if the other end of `pipe` is closed within the block. No message may arrive meanwhile.
 
-    An import may take long or hang, and a thread to watch the pipe would be one too many. SIGIO, which the kernel sends
-    for an asynchronous descriptor (fcntl(2), O_ASYNC), ends a process that does not handle it.
+    An import may take long or hang, and a process that forks must not have a second thread to watch the pipe. The
+    kernel sends SIGIO for an asynchronous descriptor (fcntl(2), O_ASYNC), and SIGIO ends a process without a handler.
     """
     descriptor = pipe.fileno()
     flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
@@ -150,14 +150,14 @@ def _ending_with(pipe: Connection) -> Iterator[None]:
 
 
 def _lost_threads() -> Iterator[str]:
-    """The names of this process's threads that a fork will not have; OpenTelemetry's SDK starts its own again there."""
+    """Return the names of the threads that a fork will not have, without those that start themselves again there."""
     for thread in threading.enumerate():
         if thread is not threading.main_thread() and not thread.name.startswith(RESTARTED):
             yield thread.name
 
 
 def _open_connections() -> Iterator[str]:
-    """The connected sockets of this process that lead elsewhere, each by its descriptor and its peer."""
+    """Return the peers of this process's connected TCP and UDP sockets, each as "host port number"."""
     for entry in Path("/proc/self/fd").iterdir():
         with suppress(OSError, ValueError):
             if not str(entry.readlink()).startswith("socket:"):

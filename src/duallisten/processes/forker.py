@@ -1,7 +1,7 @@
-"""A process that forks others off itself, as the supervisor sees it; and what it has forked.
+"""The supervisor's view of a process that forks others off itself, and of its forks.
 
-A fork is its child and not the supervisor's: a descriptor tells of its end (pidfd_open(2), Linux 5.3), and the process
-that has forked it reports its exit code.
+A fork is a child of that process and not of the supervisor. The supervisor sees its end by a descriptor
+(pidfd_open(2), Linux 5.3), and the process that has forked it reports its exit code.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from duallisten.processes.worker_protocol import ForkReport
 
 PATIENCE = 10.0
-"""Seconds that such a process has to answer: it forks, or reports a fork's exit code, in milliseconds."""
+"""Seconds that the forking process has to answer; it needs milliseconds to fork or to report an exit code."""
 
 
 class Forker(Child):
@@ -40,51 +40,51 @@ class Forker(Child):
         elif report.name == "ended":
             self._exit_codes[report.pid] = report.code
         else:
-            self._exit_codes.pop(report.pid, None)  # of an earlier process with this number
+            self._exit_codes.pop(report.pid, None)  # of an earlier process with this process id
             self._forked.append((report.pid, descriptors))
 
     def _wait_until(self, is_reported: Callable[[], bool]) -> bool:
-        """Wait for a report, not longer than its process lives and `PATIENCE`; whether it came."""
+        """Wait up to `PATIENCE` seconds for a report, or until the pipe closes; return whether the report came."""
         deadline = time.monotonic() + PATIENCE
         while not is_reported() and not self.pipe.closed and (left := deadline - time.monotonic()) > 0:
             self.read_reports(left)
         return is_reported()
 
     def ask(self, order: Any, descriptors: Sequence[int]) -> ForkedProcess:
-        """Have it fork; raises OSError where that fails, and ends it where it does not answer."""
+        """Order a fork, and return it; on failure end the forking process, and raise OSError."""
         try:
             self._channel.send(order, descriptors)
             if not self._wait_until(lambda: bool(self._forked)):
-                raise OSError("the process that it is forked from does not answer")
+                raise OSError("the forking process does not answer")
             pid, ends = self._forked.pop()
             if not ends:
-                raise OSError("no process or descriptor is left")
+                raise OSError("no process, memory or descriptor is available")
         except OSError:
-            self.end()  # what it still reports of this fork must not be taken for an answer to the next order
+            self.end()  # a late report of this fork must not be taken for an answer to the next order
             raise
         return ForkedProcess(pid, ends[0], self.exit_code)
 
     def exit_code(self, pid: int) -> int | None:
-        """Return the exit code of a fork that has ended; None where nobody can tell."""
+        """Return the exit code of a fork that has ended; None if it is unknown."""
         if not self._wait_until(lambda: pid in self._exit_codes):
             self.end()
-            with suppress(ChildProcessError):  # process 1 of a container inherits what a dead process leaves
+            with suppress(ChildProcessError):  # process 1 of a container inherits the children of a dead process
                 ended, status = os.waitpid(pid, os.WNOHANG)
                 if ended == pid:
                     self._exit_codes[pid] = os.waitstatus_to_exitcode(status)
         return self._exit_codes.get(pid)
 
     def end(self) -> None:
-        """End it now; it has nothing to put in order."""
+        """Kill the forking process; it has nothing to clean up."""
         self.signal(signal.SIGKILL)
         self.close()
 
 
 class ForkedProcess:
-    """A process that was forked: what `multiprocessing.Process` is for a spawned one.
+    """A forked process, with the interface of `multiprocessing.Process`.
 
-    sentinel: a descriptor that can be read when it has ended
-    exitcode: None while it runs, and where nobody could tell; negative if a signal ended it
+    sentinel: a descriptor that becomes readable when the process has ended
+    exitcode: None while it runs, and if it is unknown; negative if a signal ended it
     """
 
     def __init__(self, pid: int, sentinel: int, exit_code: Callable[[int], int | None]) -> None:
@@ -98,7 +98,7 @@ class ForkedProcess:
         return self.sentinel >= 0 and not wait([self.sentinel], timeout=0)
 
     def join(self) -> None:
-        """Wait for its end, and for its exit code as long as there is someone to report it."""
+        """Wait for its end, and for the report of its exit code."""
         if self.sentinel >= 0:
             wait([self.sentinel])
             os.close(self.sentinel)

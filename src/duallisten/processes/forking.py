@@ -1,18 +1,19 @@
-"""What runs in a process that forks others off itself: the orders that it obeys, and what it reports of its forks.
+"""Base class of the processes that fork others off themselves: they obey orders, and report the ends of their forks.
 
-A fork shares the memory of the process that it comes from, page by page, for as long as neither writes to it. The facts
-this rests on, as measured with CPython 3.11:
+A fork shares the memory of its parent, page by page, until one of the two writes to a page. This rests on these facts,
+as measured with CPython 3.11:
 
-- To use an object is to count a reference to it, which writes to its page. So what is imported before the fork is
-  shared for the better part; what is imported after it is not, and importing writes to a third of what is there.
-- The garbage collector writes to every object that it looks at. What is there at the fork is frozen (`gc.freeze`).
-- Up to 3.11 the cache of attributes (`sys._clear_type_cache`) counts the names in it, so a fork that looks up others
-  writes to two pages instead of one. Since 3.12 such names are not counted (PEP 683).
+- Using an object changes its reference count, which writes to its page. Most of what is imported before the fork stays
+  shared. Imports after the fork are not shared, and they write to a third of the pages that were.
+- The garbage collector writes to every object that it visits. So the objects that exist at the fork are frozen
+  (`gc.freeze`).
+- Up to 3.11 the attribute cache (`sys._clear_type_cache`) counts references to the names in it. So a fork that looks up
+  other names writes to two pages instead of one. Since 3.12 these names are immortal and not counted (PEP 683).
 
 Invariants:
-    - It has one thread and no event loop, listens on nothing, and answers nothing.
-    - It holds no socket of ours longer than a fork takes.
-    - It ends when the supervisor does, which it learns from its pipe; each fork learns it from its own.
+    - The process has one thread and no event loop, listens on no socket, and answers no client.
+    - It holds a socket of ours only while it forks.
+    - It ends when its pipe closes, which means that the supervisor has ended. Each fork has a pipe of its own for that.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 
 def import_ahead(config: Config) -> None:
-    """Import what the workers will, as far as it is not the user's; what cannot be is left to them to report."""
+    """Import what the workers need, without the user's modules; a worker reports what cannot be imported."""
     import duallisten.endpoints.routes
 
     if config.is_engine:
@@ -53,7 +54,7 @@ def import_ahead(config: Config) -> None:
 
 
 def freeze() -> None:
-    """Prepare the memory of this process for being shared."""
+    """Prepare the memory of this process to be shared with forks."""
     gc.collect()
     if sys.version_info < (3, 12):
         sys._clear_type_cache()
@@ -61,32 +62,32 @@ def freeze() -> None:
 
 
 def leave_signals() -> None:
-    """Do nothing about the signals that a terminal sends to all processes: the supervisor decides."""
+    """Do nothing on the signals that a terminal sends to all processes: the supervisor acts on them."""
     for number in (signal.SIGINT, signal.SIGHUP, *IGNORED, signal.SIGUSR2):
         signal.signal(number, ignore)
     release()
 
 
 class ForkingProcess:
-    """Forks when it is ordered to, and reports the ends of its forks."""
+    """Forks for each order, and reports the ends of its forks."""
 
     def __init__(self, pipe: Connection) -> None:
         self._channel = Channel(pipe)
-        self._children: dict[int, int] = {}  # process ids, by the descriptor that tells of its end
+        self._children: dict[int, int] = {}  # process ids by pidfd
 
     def _count(self, order: Any) -> int:
-        """How many descriptors come with an order."""
+        """Return how many descriptors come with an order."""
         return 1
 
     def _become(self, order: Any, descriptors: list[int]) -> None:
-        """Do, in a fork, what it was made for."""
+        """Do the work of a fork, in the fork."""
 
     def _report(self, report: ForkReport, descriptors: tuple[int, ...] = ()) -> None:
         with suppress(OSError):
             self._channel.send(report, descriptors)
 
     def _obey_orders(self) -> None:
-        """Fork for each order until an empty one comes, and report the ends of all."""
+        """Fork for each order until an empty one comes, and return when all forks have ended and were reported."""
         more = True
         while more or self._children:
             for readable in wait([*([self._channel.pipe] if more else []), *self._children]):
@@ -108,18 +109,18 @@ class ForkingProcess:
         self._report(ForkReport("ended", pid=pid, code=os.waitstatus_to_exitcode(status)))
 
     def _fork(self, order: Any, descriptors: list[int]) -> None:
-        """Fork a process, which does its work and exits within this call."""
-        if len(descriptors) != self._count(order):  # this process may open no more
+        """Fork; the fork does its work within this call, and exits."""
+        if len(descriptors) != self._count(order):  # this process has reached its limit of descriptors
             for descriptor in descriptors:
                 os.close(descriptor)
             self._report(ForkReport("forked"))
             return
-        for stream in (sys.stdout, sys.stderr):  # each fork would write out again what is buffered
+        for stream in (sys.stdout, sys.stderr):  # each fork would write the buffered text again
             with suppress(AttributeError, OSError, ValueError):  # there is none, or it is closed
                 stream.flush()
         try:
             pid = os.fork()
-        except OSError:  # there is no process or memory to be had now
+        except OSError:  # no process or memory is available now
             pid = -1
         if pid == 0:
             self._channel.close()

@@ -1,23 +1,24 @@
-"""What process 1 of a container has to do: reap orphans, and pass signals on.
+"""The duties of process 1 in a container: reap orphans, and pass signals on.
 
 A process whose parent has ended becomes a child of process 1 of its namespace (pid_namespaces(7)). Process 1 has to
-wait for it when it ends, else it stays a zombie, and its number stays taken.
+wait for it when it ends, or else it stays a zombie and keeps its process id.
 
 A supervisor knows its own children, so it waits for all others (`OrphanReaper`). A process that runs the application
-does not know an orphan from a child that the application has started and will wait for, whose exit code would be lost;
-uvloop's children are even started in C. So it forks before the application is imported and anything is opened
-(`fork_from_init`). The child serves. Process 1 waits for whatever ends, as what `docker run --init` puts there does.
+cannot tell an orphan from a child that the application has started and will wait for: reaping that would lose its exit
+code. uvloop even starts children in C. So process 1 forks before the application is imported and anything is opened
+(`fork_from_init`). The child serves. Process 1 waits for every process that ends, as the init of `docker run --init`
+does.
 
-The facts it rests on:
+This rests on these facts:
 
-- Process 1 is sent only signals that it handles, or blocks: a blocked one stays pending, and is taken by `sigwaitinfo`.
-- A terminal sends its signals to every process of the group, so the child has them already. Their code says that the
-  kernel has sent them (sigaction(2), `si_code` above 0).
+- Process 1 gets only signals that it handles or blocks. A blocked signal stays pending, and `sigwaitinfo` takes it.
+- A terminal sends its signals to every process of the group, so the child has them already. Their `si_code` is above 0,
+  which means that the kernel has sent them (sigaction(2)).
 - The kernel kills all other processes of the namespace when process 1 ends.
-- `LISTEN_PID` and `WATCHDOG_PID` name the process that systemd means (sd_listen_fds(3)).
+- `LISTEN_PID` and `WATCHDOG_PID` hold the id of the process that systemd means (sd_listen_fds(3)).
 
 Invariants:
-    - A child of the application's is left to the application, and one of the supervisor's to the supervisor.
+    - The application's children are left to the application, and the supervisor's to the supervisor.
 """
 
 from __future__ import annotations
@@ -36,14 +37,14 @@ if TYPE_CHECKING:
     from duallisten.processes.supervisor import Supervisor
 
 FIRST_DESCRIPTOR = 3
-"""The first that is no standard stream."""
+"""The first descriptor after the standard streams."""
 
 MEANT = ("LISTEN_PID", "WATCHDOG_PID")
-"""Variables with the number of the process that is meant."""
+"""Environment variables that hold the id of the process that systemd means."""
 
 
 def fork_from_init() -> None:
-    """Fork, where this is process 1: the child returns, and process 1 ends with the child's exit code."""
+    """Fork process 1: the child returns from this call, and process 1 exits with the child's exit code."""
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     if child := os.fork():
         _close_inherited()
@@ -55,7 +56,7 @@ def fork_from_init() -> None:
 
 
 def _close_inherited() -> None:
-    """Close all but the standard streams: sockets that were passed are the child's."""
+    """Close all but the standard streams: passed sockets belong to the child."""
     for entry in list(Path("/proc/self/fd").iterdir()):
         if int(entry.name) >= FIRST_DESCRIPTOR:
             with suppress(OSError):
@@ -63,7 +64,7 @@ def _close_inherited() -> None:
 
 
 def _attend(child: int) -> int:
-    """Reap whatever ends, and pass signals on, until the child has ended; returns its exit code."""
+    """Reap processes that end, and pass signals on, until the child has ended; returns its exit code."""
     while True:
         signalled = signal.sigwaitinfo(signal.valid_signals())
         if signalled.si_signo != signal.SIGCHLD:
@@ -74,17 +75,17 @@ def _attend(child: int) -> int:
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
                 if ended[0] == child:
                     code = os.waitstatus_to_exitcode(ended[1])
-                    return code if code >= 0 else 128 - code  # as a shell has it
+                    return code if code >= 0 else 128 - code  # as in a shell
 
 
 class OrphanReaper(SupervisorObserver):
-    """Reaps what has become a child of a supervisor that is process 1."""
+    """Reaps orphans for a supervisor that is process 1."""
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
 
     def tick(self) -> None:
-        """Reap the orphans that have ended; `active_children` has reaped those of `multiprocessing`."""
+        """Reap the orphans that have ended; `active_children` reaps the processes of `multiprocessing`."""
         known = {child.pid for child in active_children()}
         known |= {one.pid for one in (*self._supervisor.workers, *self._supervisor.factory.helpers)}
         for pid in set(_children()) - known:
@@ -93,6 +94,6 @@ class OrphanReaper(SupervisorObserver):
 
 
 def _children() -> Iterator[int]:
-    """The children of this process, zombies included (proc_pid_task(5))."""
+    """Return the process ids of this process's children, zombies included (proc_pid_task(5))."""
     for entry in Path("/proc/self/task").glob("*/children"):
         yield from map(int, entry.read_text().split())

@@ -1,7 +1,7 @@
 """The launch: from a configuration to a running server, in this process or under a supervisor.
 
-`run` is what `uvicorn.run` is. `launch` raises where uvicorn exits; the command line turns an error into a line and an
-exit code.
+`run` corresponds to `uvicorn.run`. `launch` raises an error where uvicorn exits; the command line turns the error into
+one line and an exit code.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ def run(app: Any, *, app_dir: str | None = None, **options: Unpack[Keywords]) ->
     Raises:
         UsageError: An option cannot be read.
         TypeError: An option does not exist.
-        LaunchError: The launch cannot be carried out. It has been logged, and is a `SystemExit`, too: uncaught it ends
-            the program with code 3, as under uvicorn.
-        ShutdownError: It has served, and a step of its end has failed.
+        LaunchError: The launch has failed. The error has been logged. It is also a `SystemExit`: uncaught it ends the
+            program with code 3, as under uvicorn.
+        ShutdownError: The application has been served, and a step of the shutdown has failed.
     """
     if app_dir is not None:
         sys.path.insert(0, app_dir)
@@ -64,10 +64,10 @@ def run(app: Any, *, app_dir: str | None = None, **options: Unpack[Keywords]) ->
 
 
 def launch(config: Config, reread: Reread | None = None, *, owns_process: bool = False) -> None:
-    """Serve what `config` asks for: with a reloader, with workers, or in this process.
+    """Serve as `config` says: with a reloader, with workers, or in this process.
 
-    reread: reads what is asked for again, for SIGHUP
-    owns_process: whether this process is for the launch alone, and ends with it
+    reread: reads the configuration again, for SIGHUP
+    owns_process: whether this process exists only for the launch, and ends with it
     """
     process = os.getpid()
     try:
@@ -99,12 +99,12 @@ def launch(config: Config, reread: Reread | None = None, *, owns_process: bool =
     except KeyboardInterrupt:
         pass
     finally:
-        if owns_process and os.getpid() == process:  # a launch that fails may have left threads behind, too
+        if owns_process and os.getpid() == process:  # a failed launch may have left threads behind, too
             ExitWatch(getattr(sys.exception(), "exit_code", ShutdownError.exit_code)).start()
 
 
 def take_passed_sockets(config: Config) -> None:
-    """Take the sockets that systemd has passed to this process, if it has."""
+    """Take the sockets that systemd has passed to this process, if any."""
     if "LISTEN_FDS" in os.environ:
         from duallisten.listeners.socket_activation import take_passed
 
@@ -112,7 +112,7 @@ def take_passed_sockets(config: Config) -> None:
 
 
 def _zygote(config: Config, *, wanted: bool) -> AbstractContextManager[Zygote | None]:
-    """Fork the process from which the others come, where there will be others and that is possible."""
+    """Fork the zygote, if it is wanted and possible here."""
     if not wanted:
         return nullcontext()
     from duallisten.processes.zygote import forked_early
@@ -121,9 +121,9 @@ def _zygote(config: Config, *, wanted: bool) -> AbstractContextManager[Zygote | 
 
 
 def _metric_files(config: Config, *, several: bool) -> AbstractContextManager[None]:
-    """Make a place for the application's metrics, where they are asked for.
+    """Create the directory of the metrics that processes share, if `--private-metrics` is given.
 
-    several: whether there are several processes at a time
+    several: whether the launch has several processes at a time
     """
     if config.options.private_metrics is None:
         return nullcontext()
@@ -133,7 +133,7 @@ def _metric_files(config: Config, *, several: bool) -> AbstractContextManager[No
 
 
 def _control(config: Config) -> AbstractContextManager[socket.socket | None]:
-    """Have the control socket within a block, where one is asked for; raises LaunchError."""
+    """Return a context with the control socket, or with None without `--control`; raises LaunchError."""
     if config.options.control is None:
         return nullcontext()
     from duallisten.control.listening import control_socket
@@ -145,14 +145,14 @@ def _require_import_strings(config: Config) -> None:
     own = config.options.private_app
     if not (isinstance(config.app, str) and isinstance(own, str | None)):
         raise LaunchError(
-            "workers and reload need the application as an import string ('module:attribute'), for each process "
-            "imports it anew; $WEB_CONCURRENCY asks for workers too: give workers=1 to do without"
+            "workers and reload need the application as an import string ('module:attribute'), because each process "
+            "imports it; $WEB_CONCURRENCY also asks for workers: workers=1 overrides it"
         )
 
 
 @contextmanager
 def _bound(plan: Plan, share: sock.Share | None = None) -> Iterator[list[sock.BoundSocket]]:
-    """Bind the plan's sockets for as long as the block lasts."""
+    """Bind the plan's sockets for the block."""
     bound = sock.bind(plan, share=share)
     try:
         yield bound
@@ -162,10 +162,11 @@ def _bound(plan: Plan, share: sock.Share | None = None) -> Iterator[list[sock.Bo
 
 
 class Beside(NamedTuple):
-    """What a supervisor is given beside what it serves.
+    """Further arguments of a supervisor.
 
-    zygote: what the workers come from; None where they are spawned
-    reaps: whether it reaps what is no child of its own
+    reread: reads the configuration again, for SIGHUP; None if it cannot be read again
+    zygote: the process that workers are forked from; None if they are spawned
+    reaps: whether the supervisor is process 1, and reaps orphans
     """
 
     reread: Reread | None
@@ -188,7 +189,7 @@ def _launch_processes(
     from duallisten.processes.supervisor import Supervisor
 
     with ExitStack() as stack:
-        sock = stack.enter_context(_control(config))  # first: where there can be none, nothing is started
+        sock = stack.enter_context(_control(config))  # first: if that fails, nothing is started
         supervisor = Supervisor(config, plan, pools, bound, beside.reread, beside.zygote)
         supervisor.observers += _observers(supervisor, notifier, reaps=beside.reaps)
         if sock is not None:
@@ -201,7 +202,7 @@ def _launch_processes(
 
 
 def _observers(supervisor: Supervisor, notifier: Notifier | None, *, reaps: bool) -> Iterator[SupervisorObserver]:
-    """Build what hears of what happens to a launch with workers."""
+    """Build the observers of a launch with workers."""
     from duallisten.processes.starting import StartObserver
 
     yield StartObserver(supervisor)
@@ -216,10 +217,12 @@ def _observers(supervisor: Supervisor, notifier: Notifier | None, *, reaps: bool
 
 
 def _serve_alone(config: Config, plan: Plan, bound: list[sock.BoundSocket], *, owns_process: bool) -> None:
-    """Serve in this process, which exits with 0 after a good end if it is for the launch alone.
+    """Serve in this process.
 
-    The sockets are bound before the application is imported, and that is imported before the event loop runs, as under
-    uvicorn: a module may call `asyncio.run` when it is imported.
+    The sockets are bound first, then the application is imported, then the event loop starts. So a module of the
+    application may call `asyncio.run` while it is imported, as under uvicorn.
+
+    owns_process: whether the process exists only for the launch; it then exits with 0 after a signal and a good end
     """
     server = Server(config, plan=plan)
     server.listeners.bound = bound
@@ -236,7 +239,7 @@ def _serve_alone(config: Config, plan: Plan, bound: list[sock.BoundSocket], *, o
                 noting.enter_context(released())
             config.import_apps()
             if not owns_process:
-                noting.close()  # the program dies of it when the server has ended, as under uvicorn
+                noting.close()  # the program dies of SIGTERM when the server has ended, as under uvicorn
             with suppress(KeyboardInterrupt):
                 run_server(server)
     finally:
@@ -245,7 +248,7 @@ def _serve_alone(config: Config, plan: Plan, bound: list[sock.BoundSocket], *, o
 
 @contextmanager
 def _controlled(config: Config, server: Server) -> Iterator[None]:
-    """Answer at the control socket for a server within the block, where one is asked for; raises LaunchError."""
+    """Answer requests at the control socket within the block, if `--control` is given; raises LaunchError."""
     with _control(config) as sock:
         if sock is None:
             yield
@@ -258,11 +261,11 @@ def _controlled(config: Config, server: Server) -> Iterator[None]:
 
 @contextmanager
 def _noting(server: Server, number: signal.Signals) -> Iterator[None]:
-    """Note a signal that has no handler, also while the application is imported; the server ends when it has started.
+    """Handle a signal that has no handler, also during the import: the server then ends as soon as it has started.
 
-    Without a handler SIGTERM would be lost where this is process 1 of a container (pid_namespaces(7)), and elsewhere
-    end the process in the middle of the import; so would SIGHUP, which comes from a terminal that is closed, at any
-    time. When the server has ended, uvicorn raises the signals again that have ended it: with this handler the process
+    Without a handler SIGTERM would be lost in process 1 of a container (pid_namespaces(7)), and would end any other
+    process in the middle of the import. SIGHUP, which a terminal sends when it is closed, would end the process at any
+    time. When the server has ended, uvicorn raises again the signals that have ended it: with this handler the process
     does not die of them.
     """
     is_free = threading.current_thread() is threading.main_thread() and signal.getsignal(number) is signal.SIG_DFL
@@ -276,7 +279,7 @@ def _noting(server: Server, number: signal.Signals) -> Iterator[None]:
 
 
 def _make_notifier() -> Notifier | None:
-    """Build what tells systemd how the launch stands, if it wants to know."""
+    """Build the notifier for systemd; None if systemd has not set `NOTIFY_SOCKET`."""
     if "NOTIFY_SOCKET" not in os.environ:
         return None
     from duallisten.processes.service_manager import make_notifier
@@ -285,7 +288,7 @@ def _make_notifier() -> Notifier | None:
 
 
 def _reload(config: Config, plan: Plan, bound: list[sock.BoundSocket], notifier: Notifier | None) -> None:
-    """Run uvicorn's own reloader, with a process that serves the whole plan."""
+    """Run uvicorn's reloader, with one process that serves the whole plan."""
     from duallisten.listeners import log_listeners
     from duallisten.processes.worker_main import ReloadedProcess
 
@@ -293,9 +296,9 @@ def _reload(config: Config, plan: Plan, bound: list[sock.BoundSocket], notifier:
         if getattr(config.options, name):
             logger.warning("--%s is ignored while reloading: one process serves both sides.", name.replace("_", "-"))
     if config.options.control is not None:
-        logger.warning("--control is ignored while reloading: the process to be asked is replaced at each change.")
+        logger.warning("--control is ignored while reloading: the answering process is replaced at each change.")
     if config.options.register is not None:
-        logger.warning("--register is ignored while reloading: nobody should be sent to code that is being changed.")
+        logger.warning("--register is ignored while reloading: clients should not be sent to code under development.")
     log_listeners(config, plan, bound, lambda side: "reloading process")
     target, reloader = ReloadedProcess(config, plan, tuple(one.side for one in bound)), change_reloader()
     if notifier is not None:
@@ -306,9 +309,9 @@ def _reload(config: Config, plan: Plan, bound: list[sock.BoundSocket], notifier:
 
 
 def check(config: Config, *, as_json: bool) -> None:
-    """Print what a launch of `config` would do, as far as it would come, and raise as it would.
+    """Print what a launch of `config` would do up to its first error, and raise that error.
 
-    What leaves no trace is tried: the addresses are bound and let go, and the application is imported and not started.
+    The addresses are bound and released again; the application is imported, and its lifespan does not run.
     """
     from duallisten.listeners.report import as_json as to_json
     from duallisten.listeners.report import make_report, print_table
@@ -326,13 +329,13 @@ def check(config: Config, *, as_json: bool) -> None:
         sys.stdout.write(to_json(report) + "\n")
     else:
         print_table(report)
-    sys.stdout.flush()  # before the error, if it goes to the same place
+    sys.stdout.flush()  # before the error, which may go to the same terminal
     if error is not None:
         raise error
 
 
 def _try(config: Config, plan: Plan) -> None:
-    """Try what leaves no trace of a launch; raises as it would."""
+    """Try the steps of a launch that leave no trace; raises the error of the launch."""
     config.check_pages(has_private=plan.private is not None or plan.later)
     make_pools(plan, config.workers, config.options.private_workers)
     with _bound(plan), nullcontext() if config.should_reload else _control(config):
@@ -344,16 +347,16 @@ def _try(config: Config, plan: Plan) -> None:
 
 
 def show_routes(config: Config, *, as_json: bool) -> str:
-    """Print every route of what `config` serves, with what each side gets of it; raises as a launch would.
+    """Print every route that `config` serves, and how each side sees it; raises the errors of a launch.
 
-    The application is imported and not started, and nothing is bound. Returns what `--strict-routes` refuses, if that
-    is asked for.
+    The application is imported, its lifespan does not run, and nothing is bound. Returns the complaint of
+    `--strict-routes`; empty if there is none, or without that option.
     """
     from duallisten.endpoints.routes import as_json as to_json
     from duallisten.endpoints.routes import print_table, strict_errors, unused_rules
 
     strict = config.options.strict_routes
-    config.options = config.options._replace(strict_routes=False)  # what it refuses is to be shown here
+    config.options = config.options._replace(strict_routes=False)  # so that `load` does not refuse the routes
     config.load()
     sections = config.sections()
     if as_json:

@@ -1,8 +1,8 @@
-"""How a launch with workers stands: what its supervisor lets others know.
+"""The state of a launch with workers, as its supervisor publishes it.
 
-`SupervisorObserver` is for those who hear of events, such as a service manager. `LaunchBoard` is the scoreboard: a
-worker is given a row before it starts. The row is taken back when it has ended, and its counters are added to those of
-the past, so that what a dead worker has served stays counted.
+`SupervisorObserver` is the base class of objects that are called at each event, such as the notifier of a service
+manager. `LaunchBoard` is the scoreboard. A worker gets a row before it starts. When it has ended, its row is freed and
+its counters are added to the totals, so requests of dead workers stay counted.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 class SupervisorObserver:
-    """Hears of what happens to a launch; a base class that does nothing.
+    """Is called at each event of a launch; a base class that does nothing.
 
-    interval: seconds between two calls of `tick` at most; None where it needs none
-    things: what can be read when `tick` has something to do
+    interval: the longest time between two calls of `tick`, in seconds; None for no requirement
+    things: objects for `multiprocessing.connection.wait` that are readable when `tick` has work to do
     """
 
     interval: float | None = None
@@ -32,36 +32,36 @@ class SupervisorObserver:
         """Every worker serves for the first time."""
 
     def extended(self) -> None:
-        """Every worker serves the private listener, too, that has come late."""
+        """Every worker now serves the private listener, whose address has come late."""
 
     def reloading(self) -> None:
         """SIGHUP has come, and the workers will be replaced."""
 
     def reloaded(self, complete: bool) -> None:
-        """The replacement has ended; where it is not complete, old workers still serve."""
+        """The replacement has ended; if it is not complete, old workers still serve."""
 
     def stopping(self) -> None:
         """The workers are about to be told to end."""
 
     def tick(self) -> None:
-        """The supervisor turns; it does so also while the workers end."""
+        """The supervisor's loop goes round; this is called also while the workers end."""
 
 
 class LaunchBoard:
-    """The scoreboard of a launch, or nothing where nothing is observed."""
+    """The scoreboard of a launch; without a board if nothing in the configuration reads one."""
 
     def __init__(self, config: Config) -> None:
         self.board = Scoreboard() if config.is_observed else None
         self._has_metrics = config.options.private_metrics is not None
 
     def take_row(self) -> RowRef | None:
-        """Return a row for a worker."""
+        """Return a free row for a worker; None without a board."""
         return RowRef(self.board, self.board.take_row()) if self.board is not None else None
 
     def free_row(self, row: RowRef | None, *, died: bool = False) -> None:
-        """Take back the row of a worker that has ended.
+        """Free the row of a worker that has ended.
 
-        died: whether it will be replaced
+        died: whether the end counts as a restart
         """
         if row is None:
             return
@@ -73,7 +73,7 @@ class LaunchBoard:
         row.board.head[Head.RESTARTS] += died
 
     def show(self, plan: Plan, *, launched: bool, ending: bool) -> None:
-        """Write down the phase of the launch, and that its supervisor turns."""
+        """Write the phase and sides of the launch to the board, and the time as the supervisor's sign of life."""
         if self.board is None:
             return
         if ending:

@@ -1,18 +1,18 @@
-"""`opentelemetry-instrument` for every process of a launch: workers, forked ones too, and the reloader's.
+"""`opentelemetry-instrument` for every process of a launch: spawned and forked workers, and the reloader's process.
 
-That command puts a folder with a `sitecustomize` module before all others in `PYTHONPATH`, and becomes the program. The
-facts this rests on:
+That command puts a folder with a `sitecustomize` module first in `PYTHONPATH`, and then executes the program. The
+facts:
 
-- A spawned process inherits `PYTHONPATH` and runs that module before anything else: it has providers of its own, with a
-  `service.instance.id` of its own where the SDK makes them (1.43). But before 0.63b0 the module took its folder out of
-  `PYTHONPATH` for good, so it is put back. A process of Python's own that serves nothing
-  (`multiprocessing.resource_tracker`) is started first, without it.
-- A fork (`--preload`) has what the fork server has. The SDK starts its own threads again in a fork; but the exporters'
-  connections stay the fork server's, locks stay as another thread has left them, and before 1.44 so does the resource.
-  So in the fork server libraries are patched before the application is imported, as they must be, and there are no
-  providers: what the API gives out until there are some are proxies. Each fork makes its own.
+- A spawned process inherits `PYTHONPATH` and runs that module before anything else. So it has its own providers, with
+  its own `service.instance.id` if the SDK makes one (1.43). But before 0.63b0 the module removed its folder from
+  `PYTHONPATH` for good, so it is put back here. Python's `multiprocessing.resource_tracker`, a process that serves
+  nothing, is started first, without the folder.
+- A fork (`--preload`) inherits the state of the fork server. The SDK restarts its own threads in a fork. But the
+  exporters' connections stay the fork server's, locks stay as another thread has left them, and before 1.44 the
+  resource stays the same, too. So the fork server patches the libraries, which has to happen before the application is
+  imported, and makes no providers: until there are some, the API returns proxies. Each fork makes its own providers.
 
-Telemetry that cannot be set up is logged, as by that command, and stops nothing.
+If telemetry cannot be set up, that is logged, as that command does, and the launch goes on.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ logger = logging.getLogger("uvicorn.error")
 
 
 def reach_children() -> None:
-    """Ensure that the processes that are started from now on are instrumented if this one is."""
+    """Ensure that processes started from now on are instrumented if this one is."""
     from multiprocessing import resource_tracker
 
     if (folder := _folder()) is None:
@@ -41,9 +41,9 @@ def reach_children() -> None:
 
 @contextmanager
 def unconfigured() -> Iterator[bool]:
-    """Start a process that is to be instrumented in two steps (`patch_libraries`, `configure`), within the block.
+    """Let a process that is started within the block be instrumented in two steps (`patch_libraries`, `configure`).
 
-    Gives whether it is to be: this process is instrumented, and knows how.
+    Yields whether it has to run them: this process is instrumented, and its OpenTelemetry has the two steps.
     """
     folder = _folder()
     if folder is None or _steps() is None:
@@ -54,7 +54,7 @@ def unconfigured() -> Iterator[bool]:
 
 
 def patch_libraries() -> None:
-    """Have the libraries instrumented that are imported from now on; what they make is exported from `configure` on."""
+    """Instrument the libraries that are imported from now on; their telemetry is exported after `configure`."""
     from opentelemetry.instrumentation import auto_instrumentation
 
     _put_back(str(Path(str(auto_instrumentation.__file__)).parent))
@@ -63,7 +63,7 @@ def patch_libraries() -> None:
         distro = load._load_distro()
         distro.configure()
         load._load_instrumentors(distro)
-    except Exception as error:  # whatever a distribution may raise; telemetry is no reason not to serve
+    except Exception as error:  # a distribution may raise any error; serve without telemetry then
         logger.error("OpenTelemetry cannot instrument the application: %r", error)
 
 
@@ -76,7 +76,7 @@ def configure() -> None:
 
 
 def _folder() -> str | None:
-    """Return the folder by which `opentelemetry-instrument` has instrumented this process; None if it has not."""
+    """Return the folder that `opentelemetry-instrument` has added to `PYTHONPATH`; None if it has not run."""
     auto = sys.modules.get("opentelemetry.instrumentation.auto_instrumentation")
     custom = getattr(sys.modules.get("sitecustomize"), "__file__", None)
     if auto is None or auto.__file__ is None or custom is None:
@@ -86,7 +86,7 @@ def _folder() -> str | None:
 
 
 def _steps() -> Any:
-    """Return the module that has the steps of auto-instrumentation one by one; None where it has not."""
+    """Return the module with the separate steps of auto-instrumentation; None if this version has no such steps."""
     try:
         from opentelemetry.instrumentation.auto_instrumentation import _load
     except ImportError:
@@ -106,7 +106,7 @@ def _put_back(folder: str) -> None:
 
 @contextmanager
 def _without(folder: str) -> Iterator[None]:
-    """Have what is started within the block not instrumented from its beginning on."""
+    """Remove the folder from `PYTHONPATH` within the block: processes started there are not instrumented at once."""
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(path for path in _paths() if path != folder)
     try:

@@ -1,24 +1,25 @@
-"""Signals that would kill a process that serves, with the requests in hand: they have a meaning, or do nothing.
+"""Handlers for signals that would otherwise kill a serving process and its requests.
 
-- SIGUSR2 writes the stack of the main thread to standard error, at once, also while the event loop is blocked, then
-  those of all threads, as soon as Python code runs there again (`faulthandler`). Where each task waits is logged as
-  soon as the loop turns.
-- SIGUSR1 and SIGQUIT do nothing; in a worker SIGHUP does nothing either, for it means something to the supervisor.
+- SIGUSR2 writes the stack of the main thread to standard error at once, also while the event loop is blocked. Then it
+  writes the stacks of all threads, as soon as the main thread runs Python code again (`faulthandler`). As soon as the
+  event loop runs, it logs where each task waits.
+- SIGUSR1 and SIGQUIT do nothing. SIGHUP does nothing in a worker: the supervisor acts on it.
 
-The facts it rests on:
+This rests on these facts:
 
-- A program that is started has the default for a signal that had a handler, and goes on ignoring what was ignored
-  (execve(2)). So these have handlers that do nothing: what the application starts is not changed.
-- `faulthandler.register` with `chain` runs the handler that was there before, too. Its handler runs without the GIL: it
-  may look at the thread that it has interrupted, which for a signal to a process is the main one where that can take
-  it (signal(7)). The frames of a thread that runs meanwhile change under it, and the process may crash.
-- A handler of Python's runs in the main thread, where the loop runs: `get_running_loop` finds it.
-- A signal that is blocked stays pending until it is not (signal(7)). A fork and a program that is started inherit the
+- A program that is executed gets the default action for a signal that had a handler, and goes on ignoring a signal that
+  was ignored (execve(2)). So these signals are not ignored but have handlers that do nothing: programs that the
+  application starts see no difference.
+- `faulthandler.register` with `chain` also runs the previous handler. faulthandler's handler runs without the GIL. It
+  may read the stack of the thread that it has interrupted: the kernel sends a signal for a process to the main thread
+  if that can take it (signal(7)). The frames of another thread may change meanwhile, and the process may crash.
+- A Python handler runs in the main thread, where the event loop runs: `get_running_loop` finds the loop.
+- A blocked signal stays pending until it is unblocked (signal(7)). A fork and an executed program inherit the signal
   mask (sigprocmask(2)). So the command and the supervisor hold signals back (`held`) until they, and the process that
-  they start, can act on them; whoever can lets them come (`release`), and so does whoever is to run the application.
+  they start, can act on them. A process that can act on them, or is about to run the application, calls `release`.
 
 Invariants:
-    - A handler of the application's, or of the program that runs a server, stays.
+    - A handler of the application, or of the program that runs a server, stays.
 """
 
 from __future__ import annotations
@@ -43,21 +44,21 @@ IGNORED = (signal.SIGUSR1, signal.SIGQUIT)
 """Signals that do nothing."""
 
 HELD = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGQUIT, signal.SIGTTIN, signal.SIGTTOU)
-"""Signals that mean something, or nothing, to a launch that serves, and end or stop a process that has no handler."""
+"""Signals that a launch handles or ignores while it serves; they end or stop a process that has no handler for them."""
 
 STDERR = 2
 """The descriptor of standard error."""
 
 
 def hold() -> None:
-    """Let signals wait that would end this process, until `release`, also in what it starts."""
+    """Hold back signals that would end this process, until `release`; processes started meanwhile do so, too."""
     signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
 
 
 def release() -> None:
-    """Let the signals come that were held back, here or by who has started this process.
+    """Deliver the signals that were held back, by this process or by its parent.
 
-    One at a time: `faulthandler` has a small stack of its own, which the frames of several signals at once overflow.
+    They are unblocked one at a time: the frames of several signals at once overflow faulthandler's small stack.
     """
     for number in HELD:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])
@@ -65,7 +66,7 @@ def release() -> None:
 
 @contextmanager
 def held() -> Iterator[None]:
-    """Let signals wait within the block; what is started there holds them back until it lets them come."""
+    """Hold signals back within the block; a process started there holds them back until it calls `release`."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
     try:
         yield
@@ -75,7 +76,7 @@ def held() -> Iterator[None]:
 
 @contextmanager
 def released() -> Iterator[None]:
-    """Let the signals come that were held back, until the block ends."""
+    """Deliver the signals that were held back, until the block ends."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
     release()
     try:
@@ -86,9 +87,9 @@ def released() -> Iterator[None]:
 
 @contextmanager
 def answered_signals(*more: signal.Signals) -> Iterator[None]:
-    """Answer these signals within the block, which must be run by the main thread; elsewhere nothing is changed.
+    """Handle SIGUSR2, `IGNORED` and `more` within the block; in another thread than the main one do nothing.
 
-    more: signals that do nothing, beside `IGNORED`
+    more: further signals that do nothing
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -111,10 +112,10 @@ def answered_signals(*more: signal.Signals) -> Iterator[None]:
 
 @contextmanager
 def caught(numbers: Iterable[int]) -> Iterator[socket.socket]:
-    """Turn each of these signals into a byte, its number, that can be read from a socket (`signal.set_wakeup_fd`).
+    """Write the number of each of these signals to a socket, as one byte (`signal.set_wakeup_fd`).
 
-    A handler that did the work itself would run between any two lines of what it interrupts, and a wait would not end.
-    What was held back comes first.
+    A handler that did the work itself could run between any two lines of code, and would not end a wait. Signals that
+    were held back come first.
     """
     reading, writing = socket.socketpair()
     with reading, writing:
@@ -132,17 +133,17 @@ def caught(numbers: Iterable[int]) -> Iterator[socket.socket]:
 
 
 def ignore(number: int, frame: FrameType | None) -> None:
-    """Do nothing about a signal."""
+    """Do nothing on a signal."""
 
 
 def _dump(number: int, frame: FrameType | None) -> None:
-    """Write the stacks of all threads, none of which runs meanwhile; log the tasks when the loop turns."""
+    """Write the stacks of all threads, none of which runs meanwhile; log the tasks as soon as the loop runs."""
     import asyncio
 
     faulthandler.dump_traceback(file=STDERR, all_threads=True)
     try:
         loop = asyncio.get_running_loop()
-    except RuntimeError:  # there is none yet, or no more
+    except RuntimeError:  # no loop runs
         return
     loop.call_soon_threadsafe(_log_tasks)
 
@@ -156,7 +157,7 @@ def _log_tasks() -> None:
 
 
 def _lines(task: asyncio.Task[Any]) -> list[str]:
-    """Return where a task waits: a line for each of its frames, the innermost last."""
+    """Return the stack of a waiting task, a line for each frame, the innermost last."""
     from duallisten.observability.task_frames import waiting_frames
 
     codes = [(frame.f_code, frame.f_lineno) for frame in waiting_frames(task)]

@@ -1,20 +1,20 @@
-"""Which workers have had enough, so that they are replaced: by memory, by age, by requests served.
+"""Replaces workers that have reached a limit of memory, age or requests.
 
-- `--limit-worker-memory`: resident memory, which the supervisor reads once a second, elsewhere than on Linux by psutil.
-  It counts what a worker shares with others, too, such as what a preloaded application has in memory before the fork.
+- `--limit-worker-memory`: resident memory, which the supervisor reads once a second; with psutil if not on Linux. It
+  includes memory that the worker shares with others, such as that of a preloaded application.
 - `--limit-worker-age`: seconds since the worker was started.
-- `--limit-max-requests`: a worker says itself that it has served as many (`worker_main`).
+- `--limit-max-requests`: the worker reports that it has served that many (`worker_main`).
 
-Each worker has limits of its own for memory and age: a random share of up to `JITTER` lower, so that workers which are
-alike do not come to the end together. For requests there is `--limit-max-requests-jitter`. The worker goes on serving
-until its successor does (`rolling`), so it may get over its limit. Where several have had enough, the oldest one is
-replaced first. If a successor fails, the next try is after a growing delay.
+Each worker's own limits for memory and age are lower by a random share of up to `JITTER`, so that similar workers do
+not reach them together. For requests there is `--limit-max-requests-jitter`. The worker serves until its successor
+does (`rolling`), so it may exceed its limit. If several workers have reached a limit, the oldest one is replaced first.
+If a successor fails, the next try comes after a growing delay.
 
-A worker may have more memory than the limit as soon as it serves. It would be replaced all the time, so it is left
-alone until it has been there for `YOUNG` seconds, and the log says once that the limit is too low.
+A worker may exceed the memory limit as soon as it serves. To replace it at once would never end, so it is kept until it
+is `YOUNG` seconds old, and the log says once that the limit is too low.
 
 Invariants:
-    - A worker is not told to end by this module: it asks for a successor, and only while nothing else is replaced.
+    - This module tells no worker to end. It asks for a successor, and only while nothing else is being replaced.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("uvicorn.error")
 
 JITTER = 0.1
-"""The share by which a worker's own limit is lower than what was asked for, at most."""
+"""The largest share by which a worker's own limit is lower than the option."""
 
 LOOK_INTERVAL = 1.0
 """Seconds between two readings of the workers' memory."""
@@ -45,7 +45,7 @@ MIB = 1 << 20
 
 
 class Limits(NamedTuple):
-    """What a worker may come to; 0 where there is no limit.
+    """The limits of a worker; 0 for no limit.
 
     memory: bytes
     age: seconds
@@ -55,20 +55,20 @@ class Limits(NamedTuple):
     age: float = 0.0
 
     def lowered(self, jitter: float) -> Limits:
-        """Return the limits of a worker.
+        """Return a worker's own limits.
 
-        jitter: its random number, from 0 to 1
+        jitter: the worker's random number, from 0 to 1
         """
         share = 1.0 - JITTER * jitter
         return Limits(int(self.memory * share), self.age * share)
 
 
 class Sample(NamedTuple):
-    """What a worker has come to.
+    """The measured age, memory and requests of a worker.
 
     age: seconds
-    memory: bytes; 0 where they were not read
-    requests: the number that it may serve, if it has
+    memory: bytes; 0 if not read
+    requests: the limit of requests if the worker has reached it, else empty
     """
 
     age: float
@@ -77,9 +77,9 @@ class Sample(NamedTuple):
 
 
 def reason_to_replace(sample: Sample, limits: Limits) -> str:
-    """Say why a worker is replaced, as the rest of a line about it; empty where it is not.
+    """Return why a worker is to be replaced, as the end of a log line that begins with its name; empty if it is not.
 
-    limits: the worker's own
+    limits: the worker's own limits
     """
     if sample.requests:
         return f"has served {sample.requests} requests (--limit-max-requests)"
@@ -94,9 +94,9 @@ def reason_to_replace(sample: Sample, limits: Limits) -> str:
 
 
 class Recycling:
-    """Looks at the workers of a supervisor, and has those replaced that have had enough.
+    """Checks the workers of a supervisor, and asks for successors of those that have reached a limit.
 
-    Raises UsageError where the memory of a worker cannot be read here.
+    Raises UsageError if there is a limit of memory and memory cannot be read on this system.
     """
 
     def __init__(self, supervisor: Supervisor) -> None:
@@ -111,7 +111,7 @@ class Recycling:
         return self._supervisor.config.options
 
     def look(self) -> None:
-        """Ask for the successor of the worker that has had enough for the longest, if nothing else is replaced."""
+        """Ask for a successor of the oldest worker that has reached a limit, if nothing else is being replaced."""
         supervisor, now = self._supervisor, time.monotonic()
         rolling = supervisor.rolling
         if not supervisor.launched or now < rolling.retry_at or not rolling.is_idle:
@@ -131,7 +131,7 @@ class Recycling:
                 return
 
     def _memory_of(self, worker: Worker, limits: Limits) -> int:
-        """Read the memory of a worker, in bytes, and warn of a limit with which it has no use."""
+        """Return the memory of a worker, in bytes; warn if it cannot be read, or if the limit is too low."""
         memory = resident_memory(worker.pid)
         if memory is None:
             if worker.process.is_alive():
@@ -145,14 +145,14 @@ class Recycling:
         return memory or 0
 
     def _warn(self, about: str, text: str) -> None:
-        """Warn once."""
+        """Log a warning, once for each `about`."""
         if about not in self._warned:
             self._warned.add(about)
             logger.warning("%s", text)
 
 
 def check_readable() -> None:
-    """Raise UsageError where the memory of other processes cannot be read, with what to do."""
+    """Raise UsageError if the memory of other processes cannot be read; its text says what to install."""
     if sys.platform != "linux":
         try:
             import psutil  # noqa: F401
@@ -161,7 +161,7 @@ def check_readable() -> None:
 
 
 def resident_memory(pid: int) -> int | None:
-    """Return the resident memory of a process, in bytes; None where it cannot be read, or the process is gone."""
+    """Return the resident memory of a process, in bytes; None if it cannot be read, or the process is gone."""
     if sys.platform == "linux":
         try:
             return resident_bytes(pid)

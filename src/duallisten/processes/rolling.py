@@ -1,23 +1,22 @@
-"""The replacement of workers, successor-first and one at a time: of all by SIGHUP, of one when it is asked for.
+"""Replaces workers one at a time, the successor first: all workers on SIGHUP, one worker on request.
 
-The old worker of a slot is told to end when its successor serves. When it reports that it ends it stops accepting; from
-then on it holds up nobody, and may take its time for the requests in hand.
+The old worker of a slot is told to end when its successor serves. When the old worker reports that it is ending, it no
+longer accepts. From then on the next replacement can begin, however long the old worker's requests take.
 
-SIGHUP has the configuration file read again before anything is replaced: what is wrong in it is one line in the log.
-What it says now is for the workers that are started from then on; if a successor fails, those that are started later
-are given what was before. What is of the launch and not of a worker stays as it is, and the log names what it would be
-(`config.sources`).
+On SIGHUP the configuration file is read again before anything is replaced. An error in it is one line in the log. The
+new configuration applies to workers that are started from then on; if a successor fails, later workers get the old
+configuration again. Options of the whole launch do not change, and the log names those that differ (`config.sources`).
 
-`replace` is for one worker, such as one that has had enough (`recycling`). It waits for its turn, and SIGHUP, which
-replaces all, does it on the way. A successor that fails, or does not come to serve, is given up, and the old worker
-goes on. SIGHUP's has all the time it takes: new code may take far longer to start than the old did (a larger model, a
-migration that must not be cut short), and somebody has asked for it, who is told what is waited for (`starting`).
-Another SIGHUP gives it up, and begins anew.
+`replace` is for one worker, such as one that has reached a limit (`recycling`). The request waits for its turn; a
+SIGHUP, which replaces all workers, fulfils it. A successor that fails, or does not serve in time, is given up, and the
+old worker goes on. A successor that SIGHUP asked for has no time limit: new code may take far longer to start than the
+old code did (a larger model, a migration that must not be cut short), and the log tells the operator what is waited for
+(`starting`). Another SIGHUP gives up that successor, and starts the reload again.
 
 Invariants:
     - A slot's worker is told to end only when its successor serves.
-    - There is one successor at a time in a launch.
-    - A reload that fails leaves the old workers, and the old configuration.
+    - A launch has at most one successor at a time.
+    - A reload that fails keeps the old workers and the old configuration.
 """
 
 from __future__ import annotations
@@ -40,23 +39,23 @@ if TYPE_CHECKING:
 logger = logging.getLogger("uvicorn.error")
 
 Reread = Callable[[], tuple["Config", tuple[str, ...]]]
-"""Reads what is asked for again: the configuration, and the options that have changed and cannot; raises UsageError."""
+"""Reads the configuration again; returns it and the changed options that need a restart; raises UsageError."""
 
 FIRST_RETRY, LONGEST_RETRY = 10.0, 300.0
-"""Seconds before a replacement is tried again that has failed: the first time, and at most."""
+"""Seconds before a failed replacement is tried again: after the first failure, and at most."""
 
 START_PATIENCE, START_FACTOR = 60.0, 5.0
-"""Seconds that the successor of one worker has to serve, and how many times as long as the old one has taken: the
-longer of both. An application that loads a model may take minutes."""
+"""How long the successor of one worker may take to serve: so many seconds, or so many times the old worker's start
+time, whichever is longer. An application that loads a model may take minutes."""
 
 
 class Replacement(NamedTuple):
     """A worker that is to be replaced.
 
-    slot: where it serves
-    worker: what serves there now; another one need not be replaced
-    why: the rest of a line that begins with its name
-    retried: whether who asks will do so again
+    slot: the slot of the worker
+    worker: the worker; if the slot has another one by then, nothing is replaced
+    why: the end of a log line that begins with the worker's name
+    retried: whether the caller asks again after a failure
     """
 
     slot: Slot
@@ -68,8 +67,8 @@ class Replacement(NamedTuple):
 class Rolling:
     """Replaces the workers of a supervisor.
 
-    reread: reads the configuration again; None where there is nothing to read
-    retry_at: until when nobody should ask again for what has failed, in seconds of the monotonic clock
+    reread: reads the configuration again; None if it cannot be read again
+    retry_at: when a failed replacement may be asked for again, in seconds of the monotonic clock
     """
 
     def __init__(self, supervisor: Supervisor, reread: Reread | None) -> None:
@@ -84,7 +83,7 @@ class Rolling:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is being replaced, or waits for it."""
+        """Whether no worker is being replaced or waits to be."""
         return not (self._pids_before is not None or self._asked or self._is_going_on)
 
     @property
@@ -95,12 +94,12 @@ class Rolling:
         return is_renewing or any(slot.successor is not None for slot in supervisor.slots)
 
     def replace(self, slot: Slot, why: str, *, retried: bool = False) -> bool:
-        """Replace the worker of a slot when a successor serves; the successor starts when no other does.
+        """Replace the worker of a slot. Its successor starts when no other successor is starting.
 
         Args:
-            slot: The slot; that its worker is replaced already, or will be, is enough.
-            why: Why, as the rest of a log line that begins with "Worker [123]": "is 3600 s old".
-            retried: Whether this is asked for again where it fails, after `retry_at`.
+            slot: The slot. If its worker is being replaced already, or waits for that, nothing more is done.
+            why: The reason, as the end of a log line that begins with "Worker [123]": "is 3600 s old".
+            retried: Whether the caller asks again after a failure, when `retry_at` has come.
 
         Returns:
             Whether there is a worker to replace.
@@ -113,7 +112,7 @@ class Rolling:
         return True
 
     def begin(self) -> None:
-        """Begin to replace all, in place of a replacement of all that is under way."""
+        """Begin to replace all workers; a reload that is under way is given up."""
         supervisor = self._supervisor
         self._pids_before = {worker.pid for worker in supervisor.slots.workers}
         for observer in supervisor.observers:
@@ -133,7 +132,7 @@ class Rolling:
             config, fixed = self._reread()
             config.check_pages(has_private=supervisor.plan.private is not None or supervisor.plan.later)
         except (DuallistenError, OSError) as error:
-            supervisor.config.configure_logging()  # half of what was read may have been set up
+            supervisor.config.configure_logging()  # the new configuration may have changed logging in part
             logger.error("%s; reload aborted, old workers kept", " ".join(str(error).split()))
             return False
         if fixed:
@@ -143,9 +142,9 @@ class Rolling:
         return True
 
     def start(self) -> None:
-        """Replace the workers, now that the new code is there."""
+        """Begin to start successors: the new code is ready."""
         for slot in self._supervisor.slots:
-            if slot.successor is not None:  # it was started on what has changed since
+            if slot.successor is not None:  # it runs the old code, or has the old configuration
                 self._supervisor.retire(slot.successor)
                 slot.successor = None
         self._current = None
@@ -153,7 +152,7 @@ class Rolling:
         self._left = deque(self._supervisor.slots)
 
     def advance(self) -> None:
-        """Go one step further: one successor at a time, and one worker that is about to accept no more."""
+        """Go one step further: there is one successor at a time, and one old worker that has yet to stop accepting."""
         supervisor = self._supervisor
         for slot in supervisor.slots:
             if slot.successor is not None:
@@ -168,7 +167,7 @@ class Rolling:
             self._end(complete=all(slot.worker is None or slot.worker.pid not in old_pids for slot in supervisor.slots))
 
     def _promote(self, slot: Slot) -> None:
-        """Give a slot to the successor that serves there."""
+        """Give a slot to its successor, which serves."""
         old, slot.worker, slot.successor = slot.worker, slot.successor, None
         slot.young_deaths = self._failures = 0
         self.retry_at = 0.0
@@ -177,20 +176,20 @@ class Rolling:
 
     @property
     def patience(self) -> float:
-        """Seconds that a successor has to serve; infinite for those of SIGHUP."""
+        """Seconds that the current successor may take to serve; infinite for a reload."""
         if self._current is None:
             return math.inf
         return max(START_PATIENCE, START_FACTOR * self._current.worker.start_time)
 
     def _check_patience(self, slot: Slot, successor: Worker) -> None:
-        """Give up a successor that does not come to serve."""
+        """Give up a successor that takes too long to serve."""
         patience = self.patience
         if successor.age > patience:
             self._supervisor.retire(successor)
             self.fail(slot, f"[{successor.pid}] does not serve after {patience:.0f} s")
 
     def _start_next(self) -> None:
-        """Start the next successor, if there is something to replace."""
+        """Start the next successor, if a worker is to be replaced."""
         if self._left:
             slot, self._current = self._left.popleft(), None
         elif self._asked and self._pids_before is None:
@@ -209,11 +208,11 @@ class Rolling:
             self.fail(slot)
 
     def fail(self, slot: Slot, how: str = "") -> None:
-        """Give up the successor of a slot, and say so.
+        """Give up the successor of a slot, and log that.
 
         Args:
             slot: The slot, which keeps its worker.
-            how: What is wrong with the successor, after "New worker"; empty where the log has it.
+            how: What happened to the successor, to follow "New worker"; empty if it was logged already.
         """
         slot.successor = None
         if self._current is None:
@@ -230,7 +229,7 @@ class Rolling:
         logger.error("%s; worker [%d] kept%s", new, self._current.worker.pid, then)
 
     def _end(self, *, complete: bool) -> None:
-        """Tell the observers, and keep the configuration that has proved itself."""
+        """End a reload: keep the new configuration if it is complete, else the old one; tell the observers."""
         supervisor = self._supervisor
         self._pids_before = None
         if complete:

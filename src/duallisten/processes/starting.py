@@ -1,8 +1,8 @@
-"""What has yet to serve in a launch with workers: the log says so where it takes long, and `status` always.
+"""Lists the processes of a launch that are starting: in the log if they take long, and always in `status`.
 
-An import or a lifespan that never ends is no failure that anybody could see: the old worker goes on serving, and new
-code just does not come. So one line says who is waited for, and who serves meanwhile. At the launch uvicorn's own lines
-say that the application is waited for.
+An import or a lifespan that never ends shows no error: the old worker goes on serving, and the new code just does not
+start. So one log line says which process is waited for, and which one serves meanwhile. At the launch uvicorn's own
+lines say that the application is waited for.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Start(NamedTuple):
     """A process that is starting.
 
     pid: its process id
-    seconds: since when
-    replaces: the process id of the worker that serves until it does; None where there is none
+    seconds: how long it has been starting
+    replaces: the process id of the worker that serves meanwhile; None if there is none
     imports: whether it is a fork server that imports the application for all workers
     """
 
@@ -39,7 +39,7 @@ class Start(NamedTuple):
 
 
 def starting(supervisor: Supervisor) -> Iterator[Start]:
-    """Return what is starting in a launch; any thread may ask."""
+    """Return the processes of a launch that are starting; any thread may call this."""
     if (server := supervisor.factory.importing) is not None:
         yield Start(server.pid, server.age, imports=True)
     for slot in supervisor.slots:
@@ -51,14 +51,14 @@ def starting(supervisor: Supervisor) -> Iterator[Start]:
 
 
 class StartObserver(SupervisorObserver):
-    """Says, once for each process, that it takes long to start."""
+    """Logs, once for each process, that it takes long to start."""
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
         self._told: set[int] = set()
 
     def tick(self) -> None:
-        """Look at what is starting."""
+        """Log the processes that have been starting for `NOTICE` seconds."""
         supervisor = self._supervisor
         if not supervisor.launched or supervisor.should_exit:
             return
@@ -70,15 +70,15 @@ class StartObserver(SupervisorObserver):
 
 
 def describe(start: Start, patience: float) -> str:
-    """Say what is waited for, and what happens meanwhile.
+    """Return a log line: which process is waited for, and what happens meanwhile.
 
-    patience: how many seconds a successor has to serve; infinite for no limit
+    patience: seconds that a successor may take to serve; infinite for no limit
     """
     if start.imports:
         what = f"Fork server [{start.pid}] has been importing the application for {start.seconds:.0f} s"
-        return f"{what}; the old workers serve until it has; another SIGHUP begins anew"
+        return f"{what}; the old workers serve meanwhile; another SIGHUP restarts the reload"
     what = f"Worker [{start.pid}] has been starting for {start.seconds:.0f} s"
     if start.replaces is None:
-        return f"{what}, in place of one that has ended"
-    limit = "another SIGHUP begins anew" if math.isinf(patience) else f"it is given up after {patience:.0f} s"
-    return f"{what}; worker [{start.replaces}] serves until it does; {limit}"
+        return f"{what}; it replaces one that has ended"
+    limit = "another SIGHUP restarts the reload" if math.isinf(patience) else f"the start may take {patience:.0f} s"
+    return f"{what}; worker [{start.replaces}] serves meanwhile; {limit}"

@@ -1,29 +1,29 @@
 """The supervisor: starts the workers, replaces those that die, and ends them all.
 
-It keeps the bound sockets, so what waits in their queues survives any worker (`worker_slots`). It waits for the
-workers' pipes, their ends and its own signals at once, so that it acts when something happens and not at the next look.
+It keeps the bound sockets open, so connections that wait in their queues survive any worker (`worker_slots`). It waits
+for the workers' pipes, their ends and its own signals at once, so it acts on each event at once.
 
-- At launch every worker must come to serve; the first that cannot stops the launch, with its reason.
-- A worker accepts when the supervisor permits it, which first makes sure that the address is nobody else's.
-- Later a worker that dies is replaced, at once if it had lived, after a growing delay if it died young. One that ends
-  by itself is replaced when it says so, and not when it is gone.
+- At launch every worker has to serve. The first that cannot stops the launch, and its reason is the launch's error.
+- A worker accepts when the supervisor permits it. Before, the supervisor ensures that no other process has the address.
+- Later a worker that dies is replaced: after a growing delay if it died young, else at once. A worker that ends by
+  itself is replaced as soon as it reports that, before its process has ended.
 - A worker that does not answer, is blocked, or cannot exit is killed (`worker_watch`).
-- SIGHUP replaces the workers one at a time (`rolling`), and so is one replaced that has had enough (`recycling`).
-- What the control socket asks for is done between two waits (`supervisor_control`).
-- A private address that may come later is waited for here, and its listener opened in every worker.
-- SIGTTIN and SIGTTOU add and remove a worker (of the public side, where the private one has its own). SIGUSR2 is passed
-  on to every worker (`process_signals`). SIGTERM and SIGINT end all; a second SIGINT ends them at once, and a third
-  kills them. An end that has failed in a worker is raised.
+- SIGHUP replaces the workers one at a time (`rolling`); so does a limit that a worker has reached (`recycling`).
+- Requests at the control socket are carried out between two waits (`supervisor_control`).
+- If the private address may come later, the supervisor waits for it, and then opens its listener in every worker.
+- SIGTTIN and SIGTTOU add and remove a worker (of the public side, if the private side has its own). SIGUSR2 is passed
+  on to every worker (`process_signals`). SIGTERM and SIGINT end all workers; a second SIGINT ends them at once, and a
+  third kills them. A worker that fails to end well makes `run` raise ShutdownError.
 
-A worker that is told to end accepts what its queues hold and closes them. But the supervisor has them open, too: the
-kernel would go on completing connections that nobody accepts, and reset them when the supervisor ends. So the
-supervisor first lets no new ones begin (`Slots.refuse`): before it tells the workers, or where they linger when they
-have. Where the kernel cannot do so, and for sockets that are others', too, a connection can still be lost in the
-microseconds between a worker's last look into its queue and its close.
+A worker that is told to end accepts the connections in its queues, and closes them. But the supervisor has the queues
+open, too: the kernel would go on completing connections that no worker accepts, and reset them when the supervisor
+ends. So the supervisor first refuses new connections (`Slots.refuse`), before it tells the workers to end, or after the
+linger time if they linger. If the kernel cannot do that, or another process has the socket, too, a connection can still
+be lost in the microseconds between a worker's last accept and its close.
 
 Invariants:
-    - It serves nothing itself, and runs no code of the application.
-    - A worker accepts only at an address that is this launch's own.
+    - The supervisor serves nothing itself, and runs no code of the application.
+    - A worker accepts only at an address that this launch has for itself.
 """
 
 from __future__ import annotations
@@ -61,21 +61,21 @@ if TYPE_CHECKING:
 logger = logging.getLogger("uvicorn.error")
 
 INTERVAL = 1.0
-"""Seconds that the supervisor waits at most before it looks at everything again, and between two pings of a worker."""
+"""Seconds that the supervisor waits at most before it checks everything again; also between two pings of a worker."""
 
 HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR2)
 IGNORED = (signal.SIGQUIT, signal.SIGUSR1, signal.SIGWINCH)
-"""uvicorn's supervisor takes these, too, and does nothing about them."""
+"""Signals that do nothing, as in uvicorn's supervisor."""
 
 
 class Supervisor:
     """Runs the workers of a launch.
 
-    pools: which workers there are, the public side's first
+    pools: the pools of workers, that of the public side first
     bound: the plan's sockets
-    observers: hear of what happens to the launch
-    retiring: workers that end, and whose slots are others'
-    interrupts: how many SIGINTs have come since it was told to end
+    observers: are called at each event of the launch
+    retiring: workers that are ending and have left their slots
+    interrupts: how many SIGINTs have come since the end began
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Supervisor:
     def run(self) -> None:
         """Supervise until told to stop.
 
-        Raises LaunchError where the workers cannot be brought to serve, and ShutdownError where one could not end well.
+        Raises LaunchError if the workers cannot serve, and ShutdownError if one did not end well.
         """
         logger.info("Started parent process [%d]", os.getpid())
         with caught([*HANDLED, *IGNORED]) as self._signals:
@@ -120,7 +120,7 @@ class Supervisor:
                     self._tick()
                     self._wait_for_events()
                     if self.should_exit:
-                        break  # whatever has ended was told to, perhaps by the same signal to all of us
+                        break  # workers that have ended were told to, perhaps by the same signal
                     if self.factory.poll():
                         self.rolling.start()
                     self._open_private()
@@ -133,15 +133,15 @@ class Supervisor:
                 self._end_all()
         logger.info("Stopping parent process [%d]", os.getpid())
         if failed := [worker.exit_reason for worker in self.workers if worker.failed_to_end and not self.interrupts]:
-            raise ShutdownError(f"the end of {len(failed)} workers has failed: worker {', worker '.join(failed)}")
+            raise ShutdownError(f"workers that failed to shut down: {len(failed)} (worker {', worker '.join(failed)})")
 
     @property
     def workers(self) -> list[Worker]:
-        """Every worker process there is, those on their way out included."""
+        """Every worker process, including those that are ending."""
         return [*self.slots.workers, *self.retiring]
 
     def _make_factory(self, zygote: Zygote | None) -> WorkerFactory:
-        """Build what starts workers; raises LaunchError where this system cannot do what is asked for."""
+        """Build the factory of workers; raises LaunchError if this system does not support `--preload`."""
         if not self.config.options.preload:
             return WorkerFactory(self.config, zygote)
         from duallisten.processes.fork_server import ForkingFactory
@@ -149,11 +149,11 @@ class Supervisor:
         return ForkingFactory(self.config, self.board.board, zygote)
 
     def start_worker(self, slot: Slot) -> Worker | None:
-        """Start a worker for a slot; None where that fails after the launch, to be tried again."""
+        """Start a worker for a slot; None if that fails after the launch, to be tried again."""
         row = self.board.take_row()
         try:
             return self.factory.start(slot.pool.plan, slot.queues, row)
-        except (LaunchError, OSError) as error:  # OSError: there is no process, memory or descriptor to be had now
+        except (LaunchError, OSError) as error:  # OSError: no process, memory or descriptor is available now
             self.board.free_row(row)
             if not self.launched:
                 raise LaunchError(f"a worker cannot be started: {error}") from None
@@ -168,7 +168,7 @@ class Supervisor:
                 slot.worker = self.start_worker(slot)
 
     def _wait_for_events(self) -> None:
-        """Wait for a signal, a report, the end of a worker, or the time of what is due next."""
+        """Wait for a signal, a report, the end of a worker, or the next deadline."""
         things: list[Any] = [worker.process.sentinel for worker in self.workers]
         things += [worker.pipe for worker in self.workers if not worker.pipe.closed]
         things += [self._latecomer.pipe] if self._latecomer is not None else []
@@ -177,9 +177,9 @@ class Supervisor:
         self._wait([*things, *self.factory.pipes], *due)
 
     def _wait(self, things: Iterable[Any], *limits: float) -> None:
-        """Wait for a signal, or for one of `things`, and act on the signals.
+        """Wait for a signal or for one of `things`, then act on the signals.
 
-        limits: how long to wait at most, in seconds
+        limits: the longest waits, in seconds
         """
         intervals = [observer.interval for observer in self.observers if observer.interval is not None]
         waking = [thing for observer in self.observers for thing in observer.things]
@@ -194,7 +194,7 @@ class Supervisor:
             observer.tick()
 
     def _open_private(self) -> None:
-        """Open the private listener when its address has come, in the workers or in some of its own."""
+        """Open the private listener when its address has come, in these workers or in a pool of its own."""
         if self._latecomer is None or (found := self._latecomer.take()) is None:
             return
         plan, bound = found
@@ -229,19 +229,19 @@ class Supervisor:
                 self._let_go(worker)
 
     def _let_go(self, worker: Worker) -> None:
-        """Give the slot of a worker that ends by itself to another; raises LaunchError if all workers keep ending."""
+        """Free the slot of a worker that ends by itself; raises LaunchError if all workers keep ending."""
         slot = self.slots.of(worker)
         if worker is slot.successor:
-            return  # it has not served yet, or takes the slot in a moment
+            return  # it has not served yet, or is about to take the slot
         slot.worker = None
         self.retiring.append(worker)
         if delay := self.slots.note_end(slot, worker):
             logger.warning("Worker [%d] ends %.1f s after its start; restarting in %g s", worker.pid, worker.age, delay)
         else:
-            logger.info("Worker [%d] ends; starting another in its place", worker.pid)
+            logger.info("Worker [%d] is ending; starting another in its place", worker.pid)
 
     def _on_end(self, worker: Worker) -> None:
-        """Take a worker that has ended out of its slot; raises LaunchError where that ends the launch."""
+        """Remove a worker that has ended from its slot; raises LaunchError if that ends the launch."""
         worker.read_reports()
         worker.close()
         self.board.free_row(worker.row, died=not worker.stopping)
@@ -287,7 +287,7 @@ class Supervisor:
         return any(worker.permitted and not worker.ending for worker in self.retiring)
 
     def retire(self, worker: Worker) -> None:
-        """Tell a worker to end whose slot is another's."""
+        """Tell a worker to end that has left its slot."""
         self.retiring.append(worker)
         worker.retire()
 
@@ -305,7 +305,7 @@ class Supervisor:
         elif number in meanings and (number == signal.SIGUSR2 or (self.launched and not self.should_exit)):
             meanings[signal.Signals(number)]()
         else:
-            logger.debug("Received signal %d, which means nothing here.", number)
+            logger.debug("Received signal %d, ignoring it.", number)
 
     def _on_hangup(self) -> None:
         logger.info("Received SIGHUP, replacing the workers one at a time.")
@@ -313,7 +313,7 @@ class Supervisor:
 
     def _on_dump(self) -> None:
         for worker in self.workers:
-            if worker.began:  # before that it would kill it
+            if worker.began:  # before that the signal would kill it
                 logger.info("Received SIGUSR2, asking worker [%d] for its stacks and tasks.", worker.pid)
                 worker.signal(signal.SIGUSR2)
 
@@ -357,7 +357,10 @@ class Supervisor:
             self.registration.end()
 
     def _refuse(self, told_at: float) -> float:
-        """Refuse newcomers at the queues that have lingered since `told_at`; return the seconds until the next has."""
+        """Refuse new connections at queues whose linger time has passed; return the seconds until the next one is due.
+
+        told_at: when the linger time began
+        """
         left: list[float] = []
 
         def is_due(slot: Slot, queue: BoundSocket) -> bool:
@@ -370,10 +373,10 @@ class Supervisor:
         return min(left, default=INTERVAL)
 
     def _wait_for_ends(self, told_at: float) -> None:
-        """Wait until every worker has ended; refuse newcomers at each queue when it has lingered since `told_at`."""
+        """Wait until every worker has ended; refuse new connections at each queue when its linger time has passed."""
         interrupts = 0
         while running := [worker for worker in self.workers if worker.process.is_alive()]:
-            # What a worker has forked may outlive it and keep its sentinel open: so look from time to time, too.
+            # A child of a worker may outlive it and keep its sentinel open. So check from time to time, too.
             pipes = [worker.pipe for worker in running if not worker.pipe.closed]
             sentinels = [worker.process.sentinel for worker in running]
             self._wait([*sentinels, *pipes], self._refuse(told_at))

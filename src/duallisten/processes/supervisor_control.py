@@ -1,12 +1,12 @@
-"""The control socket of a launch with workers: its supervisor is told what to do, and its workers are asked.
+"""The control socket of a launch with workers: requests to the supervisor, and questions to the workers.
 
-What changes something is done by the supervisor's own thread, between two of its waits (`tick`). A worker answers a
-question over a socket of its own, which goes to it with the order (`worker_protocol`): one that is stopped in the midst
-of an answer, or has much to tell, holds up a client for `ANSWER_SECONDS`, and the supervisor not at all.
+Requests that change something are carried out by the supervisor's own thread, between two of its waits (`tick`). A
+worker answers a question over a separate socket, which comes with the order (`worker_protocol`). A worker that stops in
+the middle of a long answer delays the client by at most `ANSWER_SECONDS`, and the supervisor not at all.
 
 Invariants:
     - The supervisor waits for no client and for no worker.
-    - No order is sent to a worker that has not answered its last ping: it might not take it.
+    - No order is sent to a worker that has not answered its last ping: it might not read its pipe.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("uvicorn.error")
 
 TURN_SECONDS = 5.0
-"""Seconds that the supervisor has to come to what it is told to do."""
+"""Seconds that the supervisor has to carry out a request."""
 
 ANSWER_SECONDS = 3.0
 """Seconds that a worker has to answer."""
@@ -48,15 +48,15 @@ ANSWER_SECONDS = 3.0
 SILENT_SECONDS = 2.0
 """Seconds without an answer to a ping after which a worker is not asked."""
 
-SILENT = "it does not answer; SIGUSR2 may still have it write its stacks to the log"
+SILENT = "it does not answer; on SIGUSR2 it may still write its stacks to standard error"
 
 T = TypeVar("T")
 
 
 class Asked(NamedTuple):
-    """A worker that was asked.
+    """A question to a worker.
 
-    sock: where the answer comes; None where it could not be asked, for `reason`
+    sock: the socket that the answer comes over; None if the worker could not be asked, for `reason`
     """
 
     pid: int
@@ -65,7 +65,7 @@ class Asked(NamedTuple):
 
 
 class SupervisorControl(Control, SupervisorObserver):
-    """Answers requests about a launch with workers; the supervisor has it among its observers."""
+    """Answers requests about a launch with workers. It is also one of the supervisor's observers."""
 
     def __init__(self, supervisor: Supervisor) -> None:
         super().__init__(supervisor.config)
@@ -78,10 +78,10 @@ class SupervisorControl(Control, SupervisorObserver):
         self._level: str | None = None
         self._leveled: set[Worker] = set()
 
-    # What the supervisor calls.
+    # Called by the supervisor.
 
     def tick(self) -> None:
-        """Do what the supervisor was told to, and tell new workers the level of the log."""
+        """Carry out the waiting requests, and tell new workers the log level."""
         self._config = self._supervisor.config  # a reload has replaced it
         with suppress(BlockingIOError):
             self._woken.recv(4096)
@@ -91,10 +91,10 @@ class SupervisorControl(Control, SupervisorObserver):
         if self._level is not None:
             self._tell_level(self._level)
 
-    # What the thread of the control socket calls.
+    # Called by the thread of the control socket.
 
     async def _do(self, function: Callable[[], T]) -> T:
-        """Have the supervisor's thread call a function, and return what it returns, or raise what it raises."""
+        """Call a function in the supervisor's thread, and return its result or raise its error."""
         future: Future[T] = Future()
 
         def do() -> None:
@@ -105,7 +105,7 @@ class SupervisorControl(Control, SupervisorObserver):
                     future.set_exception(error)
 
         self._jobs.put(do)
-        with suppress(BlockingIOError):  # it is woken already
+        with suppress(BlockingIOError):  # the supervisor is being woken already
             self._waker.send(b"\0")
         try:
             async with asyncio.timeout(TURN_SECONDS):
@@ -130,7 +130,7 @@ class SupervisorControl(Control, SupervisorObserver):
     async def _reload(self) -> Any:
         def reload() -> dict[str, Any]:
             self._require_running()
-            logger.info("Told at the control socket to replace the workers one at a time.")
+            logger.info("Reload requested at the control socket, replacing the workers one at a time.")
             self._supervisor.rolling.begin()
             return {"reloading": [worker.pid for worker in self._supervisor.slots.workers]}
 
@@ -149,7 +149,7 @@ class SupervisorControl(Control, SupervisorObserver):
             self._level = level
             self._leveled.clear()
             self._tell_level(level)
-            logger.info("The level of the log is now %s, by the control socket", level)
+            logger.info("Log level set to %s at the control socket", level)
             return {"level": level}
 
         return await self._do(tell)
@@ -164,16 +164,16 @@ class SupervisorControl(Control, SupervisorObserver):
             return [*own, {"role": "worker", "pid": None, "reason": str(refused)}]
         return [*own, *await asyncio.gather(*map(_read, asked))]
 
-    # What the supervisor's thread does.
+    # Run in the supervisor's thread.
 
     def _require_running(self) -> None:
-        """Raise Refused where the launch has not come to serve yet, or ends."""
+        """Raise Refused if the launch does not serve yet, or is ending."""
         supervisor = self._supervisor
         if supervisor.should_exit or not supervisor.launched:
             raise Refused(ENDING if supervisor.should_exit else STARTING)
 
     def _tell_level(self, level: str) -> None:
-        set_level(level)  # a reload has logging configured again
+        set_level(level)  # at each tick: a reload configures logging again
         workers = {worker for worker in self._supervisor.workers if worker.began}
         for worker in workers - self._leveled:
             if not worker.is_silent(SILENT_SECONDS):
@@ -182,9 +182,9 @@ class SupervisorControl(Control, SupervisorObserver):
         self._leveled &= workers
 
     def _send(self, worker: Worker, question: Question) -> Asked:
-        """Ask a worker."""
+        """Put a question to a worker."""
         if not worker.began:
-            return Asked(worker.pid, reason="it has not begun yet")
+            return Asked(worker.pid, reason="it is still starting")
         if worker.is_silent(SILENT_SECONDS):
             return Asked(worker.pid, reason=SILENT)
         ours, theirs = socket.socketpair()
@@ -219,17 +219,17 @@ class SupervisorControl(Control, SupervisorObserver):
         supervisor = self._supervisor
         if request.action == "add":
             supervisor.slots.add(supervisor.pool)
-            logger.info("Told at the control socket to add a worker.")
+            logger.info("Adding a worker, as requested at the control socket.")
             return {"added": 1}
         slot = self._slot_of(request.pid) if request.pid is not None else None
         if request.action == "replace":
             assert slot is not None  # noqa: S101  # `decode` has refused the request otherwise
-            supervisor.rolling.replace(slot, "is to be replaced, by the control socket")
+            supervisor.rolling.replace(slot, "is to be replaced, as requested at the control socket")
             return {"replacing": request.pid}
         workers = supervisor.slots.drop(slot.pool if slot is not None else supervisor.pool, slot)
         if workers is None:
-            raise Refused("it is the last worker of its kind, and is kept")
-        logger.info("Told at the control socket to remove a worker.")
+            raise Refused("the last worker of a pool cannot be removed")
+        logger.info("Removing a worker, as requested at the control socket.")
         for worker in workers:
             supervisor.retire(worker)
         return {"removed": [worker.pid for worker in workers]}
@@ -239,7 +239,7 @@ class SupervisorControl(Control, SupervisorObserver):
             if slot.worker is not None and slot.worker.pid == pid:
                 return slot
         if any(worker.pid == pid for worker in self._supervisor.workers):
-            raise Refused(f"worker {pid} is ending, or has yet to take its place")
+            raise Refused(f"worker {pid} is ending, or does not serve yet")
         raise Refused(f"there is no worker {pid}; `workers` lists them")
 
 
@@ -250,7 +250,7 @@ def _state(worker: Worker) -> str:
 
 
 async def _read(asked: Asked) -> dict[str, Any]:
-    """Return what a worker answers, or why it does not."""
+    """Return the answer of a worker, or the reason why there is none."""
     told = {"role": "worker", "pid": asked.pid}
     if asked.sock is None:
         return {**told, "reason": asked.reason}

@@ -1,7 +1,8 @@
-"""A worker as its supervisor sees it, and the factory that starts workers.
+"""The supervisor's view of a worker, and the factory that starts workers.
 
-A worker's process is uvicorn's (`uvicorn._subprocess`: spawned, with its standard input and its logging set up again)
-or a fork of one that has imported the application (`fork_server`). What goes over its pipe is in `worker_protocol`.
+A worker is a fork of the zygote (`zygote`), a fork of a process that has imported the application (`fork_server`), or a
+spawned process of uvicorn's (`uvicorn._subprocess` sets up its standard input and its logging again). The messages on
+its pipe are in `worker_protocol`.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ BLOCKED = 1.0
 class Child:
     """A child process that reports over a pipe.
 
-    failure: why it could not start; None if it has not reported it
+    failure: why the process could not start, as it has reported; None if it has not
     """
 
     def __init__(self, process: SpawnProcess | ForkedProcess, pipe: Connection) -> None:
@@ -67,7 +68,7 @@ class Child:
         return self._channel.pipe
 
     def read_reports(self, timeout: float = 0.0) -> None:
-        """Note what it has reported since the last time, having waited `timeout` seconds at most."""
+        """Wait up to `timeout` seconds for a report, and note all reports that have come."""
         try:
             while not self.pipe.closed and self.pipe.poll(timeout):
                 self._note(*self._channel.receive())
@@ -85,13 +86,13 @@ class Child:
                 os.kill(self.pid, number)
 
     def close(self) -> None:
-        """Wait for its process to end, and let go of it."""
+        """Wait for the process to end, and close the pipe."""
         self.process.join()
         self._channel.close()
 
     @property
     def exit_reason(self) -> str:
-        """How it ended, for a message."""
+        """How the process ended, for a message."""
         code = self.process.exitcode
         if code is None:
             how = "ended"
@@ -100,7 +101,7 @@ class Child:
         return f"[{self.pid}] {how}" + (f": {self.failure}" if self.failure else "")
 
     def launch_error(self, otherwise: str) -> DuallistenError:
-        """Build the error of a launch that its end stops: what it has reported, or `otherwise`."""
+        """Build the error of a launch that fails because this process ended: with `failure`, or else `otherwise`."""
         is_usage = self.failure is not None and self.process.exitcode == UsageError.exit_code
         return (UsageError if is_usage else LaunchError)(self.failure or otherwise)
 
@@ -108,19 +109,19 @@ class Child:
 class Worker(Child):
     """A worker process, and its state.
 
-    plan: what it was told to serve
+    plan: the plan that it was told to serve
     queues: how many of its slot's queues it has
     row: its row on the scoreboard, if there is one
-    began, ready, serving, ending: whether it has reported so
+    began, ready, serving, ending: whether it has sent the report of that name
     permitted: whether it was told that it may accept
     debugged: whether a debugger is attached, which may stop it at a breakpoint
-    unused_rules: which path rules cover no route of the application
-    at_limit: how many requests it may serve, when it has served them
-    start_time: seconds that it has taken until it served
-    jitter: a random number from 0 to 1, so that workers which are alike do not reach a limit together
-    waits_for: what its end waits for, until that was logged
+    unused_rules: the path rules that cover no route of the application
+    at_limit: its limit of requests, once it has served as many; else empty
+    start_time: seconds that it took until it served
+    jitter: a random number from 0 to 1, so that similar workers do not reach a limit together
+    waits_for: what its end waits for; empty once that was logged
     stopping: whether it was told to end
-    killed: whether it was killed
+    killed: whether the supervisor has killed it
     """
 
     def __init__(
@@ -147,22 +148,22 @@ class Worker(Child):
 
     @property
     def accepts(self) -> bool:
-        """Whether it accepts connections, or is about to, as far as is known here."""
+        """Whether it accepts connections, or is about to, as far as the supervisor knows."""
         return self.permitted and not (self.ending or self.stopping or self.pipe.closed)
 
     @property
     def blocked_for(self) -> float:
-        """Seconds for which its event loop has not answered a ping."""
+        """Seconds since the ping that its event loop has not answered; 0 if it has answered."""
         return 0.0 if self._loop_pinged_at is None else time.monotonic() - self._loop_pinged_at
 
     @property
     def is_blocked(self) -> bool:
-        """Whether its event loop does not turn, so that it accepts nothing for now."""
+        """Whether its event loop is blocked, so that it accepts no connection."""
         return self.blocked_for > BLOCKED
 
     @property
     def is_available(self) -> bool:
-        """Whether a connection in a queue of its own is accepted soon."""
+        """Whether it accepts the connections in its queues soon."""
         return self.accepts and not self.is_blocked
 
     def is_silent(self, timeout: float) -> bool:
@@ -171,17 +172,17 @@ class Worker(Child):
 
     @property
     def ends_for(self) -> float:
-        """Seconds since it was told to end, or has said that it does; 0 if neither."""
+        """Seconds since it was told to end, or has reported that it is ending; 0 if neither."""
         return 0.0 if self._ends_since is None else time.monotonic() - self._ends_since
 
     @property
     def exits_for(self) -> float:
-        """Seconds since its server has ended and nothing is left to it but to exit; 0 if it has not."""
+        """Seconds since its server has ended, and the process only has to exit; 0 if the server has not ended."""
         return 0.0 if self._ended_at is None else time.monotonic() - self._ended_at
 
     @property
     def failed_to_end(self) -> bool:
-        """Whether it has served, and has ended otherwise than it should."""
+        """Whether it has served, and has exited with an error or by an unexpected signal."""
         return self.serving and self.process.exitcode not in (None, 0, -signal.SIGTERM, -signal.SIGINT)
 
     def _note(self, report: tuple[Report, str], descriptors: list[int]) -> None:
@@ -214,43 +215,43 @@ class Worker(Child):
             self._ends_since = time.monotonic()
 
     def ping(self) -> None:
-        """Ask for a sign of life, unless one is outstanding; a worker that has not begun cannot answer yet."""
+        """Send a ping, unless one is unanswered. A worker that has not begun cannot answer, and is sent none."""
         if self.began and self._pinged_at is None and self._send(Order("ping")):
             self._pinged_at = time.monotonic()
             if self.permitted and self._loop_pinged_at is None:
                 self._loop_pinged_at = self._pinged_at
 
     def permit(self) -> None:
-        """Let it accept connections."""
+        """Permit it to accept connections."""
         self.permitted = self._send(Order("accept"))
 
     def open(self, plan: Plan, queues: list[BoundSocket]) -> None:
-        """Let it serve a plan that has more listeners than the one it was started with.
+        """Tell it to serve a plan with more listeners than before.
 
-        queues: all of its slot's
+        queues: all queues of its slot
         """
         more = queues[self.queues :]
         self.plan, self.queues = plan, len(queues)
         self._send(Order("open", 0, sides_of(more), plan), [queue.socket for queue in more])
 
     def back_up(self, slot: int, queues: list[BoundSocket]) -> None:
-        """Let it accept from another slot's queues, too."""
+        """Tell it to accept from another slot's queues, too."""
         self._send(Order("back up", slot, sides_of(queues)), [queue.socket for queue in queues])
 
     def release(self, slot: int) -> None:
-        """Let it leave another slot's queues."""
+        """Tell it to leave another slot's queues."""
         self._send(Order("release", slot))
 
     def ask(self, question: str, sock: socket.socket) -> bool:
-        """Ask it something that it answers over a socket; whether that was possible."""
+        """Send it a question that it answers over `sock`; return whether that was possible."""
         return self._send(Order("answer", text=question), [sock])
 
     def set_level(self, level: str) -> None:
-        """Let it set the level of its log."""
+        """Tell it to set its log level."""
         self._send(Order("log level", text=level))
 
     def _send(self, order: Order, sockets: Sequence[socket.socket] = ()) -> bool:
-        """Send an order; whether that was possible."""
+        """Send an order; return whether that was possible."""
         if self.pipe.closed:
             return False
         try:
@@ -262,18 +263,18 @@ class Worker(Child):
         return True
 
     def terminate(self) -> None:
-        """Let it end in good order."""
+        """Tell it to shut down gracefully."""
         self.stopping = True
         self._note_end_begun()
         self.signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """Kill it; that it has ended is seen by its sentinel."""
+        """Kill it; its sentinel then shows that it has ended."""
         self.killed = True
         self.signal(signal.SIGKILL)
 
     def retire(self) -> None:
-        """Let it end in good order, and leave its queues to others at once."""
+        """Tell it to shut down gracefully, and to leave its queues to other workers at once."""
         self.stopping = True
         self._note_end_begun()
         if not self.began or not self._send(Order("retire")):
@@ -283,17 +284,17 @@ class Worker(Child):
 def _signal_name(number: int) -> str:
     try:
         return signal.Signals(number).name
-    except ValueError:  # a real-time signal, of which two have names
+    except ValueError:  # a real-time signal; only two of them have names
         return f"signal {number}"
 
 
 class WorkerFactory:
-    """Starts workers that import the application themselves; `fork_server` has the one with `--preload`.
+    """Starts workers that import the application themselves; for `--preload` there is `fork_server.ForkingFactory`.
 
     No code of the application runs in the supervisor.
 
-    config: what the workers that are started next are given
-    zygote: what they are forked from; None where they are spawned
+    config: the configuration of workers that are started from now on
+    zygote: the process that they are forked from; None if they are spawned
     """
 
     def __init__(self, config: Config, zygote: Zygote | None = None) -> None:
@@ -308,26 +309,26 @@ class WorkerFactory:
 
     @property
     def is_renewing(self) -> bool:
-        """Whether the code that `renew` asked for is yet to come."""
+        """Whether the new code that `renew` asked for is not ready yet."""
         return self._is_renewing
 
     @property
     def importing(self) -> Child | None:
-        """The process that imports the application for all workers now; None where there is none."""
+        """The process that is importing the application for all workers; None if there is none."""
         return None
 
     @property
     def pipes(self) -> list[Any]:
-        """What can be read when `poll` has something to do."""
+        """The pipes that are readable when `poll` has work to do."""
         return [self.zygote.pipe] if self.zygote is not None and not self.zygote.pipe.closed else []
 
     @property
     def helpers(self) -> list[Child]:
-        """The supervisor's children that are no workers."""
+        """The supervisor's children that are not workers."""
         return [self.zygote] if self.zygote is not None else []
 
     def start(self, plan: Plan, queues: list[BoundSocket], row: RowRef | None) -> Worker:
-        """Start a worker; raises LaunchError or OSError where that is not possible."""
+        """Start a worker; raises LaunchError or OSError if that is not possible."""
         pipe, child_end = Pipe()
         process: SpawnProcess | ForkedProcess | None = None
         if self.zygote is not None:
@@ -341,18 +342,18 @@ class WorkerFactory:
         return Worker(process, pipe, plan, len(queues), row)
 
     def renew(self) -> None:
-        """Ensure that the workers that start from now on run the code as it is now."""
+        """Ensure that workers started from now on run the current code."""
         self._is_renewing = True
 
     def poll(self) -> bool:
-        """Do what is due; whether the code that `renew` asked for has just come. Raises LaunchError at the launch."""
+        """Do the periodic work; return whether new code has just become ready. Raises LaunchError at the launch."""
         if self.zygote is not None:
             self.zygote.poll()
         renewed, self._is_renewing = self._is_renewing, False
         return renewed
 
     def close(self) -> None:
-        """End what the workers came from."""
+        """End the processes that workers are forked from."""
 
 
 def _run(
@@ -363,7 +364,7 @@ def _run(
     row: RowRef | None,
     sockets: list[socket.socket],
 ) -> None:
-    """Run a worker, in its own process; a supervisor does not import what that needs."""
+    """Run a worker, in its own process; the supervisor does not import this module."""
     from duallisten.processes.worker_main import run_worker
 
     run_worker(config, plan, bound_sockets(sides, sockets), pipe, row)

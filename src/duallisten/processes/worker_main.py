@@ -1,20 +1,20 @@
-"""What runs in a worker process, and under uvicorn's reloader.
+"""Main module of a worker process, and of the process under uvicorn's reloader.
 
 A worker reports to its supervisor over a pipe (`worker_protocol`) that it began, that its application is ready, that it
-serves, that it ends, or why it failed. It accepts only when the supervisor permits it, which first makes sure that the
-address is nobody else's (`worker_slots`). It accepts from the queues of a missing worker, too, when it is told to back
-that one up, and opens the private listener when that has come late.
+serves, that it is ending, or why it failed. It accepts only when the supervisor permits it; before, the supervisor
+ensures that no other process has the address (`worker_slots`). On an order it also accepts from the queues of a missing
+worker (it backs that worker up), and opens the private listener whose address has come late.
 
-- The pipe is read in a thread of its own, which answers a ping also while the application blocks the event loop: that
-  is no reason to be killed. The event loop answers, too, so that the supervisor knows when another worker must accept.
-- What the control socket asks of the worker is answered over a socket that comes with the order, in a thread for it.
-- The pipe ends with the supervisor. Then the worker ends in good order, or at once if its event loop no longer turns:
-  no orphan keeps the port.
-- When it has served `--limit-max-requests` it says so and goes on: the supervisor replaces it (`recycling`).
-- SIGTERM ends it with all others, so its listeners linger (`shutdown`). An order to retire ends it alone:
-  others accept from its queues, so it leaves them at once, with what is in them.
-- It exits as a process does that was not told to by a signal: functions of `atexit` run. The supervisor kills it if
-  that takes too long (`worker_watch`), and without a supervisor it kills itself.
+- A separate thread reads the pipe. It answers a ping also while the application blocks the event loop, which alone is
+  no reason to kill the worker. The event loop answers, too, so the supervisor knows when another worker must accept.
+- Questions from the control socket are answered over a socket that comes with the order, each in a thread.
+- The pipe closes when the supervisor ends. Then the worker shuts down gracefully, or kills itself if its event loop is
+  blocked: no orphan keeps the port.
+- After `--limit-max-requests` requests the worker reports that and goes on: the supervisor replaces it (`recycling`).
+- SIGTERM ends the worker with all others, so its listeners linger (`shutdown`). An order to retire ends it alone: it
+  leaves its queues at once, and other workers accept the connections in them.
+- It exits like a process that no signal has ended: `atexit` functions run. The supervisor kills the worker if that
+  takes too long (`worker_watch`); without a supervisor the worker kills itself.
 """
 
 from __future__ import annotations
@@ -51,17 +51,17 @@ if TYPE_CHECKING:
 logger = logging.getLogger("uvicorn.error")
 
 PERMISSION_POLL = 0.1
-"""Seconds between two looks whether a worker that waits for permission to accept was told to end instead."""
+"""Seconds between two checks for a stop signal, while a worker waits for permission to accept."""
 
 WAITING = 1.0
-"""Seconds that a worker has been ending for when it reports what it waits for."""
+"""Seconds after the begin of its shutdown at which a worker reports what it waits for."""
 
 ORPHAN_GRACE = 5.0
-"""Seconds that a worker without a supervisor has to stop accepting, before it kills itself."""
+"""Seconds after which a worker without a supervisor kills itself if its shutdown has not begun."""
 
 
 class SupervisedServer(Server):
-    """A server that reports to its supervisor, and obeys it."""
+    """A server that reports to its supervisor, and obeys its orders."""
 
     def __init__(
         self, config: Config, plan: Plan, bound: list[BoundSocket], pipe: Connection, row: RowRef | None = None
@@ -79,7 +79,7 @@ class SupervisedServer(Server):
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def report(self, report: Report, text: str = "") -> None:
-        """Report to the supervisor; one that is gone need not know."""
+        """Report to the supervisor; do nothing if it is gone."""
         with self._sending, suppress(OSError):
             self._channel.send((report, text))
 
@@ -88,17 +88,17 @@ class SupervisedServer(Server):
         self.report(report, "debugged" if is_debugged() else "")
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start as a server does, and report it."""
+        """Start the server, and report that it serves."""
         await super().startup(sockets)
         if self.started:
             self.report("serving")
 
     @property
     def limit_max_requests(self) -> None:
-        """Nothing: it does not end by itself at its limit of requests."""
+        """None: a worker does not end by itself at its limit of requests."""
 
     async def on_tick(self, counter: int) -> bool:
-        """Do the periodic work; report, once, that as many requests were served as may be."""
+        """Do the periodic work; report, once, that the limit of requests is reached."""
         limit = self._request_limit
         if limit is not None and sum(state.total_requests for state in self.states) >= limit:
             self._request_limit = None
@@ -106,7 +106,7 @@ class SupervisedServer(Server):
         return await super().on_tick(counter)
 
     async def before_accepting(self) -> None:
-        """Wait until the supervisor permits it, or until told to end."""
+        """Wait until the supervisor permits to accept, or until told to end."""
         self._loop = asyncio.get_running_loop()
         self.report("ready", self.config.unused_rules)
         while not self.should_exit and not self._permitted.is_set():
@@ -114,14 +114,14 @@ class SupervisedServer(Server):
                 await asyncio.wait_for(self._permitted.wait(), PERMISSION_POLL)
 
     def await_private(self) -> None:
-        """Do nothing: the supervisor waits, and orders to open the private listener."""
+        """Do nothing: the supervisor waits for the address, and orders to open the private listener."""
 
     def linger(self, side: Side) -> float:
-        """Seconds that a listener of `side` goes on accepting: none where a successor does, or another worker."""
+        """Return the seconds that a listener of `side` goes on accepting; 0 if another worker has its queue."""
         return super().linger(side) if self.should_exit and not self._retired else 0.0
 
     async def shutdown(self, sockets: Sequence[socket.socket] | None = None) -> None:
-        """Shut down as a server does, and report it."""
+        """Shut down the server, and report that."""
         self.report("ending")
         self.stopping.set()
         telling = asyncio.get_running_loop().call_later(WAITING, self._report_waiting)
@@ -135,14 +135,14 @@ class SupervisedServer(Server):
             self.report("waiting", text)
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        """Serve as a server does, and report that nothing is left but to exit."""
+        """Serve, then report that the process only has to exit."""
         try:
             await super().serve(sockets)
         finally:
             self.report("ended")
 
     def obey_orders(self) -> None:
-        """Obey until the supervisor is gone, then end; runs in a thread of its own."""
+        """Obey orders until the supervisor is gone, then end; runs in a separate thread."""
         try:
             while True:
                 order, descriptors = self._channel.receive()
@@ -166,17 +166,17 @@ class SupervisedServer(Server):
             for extra in sockets:
                 extra.close()
             if order.name == "open":
-                self._retire()  # its successor gets all of them
+                self._retire()  # its successor gets all queues
 
     def _answer(self) -> None:
-        """Give a sign of life of this thread, and of the event loop when that turns."""
+        """Answer a ping: from this thread at once, and from the event loop as soon as that runs."""
         self.report_life("alive")
         if self._loop is not None:
             with suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(self.report, "turning")
 
     def _inspect(self, question: Any, sockets: list[socket.socket]) -> None:
-        """Answer a question over the socket that came with it, in a thread that nobody waits for."""
+        """Answer a question over the socket that came with it, in a daemon thread."""
 
         def tell(sock: socket.socket) -> None:
             from duallisten.server.inspection import Inspection
@@ -185,14 +185,14 @@ class SupervisedServer(Server):
                 loop = self.observation.loop if self.observation is not None else None
                 Inspection(self.listeners, loop).send(question, sock)
 
-        for sock in sockets:  # there is none where no descriptor was left for it
+        for sock in sockets:  # there is none if this process has reached its limit of descriptors
             try:
                 threading.Thread(target=tell, args=(sock,), name="duallisten-inspection", daemon=True).start()
-            except RuntimeError:  # there can be no more threads
+            except RuntimeError:  # no more threads can be started
                 sock.close()
 
     def _hand_to_loop(self, order: Order, bound: list[BoundSocket]) -> None:
-        """Let the event loop carry out an order, where there still is one."""
+        """Let the event loop carry out an order, unless the loop is closed."""
         work = self._carry_out(order, bound)
         try:
             assert self._loop is not None  # noqa: S101  # orders come after "ready"
@@ -203,7 +203,7 @@ class SupervisedServer(Server):
                 queue.socket.close()
 
     async def _carry_out(self, order: Order, bound: list[BoundSocket]) -> None:
-        async with self._changing:  # one after the other, in the order in which they came
+        async with self._changing:  # one order after the other, in sequence
             if order.name == "accept":
                 self._permitted.set()
             elif order.name == "back up":
@@ -238,13 +238,13 @@ class SupervisedServer(Server):
 def run_worker(
     config: Config, plan: Plan, bound: list[BoundSocket], pipe: Connection, row: RowRef | None = None
 ) -> None:
-    """Serve until told to stop; exits with uvicorn's code for a failed start, having reported why."""
+    """Serve until told to stop; on a failed start report the reason, and exit with uvicorn's code for that."""
     if row is not None and config.options.private_metrics is not None:
         from duallisten.admin.metrics_multiprocess import join
 
         join(row.number)
     server = SupervisedServer(config, plan, bound, pipe, row)
-    signal.signal(signal.SIGTERM, server.handle_exit)  # uvicorn raises a signal again when it has obeyed it
+    signal.signal(signal.SIGTERM, server.handle_exit)  # so that uvicorn's raising it again does not kill this process
     with answered_signals(signal.SIGHUP), released():
         server.report_life("began")
         threading.Thread(target=server.obey_orders, name="duallisten-supervised", daemon=True).start()
@@ -259,7 +259,7 @@ def run_worker(
 
 @dataclass(frozen=True)
 class ReloadedProcess:
-    """What the process under uvicorn's reloader runs; it shows a developer itself what went wrong."""
+    """The target of the process under uvicorn's reloader; it writes its errors to standard error itself."""
 
     config: Config
     plan: Plan

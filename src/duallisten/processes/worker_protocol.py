@@ -1,4 +1,4 @@
-"""What a supervisor, its workers and its fork server say to each other, and the channel that carries it."""
+"""The messages between a supervisor, its workers, its fork server and its zygote, and the channel for them."""
 
 from __future__ import annotations
 
@@ -18,21 +18,23 @@ if TYPE_CHECKING:
     from duallisten.sides import Side
 
 Report = Literal["began", "ready", "serving", "at limit", "ending", "waiting", "ended", "failed", "alive", "turning"]
-"""What a worker reports to its supervisor: the first of a pair, whose second is a text.
+"""A worker's report to its supervisor: the first item of a pair. The second item is a text:
 
-With `began` and `alive` comes whether a debugger is attached, with `ready` the path rules that cover no route, with `at
-limit` the number of requests that it may serve and has served, with `waiting` what the worker waits for before it ends,
-with `failed` why it could not start.
+- `began`, `alive`: not empty if a debugger is attached
+- `ready`: the path rules that cover no route
+- `at limit`: the limit of requests, which it has served
+- `waiting`: what the worker waits for before it ends
+- `failed`: why it could not start
 """
 
 
 class Order(NamedTuple):
-    """What a supervisor orders a worker to do.
+    """An order of a supervisor to a worker.
 
-    slot: whose queues are meant
-    sides: the sides of the sockets that come with it
-    plan: what is served from now on
-    text: what is asked (`server.inspection`), with the socket that the answer goes to; or the level of the log
+    slot: the number of the slot whose queues the order is about
+    sides: the sides of the sockets that come with the order
+    plan: the plan to serve from now on
+    text: the question (`server.inspection`), which comes with the socket for the answer; or the log level
     """
 
     name: Literal["ping", "accept", "back up", "release", "open", "retire", "answer", "log level"]
@@ -43,7 +45,7 @@ class Order(NamedTuple):
 
 
 class ForkOrder(NamedTuple):
-    """The order to fork a worker; the worker's end of its pipe and its sockets come with it.
+    """The order to fork a worker; the worker's end of its pipe and its sockets come with the order.
 
     plan: the plan of the worker's pool
     sides: the side of each socket
@@ -56,15 +58,17 @@ class ForkOrder(NamedTuple):
 
 
 FORK = "fork"
-"""The order to the zygote to fork; the fork's end of its pipe comes with it."""
+"""The order to the zygote to fork; the fork's end of its pipe comes with the order."""
 
 
 class StartOrder(NamedTuple):
-    """What the zygote, or a fork of it, is made for; its sockets and the descriptor of the scoreboard come with it.
+    """The order to the zygote to become a fork server, or to its fork to become a worker.
 
-    environment: what it finds in its environment
-    fork: what is meant for a worker; None for a fork server
-    capacity: the rows of the scoreboard; 0 where there is none
+    Its sockets and the descriptor of the scoreboard come with the order.
+
+    environment: the environment of the process
+    fork: the order for a worker; None for a fork server
+    capacity: the number of rows of the scoreboard; 0 if there is no scoreboard
     """
 
     config: Config
@@ -74,9 +78,9 @@ class StartOrder(NamedTuple):
 
 
 class ForkReport(NamedTuple):
-    """What a fork server or a zygote reports.
+    """A report of a fork server or a zygote.
 
-    With `forked` comes a descriptor that can be read when the fork has ended.
+    With `forked` comes a descriptor that is readable when the fork has ended; without it, the fork has failed.
 
     pid, code: the process id and the exit code of a fork
     """
@@ -90,8 +94,8 @@ class ForkReport(NamedTuple):
 class Channel:
     """One end of a duplex pipe that carries descriptors, too (SCM_RIGHTS, unix(7)).
 
-    A message is followed by one byte that carries its descriptors. The socket for that is the pipe's own, opened once:
-    a process that may open no more can still be told something.
+    A message is followed by one byte that carries its descriptors. The socket for that is a duplicate of the pipe, made
+    once: so a process that has reached its limit of descriptors can still send and receive.
     """
 
     def __init__(self, pipe: Connection) -> None:
@@ -100,7 +104,7 @@ class Channel:
         self._socket.setblocking(True)  # whatever socket.setdefaulttimeout() says
 
     def send(self, message: Any, descriptors: Sequence[int] = ()) -> None:
-        """Send a message; raises OSError where nobody takes it."""
+        """Send a message; raises OSError if the other end is closed."""
         self.pipe.send((message, len(descriptors)))
         if descriptors:
             socket.send_fds(self._socket, [b"\0"], descriptors)
@@ -108,7 +112,7 @@ class Channel:
     def receive(self) -> tuple[Any, list[int]]:
         """Wait for a message, and return it with its descriptors; raises EOFError or OSError at the pipe's end.
 
-        There are fewer of them where this process may not open as many: the kernel drops the rest (recvmsg(2)).
+        If this process reaches its limit of descriptors, the kernel drops the rest of them (recvmsg(2)).
         """
         message, count = self.pipe.recv()
         if not count:
@@ -121,7 +125,7 @@ class Channel:
         return message, descriptors
 
     def detach(self) -> Connection:
-        """Let go of the pipe, for another channel to have it."""
+        """Return the pipe without closing it, for another channel."""
         self._socket.close()
         return self.pipe
 
@@ -138,22 +142,22 @@ def send_start(
     fork: ForkOrder | None,
     queues: Iterable[BoundSocket] = (),
 ) -> None:
-    """Tell the zygote, or a fork of it, what it is for; raises OSError where nobody takes it."""
+    """Send a `StartOrder` to the zygote or a fork of it; raises OSError if the other end is closed."""
     order = StartOrder(config, dict(os.environ), fork, board.capacity if board is not None else 0)
     shared = [board.descriptor] if board is not None else []
     channel.send(order, [*(queue.socket.fileno() for queue in queues), *shared])
 
 
 def fork_order(plan: Plan, queues: Iterable[BoundSocket], row: RowRef | None) -> ForkOrder:
-    """Make the order for a worker that serves these sockets, which go with it."""
+    """Build the order for a worker that serves these sockets."""
     return ForkOrder(plan, sides_of(queues), row.number if row is not None else 0)
 
 
 def sides_of(bound: Iterable[BoundSocket]) -> tuple[Side, ...]:
-    """Return the side of each socket, for a process that gets the sockets themselves in another way."""
+    """Return the side of each socket, for a process that gets the sockets themselves separately."""
     return tuple(queue.side for queue in bound)
 
 
 def bound_sockets(sides: tuple[Side, ...], sockets: list[socket.socket]) -> list[BoundSocket]:
-    """Put together what `sides_of` has taken apart."""
+    """Build the `BoundSocket`s from sockets and their sides (`sides_of`)."""
     return [bound_socket(side, sock) for side, sock in zip(sides, sockets, strict=True)]

@@ -1,23 +1,23 @@
-"""Slots: the places of workers, each with accept queues of its own, which outlive every worker in it.
+"""Slots: the places of workers. Each slot has its own accept queues, which outlive every worker in it.
 
-With one socket for all workers the kernel wakes whoever is quickest, and a few workers get most of the connections.
-With a socket for each, bound with SO_REUSEPORT to one address, the kernel chooses by a hash of the connection's
-addresses and ports. The facts this rests on (Linux; socket(7), listen(2), tcp(7)):
+With one socket for all workers the kernel wakes the fastest one, and a few workers get most of the connections. With
+one socket per slot, bound with SO_REUSEPORT to one address, the kernel chooses the socket by a hash of the connection's
+addresses and ports. This rests on these facts (Linux; socket(7), listen(2), tcp(7)):
 
 - Of the sockets bound to an address only those that listen get connections; the others do not count.
-- A connection is in the queue of the one socket that it was given to. That socket lives as long as any process has it
-  open, and so does the queue: the supervisor keeps every socket, and whoever takes the place of a dead worker accepts
-  what waits there.
-- The kernel gives each queue its share, whether or not a worker is there to accept. So while a slot has no worker that
-  accepts (it died and its successor is starting or delayed, it drains, its slot was given up, its event loop is
-  blocked), another worker of the same pool *backs it up*: it accepts from its queues, too.
-- SO_REUSEPORT hides that somebody else is there: any number of sockets of one user may listen on an address if all have
-  the option. `listen()` of a socket *without* it fails if anyone listens there, and makes everyone else's fail: the
-  kernel decides, at once for both. So the first worker's readiness is preceded by a claim: a socket without the option
-  listens, dropping all that reaches it; is given the option; our sockets listen beside it; and it is closed. There is
-  no instant at which another launcher's claim could succeed.
+- A connection is in the queue of one socket. The socket and its queue live as long as any process has the socket open.
+  The supervisor keeps every socket open, so the successor of a dead worker accepts the connections that wait there.
+- The kernel gives each queue its share, whether or not a worker accepts from it. So while a slot has no worker that
+  accepts, another worker of the same pool *backs it up*: it accepts from the slot's queues, too. The slot's worker may
+  have died while its successor is starting or delayed, or it drains, or its event loop is blocked; or the slot was
+  given up.
+- SO_REUSEPORT hides other servers: any number of sockets of one user may listen on an address if all have the option.
+  `listen()` on a socket *without* the option fails if another socket listens there. While such a socket listens,
+  `listen()` on any other socket fails; the kernel decides atomically. So before the first worker accepts, the address
+  is claimed: a socket without the option listens, and drops all segments that reach it. Then it gets the option, our
+  sockets listen beside it, and it is closed. At no instant could another launcher's claim succeed.
 
-Elsewhere than on Linux, and for UNIX domain sockets and inherited ones, all slots share one socket, as uvicorn's do.
+On other systems than Linux, and for UNIX domain sockets and inherited ones, all slots share one socket, as in uvicorn.
 """
 
 from __future__ import annotations
@@ -43,26 +43,26 @@ if TYPE_CHECKING:
     from duallisten.sides import Side
 
 YOUNG = 10.0
-"""Seconds; a worker that ends earlier, or before it has served, died young."""
+"""Seconds; a worker that ends earlier, or before it has served, counts as died young."""
 
 FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0
 """Seconds before a worker that died young is replaced: the first time, and at most."""
 
 MOST_YOUNG_DEATHS = 10
-"""Young deaths in a row, while no worker of the pool serves, after which the supervisor gives up."""
+"""Young deaths in a row in a slot after which the supervisor gives up, if no worker of the pool serves."""
 
 
 @dataclass(eq=False)
 class Slot:
-    """A worker's place.
+    """The place of a worker.
 
     queues: its sockets
-    successor: the worker that takes the place of `worker` when it serves
-    wanted: whether it should have a worker; one that was given up keeps its queues, for connections may be in them
+    successor: the worker that replaces `worker` as soon as it serves
+    wanted: whether the slot should have a worker; a slot that was given up keeps its queues, which may hold connections
     opened: whether its sockets listen
-    backup: the worker that accepts from its queues in place of its own
+    backup: the worker of another slot that accepts from its queues
     young_deaths: how many of its workers have died young in a row
-    due: when it is filled again, in seconds of the monotonic clock
+    due: when the next worker is started, in seconds of the monotonic clock
     """
 
     pool: Pool
@@ -78,11 +78,11 @@ class Slot:
 
     @property
     def needs_backup(self) -> bool:
-        """Whether its sockets listen and no worker of its own accepts from them, or is about to."""
+        """Whether its sockets listen and its own worker does not accept from them, and is not about to."""
         return self.opened and not (self.worker is not None and self.worker.is_available)
 
     def note_end(self, worker: Worker) -> float:
-        """Decide when it is filled again; returns the seconds until then, 0 if its worker lived or ended well."""
+        """Decide when the next worker starts; return the seconds until then, 0 if this one did not die young."""
         ended_well = worker.serving and worker.process.exitcode == 0
         if ended_well or (worker.serving and worker.age >= YOUNG):
             self.young_deaths = 0
@@ -98,7 +98,7 @@ class Slots:
     """All slots of a launch.
 
     pools: the pools that the slots belong to
-    bound: the plan's sockets; the first slot of each pool has them, the others have siblings of them
+    bound: the plan's sockets; the first slot of each pool has them, the other slots have siblings of them
     backlog: returns the length of a side's accept queues
     """
 
@@ -110,7 +110,7 @@ class Slots:
             self.add_pool(pool, [])
 
     def __iter__(self) -> Iterator[Slot]:
-        """Return those that should have a worker."""
+        """Return the slots that should have a worker."""
         return (slot for slot in self._all if slot.wanted)
 
     @property
@@ -121,16 +121,16 @@ class Slots:
 
     @property
     def is_full(self) -> bool:
-        """Whether a worker serves in each."""
+        """Whether a worker serves in each slot."""
         return all(slot.worker is not None and slot.worker.serving for slot in self)
 
     def describe(self, side: Side) -> str:
-        """Say which processes serve a side."""
+        """Return which processes serve a side, as text."""
         count = sum(side in slot.pool.sides for slot in self)
         return f"process {os.getpid()}, {count} worker{'s' if count != 1 else ''}"
 
     def of(self, worker: Worker) -> Slot:
-        """Return the slot that a worker is in, or will take."""
+        """Return the slot of a worker or a successor."""
         return next(slot for slot in self._all if worker in (slot.worker, slot.successor))
 
     def _serving(self, pool: Pool) -> list[Worker]:
@@ -138,14 +138,14 @@ class Slots:
         return [worker for worker in workers if worker is not None and worker.serving]
 
     def note_end(self, slot: Slot, worker: Worker) -> float:
-        """Decide when the slot of an ended worker is filled again; raises LaunchError if all workers keep dying."""
+        """Decide when the next worker of a slot starts (`Slot.note_end`); raises LaunchError if workers keep dying."""
         delay = slot.note_end(worker)
         if slot.young_deaths >= MOST_YOUNG_DEATHS and not self._serving(slot.pool):
             raise LaunchError(f"the workers keep dying; the last one: worker {worker.exit_reason}")
         return delay
 
     def add(self, pool: Pool) -> None:
-        """Add a slot to a pool, first of all one that was given up; raises LaunchError."""
+        """Add a slot to a pool, or take back one that was given up; raises LaunchError."""
         if (old := next((slot for slot in self._all if slot.pool is pool and not slot.wanted), None)) is not None:
             old.wanted = True
             return
@@ -156,14 +156,14 @@ class Slots:
             except OSError as error:
                 names = ", ".join(f"{host}:{port}" for _, _, (host, port), _ in bound)
                 raise LaunchError(
-                    f"a worker cannot have a socket of its own on {names}: {error.strerror}; --workers 1 needs none"
+                    f"cannot bind another socket for a worker on {names}: {error.strerror}; --workers 1 needs only one"
                 ) from None
         self._all.append(Slot(pool, bound))
 
     def widen(self, old: Pool, new: Pool, bound: list[BoundSocket]) -> None:
-        """Add queues for a listener that has come late to the slots of a pool; raises LaunchError.
+        """Add the queues of a late listener to the slots of a pool; raises LaunchError.
 
-        bound: its sockets, which become those of the first slot
+        bound: the listener's sockets, which go to the first slot
         """
         slots = [slot for slot in self._all if slot.pool is old]
         queues = [bound]
@@ -182,10 +182,10 @@ class Slots:
             slot.queues = [*slot.queues, *more]
             if slot.backup is not None:
                 slot.backup.release(slot.number)
-                slot.backup = None  # until the next `back_up`, with all of them
+                slot.backup = None  # the next `back_up` finds one again, for all queues
 
     def extend(self, worker: Worker) -> None:
-        """Let a worker serve what its slot now does."""
+        """Let a worker serve the current plan and queues of its slot."""
         slot = self.of(worker)
         if worker.plan is not slot.pool.plan:
             worker.open(slot.pool.plan, slot.queues)
@@ -193,16 +193,16 @@ class Slots:
     def add_pool(self, pool: Pool, bound: list[BoundSocket]) -> None:
         """Add the slots of another pool.
 
-        bound: the sockets of its listeners, which no other pool has
+        bound: the sockets of the pool's listeners, which no other pool has
         """
         self.bound += bound
         for _ in range(pool.size):
             self.add(pool)
 
     def refuse(self, closing: Callable[[Slot, BoundSocket], bool]) -> None:
-        """Let no new connection into some of the queues, and leave what is in them to the workers that have them.
+        """Refuse new connections at some queues; workers still accept the connections in them.
 
-        closing: returns whether a queue of a slot is among them
+        closing: returns whether to do so for a queue of a slot
         """
         for slot in self._all:
             for queue in slot.queues:
@@ -212,9 +212,9 @@ class Slots:
                     queue.socket.close()
 
     def drop(self, pool: Pool, slot: Slot | None = None) -> list[Worker] | None:
-        """Give up a slot of a pool, and return its workers; None where it is the only one.
+        """Give up a slot of a pool, and return its workers; None if the pool has no other slot.
 
-        slot: which one; else the last
+        slot: the slot; if None, the last of the pool
         """
         wanted = [slot for slot in self if slot.pool is pool]
         if len(wanted) < 2:
@@ -227,7 +227,7 @@ class Slots:
     def permit(self, worker: Worker) -> None:
         """Listen on the sockets of a worker's slot, and let it accept.
 
-        Raises LaunchError where somebody else has taken the address meanwhile.
+        Raises LaunchError if another process has taken the address meanwhile.
         """
         slot = self.of(worker)
         if not slot.opened:
@@ -236,10 +236,10 @@ class Slots:
         worker.permit()
 
     def back_up(self) -> None:
-        """Ensure that each slot that needs a backup has one, and no other."""
+        """Give a backup to each slot that needs one, and take it from each other slot."""
         for slot in self._all:
             if slot.backup is not None and not slot.backup.accepts:
-                slot.backup = None  # it has left the queue, or died
+                slot.backup = None  # it has left the queues, or died
             if slot.backup is not None and (slot.backup.is_blocked or not slot.needs_backup):
                 slot.backup.release(slot.number)
                 slot.backup = None
@@ -247,7 +247,7 @@ class Slots:
                 self._find_backup(slot)
 
     def _find_backup(self, slot: Slot) -> None:
-        divided = [queue for queue in slot.queues if can_be_divided(queue)]  # what all share has others that accept
+        divided = [queue for queue in slot.queues if can_be_divided(queue)]  # other workers accept from a shared queue
         able = [worker for worker in self._serving(slot.pool) if worker.is_available]
         if divided and able:
             busy = Counter(id(other.backup) for other in self._all)
@@ -255,7 +255,7 @@ class Slots:
             slot.backup.back_up(slot.number, divided)
 
     def close(self) -> None:
-        """Close the sockets that were made here."""
+        """Close the sockets that this object has made."""
         for slot in self._all:
             for queue in slot.queues:
                 if queue not in self.bound:
@@ -263,14 +263,14 @@ class Slots:
 
 
 def can_be_divided(queue: BoundSocket) -> bool:
-    """Whether others can be bound beside a socket, so that the kernel spreads the connections among them."""
+    """Whether siblings can be bound beside a socket, so that the kernel spreads the connections among all."""
     return queue.ours and sys.platform == "linux"
 
 
 def bind_siblings(bound: list[BoundSocket]) -> list[BoundSocket]:
-    """Bind a socket beside each of `bound`, at its address; one that cannot be divided is taken itself.
+    """Bind a socket beside each of `bound`, at its address; a socket that cannot be divided is returned itself.
 
-    Raises OSError, with everything closed again that was made here.
+    Raises OSError, after closing the sockets that it has made.
     """
     made: list[BoundSocket] = []
     try:
@@ -292,7 +292,7 @@ def _bind_sibling(queue: BoundSocket) -> BoundSocket:
 
 
 class PortClaims:
-    """The addresses that are this launch's own, from when the first of its sockets listens there.
+    """The addresses that this launch has claimed: the first of its sockets listens there.
 
     backlog: returns the length of a side's accept queues
     """
@@ -302,7 +302,7 @@ class PortClaims:
         self._claimed: set[tuple[str, int]] = set()
 
     def listen(self, bound: list[BoundSocket]) -> None:
-        """Listen on sockets; raises LaunchError where somebody else listens at one of the addresses."""
+        """Listen on sockets; raises LaunchError if another process listens at one of the addresses."""
         for queue in bound:
             is_ours = queue.name in self._claimed or not can_be_divided(queue)
             try:

@@ -1,15 +1,15 @@
-"""What a supervisor does about workers that do not do as they should: it kills them, and says why in one line.
+"""Kills workers that hang, and logs the reason in one line.
 
-- A worker that does not answer a ping for `--timeout-worker-healthcheck` has no thread that runs. With 0 nobody minds.
-- One whose event loop has been blocked for `--timeout-worker-stall` answers no request. Its stacks are asked for first
-  (SIGUSR2, `process_signals`), and it has `DUMP_TIME` to write them. If its loop turns by then it is kept: all
-  processes may have been stopped for a while, with their container.
-- One that a debugger is attached to may stand at a breakpoint, and is kept; one line says so where it does not answer.
-- One that was told to end, or has said that it does, has the time of `exit_watch`; it may be kept by a thread that does
-  not end, or by a function of `atexit`. Where the whole launch ends, it has less for that, since all wait for it.
+- A worker that does not answer a ping for `--timeout-worker-healthcheck` runs no thread at all. With 0 it is kept.
+- A worker whose event loop has been blocked for `--timeout-worker-stall` answers no request. It is first asked for its
+  stacks (SIGUSR2, `process_signals`), and has `DUMP_TIME` to write them. If its loop runs again by then, it is kept:
+  all processes of the container may have been paused for a while.
+- A worker with a debugger may have stopped at a breakpoint, and is kept. If it does not answer, one line says so.
+- A worker that is ending has the time of `exit_watch`. A thread or an `atexit` function that does not end may keep it.
+  If the whole launch ends, it has less time to exit, because the launch waits for it.
 
 Invariants:
-    - A worker whose event loop is blocked, and which is on its way out, is not killed before its time is over.
+    - An ending worker whose event loop is blocked is not killed before its time is over.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ DUMP_TIME = 1.0
 
 
 class WorkerWatch:
-    """Looks at workers, and kills those that do not do as they should."""
+    """Checks workers, and kills those that hang."""
 
     def __init__(self) -> None:
         self._dumping: dict[Worker, float] = {}
         self._kept: set[Worker] = set()
 
     def check(self, worker: Worker, config: Config) -> bool:
-        """Look at a worker; returns whether it is as it should be."""
+        """Check a worker; return False if it was killed."""
         if worker.killed:
             return False
         if worker.stopping or worker.ending:
@@ -58,18 +58,18 @@ class WorkerWatch:
         return not worker.killed
 
     def _keep(self, worker: Worker, *, is_silent: bool) -> None:
-        """Say, once each time, that a worker does not answer and why it is kept."""
+        """Log that a worker does not answer and why it is kept, once until it answers again."""
         if not is_silent:
             self._kept.discard(worker)
         elif worker not in self._kept:
             self._kept.add(worker)
-            logger.warning("Worker [%d] does not answer; it is kept, for a debugger is attached to it", worker.pid)
+            logger.warning("Worker [%d] does not answer; it is kept because a debugger is attached to it", worker.pid)
 
     def _check_stall(self, worker: Worker, timeout: float) -> None:
         dumped_at = self._dumping.get(worker)
         if worker.blocked_for <= timeout:
             if self._dumping.pop(worker, None) is not None:
-                logger.info("The event loop of worker [%d] turns again; it is kept", worker.pid)
+                logger.info("The event loop of worker [%d] runs again; the worker is kept", worker.pid)
         elif dumped_at is None:
             self._dumping[worker] = time.monotonic()
             logger.error(
@@ -85,16 +85,16 @@ class WorkerWatch:
             worker.kill()
 
     def check_end(self, worker: Worker, config: Config, *, hurried: bool = False) -> bool:
-        """Look at a worker that ends; returns whether it may go on.
+        """Check a worker that is ending; return False if it was killed.
 
         hurried: whether the whole launch ends
         """
         if worker.waits_for:
-            logger.info("Worker [%d] accepts no more; its end waits for %s", worker.pid, worker.waits_for)
+            logger.info("Worker [%d] no longer accepts; its shutdown waits for %s", worker.pid, worker.waits_for)
             worker.waits_for = ""
         cannot_exit = worker.exits_for > (EXIT_PATIENCE if hurried else DEFAULT_GRACE)
         if (cannot_exit or worker.ends_for > end_patience(config)) and not worker.killed:
-            what = "has served all and does not exit" if worker.exits_for else "has not ended"
+            what = "has shut down but has not exited" if worker.exits_for else "has not ended"
             logger.error("Worker [%d] %s after %.0f s, killing it", worker.pid, what, worker.ends_for)
             worker.kill()
         return not worker.killed

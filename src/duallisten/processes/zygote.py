@@ -1,18 +1,18 @@
-"""The zygote: a fork of the supervisor, made before that has opened anything, from which other processes come.
+"""The zygote: an early fork of the supervisor, which forks other processes off itself.
 
-A spawned process imports anew what the supervisor has imported, and has a copy of its own in memory. A fork shares it,
-for as long as nobody writes to it, and need not wait for it. So the command forks itself once, early: the zygote has
-neither sockets nor threads, and imports nothing of the application's. Workers are its forks, each of which imports the
-application for itself. With `--preload` the zygote becomes the first fork server.
+A spawned process imports again all that the supervisor has imported, and has its own copy in memory. A fork shares that
+memory until it is written to, and starts without these imports. So the command forks itself once, early: the zygote has
+neither sockets nor threads, and imports nothing of the application. Workers are forks of the zygote, and each imports
+the application itself. With `--preload` the zygote becomes the first fork server.
 
-It is for Linux 5.3 and newer, and for a process that is the launch's alone. Where that process has threads, was
-instrumented, or has imported something of the application already, processes are spawned as uvicorn does it. So are
-those that come after the zygote has died, or after a file that it has imported has changed: what was installed anew
-must not be mixed with what was there before.
+This needs Linux 5.3 or newer, and a process that exists only for the launch. If that process has threads, was
+instrumented, or has imported a part of the application already, workers are spawned as in uvicorn. They are also
+spawned after the zygote has died, and after a file that it has imported has changed: a newly installed version must not
+be mixed with the old one.
 
 Invariants:
-    - Whatever is opened by the launch is opened after the fork.
-    - What a fork finds in its environment is what the supervisor has there when it orders it.
+    - The launch opens everything after the fork.
+    - A fork has the environment that the supervisor has when it orders the fork.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ logger = logging.getLogger("uvicorn.error")
 
 
 class Zygote(Forker):
-    """The zygote's process, as the supervisor sees it.
+    """The supervisor's view of the zygote.
 
-    imported: the files of what it has imported
+    imported: the files that it has imported
     """
 
     def __init__(self, process: ForkedProcess, pipe: Connection, imported: Files) -> None:
@@ -59,15 +59,15 @@ class Zygote(Forker):
         queues: list[BoundSocket],
         row: RowRef | None,
     ) -> ForkedProcess | None:
-        """Fork a worker, and tell it over its pipe what it is for; None where it has to be spawned.
+        """Fork a worker, and send it its order over its pipe; None if the worker has to be spawned.
 
-        ends: the supervisor's end of its pipe, and its own
+        ends: the supervisor's end of the worker's pipe, and the worker's end
         """
         pipe, child_end = ends
         if self.pipe.closed:
             return None
         if self._imported.have_changed():
-            logger.info("What is installed has changed: workers import it anew from now on")
+            logger.info("Imported files have changed; workers are spawned from now on")
             self.end()
             return None
         try:
@@ -76,13 +76,13 @@ class Zygote(Forker):
             logger.warning("Workers are spawned from now on, which takes more memory: %s", error)
             return None
         channel = Channel(pipe)
-        with suppress(OSError):  # it has ended already, as its sentinel tells
+        with suppress(OSError):  # the fork has ended already; its sentinel shows that
             send_start(channel, config, row.board if row is not None else None, fork_order(plan, queues, row), queues)
         channel.detach()
         return process
 
     def poll(self) -> None:
-        """Read its reports, and say so where it has died."""
+        """Read its reports, and log if it has died."""
         if self.pipe.closed:
             return
         self.read_reports()
@@ -92,7 +92,7 @@ class Zygote(Forker):
 
 
 class Files:
-    """The files of all that this process has imported, as they are now."""
+    """The files of all modules that this process has imported, with their present time and size."""
 
     def __init__(self) -> None:
         modules = list(sys.modules.values())
@@ -100,7 +100,7 @@ class Files:
         self._seen = self._look()
 
     def have_changed(self) -> bool:
-        """Whether one of them is no longer as it was."""
+        """Whether one of the files has changed since."""
         return self._look() != self._seen
 
     def _look(self) -> int:
@@ -117,7 +117,7 @@ def _state(path: str) -> tuple[int, ...]:
 
 @contextmanager
 def forked_early(config: Config) -> Iterator[Zygote | None]:
-    """Have a zygote within the block; None where there can be none. In the zygote and its forks it does not return."""
+    """Fork a zygote for the block; None if that is not possible. In the zygote and its forks this does not return."""
     zygote = _fork(config) if _is_possible(config) else None
     try:
         yield zygote
@@ -127,10 +127,10 @@ def forked_early(config: Config) -> Iterator[Zygote | None]:
 
 
 def _is_possible(config: Config) -> bool:
-    """Whether this process may be forked: it has one thread, nothing of the application, and the kernel can do it."""
+    """Whether this process can be forked: it has one thread, has imported no application, and has `pidfd_open`."""
     if not hasattr(os, "pidfd_open") or "opentelemetry.instrumentation.auto_instrumentation" in sys.modules:
         return False
-    if any(map(_is_imported, (config.app, config.options.private_app))):  # by what it logs with, for example
+    if any(map(_is_imported, (config.app, config.options.private_app))):  # by a logging configuration, for example
         return False
     try:
         os.close(os.pidfd_open(os.getpid()))
@@ -140,7 +140,7 @@ def _is_possible(config: Config) -> bool:
 
 
 def _is_imported(app: Any) -> bool:
-    """Whether the package of an application has been imported already; ours has, and has no application that minds."""
+    """Whether the package of an application has been imported already; our own package does not count."""
     package = app.partition(":")[0].partition(".")[0] if isinstance(app, str) else ""
     return package in sys.modules and package != "duallisten"
 
@@ -150,14 +150,14 @@ def _fork(config: Config) -> Zygote | None:
     import duallisten.processes.supervisor  # noqa: F401  # a supervisor that imported it later would share less
     from duallisten.processes.zygote_main import ZygoteProcess
 
-    if not config.options.preload:  # a fork server does so itself
+    if not config.options.preload:  # a fork server calls `import_ahead` itself
         import_ahead(config)
     imported = Files()
     ours, its = Pipe()
     freeze()
     try:
         pid = os.fork()
-    except OSError:  # there is no process or memory to be had now
+    except OSError:  # no process or memory is available now
         return None
     if pid == 0:
         ours.close()
@@ -168,13 +168,13 @@ def _fork(config: Config) -> Zygote | None:
 
 
 def _exit_code(pid: int) -> int | None:
-    with suppress(ChildProcessError):  # process 1 reaps whatever ends
+    with suppress(ChildProcessError):  # as process 1 the supervisor may have reaped it already
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     return None
 
 
 def _passed(config: Config) -> list[int]:
-    """The descriptors of sockets that were passed to the launch: a zygote would keep them open."""
+    """Return the descriptors of sockets that were passed to the launch: the zygote must not keep them open."""
     found = {one.descriptor for one in (*config.passed.public, *config.passed.private)}
     given = found | ({config.fd} if config.fd is not None else set())
     return sorted(descriptor for descriptor in given if descriptor > STDERR)

@@ -1,14 +1,13 @@
-"""What runs in the zygote (`zygote`), and in its forks before they know what they are made for.
+"""Main module of the zygote (`zygote`), and of its forks until they have their order.
 
-The facts it rests on:
-
-- The zygote does next to nothing: whatever it did would write to memory that it shares (`forking`). All is imported
-  before it is forked, and what a fork is for is read by that fork.
-- Signals that a terminal or a service manager sends to all processes are the supervisor's to act on. SIGTERM is
-  blocked, and not ignored: one that reaches a fork before it has a handler stays pending, and ends it (signal(7)).
+- The zygote does as little as possible, because all it does writes to memory that it shares (`forking`). All imports
+  come before it is forked, and a fork reads its own order.
+- The supervisor acts on the signals that a terminal or a service manager sends to all processes. The zygote blocks
+  SIGTERM and does not ignore it: a SIGTERM that reaches a fork before it has a handler stays pending, and ends the fork
+  later (signal(7)).
 
 Invariants:
-    - It imports nothing of the user's.
+    - The zygote imports no module of the user.
 """
 
 from __future__ import annotations
@@ -30,13 +29,13 @@ if TYPE_CHECKING:
 
 
 _held: list[Connection] = []
-"""The pipe of a fork server: it ends with the process, and not when the process begins to exit."""
+"""The pipe of a fork server: kept here, so that it closes when the process ends and not when it begins to exit."""
 
 
 class ZygoteProcess(ForkingProcess):
-    """The zygote: it forks workers, and fork servers.
+    """Forks workers, and becomes a fork server.
 
-    passed: descriptors that the supervisor keeps open, and that this process must not
+    passed: descriptors that the supervisor keeps open, and that this process must close
     """
 
     def __init__(self, pipe: Connection, passed: list[int]) -> None:
@@ -44,7 +43,7 @@ class ZygoteProcess(ForkingProcess):
         self._passed = passed
 
     def run(self) -> None:
-        """Fork until the supervisor is gone; a fork does its work within this call, and exits."""
+        """Fork until the supervisor is gone. A fork does its work within this call, and exits."""
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
         leave_signals()
         for descriptor in self._passed:
@@ -52,7 +51,7 @@ class ZygoteProcess(ForkingProcess):
         self._obey_orders()
 
     def _fork(self, order: Any, descriptors: list[int]) -> None:
-        """Fork a worker, or become a fork server, which takes over the pipe."""
+        """Fork a worker, or become a fork server that takes over the pipe."""
         if order == FORK:
             super()._fork(order, descriptors)
             return
@@ -62,7 +61,7 @@ class ZygoteProcess(ForkingProcess):
         sys.exit()
 
     def _become(self, order: Any, descriptors: list[int]) -> None:
-        """Become a worker, for what comes over its pipe."""
+        """Become the worker that the order on its pipe describes."""
         (descriptor,) = descriptors
         channel = Channel(Connection(descriptor))
         try:
@@ -75,7 +74,7 @@ class ZygoteProcess(ForkingProcess):
 
 
 def _begin(order: StartOrder, descriptors: list[int]) -> tuple[Config, Scoreboard | None]:
-    """Become a process of its own, with an environment and a logging of its own; takes the board's descriptor."""
+    """Set up signals, environment, logging and scoreboard of the new process; takes the board's descriptor."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
     os.environ.clear()

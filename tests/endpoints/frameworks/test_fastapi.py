@@ -244,7 +244,7 @@ def test_routes_of_a_private_router_cannot_be_included_without_it() -> None:
     app, router = FastAPI(), APIRouter()
     router.routes.extend(make_private_router().routes)
     app.include_router(router)
-    with pytest.raises(LaunchError, match="included without it: include the PrivateRouter"):
+    with pytest.raises(LaunchError, match="is in a PrivateRouter that is not included"):
         as_side(app, "public")
 
 

@@ -1,26 +1,26 @@
-"""systemd as a service hears and tells it: readiness, reloads, its end and its watchdog (sd_notify(3)).
+"""Notifications to systemd: readiness, reloads, shutdown and the watchdog (sd_notify(3)).
 
-All of it is on where systemd's variables are in the environment, and nothing of it is imported elsewhere. A server in
-one process tells by its phases (`tell_phases`), a launch with workers by `supervisor`, one with `--reload` by
-`reload`. Passed sockets are `listeners.socket_activation`.
+They are on if systemd's variables are in the environment; otherwise nothing here is imported. A server in one process
+reports its phases (`tell_phases`), a launch with workers reports by `supervisor`, and one with `--reload` by `reload`.
+Passed sockets are in `listeners.socket_activation`.
 
-A message is one datagram to `NOTIFY_SOCKET`, with an assignment a line. The facts it rests on:
+A message is one datagram to `NOTIFY_SOCKET`, with one assignment per line. This rests on these facts:
 
-- systemd believes the main process of a service alone (`NotifyAccess=main`, the default for `Type=notify`), so only the
-  process that was launched tells anything; workers tell it what they tell their supervisor.
-- A path that begins with `@` is in the abstract namespace, where a zero byte stands in its place (unix(7)).
+- systemd accepts messages only from the main process of a service (`NotifyAccess=main`, the default for `Type=notify`).
+  So only the launched process sends messages; workers report to their supervisor.
+- A path that begins with `@` is in the abstract namespace: a zero byte replaces the `@` (unix(7)).
 - `RELOADING=1` carries the time of CLOCK_MONOTONIC at which the reload began (`Type=notify-reload`), and ends with
   `READY=1`.
-- `WATCHDOG_USEC` is the time after which a service that has given no sign of life is killed; half of it is the interval
-  that sd_watchdog_enabled(3) asks for. `WATCHDOG_PID` names the process that is meant.
+- systemd kills a service that has given no sign of life for `WATCHDOG_USEC`; sd_watchdog_enabled(3) recommends half of
+  that as the interval. `WATCHDOG_PID` is the id of the process that should give it.
 
-The socket is opened once: a sign of life must not fail for want of a descriptor. The variables stay, for an application
-that has something of its own to tell. No library is small, written in Python and kept: sdnotify and sd-notify (2017,
-2019) know no reloads; systemd-python and cysystemd are bindings, which take a compiler and libsystemd, or a megabyte.
+The socket is opened once, so that a sign of life does not fail for lack of a descriptor. The variables stay in the
+environment, for an application that sends its own messages. No library fits: sdnotify and sd-notify (2017, 2019) do not
+know reloads; systemd-python and cysystemd are bindings, which need a compiler and libsystemd, or a megabyte.
 
 Invariants:
-    - What is told never stops or holds up a launch: an error is logged once, and a full queue is waited for `PATIENCE`
-      at most.
+    - A message never stops or delays a launch: an error is logged once, and a full queue is waited for `PATIENCE` at
+      most.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ PATIENCE = 0.5
 
 
 class Notifier:
-    """Tells a service manager how a launch stands.
+    """Tells a service manager the state of a launch.
 
     tell: sends a message
-    interval: seconds between two signs of life; None where none are asked for
+    interval: seconds between two signs of life; None if the watchdog is off
     """
 
     def __init__(self, tell: Callable[[str], None], interval: float | None = None) -> None:
@@ -57,25 +57,25 @@ class Notifier:
         self._stopping = False
 
     def ready(self, status: str) -> None:
-        """Tell that the launch, or a reload, is complete."""
+        """Tell that the launch or a reload is complete."""
         self.tell(f"READY=1\nSTATUS={status}")
 
     def reloading(self, status: str) -> None:
-        """Tell that a reload begins, which ends with `ready`."""
+        """Tell that a reload begins; `ready` ends it."""
         self.tell(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}\nSTATUS={status}")
 
     def show(self, status: str) -> None:
-        """Tell what `systemctl status` shows."""
+        """Set the status line of `systemctl status`."""
         self.tell(f"STATUS={status}")
 
     def stopping(self) -> None:
-        """Tell, once, that the end has begun."""
+        """Tell, once, that the shutdown has begun."""
         if not self._stopping:
             self._stopping = True
-            self.tell("STOPPING=1\nSTATUS=Ending what was accepted")
+            self.tell("STOPPING=1\nSTATUS=Shutting down")
 
     def feed(self, alive: Callable[[], bool]) -> bool:
-        """Send a sign of life if one is asked for and `alive`; return whether it was sent."""
+        """Send a sign of life if the watchdog is on and `alive()`; return whether it was sent."""
         if self.interval is None or not alive():
             return False
         self.tell("WATCHDOG=1")
@@ -85,7 +85,7 @@ class Notifier:
 class NotifySocket:
     """The socket that systemd listens on.
 
-    path: as `NOTIFY_SOCKET` has it
+    path: the value of `NOTIFY_SOCKET`
     """
 
     def __init__(self, path: str) -> None:
@@ -95,19 +95,19 @@ class NotifySocket:
         self._failed = False
 
     def __call__(self, message: str) -> None:
-        """Send a message; one that does not arrive is no reason to stop."""
+        """Send a message; the first failure is logged."""
         try:
             self._socket.sendto(message.encode(), self._address)
         except OSError as error:
             if not self._failed:
-                logger.warning("The service manager cannot be told %s: %s", message.partition("\n")[0], error)
+                logger.warning("Cannot send %s to the service manager: %s", message.partition("\n")[0], error)
             self._failed = True
 
 
 def make_notifier(environ: Mapping[str, str], process: int) -> Notifier | None:
-    """Build what tells the service manager; None where the environment names none that can be told.
+    """Build the notifier; None if `NOTIFY_SOCKET` cannot be used.
 
-    process: the number of this process
+    process: the id of this process
     """
     path = environ.get("NOTIFY_SOCKET", "")
     if not path.startswith(("/", "@")):
@@ -116,28 +116,28 @@ def make_notifier(environ: Mapping[str, str], process: int) -> Notifier | None:
     try:
         return Notifier(NotifySocket(path), watchdog_interval(environ, process))
     except OSError as error:
-        logger.warning("The service manager cannot be told anything: %s", error)
+        logger.warning("Cannot open a socket for the service manager: %s; readiness notification is off", error)
         return None
 
 
 def watchdog_interval(environ: Mapping[str, str], process: int) -> float | None:
-    """Return the seconds between two signs of life; None where this process need not give any."""
+    """Return the seconds between two signs of life; None if systemd expects none from this process."""
     text = environ.get("WATCHDOG_USEC")
     if text is None or environ.get("WATCHDOG_PID", str(process)) != str(process):
         return None
     if not text.isdecimal() or int(text) == 0:
-        logger.warning("WATCHDOG_USEC=%s is no number of microseconds: the watchdog is not fed", text)
+        logger.warning("WATCHDOG_USEC=%s is not a number of microseconds: the watchdog is not fed", text)
         return None
     return int(text) / 2e6
 
 
 def tell_phases(server: Server, notifier: Notifier) -> None:
-    """Tell a service manager of the phases of a server.
+    """Tell a service manager the phases of a server.
 
-    - `READY=1` when every listener accepts that there is; a private one that may come later is not waited for, since
-      the public side serves meanwhile and a start that takes too long is killed. The status tells of it.
-    - `STOPPING=1` before anything else is done for the end.
-    - `WATCHDOG=1` from the event loop, so that a loop that no longer turns is noticed; while it drains, too.
+    - `READY=1` when every listener accepts that exists by then. A private listener that may come later is not waited
+      for: the public side serves meanwhile, and systemd kills a start that takes too long. The status mentions it.
+    - `STOPPING=1` before any other step of the shutdown.
+    - `WATCHDOG=1` from the event loop, also while it drains, so that systemd notices a blocked loop.
     """
     was_ready = False
 
@@ -154,13 +154,13 @@ def tell_phases(server: Server, notifier: Notifier) -> None:
 
     def keep_alive() -> None:
         if notifier.interval is not None:
-            notifier.feed(lambda: True)  # that the event loop turns proves that all is well
+            notifier.feed(lambda: True)  # this call runs in the event loop, so the loop is not blocked
             asyncio.get_running_loop().call_later(notifier.interval, keep_alive)
 
     server.lifecycle.observers.append(hear)
 
 
 def describe(plan: Plan) -> str:
-    """Say what is served, for a status line."""
+    """Return which sides are served, for a status line."""
     sides = " and ".join(f"the {listener.side} side" for listener in reversed(plan.listeners))
-    return f"Serving {sides}" + ("; the private address is yet to come" if plan.later else "")
+    return f"Serving {sides}" + ("; waiting for the private address" if plan.later else "")

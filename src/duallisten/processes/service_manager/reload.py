@@ -1,8 +1,8 @@
-"""uvicorn's reloader, telling systemd how the process under it stands.
+"""uvicorn's reloader, which tells systemd the state of the process under it.
 
-systemd believes the reloader alone, so the process tells it over a pipe, and a thread here passes that on. That the
-process ends is no end of the service: the reloader starts the next. A watchdog is fed by the reloader itself, for code
-that a developer has broken is no reason to kill it.
+systemd accepts messages only from the reloader. So the process sends its messages over a pipe, and a thread of the
+reloader passes them on, except that the process is stopping: the reloader starts the next one. The reloader itself
+feeds the watchdog, because systemd should not kill it for code that a developer has broken.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NotifyingProcess(ReloadedProcess):
-    """What the process under the reloader runs, telling it how it stands.
+    """The target of the process under the reloader, which sends its messages for systemd to the reloader.
 
-    pipe: where to
+    pipe: the pipe to the reloader
     """
 
     pipe: Connection
@@ -45,7 +45,7 @@ class NotifyingProcess(ReloadedProcess):
 
 
 def notifying_process(process: ReloadedProcess, notifier: Notifier) -> NotifyingProcess:
-    """Return a process for the reloader whose phases a thread of this process passes on to `notifier`."""
+    """Return a target for the reloader; a thread of this process passes its messages on to `notifier`."""
     hearing, telling = Pipe(duplex=False)
     threading.Thread(target=_relay, args=(hearing, notifier), name="duallisten-notify", daemon=True).start()
     return NotifyingProcess(process.config, process.plan, process.sides, telling)
@@ -61,7 +61,7 @@ def _relay(pipe: Connection, notifier: Notifier) -> None:
 
 
 def notifying_reloader(notifier: Notifier) -> type[BaseReload]:
-    """Return uvicorn's reloader, which tells first when it ends."""
+    """Return a subclass of uvicorn's reloader that notifies before it shuts down."""
 
     class Reloader(change_reloader()):  # type: ignore[misc]  # uvicorn's is imported where it is used
         def shutdown(self) -> None:

@@ -1,12 +1,12 @@
-"""Telling systemd how the workers of a launch stand.
+"""Tells systemd the state of a launch with workers.
 
-- `READY=1` when the launch is complete, which is when every worker serves.
-- `RELOADING=1` and `READY=1` around the replacement that SIGHUP asks for, also where it is aborted: the old workers
-  serve then, and the status says so.
+- `READY=1` when the launch is complete: every worker serves.
+- `RELOADING=1` before and `READY=1` after a reload by SIGHUP, also if it is aborted: then the old workers serve, and
+  the status says so.
 - `STOPPING=1` before the workers are told to end.
-- `WATCHDOG=1` as long as the supervisor turns and no worker's event loop has stood still for the whole interval. One
-  that blocks for a while now and then, or several in turns, starve nobody. While all end, it is enough that the
-  supervisor turns.
+- `WATCHDOG=1` as long as the supervisor's loop runs and no worker's event loop has been blocked for `Notifier.interval`
+  without a break. Shorter blocks, also of several workers in turns, do not count. During the shutdown only the
+  supervisor's loop has to run.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class NotifyingObserver(SupervisorObserver):
-    """Tells a service manager how a launch with workers stands."""
+    """Tells a service manager the state of a launch with workers."""
 
     def __init__(self, supervisor: Supervisor, notifier: Notifier) -> None:
         self.interval = None if notifier.interval is None else notifier.interval / 2
@@ -46,7 +46,7 @@ class NotifyingObserver(SupervisorObserver):
 
     def reloaded(self, complete: bool) -> None:
         """The replacement has ended."""
-        failure = "" if complete else "; the new code could not be started"
+        failure = "" if complete else "; the last reload failed"
         self._notifier.ready(describe(self._supervisor.plan) + failure)
 
     def stopping(self) -> None:
@@ -61,7 +61,7 @@ class NotifyingObserver(SupervisorObserver):
             self._next_feed = time.monotonic() + self.interval
 
     def _is_alive(self) -> bool:
-        """Whether no worker's event loop has stood still for the watchdog's interval."""
+        """Whether no worker's event loop has been blocked for `Notifier.interval`."""
         if self._supervisor.should_exit:
             return True
         now = time.monotonic()
