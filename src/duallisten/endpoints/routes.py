@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Literal, NamedTuple
 
 from duallisten.endpoints.frameworks import read_routes, root_paths
-from duallisten.endpoints.frameworks.i18n import languages
+from duallisten.endpoints.frameworks.i18n import LANGUAGE, languages
 from duallisten.endpoints.path_rules import Rules, folded
 from duallisten.sides import Side
 
@@ -127,7 +127,7 @@ def _why_hidden(route: Route, rules: Rules, sides: tuple[Side, ...], roots: tupl
     if route.mark == "private":
         return "marked private"
     for prefix in rules.private:
-        if _read(prefix, roots).hide(route.path):
+        if _read(prefix, route, roots).hide(route.path):
             return f"--private-path {prefix}"
     return "in no --public-path" if rules.hide(route.path) else ""
 
@@ -144,12 +144,17 @@ def _why_shown(route: Route, rules: Rules) -> str:
 
 def _hides_some(prefix: str, route: Route, roots: tuple[str, ...]) -> bool:
     """Whether a private prefix covers some of the paths that a route matches."""
-    return any(_begins(route, below, folded, is_whole=False) for below in _read(prefix, roots).private)
+    return any(_begins(route, below, folded, is_whole=False) for below in _read(prefix, route, roots).private)
 
 
-def _read(prefix: str, roots: tuple[str, ...]) -> Rules:
-    """Return the rules that a private prefix means for an application below `roots`."""
-    return Rules((prefix,)).in_languages(languages()).below(roots)
+def _read(prefix: str, route: Route, roots: tuple[str, ...]) -> Rules:
+    """Return the rules that a private prefix means for a route of an application below `roots`.
+
+    Of the languages only those count that the route spells out, and `LANGUAGE`, which parameters match like any other.
+    """
+    segments = folded(route.path).split("/")
+    spoken = [one for one in languages() if one == LANGUAGE or folded(one) in segments]
+    return Rules((prefix,)).in_languages(spoken).below(roots)
 
 
 def _begins(route: Route, path: str, fold: Callable[[str], str], *, is_whole: bool) -> bool:
@@ -221,7 +226,7 @@ def _concerns(option: str, prefix: str, route: Route, roots: tuple[str, ...]) ->
     """Whether a rule covers a route, or some of the paths that the route matches."""
     if option == "--public-path":
         return not Rules(public=(prefix,)).hide(route.path) or _begins(route, prefix, str, is_whole=False)
-    return _read(prefix, roots).hide(route.path) or _hides_some(prefix, route, roots)
+    return _read(prefix, route, roots).hide(route.path) or _hides_some(prefix, route, roots)
 
 
 def _nearest(prefix: str, exposures: Iterable[Exposure]) -> str:

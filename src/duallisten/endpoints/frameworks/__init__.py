@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from duallisten.endpoints.frameworks.i18n import django_settings
+
 if TYPE_CHECKING:
     from duallisten.endpoints.routes import Route
 
@@ -48,8 +50,7 @@ def read_routes(app: Any) -> list[Route] | None:
 def root_paths(app: Any) -> tuple[str, ...]:
     """Return the prefixes, besides the server's root path, that an application or one mounted in it strips."""
     roots = [getattr(inner, "root_path", "") for inner, _ in _find_all(app)]  # FastAPI's
-    django = getattr(sys.modules.get("django.conf"), "settings", None)
-    if django is not None and django.configured:  # settings of the process: no wrapper around the app changes them
+    if (django := django_settings()) is not None:  # settings of the process: no wrapper around the app changes them
         roots.append(django.FORCE_SCRIPT_NAME)
     return tuple(dict.fromkeys(filter(None, roots)))
 

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from duallisten.endpoints.frameworks.i18n import LANGUAGE
+from duallisten.endpoints.frameworks.i18n import LANGUAGE, is_language
 from duallisten.endpoints.routes import Route
 
 _LITERAL = re.compile(r"\^([\w/-]*)")
@@ -43,7 +43,7 @@ def _paths(pattern: Any, *, may_go_on: bool) -> tuple[str, ...]:
 
     may_go_on: whether an expression without an end matches longer paths too: it is the last pattern of the path
     """
-    if type(pattern).__name__ == "LocalePrefixPattern":
+    if is_language(pattern):
         return (f"{LANGUAGE}/",) if pattern.prefix_default_language else (f"{LANGUAGE}/", "")
     text = str(pattern)
     return (_spelt_out(text, may_go_on),) if type(pattern).__name__ == "RegexPattern" else (text,)
