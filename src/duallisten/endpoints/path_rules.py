@@ -200,10 +200,10 @@ class PathMatcher:
         """
         roots = (*self._roots, root) if root else self._roots
         private = self._private_below(roots) if root else self._private
+        if not (roots or self._aliases) and _is_plain(path, raw):
+            return self._hides_plain(path, private)
         own = _without_root(path, roots)
         others = {other for alias in self._aliases for seen in (path, own) if (other := alias(seen)) != seen}
-        if not (roots or others) and _is_plain(path, raw):
-            return self._hides_plain(path, private)
         received = own if raw is None else _without_root(raw.partition(b"?")[0].decode("latin-1"), roots)
         is_plain = _is_plain(own, received.encode("utf-8", "replace"))
         if is_plain and not others and not _begins_with_one(own, roots):
