@@ -52,7 +52,7 @@ def access(server: Launched, **wanted: Any) -> list[dict[str, Any]]:
 # --- A record of logging ---
 
 
-def formatted(message: Any = "said", arguments: Any = (), **attributes: Any) -> dict[str, Any]:
+def formatted(message: Any = "said", arguments: Any = (), /, **attributes: Any) -> dict[str, Any]:
     """What the line of a record tells."""
     record = logging.makeLogRecord({"name": "shop", "levelname": "INFO", "msg": message, "args": arguments})
     record.__dict__.update(attributes)

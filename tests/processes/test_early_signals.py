@@ -82,7 +82,8 @@ def test_a_process_that_the_application_starts_is_sent_them_all(tmp_path: Path) 
     """None of them is blocked there."""
     (tmp_path / "shop.py").write_text(
         "import subprocess, sys\n"
-        "line = 'from signal import *; print(\"blocked:\", sorted(pthread_sigmask(SIG_BLOCK, [])), flush=True)'\n"
+        "blocked = 'b\"blocked: %a\\\\n\" % sorted(signal.pthread_sigmask(signal.SIG_BLOCK, []))'\n"
+        "line = f'import os, signal; os.write(1, {blocked})'\n"  # one write: two workers write at the same time
         "subprocess.run([sys.executable, '-c', line], check=True)\n"
         "from duallisten.demo import app\n"
     )
